@@ -1,0 +1,45 @@
+# make demo    the whole story on real images, with quickstart/report.html
+# make test    the tests
+# make check   lint, types, direction rules
+# make bare    the wheel alone in a new environment, without torch
+# Each sets up what it needs in .venv on its first run; no compiler is needed.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test check bare clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '1,/^$$/s/^# //p' Makefile
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; install one, or: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/compat-sdk quickstart --out quickstart
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bare: $(VENV)/.installed
+	rm -rf build/bare && mkdir -p build/bare
+	$(BIN)/python -m build --wheel --outdir build/bare . > build/bare/build.log
+	$(PYTHON) -m venv build/bare/venv
+	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/bare/*.whl pytest
+	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'onnx', 'onnxruntime', 'usearch')))"
+	build/bare/venv/bin/python -m pytest -q tests/sdk
+
+clean:
+	rm -rf $(VENV) build dist quickstart

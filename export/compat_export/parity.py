@@ -1,0 +1,124 @@
+"""How far an exported graph strays from PyTorch, measured through the engine that will run it.
+
+A converter can be wrong without failing, and no reader of graphs notices a changed weight; so every export is
+compared on real images, alone and in a batch, before it is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.engine import Engine
+from compat_sdk.errors import CheckFailedError
+
+MAX_ABS_DIFFERENCE = 1e-4
+"""Largest difference allowed in one coordinate of a unit vector. Float32 engines stay below 1e-6."""
+MIN_COSINE = 0.9999
+"""Smallest cosine allowed between an image's two embeddings."""
+BATCHES = (1, 5)
+"""Batch sizes that parity is measured at: one query, and one that no power of two divides."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Differences between two sets of embeddings of the same images.
+
+    Attributes:
+        max_abs_difference: Over all images and coordinates; at least 0, NaN when either set holds NaN.
+        mean_cosine: Mean over images, in [-1, 1].
+        worst_cosine: Minimum over images, in [-1, 1].
+        images: How many rows were compared, all batch sizes together.
+    """
+
+    max_abs_difference: float
+    mean_cosine: float
+    worst_cosine: float
+    images: int
+
+    def to_json(self) -> dict[str, float | int]:
+        """The attributes as a JSON object."""
+        return asdict(self)
+
+
+def compare_embeddings(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
+    """Parity of two sets of embeddings, row by row.
+
+    Args:
+        reference: What PyTorch gives, float32 ``[n, dim]``, n at least 1.
+        found: What the exported graph gives, same shape.
+
+    Returns:
+        The differences. A zero or non-finite row counts as a cosine of NaN, which no check passes.
+
+    Raises:
+        CheckFailedError: The shapes differ, or there is nothing to compare.
+    """
+    if reference.shape != found.shape or reference.ndim != 2 or len(reference) == 0:
+        raise CheckFailedError(
+            f"the graph returned embeddings of shape {list(found.shape)}, PyTorch {list(reference.shape)}; "
+            f"expected equal shapes [n, dim] with n at least 1; export again"
+        )
+    a, b = reference.astype(np.float64), found.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosines = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+        difference = np.abs(a - b).max()
+    return Parity(float(difference), float(cosines.mean()), float(cosines.min()), len(a))
+
+
+def measure_parity(
+    engine: Engine,
+    inputs: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    batches: Sequence[int] = BATCHES,
+) -> Parity:
+    """Parity of an engine's output with a reference, every image at every batch size.
+
+    Args:
+        engine: Holds the exported graph.
+        inputs: Prepared images, float32 ``[n, 3, s, s]``.
+        reference: PyTorch's unit embeddings of them, float32 ``[n, dim]``.
+        batches: Batch sizes, each at least 1; images repeat to fill the last batch.
+
+    Returns:
+        The differences over all batch sizes together.
+
+    Raises:
+        CheckFailedError: A shape differs.
+    """
+    expected, found = [], []
+    for batch in batches:
+        # Full batches only: a rest of 3 would leave the asked-for size untested.
+        order = np.arange(-(-len(inputs) // batch) * batch) % len(inputs)
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            found.append(engine.run(np.ascontiguousarray(inputs[rows])))
+            expected.append(reference[rows])
+            if found[-1].shape != expected[-1].shape:
+                return compare_embeddings(expected[-1], found[-1])  # raises, with both shapes
+    return compare_embeddings(np.concatenate(expected), np.concatenate(found))
+
+
+def require_parity(parity: Parity, what: str) -> None:
+    """Return only if the graph agrees with PyTorch.
+
+    Args:
+        parity: As measured.
+        what: What was exported, for the message.
+
+    Raises:
+        CheckFailedError: A difference is above ``MAX_ABS_DIFFERENCE``, a cosine below ``MIN_COSINE``, or
+            either is NaN.
+    """
+    # Written so that NaN fails.
+    if parity.max_abs_difference <= MAX_ABS_DIFFERENCE and parity.worst_cosine >= MIN_COSINE:
+        return
+    raise CheckFailedError(
+        f"{what} disagrees with PyTorch on {parity.images} images: largest difference "
+        f"{parity.max_abs_difference:.3g} (at most {MAX_ABS_DIFFERENCE:g}), worst cosine "
+        f"{parity.worst_cosine:.6f} (at least {MIN_COSINE:g}); nothing was written; check that the run is "
+        f"intact, then try the tested converter versions in constraints.txt"
+    )

@@ -1,0 +1,81 @@
+"""The device side of heterogeneous visual search: embed queries, search galleries, measure both.
+
+Importing this package loads neither an engine nor an image library; each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from compat_sdk.errors import (
+    BundleError,
+    CheckFailedError,
+    CompatError,
+    ConfigError,
+    CorruptFileError,
+    DataError,
+    GalleryError,
+    GalleryLockedError,
+    ImageError,
+    IncompatibleSpaceError,
+    MissingExtraError,
+    TrainingError,
+    VectorError,
+)
+
+if TYPE_CHECKING:
+    from compat_sdk.bundle import Bundle
+    from compat_sdk.dataset import open_dataset
+    from compat_sdk.embedder import Embedder
+    from compat_sdk.gallery import Gallery, Hit
+    from compat_sdk.preprocess import Preprocessing
+    from compat_sdk.space import Embeddings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "CheckFailedError",
+    "CompatError",
+    "ConfigError",
+    "CorruptFileError",
+    "DataError",
+    "Embedder",
+    "Embeddings",
+    "Gallery",
+    "GalleryError",
+    "GalleryLockedError",
+    "Hit",
+    "ImageError",
+    "IncompatibleSpaceError",
+    "MissingExtraError",
+    "Preprocessing",
+    "TrainingError",
+    "VectorError",
+    "__version__",
+    "open_dataset",
+]
+
+_HOME = {
+    "Bundle": "bundle",
+    "Embedder": "embedder",
+    "Embeddings": "space",
+    "Gallery": "gallery",
+    "Hit": "gallery",
+    "Preprocessing": "preprocess",
+    "open_dataset": "dataset",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,76 @@
+"""The `compat-sdk` command: where the command groups meet and where errors become exit codes.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 a check did not hold, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from compat_sdk.cli import bundle, console, data, doctor, evaluate, export, index, profile, quickstart, search, train
+from compat_sdk.errors import CompatError
+
+app = typer.Typer(
+    name="compat-sdk",
+    help="Heterogeneous visual search: a large model embeds the gallery, a small one searches it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("quickstart")(quickstart.quickstart)
+app.command("doctor")(doctor.doctor)
+app.add_typer(data.app, name="data")
+app.add_typer(train.app, name="train")
+app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
+app.add_typer(bundle.app, name="bundle")
+app.add_typer(index.app, name="index")
+app.command("search")(search.search)
+app.command("profile")(profile.profile)
+
+
+@app.callback()
+def compat_sdk(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Heterogeneous visual search: a large model embeds the gallery, a small one searches it."""
+    if version:
+        from importlib.metadata import version as installed
+
+        console.print_text(f"compat-sdk {installed('compat-sdk')}")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code.
+
+    Args:
+        arguments: Command-line words after the program's name; those of the process if not given.
+
+    Raises:
+        SystemExit: Always; 0 done, 1 failed, 2 usage, 3 a check did not hold, 130 interrupted.
+    """
+    console.show_warnings()
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="compat-sdk")
+    except CompatError as error:
+        console.note(f"error: {error}")
+        sys.exit(error.exit_code)
+    except OSError as error:
+        console.note(f"error: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == 130:
+            console.note("interrupted; the same command continues where this one stopped")
+        raise
+
+
+if __name__ == "__main__":
+    main()

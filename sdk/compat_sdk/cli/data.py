@@ -1,0 +1,87 @@
+"""`compat-sdk data`: look at a dataset, build the kanji set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compat_sdk.cli import console, options
+from compat_sdk.errors import CheckFailedError
+
+app = typer.Typer(help="Look at a dataset, or build one.", no_args_is_help=True, rich_markup_mode=None)
+build_app = typer.Typer(help="Build a dataset on this machine.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(build_app, name="build")
+
+
+@app.command("info")
+def info(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder, a CSV manifest, or a name such as sample.")],
+    root: options.Root = None,
+    decode: Annotated[bool, typer.Option("--decode/--no-decode", help="Open every image to find corrupt ones.")] = True,
+    as_json: options.Json = False,
+) -> None:
+    """Counts per split, classes, image sizes and the problems found. Exit code 3 if it cannot be used."""
+    from compat_sdk.dataset import check_dataset, dataset_info, open_dataset
+
+    dataset = open_dataset(data, root)
+    problems = check_dataset(dataset, decode=decode)
+    facts = dataset_info(dataset, problems)
+    console.report(facts, _text(facts), as_json=as_json)
+    errors = sum(problem.severity == "error" for problem in problems)
+    if errors:
+        raise CheckFailedError(f"{errors} problem(s) above must be repaired before {data} can be used")
+
+
+def _text(facts: Mapping[str, Any]) -> str:
+    """A table of the splits, then the problems, each with examples."""
+    header = ["split", "images", "classes", "not in train", "images per class", "smallest", "largest"]
+    rows = []
+    for name, split in facts["splits"].items():
+        counts = split["images_per_class"]
+        rows.append(
+            [
+                name,
+                str(split["images"]),
+                str(split["classes"]),
+                str(split["classes_unseen_in_train"]),
+                f"{counts['min']}..{counts['max']}",
+                "x".join(map(str, split["smallest_image"])),
+                "x".join(map(str, split["largest_image"])),
+            ]
+        )
+    lines = [f"{facts['name']}: {facts['description']}", console.table(header, rows)]
+    for problem in facts["problems"]:
+        examples = f" (such as {', '.join(problem['examples'])})" if problem["examples"] else ""
+        lines.append(f"{problem['severity']}: {problem['message']}{examples}")
+    if not facts["problems"]:
+        lines.append("no problems found")
+    return "\n".join(lines)
+
+
+@build_app.command("kanji")
+def build_kanji(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    processes: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Processes that draw; one per CPU.", show_default=False)
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Draw 2,965 characters with the fonts of this machine: an open-set retrieval benchmark."""
+    from compat_sdk.datasets.kanji_builder import build_kanji as build
+
+    with console.working() as progress:
+        done = build(out, progress=progress, processes=processes)
+    facts = {
+        "data": "kanji",
+        "root": str(done.path),
+        "images": dict(done.images),
+        "identities": dict(done.identities),
+        "print_faces": list(done.print_faces),
+        "query_faces": list(done.query_faces),
+        "dropped": dict(done.dropped),
+    }
+    counts = ", ".join(f"{name} {count}" for name, count in done.images.items())
+    console.report(facts, f"images: {counts}\nuse it with: --data kanji --root {done.path}", as_json=as_json)

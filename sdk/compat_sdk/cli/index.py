@@ -1,0 +1,185 @@
+"""`compat-sdk index`: build and keep a gallery of stored embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compat_sdk.cli import console, options, pictures
+from compat_sdk.errors import CheckFailedError, ConfigError
+
+if TYPE_CHECKING:
+    from compat_sdk.gallery import Gallery
+
+app = typer.Typer(help="Build and keep a gallery.", no_args_is_help=True, rich_markup_mode=None)
+_Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder.")]
+_Model = Annotated[Path, typer.Option("--model", help="Gallery model: a BUNDLE or a RUN.")]
+_Images = Annotated[
+    Path | None, typer.Option("--images", help="A folder of one's own images, in place of --data.", show_default=False)
+]
+_Split = Annotated[str, typer.Option("--split", help="Which split of DATA.")]
+_Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Name images that cannot be read and go on.")]
+_Ann = Annotated[bool, typer.Option("--ann/--exact", help="Also build the approximate index (usearch).")]
+
+
+@app.command("build")
+def build(
+    model: _Model,
+    out: Annotated[Path, typer.Option("--out", help="Gallery folder to write.")],
+    data: options.OptionalData = None,
+    images: _Images = None,
+    split: _Split = "gallery",
+    ann: _Ann = False,
+    skip_unreadable: _Skip = False,
+    root: options.Root = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Embed images into a gallery. Run again after an interruption, it embeds only what is missing."""
+    from compat_sdk.gallery import Gallery
+
+    wanted = pictures.chosen(data, images, root, split)
+    embedder = pictures.open_model(model, threads=threads, device=device)
+    if out.exists():
+        gallery = Gallery.open(out)
+        others = set(gallery.ids) - set(wanted.ids)
+        if others:
+            raise ConfigError(
+                f"{out} already holds {len(others)} other images, such as {min(others)}; expected a new folder "
+                f"or the rest of an interrupted build. To add images use `compat-sdk index add {out}`"
+            )
+    else:
+        gallery = Gallery.create(
+            out, space=embedder.space, dim=embedder.dim, model={"name": embedder.name, "path": str(model)}
+        )
+    _fill_and_say(gallery, embedder, wanted, ann, skip_unreadable, as_json)
+
+
+@app.command("add")
+def add(
+    path: _Gallery,
+    model: _Model,
+    data: options.OptionalData = None,
+    images: _Images = None,
+    split: _Split = "gallery",
+    ann: _Ann = False,
+    skip_unreadable: _Skip = False,
+    root: options.Root = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Embed more images into a gallery; those whose id it already holds are left alone."""
+    from compat_sdk.gallery import Gallery
+
+    wanted = pictures.chosen(data, images, root, split)
+    gallery = Gallery.open(path)
+    embedder = pictures.open_model(model, threads=threads, device=device)
+    _fill_and_say(gallery, embedder, wanted, ann, skip_unreadable, as_json)
+
+
+def fill(
+    gallery: Gallery,
+    model: pictures.Model,
+    wanted: pictures.Pictures,
+    progress: console.Progress,
+    *,
+    skip_unreadable: bool = False,
+) -> int:
+    """Embeds the pictures whose ids the gallery does not hold yet, part by part, each durable before the next.
+
+    Returns:
+        How many were added.
+
+    Raises:
+        ConfigError: The model writes in another space than the gallery's.
+        ImageError: An image cannot be read and none may be skipped.
+    """
+    if model.space != gallery.space:
+        raise ConfigError(
+            f"the gallery is in space {gallery.space}, the model writes {model.space}; expected the model that "
+            f"the gallery was built with"
+        )
+    held = set(gallery.ids)
+    missing = wanted.take([row for row, name in enumerate(wanted.ids) if name not in held])
+    done = added = 0
+    for part, embeddings, errors in pictures.embed_in_chunks(model, missing, skip_unreadable=skip_unreadable):
+        gallery.add(embeddings, part.ids, part.labels)
+        added += len(part)
+        done += len(part) + len(errors)
+        progress("embed", done, len(missing), {})
+        for error in errors:
+            console.note(f"warning: left out: {error}")
+    return added
+
+
+def _fill_and_say(
+    gallery: Gallery, model: pictures.Model, wanted: pictures.Pictures, ann: bool, skip_unreadable: bool, as_json: bool
+) -> None:
+    with console.working() as progress:
+        added = fill(gallery, model, wanted, progress, skip_unreadable=skip_unreadable)
+        if ann:
+            gallery.build_index("usearch")
+    console.note(f"{added} of {len(wanted)} images added")
+    _say(gallery, as_json)
+
+
+@app.command("remove")
+def remove(
+    path: _Gallery,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids to remove.")],
+    compact: Annotated[bool, typer.Option("--compact", help="Also give back the space on disk.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove images by id."""
+    from compat_sdk.gallery import Gallery
+
+    gallery = Gallery.open(path)
+    removed = gallery.remove(ids)
+    if compact:
+        gallery.compact()
+    console.report(
+        {"removed": removed, "rows": len(gallery)}, f"removed {removed}; {len(gallery)} images remain", as_json=as_json
+    )
+
+
+@app.command("info")
+def info(path: _Gallery, as_json: options.Json = False) -> None:
+    """Space, size, labels and the state of the index."""
+    from compat_sdk.gallery import Gallery
+
+    _say(Gallery.open(path), as_json)
+
+
+@app.command("verify")
+def verify(path: _Gallery, as_json: options.Json = False) -> None:
+    """Check every digest and every vector. Exit code 3 if something is wrong."""
+    from compat_sdk.gallery import Gallery
+
+    problems = [str(problem) for problem in Gallery.open(path, verify=False).verify()]
+    console.report(
+        {"gallery": str(path), "problems": problems}, "\n".join(problems) or f"{path}: no problems", as_json=as_json
+    )
+    if problems:
+        raise CheckFailedError(
+            f"{len(problems)} problem(s) in {path}; `compat-sdk index repair {path}` rebuilds indexes"
+        )
+
+
+@app.command("repair")
+def repair(path: _Gallery, as_json: options.Json = False) -> None:
+    """Rebuild the index from the stored vectors."""
+    from compat_sdk.gallery import Gallery
+
+    gallery = Gallery.open(path, verify=False)
+    with console.working():
+        gallery.repair()
+    _say(gallery, as_json)
+
+
+def _say(gallery: Gallery, as_json: bool) -> None:
+    facts = gallery.info()
+    console.report(facts, "\n".join(f"{key}: {value}" for key, value in facts.items()), as_json=as_json)

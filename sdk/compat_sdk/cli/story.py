@@ -1,0 +1,203 @@
+"""The quickstart's steps: train, evaluate, export, index, search, profile, each kept once it is finished."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compat_sdk.cli.console import Progress, note
+from compat_sdk.errors import CompatError
+
+if TYPE_CHECKING:
+    from compat_sdk.dataset import Dataset
+    from compat_sdk.gallery import Hit
+
+DATA, SIZE = "sample", 28
+GALLERY = {"arch": "resnet18", "width": 0.5, "epochs": 10, "batch": 128, "lr": 0.1}
+QUERY = {"arch": "shufflenet_v2", "width": 0.5, "epochs": 10, "batch": 128, "lr": 0.2}
+LOSS = {"loss": "cosface", "margin": 0.2, "scale": 16.0}
+
+
+def commands(seed: int) -> str:
+    """The shell commands that do what the story does, one per line."""
+    loss = f"--loss {LOSS['loss']} --margin {LOSS['margin']} --scale {LOSS['scale']}"
+
+    def train(model: Mapping[str, Any]) -> str:
+        return (
+            f"--arch {model['arch']} --width {model['width']} --epochs {model['epochs']} --batch {model['batch']} "
+            f"--lr {model['lr']} --flip --seed {seed}"
+        )
+
+    return "\n".join(
+        (
+            f"compat-sdk train gallery --data {DATA} --size {SIZE} {loss} {train(GALLERY)} --out gallery-run",
+            f"compat-sdk train query --data {DATA} --gallery gallery-run --method bct {train(QUERY)} --out bct-run",
+            f"compat-sdk evaluate --data {DATA} --query bct-run --gallery gallery-run",
+            "compat-sdk export gallery-run --target onnx --out gallery-bundle",
+            "compat-sdk export bct-run --target onnx --out bct-bundle",
+            f"compat-sdk index build --model gallery-bundle --data {DATA} --out gallery",
+            "compat-sdk search gallery --model bct-bundle IMAGE... -k 5",
+            "compat-sdk profile gallery-bundle bct-bundle",
+        )
+    )
+
+
+class Story:
+    """The steps over one folder. What a step found is kept in ``steps/``, so that a second run repeats nothing."""
+
+    def __init__(self, out: Path, dataset: Dataset, seed: int, threads: int | None, progress: Progress) -> None:
+        self.out, self.dataset, self.seed, self.threads, self.progress = out, dataset, seed, threads, progress
+
+    def tell(self) -> tuple[dict[str, Any], dict[str, float]]:
+        """Runs what is still to be done: what each step found, and the seconds each took when it ran."""
+        steps: dict[str, Callable[[], Any]] = {
+            "train the large gallery model": self._train_gallery,
+            "train a small query model with BCT": lambda: self._train_query("bct"),
+            "train the same small model alone": lambda: self._train_query("vanilla"),
+            "evaluate": lambda: {method: self._evaluate(method) for method in ("bct", "vanilla")},
+            "export to ONNX": lambda: {role: self._export(role) for role in ("gallery", "bct")},
+            "index the gallery": self._index,
+            "search": self._search,
+            "profile": lambda: {role: self._profile(role) for role in ("gallery", "bct")},
+        }
+        found, seconds = {}, {}
+        for number, (name, step) in enumerate(steps.items(), start=1):
+            note(f"[{number}/{len(steps)}] {name}")
+            found[name], seconds[name] = self._once(number, name, step)
+        return found, seconds
+
+    def _once(self, number: int, name: str, step: Callable[[], Any]) -> tuple[Any, float]:
+        from compat_sdk.files import read_json, write_json_atomic
+
+        path = self.out / "steps" / f"{number}-{name.replace(' ', '-')}.json"
+        settings = json.loads(json.dumps([self.seed, GALLERY, QUERY, LOSS]))
+        if path.is_file():
+            stored: dict[str, Any] = read_json(path)
+            if stored["settings"] != settings:
+                raise CompatError(
+                    f"{self.out} holds a quickstart with other settings; choose another --out or delete it"
+                )
+            return stored["result"], stored["seconds"]
+        started = time.perf_counter()
+        result = step()
+        seconds = time.perf_counter() - started
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(path, {"settings": settings, "seconds": seconds, "result": result})
+        return result, seconds
+
+    def _train_gallery(self) -> dict[str, Any]:
+        from compat_train.config import GalleryConfig, config_from_mapping
+        from compat_train.methods.gallery import train_gallery
+
+        settings = {**self._settings(GALLERY), "preprocessing": {"size": SIZE}, "classification": LOSS}
+        config = config_from_mapping(GalleryConfig, settings)
+        done = train_gallery(config, self.out / "gallery-run", self.progress)
+        return {"space": done.space, **_curve(done.path)}
+
+    def _train_query(self, method: str) -> dict[str, Any]:
+        from compat_train.config import QueryConfig, config_from_mapping
+        from compat_train.methods.query import train_query
+
+        settings = {**self._settings(QUERY), "gallery": str(self.out / "gallery-run"), "method": method}
+        done = train_query(config_from_mapping(QueryConfig, settings), self.out / f"{method}-run", self.progress)
+        return {"space": done.space, **_curve(done.path)}
+
+    def _settings(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "source": {"data": DATA},
+            "arch": model["arch"],
+            "width": model["width"],
+            "optimisation": {name: model[name] for name in ("epochs", "batch", "lr")},
+            "augmentation": {"flip": True},
+            "execution": {"seed": self.seed, "device": "cpu", "threads": self.threads or 0},
+            "license": "Apache-2.0",
+        }
+
+    def _evaluate(self, method: str) -> dict[str, Any]:
+        from compat_train.evaluate import evaluate
+
+        run = self.out / f"{method}-run"
+        found = evaluate(
+            self.dataset, run, self.out / "gallery-run", device="cpu", threads=self.threads, progress=self.progress
+        )
+        return found.to_json()
+
+    def _export(self, role: str) -> dict[str, Any]:
+        from compat_export.pack import export_run
+
+        return export_run(self.out / f"{role}-run", out=self.out / f"{role}-bundle", overwrite=True).to_json()
+
+    def _index(self) -> dict[str, Any]:
+        from compat_sdk.cli.index import fill
+        from compat_sdk.cli.pictures import Pictures, open_model
+        from compat_sdk.gallery import Gallery
+
+        model = open_model(self.out / "gallery-bundle", threads=self.threads)
+        path = self.out / "gallery"
+        if path.exists():
+            gallery = Gallery.open(path)
+        else:
+            gallery = Gallery.create(path, space=model.space, dim=model.dim, model={"name": model.name})
+        split = self.dataset.splits["gallery"]
+        fill(gallery, model, Pictures(list(split.images), split.ids, split.labels), self.progress)
+        return {"rows": len(gallery), "space": gallery.space}
+
+    def _search(self) -> dict[str, Any]:
+        from compat_sdk.cli.pictures import open_model
+        from compat_sdk.errors import IncompatibleSpaceError
+        from compat_sdk.gallery import Gallery
+        from compat_sdk.space import Embeddings
+
+        gallery = Gallery.open(self.out / "gallery")
+        query = self.dataset.splits["query"]
+        embeddings = open_model(self.out / "bct-bundle", threads=self.threads).embed(list(query.images))
+        stranger = open_model(self.out / "vanilla-run", threads=self.threads, device="cpu").embed(list(query.images))
+        try:
+            gallery.search(stranger, 5)
+        except IncompatibleSpaceError as error:
+            refused = f"IncompatibleSpaceError: {error}"
+        else:
+            raise CompatError("a model that was trained alone was let into the gallery; expected it to be refused")
+        # Only to show what the refusal prevents: the same vectors under a false name.
+        disguised = Embeddings(stranger.vectors, gallery.space)
+        hits, strayed = gallery.search(embeddings, 5), gallery.search(disguised, 5)
+        first = [query.labels.index(label) for label in query.classes]
+        rows = [
+            {
+                "id": query.ids[row],
+                "label": query.labels[row],
+                "hits": _plain(hits[row]),
+                "unchecked": _plain(strayed[row]),
+            }
+            for row in first
+        ]
+        right = sum(found[0].label == label for found, label in zip(hits, query.labels, strict=True))
+        return {"hits": rows, "refused": refused, "top1": right / len(hits)}
+
+    def _profile(self, role: str) -> dict[str, object]:
+        from compat_sdk.profile import profile_bundle
+
+        return profile_bundle(self.out / f"{role}-bundle", threads=1).to_json()
+
+
+def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    return [{"id": hit.id, "label": hit.label, "score": round(float(hit.score), 4)} for hit in hits]
+
+
+def _curve(run: Path, points_per_epoch: int = 10) -> dict[str, list[float]]:
+    """The training loss, averaged over each tenth of an epoch."""
+    from compat_train.log import read_log
+
+    rows = read_log(run)
+    epochs = max(row["epoch"] for row in rows)
+    per_epoch = len(rows) / epochs
+    parts: dict[int, list[float]] = {}
+    for row in rows:
+        parts.setdefault(int((row["step"] - 1) / per_epoch * points_per_epoch), []).append(row["loss"])
+    return {
+        "epoch": [round((part + 0.5) / points_per_epoch, 3) for part in parts],
+        "loss": [round(sum(losses) / len(losses), 4) for losses in parts.values()],
+    }

@@ -1,0 +1,65 @@
+"""Opens a dataset, says what is wrong with it, and says what is in it.
+
+A dataset is a folder (``train/ query/ gallery/``, a sub-folder per identity; ``val/`` optional), a CSV
+manifest (``path,label,split``) or a name from :data:`NAMES`. Identities of ``query`` and ``gallery`` may be
+unseen in ``train`` (open set).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compat_sdk.datasets.check import Problem, check_dataset, dataset_info
+from compat_sdk.datasets.fashion_mnist import open_fashion_mnist, open_sample
+from compat_sdk.datasets.folder import open_folder
+from compat_sdk.datasets.kanji import is_kanji_folder, open_kanji
+from compat_sdk.datasets.manifest import open_manifest
+from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split
+from compat_sdk.errors import DataError
+
+__all__ = [
+    "NAMES",
+    "SPLIT_NAMES",
+    "Dataset",
+    "Problem",
+    "Split",
+    "check_dataset",
+    "dataset_info",
+    "open_dataset",
+]
+
+NAMES = ("sample", "fashion-mnist", "kanji", "kanji-500")
+
+
+def open_dataset(data: str | Path, root: Path | None = None) -> Dataset:
+    """Returns a dataset without decoding an image.
+
+    Args:
+        data: A name from :data:`NAMES`, a folder, or a ``.csv`` manifest. A name wins over a folder of the
+            same name: write ``./sample`` for the folder. A folder that the kanji builder wrote opens as
+            the kanji set.
+        root: Where the files of a named dataset are: ``fashion-mnist`` (by default where Debian puts
+            them), ``kanji`` and ``kanji-500``.
+
+    Raises:
+        DataError: There is no such dataset, it is malformed, or ``root`` has no meaning for it.
+    """
+    if data == "fashion-mnist":
+        return open_fashion_mnist(root)
+    if data == "kanji":
+        return open_kanji(root)
+    if data == "kanji-500":
+        return open_kanji(root, identities=500)
+    if root is not None:
+        raise DataError(f"root was given as {root}, but {data} needs none; leave it out")
+    if data == "sample":
+        return open_sample()
+    path = Path(data)
+    if path.is_dir():
+        return open_kanji(path) if is_kanji_folder(path) else open_folder(path)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return open_manifest(path)
+    raise DataError(
+        f"found no dataset {str(data)!r}; expected one of {', '.join(NAMES)}, a folder with train/, query/ and "
+        f"gallery/, or a .csv manifest"
+    )

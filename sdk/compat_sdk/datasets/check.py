@@ -1,0 +1,201 @@
+"""What is wrong with a dataset, found before a model wastes hours on it, and what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from compat_sdk.datasets.split import Dataset, Split, is_array
+from compat_sdk.errors import ImageError
+from compat_sdk.preprocess import open_image, usable_cores
+
+EXAMPLES = 5
+SIZES_READ = 1000
+REQUIRED = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of thing that is wrong with one split.
+
+    Attributes:
+        kind: ``"missing-split"``, ``"empty-split"``, ``"corrupt-image"``, ``"duplicate-id"``,
+            ``"one-class"``, ``"one-image-class"``, ``"unmatched-query"``, ``"val-overlap"`` or
+            ``"shared-image"``.
+        split: Name of the split.
+        severity: ``"error"`` when training or evaluation will refuse it, otherwise ``"warning"``.
+        count: How many images or classes are concerned.
+        message: What was found and what to do, for people.
+        examples: Up to five ids or labels.
+    """
+
+    kind: str
+    split: str
+    severity: Literal["error", "warning"]
+    count: int
+    message: str
+    examples: tuple[str, ...] = ()
+
+
+def check_dataset(dataset: Dataset, *, decode: bool = True) -> list[Problem]:
+    """Returns what is wrong, errors first.
+
+    Args:
+        dataset: What to look at.
+        decode: Also read every image: finds corrupt files and images that stand in two splits.
+    """
+    problems: list[Problem] = []
+    for name in REQUIRED:
+        if name not in dataset.splits:
+            message = f"there is no {name} split; add one before a command that needs it"
+            problems.append(Problem("missing-split", name, "warning", 1, message))
+    for split in dataset.splits.values():
+        problems.extend(_check_split(split))
+    problems.extend(_check_identities(dataset))
+    if decode:
+        problems.extend(_check_images(dataset))
+    return sorted(problems, key=lambda problem: problem.severity != "error")
+
+
+def dataset_info(dataset: Dataset, problems: Sequence[Problem]) -> dict[str, object]:
+    """Returns counts per split, class sizes, image sizes and the problems, ready for JSON.
+
+    Image sizes are ``[width, height]``, read from the headers of at most 1,000 evenly spaced images;
+    unreadable ones are left to the check.
+    """
+    seen = set(dataset.splits["train"].labels) if "train" in dataset.splits else set()
+    splits: dict[str, object] = {}
+    for name, split in dataset.splits.items():
+        per_class = list(Counter(split.labels).values())
+        sizes = image_sizes(split)
+        splits[name] = {
+            "images": len(split),
+            "classes": len(per_class),
+            "classes_unseen_in_train": len(set(split.labels) - seen),
+            "images_per_class": {
+                "min": min(per_class, default=0),
+                "median": statistics.median(per_class) if per_class else 0,
+                "max": max(per_class, default=0),
+            },
+            "smallest_image": list(min(sizes, key=lambda size: size[0] * size[1], default=())),
+            "largest_image": list(max(sizes, key=lambda size: size[0] * size[1], default=())),
+        }
+    return {
+        "name": dataset.name,
+        "description": dataset.description,
+        "splits": splits,
+        "problems": [asdict(problem) | {"examples": list(problem.examples)} for problem in problems],
+    }
+
+
+def image_sizes(split: Split) -> set[tuple[int, int]]:
+    """Returns the distinct ``(width, height)`` of at most 1,000 evenly spaced images."""
+    images = split.images
+    if is_array(images):
+        return {(int(images.shape[2]), int(images.shape[1]))} if len(images) else set()
+    sizes: set[tuple[int, int]] = set()
+    for path in images[:: max(1, len(images) // SIZES_READ)]:
+        try:
+            with Image.open(path) as image:
+                sizes.add(image.size)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # check_dataset names it
+    return sizes
+
+
+def _check_split(split: Split) -> Iterable[Problem]:
+    name = split.name
+    if len(split) == 0:
+        yield Problem("empty-split", name, "error", 1, f"the {name} split has no images; add images or remove it")
+        return
+    repeated = [image for image, count in Counter(split.ids).items() if count > 1]
+    if repeated:
+        message = f"{len(repeated)} ids stand more than once in the {name} split; list each image once"
+        yield _problem("duplicate-id", name, "error", repeated, message)
+    if name == "train":
+        sizes = Counter(split.labels)
+        if len(sizes) < 2:
+            yield _problem("one-class", name, "error", list(sizes), "the train split has one class; expected 2 or more")
+        single = sorted(label for label, count in sizes.items() if count == 1)
+        if single:
+            message = f"{len(single)} train classes have one image each; give them more or merge them"
+            yield _problem("one-image-class", name, "warning", single, message)
+
+
+def _check_identities(dataset: Dataset) -> Iterable[Problem]:
+    splits = dataset.splits
+    if "query" in splits and "gallery" in splits and len(splits["query"]):
+        known = set(splits["gallery"].labels)
+        lost = sorted(set(splits["query"].labels) - known)
+        if lost:
+            images = sum(label not in known for label in splits["query"].labels)
+            every = images == len(splits["query"])
+            message = (
+                f"{len(lost)} query classes ({images} images) are not in the gallery, so these queries cannot be "
+                f"scored; add gallery images of them or take them out"
+            )
+            yield _problem("unmatched-query", "query", "error" if every else "warning", lost, message)
+    if "val" in splits and "train" in splits:
+        shared = sorted(set(splits["val"].labels) & set(splits["train"].labels))
+        if shared:
+            message = (
+                f"{len(shared)} val classes are also in train; hold val out by identity to choose an architecture "
+                f"for unseen identities"
+            )
+            yield _problem("val-overlap", "val", "warning", shared, message)
+
+
+def _check_images(dataset: Dataset) -> Iterable[Problem]:
+    owner: dict[bytes, tuple[str, str]] = {}
+    for split in dataset.splits.values():
+        corrupt: list[str] = []
+        reasons: list[str] = []
+        shared: list[str] = []
+        others: set[str] = set()
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            for row, read in enumerate(pool.map(_read, split.images)):
+                if isinstance(read, ImageError):
+                    corrupt.append(split.ids[row])
+                    reasons.append(read.reason)
+                    continue
+                first = owner.setdefault(read, (split.name, split.ids[row]))
+                if first[0] != split.name:
+                    others.add(first[0])
+                    shared.append(split.ids[row])
+        if corrupt:
+            message = f"{len(corrupt)} images cannot be read (first: {reasons[0]}); repair or remove them"
+            yield _problem("corrupt-image", split.name, "error", corrupt, message)
+        if shared:
+            message = (
+                f"{len(shared)} images of {split.name} are byte for byte images of {', '.join(sorted(others))}; "
+                f"scores with them are too good: keep each in one split"
+            )
+            yield _problem("shared-image", split.name, "warning", shared, message)
+
+
+def _read(image: Path | object) -> bytes | ImageError:
+    """Returns the digest of an image that decodes, or why it does not."""
+    if not isinstance(image, Path):
+        return hashlib.sha256(memoryview(image)).digest()  # type: ignore[arg-type]  # a row of a uint8 array
+    try:
+        content = image.read_bytes()
+        open_image(content)
+    except OSError as error:
+        return ImageError(str(image), error.strerror or str(error))
+    except ImageError as error:
+        return error
+    return hashlib.sha256(content).digest()
+
+
+def _problem(
+    kind: str, split: str, severity: Literal["error", "warning"], names: Sequence[str], message: str
+) -> Problem:
+    return Problem(kind, split, severity, len(names), message, tuple(names[:EXAMPLES]))

@@ -1,0 +1,58 @@
+"""Reads and writes IDX files, the format of MNIST: a few big-endian integers, then bytes.
+
+Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", section "The IDX file format".
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.errors import DataError
+
+_UNSIGNED_BYTE = 0x08
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Returns the array of an IDX file of unsigned bytes, gzip-compressed or not.
+
+    Args:
+        path: The file.
+        dimensions: How many dimensions to expect: 3 for images, 1 for labels.
+
+    Raises:
+        DataError: The file is missing, truncated, longer than its header says, or of another kind.
+    """
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            with gzip.GzipFile(fileobj=raw) if packed else raw as file:
+                header = file.read(4 + 4 * dimensions)
+                if header[:4] != bytes([0, 0, _UNSIGNED_BYTE, dimensions]) or len(header) != 4 + 4 * dimensions:
+                    raise DataError(
+                        f"{path} begins with {header[:4].hex() or 'nothing'}; expected an IDX file of unsigned "
+                        f"bytes with {dimensions} dimensions; download it again"
+                    )
+                shape = struct.unpack(f">{dimensions}I", header[4:])
+                expected = math.prod(shape)
+                body = file.read(expected + 1)
+    except (OSError, EOFError, zlib.error, OverflowError, MemoryError) as error:
+        raise DataError(f"cannot read {path}: {error}; check the path or download the file again") from error
+    if len(body) != expected:
+        found = f"{len(body)} bytes" if len(body) < expected else "more bytes"
+        raise DataError(f"{path} has {found} after its header, expected {expected}; download it again")
+    return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
+    """Writes an array as a gzip-compressed IDX file, the same bytes for the same array."""
+    header = bytes([0, 0, _UNSIGNED_BYTE, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(gzip.compress(header + np.ascontiguousarray(array).tobytes(), 9, mtime=0))

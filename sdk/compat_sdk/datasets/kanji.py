@@ -1,0 +1,76 @@
+"""Opens a kanji set that the builder wrote, without reading its images into memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from compat_sdk.datasets.split import Dataset, Split
+from compat_sdk.errors import DataError
+
+FORMAT, VERSION = "compat-sdk-kanji", 1
+BUILD = "build it with: compat-sdk data build kanji --out DIR, then pass --root DIR"
+
+
+def is_kanji_folder(folder: Path) -> bool:
+    """Tells whether a folder holds a built kanji set."""
+    return all((folder / name).is_file() for name in ("meta.json", "images.npy", "rows.npy"))
+
+
+def open_kanji(root: Path | None, identities: int | None = None) -> Dataset:
+    """Returns the kanji set: 32x32 grey images, memory-mapped; labels are the characters themselves.
+
+    Args:
+        root: Folder that the builder wrote.
+        identities: How many training identities to keep, from the first; ``None`` for all 1,800.
+
+    Raises:
+        DataError: The folder is missing, of another version, or its files do not fit together.
+    """
+    if root is None:
+        raise DataError(f"the kanji set needs the folder it was built into, found none; {BUILD}")
+    if not is_kanji_folder(root):
+        raise DataError(f"{root} holds no kanji set (meta.json, images.npy, rows.npy); {BUILD}")
+    try:
+        meta = json.loads((root / "meta.json").read_text("utf-8"))
+        if meta["format"] != FORMAT or meta["version"] != VERSION:
+            raise DataError(
+                f"{root} has format {meta['format']} version {meta['version']}, expected {FORMAT} version "
+                f"{VERSION}; {BUILD}"
+            )
+        characters: str = meta["characters"]
+        faces = [str(face["name"]) for face in meta["faces"]]
+        sizes = {str(name): int(size) for name, size in meta["splits"].items()}
+        images = np.load(root / "images.npy", mmap_mode="r", allow_pickle=False)
+        rows = np.load(root / "rows.npy", allow_pickle=False)
+        if rows.shape != (sum(sizes.values()), 2) or len(images) != len(rows):
+            raise DataError(
+                f"{root} lists {sum(sizes.values())} images but holds {len(images)} and {len(rows)} rows; {BUILD}"
+            )
+        names = [f"U+{ord(character):04X}/" for character in characters]
+        splits: dict[str, Split] = {}
+        start = 0
+        for name, size in sizes.items():
+            part = rows[start : start + size].tolist()
+            if name == "train" and identities is not None:
+                firsts = dict.fromkeys(character for character, _ in part)
+                wanted = set(list(firsts)[:identities])
+                part = [pair for pair in part if pair[0] in wanted]  # a prefix: stored by identity
+            splits[name] = Split(
+                name=name,
+                images=images[start : start + len(part)],
+                labels=tuple(characters[character] for character, _ in part),
+                ids=tuple(names[character] + faces[face] for character, face in part),
+            )
+            start += size
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(f"{root} is not a readable kanji set ({error}); {BUILD}") from error
+    count = len(set(splits["train"].labels)) if "train" in splits else 0
+    return Dataset(
+        name="kanji" if identities is None else f"kanji-{identities}",
+        splits=splits,
+        description=f"{count} training characters; unseen characters searched from brush, pen and display faces "
+        f"to print faces",
+    )

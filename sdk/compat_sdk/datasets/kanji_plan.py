@@ -1,0 +1,101 @@
+"""Who is in which split of the kanji set, and which faces are fit to be in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.datasets.kanji_faces import Face
+from compat_sdk.datasets.kanji_glyphs import face_similarity
+from compat_sdk.datasets.shuffle import shuffled
+
+SEED = 20
+TEST_IDENTITIES, VAL_IDENTITIES, QUERY_IMAGES = 965, 200, 4000
+SAME_DESIGN = 0.95
+MOST_MISSING = 0.005
+
+
+def split_identities(characters: Sequence[str], seed: int = SEED) -> dict[str, tuple[str, ...]]:
+    """Deals the characters into ``train``, ``val`` and ``test``, disjoint and in a fixed shuffled order."""
+    order = shuffled(characters, seed)
+    after_val = TEST_IDENTITIES + VAL_IDENTITIES
+    return {
+        "train": tuple(order[after_val:]),
+        "val": tuple(order[TEST_IDENTITIES:after_val]),
+        "test": tuple(order[:TEST_IDENTITIES]),
+    }
+
+
+def plan_rows(
+    identities: Mapping[str, Sequence[str]],
+    characters: Sequence[str],
+    faces: Sequence[Face],
+    present: NDArray[np.bool_],
+    *,
+    queries: int = QUERY_IMAGES,
+    seed: int = SEED,
+) -> dict[str, NDArray[np.int32]]:
+    """Lists the (character, face) pairs of every split, in the order in which they are stored.
+
+    Args:
+        identities: ``train``, ``val`` and ``test`` characters.
+        characters: All characters, whose positions the pairs name.
+        faces: Kept faces, whose positions the pairs name.
+        present: ``[faces, characters]``, whether the face has the character.
+        queries: How many of the test pairs with query faces to draw.
+        seed: Of the drawing.
+
+    Returns:
+        For ``train``, ``val``, ``query`` and ``gallery``, int32 ``[n, 2]``, sorted by identity then face.
+    """
+    place = {character: position for position, character in enumerate(characters)}
+    print_rows = [row for row, face in enumerate(faces) if face.role == "print"]
+    query_rows = [row for row, face in enumerate(faces) if face.role == "query"]
+
+    def pairs(part: str, of: Iterable[int]) -> list[tuple[int, int]]:
+        every = [(place[character], face) for character in identities[part] for face in of]
+        return [(position, face) for position, face in every if present[face, position]]
+
+    possible = pairs("test", query_rows)
+    names = {f"{characters[position]}/{faces[face].name}": row for row, (position, face) in enumerate(possible)}
+    drawn = sorted(names[name] for name in shuffled(names, seed)[:queries])
+    splits = {
+        "train": pairs("train", range(len(faces))),
+        "val": pairs("val", range(len(faces))),
+        "query": [possible[row] for row in drawn],
+        "gallery": pairs("test", print_rows),
+    }
+    return {name: np.array(rows, np.int32).reshape(-1, 2) for name, rows in splits.items()}
+
+
+def unfit_faces(
+    faces: Sequence[Face], tiles: NDArray[np.uint8], present: NDArray[np.bool_], samples: int = 60
+) -> dict[str, str]:
+    """Names the faces to leave out: with too many characters missing, or drawn like an earlier face.
+
+    Args:
+        faces: ``f`` faces.
+        tiles: ``[f, n, h, w]``.
+        present: ``[f, n]``.
+        samples: How many characters to compare.
+
+    Returns:
+        Face name to reason, in the order of the faces.
+    """
+    dropped: dict[str, str] = {}
+    kept: list[int] = []
+    step = max(1, tiles.shape[1] // samples)
+    for row, face in enumerate(faces):
+        missing = int(np.count_nonzero(~present[row]))
+        if missing > MOST_MISSING * present.shape[1]:
+            dropped[face.name] = f"lacks {missing} of {present.shape[1]} characters"
+            continue
+        likeness = {other: face_similarity(tiles[row, ::step], tiles[other, ::step]) for other in kept}
+        nearest = max(likeness, key=likeness.__getitem__, default=None)
+        if nearest is not None and likeness[nearest] > SAME_DESIGN:
+            dropped[face.name] = f"draws like {faces[nearest].name} (correlation {likeness[nearest]:.3f})"
+            continue
+        kept.append(row)
+    return dropped

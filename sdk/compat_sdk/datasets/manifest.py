@@ -1,0 +1,81 @@
+"""Datasets listed in a CSV file with the columns ``path,label,split``."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split
+from compat_sdk.errors import DataError
+
+COLUMNS = ("path", "label", "split")
+
+
+def open_manifest(manifest: Path) -> Dataset:
+    """Returns the dataset of a CSV manifest; its ids are the paths as the file gives them.
+
+    The file is UTF-8, with or without a byte-order mark; fields may be quoted; the columns may stand in
+    any order and others may stand beside them. Paths are relative to the manifest's folder, with ``/``, and
+    do not leave it: a manifest may come from elsewhere and must not name files outside the dataset.
+
+    Raises:
+        DataError: A wrong column, split, path or row; the message gives the line.
+    """
+    folder = manifest.parent
+    paths: dict[str, list[Path]] = {}
+    labels: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
+    line = 1
+    try:
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            for column in COLUMNS:
+                if header.count(column) != 1:
+                    raise DataError(
+                        f"{manifest} line 1 has the columns {','.join(header) or 'nothing'}; expected "
+                        f"{','.join(COLUMNS)}"
+                    )
+            places = [header.index(column) for column in COLUMNS]
+            line = reader.line_num + 1
+            for row in reader:
+                if row:
+                    if len(row) != len(header):
+                        raise DataError(f"it has {len(row)} fields, expected {len(header)}; quote fields with commas")
+                    path, label, split = (row[place] for place in places)
+                    _check_row(path, label, split)
+                    paths.setdefault(split, []).append(folder / path)
+                    labels.setdefault(split, []).append(label)
+                    ids.setdefault(split, []).append(path)
+                line = reader.line_num + 1
+    except DataError as error:
+        if line == 1:
+            raise
+        raise DataError(f"{manifest} line {line}: {error}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read {manifest} at line {line}: {error}; expected a UTF-8 CSV file") from error
+    if not paths:
+        raise DataError(f"{manifest} lists no images; expected rows of {','.join(COLUMNS)}")
+    splits = {
+        name: Split(name, tuple(paths[name]), tuple(labels[name]), tuple(ids[name]))
+        for name in SPLIT_NAMES
+        if name in paths
+    }
+    return Dataset(name=manifest.stem, splits=splits, description=f"images listed in {manifest.name}")
+
+
+def _check_row(path: str, label: str, split: str) -> None:
+    if split not in SPLIT_NAMES:
+        raise DataError(f"found split {split!r}; expected one of {', '.join(SPLIT_NAMES)}")
+    if not label.strip():
+        raise DataError("the label is empty; name the identity")
+    if not path.strip() or "\0" in path:
+        raise DataError(f"found path {path!r}; expected the path of an image")
+    if "\\" in path:
+        raise DataError(f"found path {path!r}; write / between folders")
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or PureWindowsPath(path).drive or ".." in parts.parts:
+        raise DataError(
+            f"found path {path!r}; expected a path relative to the manifest's folder that stays inside it; "
+            f"move the images beside the manifest"
+        )

@@ -1,0 +1,94 @@
+"""The two shapes that every dataset takes: a split, and a set of splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.errors import DataError
+
+SPLIT_NAMES = ("train", "val", "query", "gallery")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled images under one name.
+
+    Attributes:
+        name: ``"train"``, ``"val"``, ``"query"`` or ``"gallery"``.
+        images: One path per image, or an array ``[n, h, w]`` (grey) or ``[n, h, w, 3]`` (RGB) of
+            uint8, possibly memory-mapped.
+        labels: Identity of each image.
+        ids: Name of each image; unique within a split that :func:`check_dataset` accepts.
+    """
+
+    name: str
+    images: Sequence[Path] | NDArray[np.uint8] = field(repr=False)
+    labels: tuple[str, ...] = field(repr=False)
+    ids: tuple[str, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.name not in SPLIT_NAMES:
+            raise DataError(f"found a split named {self.name!r}; expected one of {', '.join(SPLIT_NAMES)}")
+        if not len(self.images) == len(self.labels) == len(self.ids):
+            raise DataError(
+                f"split {self.name} has {len(self.images)} images, {len(self.labels)} labels and "
+                f"{len(self.ids)} ids; expected as many of each"
+            )
+        images = self.images
+        if is_array(images):
+            right_shape = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+            if images.dtype != np.uint8 or not right_shape:
+                raise DataError(
+                    f"split {self.name} holds {images.dtype} images of shape {list(images.shape)}; "
+                    f"expected uint8 [n, h, w] or [n, h, w, 3]"
+                )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The distinct labels, sorted."""
+        return tuple(sorted(set(self.labels)))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Splits under one name.
+
+    Attributes:
+        name: What was opened: a dataset's name, or the name of its folder or file.
+        splits: By split name. ``train``, ``query`` and ``gallery`` as a rule, ``val`` sometimes.
+        description: One line for people.
+    """
+
+    name: str
+    splits: Mapping[str, Split] = field(repr=False)
+    description: str = ""
+
+    def split(self, name: str) -> Split:
+        """Returns one split.
+
+        Raises:
+            DataError: The dataset has no such split.
+        """
+        if name not in self.splits:
+            has = ", ".join(self.splits) or "none"
+            raise DataError(f"dataset {self.name} has no {name} split, only: {has}; add one or use other data")
+        return self.splits[name]
+
+
+def is_array(images: Sequence[Path] | NDArray[np.uint8]) -> TypeGuard[NDArray[np.uint8]]:
+    """Tells whether a split's images are one array rather than a list of paths."""
+    return isinstance(images, np.ndarray)
+
+
+def numbered_ids(name: str, count: int) -> tuple[str, ...]:
+    """Returns ``("query-000000", "query-000001", ...)`` for images that have no name of their own."""
+    return tuple(f"{name}-{row:06d}" for row in range(count))

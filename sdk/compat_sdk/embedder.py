@@ -1,0 +1,228 @@
+"""From images to embeddings: a verified bundle, its preprocessing and an engine behind one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from compat_sdk.bundle import Bundle, Manifest
+from compat_sdk.engine import Engine, open_engine
+from compat_sdk.errors import BundleError, CheckFailedError, ConfigError, ImageError, VectorError
+from compat_sdk.preprocess import ImageLike, Preprocessing, is_pixels, pixels_at, to_input, usable_cores
+from compat_sdk.space import Embeddings
+
+SELF_TEST_COSINE = 0.999
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """How this machine's embeddings of the golden images differ from the trained model's.
+
+    Attributes:
+        min_cosine: Worst cosine similarity over the images, 1 at best.
+        max_abs_difference: Largest difference of any number of any embedding.
+        images: Golden images in the bundle.
+    """
+
+    min_cosine: float
+    max_abs_difference: float
+    images: int
+
+
+class Embedder:
+    """Embeds images with the model of one bundle. Calls from several threads are independent.
+
+    Make one with `Embedder.load`.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, *, threads: int | None = None, batch: int = 32) -> None:
+        for name, value in (("threads", threads), ("batch", batch)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; expected at least 1")
+        self.bundle = bundle
+        self.engine = engine
+        self._threads = usable_cores() if threads is None else threads
+        self._batch = batch
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | os.PathLike[str] | Bundle,
+        *,
+        engine: str | Engine = "auto",
+        threads: int | None = None,
+        batch: int = 32,
+    ) -> Embedder:
+        """Verify a bundle, load its graph and return the embedder.
+
+        Args:
+            bundle: Folder of a bundle, or an opened one.
+            engine: ``"auto"``, ``"onnxruntime"``, or any object with a ``name`` and a ``run``.
+            threads: Threads for decoding and for the engine; None takes one per usable core.
+            batch: Images per run of the engine. Beyond a few dozen it costs memory and gains nothing on a CPU.
+
+        Raises:
+            BundleError: The bundle is damaged or incomplete.
+            MissingExtraError: The engine is not installed.
+            ConfigError: Unknown engine, or a number below 1.
+        """
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        runner = open_engine(opened, engine, threads) if isinstance(engine, str) else engine
+        return cls(opened, runner, threads=threads, batch=batch)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says about its model."""
+        return self.bundle.manifest
+
+    @property
+    def space(self) -> str:
+        """Embedding space that the vectors are written in."""
+        return self.manifest.space
+
+    @property
+    def searches(self) -> tuple[str, ...]:
+        """Gallery spaces that the vectors may search, besides their own."""
+        return self.manifest.searches
+
+    @property
+    def dim(self) -> int:
+        """Numbers per embedding."""
+        return self.manifest.dim
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to an image before the model sees it."""
+        return self.manifest.preprocessing
+
+    def embed(self, images: ImageLike | Sequence[ImageLike] | NDArray[np.uint8]) -> Embeddings:
+        """Return one unit vector per image, in order.
+
+        While the engine runs one batch, threads decode the next.
+
+        Args:
+            images: One image, or a sequence of images in any mixture of kinds (path, encoded bytes, Pillow image,
+                uint8 array), or one uint8 array ``[n, h, w, 3]``. None at all gives ``[0, dim]``.
+
+        Returns:
+            float32 ``[n, dim]`` with the model's space and what it may search.
+
+        Raises:
+            ImageError: The first image that cannot be read, by path and position.
+            VectorError: The model gave NaN, infinity or a vector of zeros; ``rows`` are the positions.
+            BundleError: The graph gave another shape than the manifest states.
+        """
+        many = _as_many(images)
+        if is_pixels(many, self.preprocessing.size):
+            return self.embed_pixels(many)
+        return self._embed(len(many), self._decoded(many))
+
+    def embed_pixels(self, pixels: NDArray[np.uint8]) -> Embeddings:
+        """Return one unit vector per image that `compat_sdk.preprocess.to_pixels` prepared.
+
+        Args:
+            pixels: uint8 ``[n, size, size, 3]``, RGB.
+
+        Raises:
+            ImageError: ``pixels`` has another type or shape.
+            VectorError: See `embed`.
+            BundleError: See `embed`.
+        """
+        starts = range(0, len(pixels), self._batch)
+        batches = (to_input(pixels[start : start + self._batch], self.preprocessing) for start in starts)
+        return self._embed(len(pixels), batches)
+
+    def self_test(self) -> SelfTest:
+        """Embed the golden images on this machine and compare with what the trained model made of them.
+
+        Raises:
+            CheckFailedError: A cosine similarity is below 0.999.
+        """
+        images, expected = self.bundle.golden()
+        found = self.embed_pixels(images).vectors
+        lengths = np.linalg.norm(expected, axis=1)
+        cosines = np.einsum("ij,ij->i", found, expected) / np.maximum(lengths, np.finfo(np.float32).tiny)
+        difference = float(np.abs(found - expected).max())
+        result = SelfTest(float(cosines.min()), difference, len(images))
+        if not result.min_cosine >= SELF_TEST_COSINE:
+            raise CheckFailedError(
+                f"{self.engine.name} embeds golden image {int(cosines.argmin())} of {self.bundle.path} with cosine "
+                f"{result.min_cosine:.6f} to the trained model, expected at least {SELF_TEST_COSINE}; use another "
+                f"engine or export the model again"
+            )
+        return result
+
+    def _decoded(self, images: Sequence[ImageLike]) -> Iterator[NDArray[np.float32]]:
+        """Yield prepared batches; while one is in use, threads decode the next."""
+        preprocessing, size = self.preprocessing, self.preprocessing.size
+
+        def prepare(row: NDArray[np.float32], position: int) -> None:
+            row[:] = to_input(pixels_at(images, position, preprocessing)[None], preprocessing)[0]
+
+        if len(images) == 1:
+            yield to_input(pixels_at(images, 0, preprocessing)[None], preprocessing)
+            return
+        pool = ThreadPoolExecutor(self._threads, "compat-decode")
+
+        def start(first: int) -> tuple[NDArray[np.float32], list[Future[None]]]:
+            batch = np.empty((max(0, min(self._batch, len(images) - first)), 3, size, size), np.float32)
+            return batch, [pool.submit(prepare, row, first + place) for place, row in enumerate(batch)]
+
+        try:
+            following = start(0)
+            for first in range(0, len(images), self._batch):
+                batch, jobs = following
+                following = start(first + self._batch)
+                for job in jobs:
+                    job.result()
+                yield batch
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _embed(self, count: int, batches: Iterable[NDArray[np.float32]]) -> Embeddings:
+        vectors = np.empty((count, self.dim), np.float32)
+        done = 0
+        for batch in batches:
+            found = self.engine.run(batch)
+            if found.shape != (len(batch), self.dim) or found.dtype != np.float32:
+                raise BundleError(
+                    f"{self.engine.name} gave {found.dtype} {list(found.shape)} for {len(batch)} images, expected "
+                    f"float32 {[len(batch), self.dim]}; the manifest of {self.bundle.path} does not fit its graph"
+                )
+            vectors[done : done + len(batch)] = found
+            done += len(batch)
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+        if len(bad):
+            raise VectorError(
+                f"{self.engine.name} gave NaN, infinity or zeros for {len(bad)} of {count} images, first at position "
+                f"{int(bad[0])}; run the bundle's self-test",
+                [int(row) for row in bad],
+            )
+        vectors /= lengths[:, None]  # graphs of low precision, and engines' rounding, leave it slightly off 1
+        return Embeddings(vectors, self.space, self.searches)
+
+
+def _as_many(images: ImageLike | Sequence[ImageLike] | NDArray[np.uint8]) -> Sequence[ImageLike]:
+    if isinstance(images, np.ndarray):
+        if images.ndim == 4:
+            return cast("Sequence[ImageLike]", images)
+        if images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4)):
+            return [images]
+        raise ImageError(
+            "array",
+            f"its shape is {list(images.shape)}; expected one image [h, w] or [h, w, 3], or many [n, h, w, 3]; "
+            f"for many grey images pass list(array)",
+        )
+    if isinstance(images, str | bytes | os.PathLike | Image.Image):
+        return [images]
+    if not isinstance(images, Sequence):
+        raise ImageError(type(images).__name__, "expected an image or a sequence of images; pass list(images)")
+    return cast("Sequence[ImageLike]", images)

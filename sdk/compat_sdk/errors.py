@@ -1,0 +1,125 @@
+"""Everything that compat-sdk raises on purpose.
+
+    CompatError                       exit code 1
+    ├── ConfigError                   a setting is out of its range, or two settings clash
+    ├── DataError                     a dataset cannot be used as it stands
+    │   └── ImageError                one image cannot be read
+    ├── VectorError                   vectors that no index may see: NaN, zero, wrong shape
+    ├── CorruptFileError              a file differs from its recorded digest or format
+    │   ├── BundleError               a bundle is incomplete or malformed
+    │   └── GalleryError              a stored gallery is incomplete or malformed
+    ├── GalleryLockedError            another process is writing this gallery
+    ├── IncompatibleSpaceError        query and gallery live in different embedding spaces
+    ├── MissingExtraError             an optional package is not installed
+    ├── TrainingError                 training cannot go on: NaN loss, unusable checkpoint
+    └── CheckFailedError              exit code 3: a check that was asked for did not hold
+
+A message says what was found, what was expected and what to do; the facts are attributes too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class CompatError(Exception):
+    """Base of every error that a caller can act on."""
+
+    exit_code = 1
+
+
+class ConfigError(CompatError):
+    """A setting is out of its range, or two settings clash."""
+
+
+class DataError(CompatError):
+    """A dataset cannot be used as it stands."""
+
+
+class ImageError(DataError):
+    """One image cannot be read.
+
+    Attributes:
+        source: What was being read: a path, or a description such as ``"bytes"``.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"cannot read image {source}: {reason}")
+        self.source = source
+        self.reason = reason
+
+
+class VectorError(CompatError):
+    """Vectors that no index may see.
+
+    Attributes:
+        rows: Positions of the offending rows, empty when the array as a whole is wrong.
+    """
+
+    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.rows = tuple(int(row) for row in rows)
+
+
+class CorruptFileError(CompatError):
+    """A file differs from its recorded digest, size or format."""
+
+
+class BundleError(CorruptFileError):
+    """A bundle is incomplete, malformed or of a version that this release cannot read."""
+
+
+class GalleryError(CorruptFileError):
+    """A stored gallery is incomplete, malformed or of a version that this release cannot read."""
+
+
+class GalleryLockedError(CompatError):
+    """Another process is writing this gallery."""
+
+
+class IncompatibleSpaceError(CompatError):
+    """The query and the gallery live in different embedding spaces.
+
+    Distances across spaces are meaningless, so the search is refused rather than answered
+    with plausible-looking neighbours.
+
+    Attributes:
+        query_space: Space the query vectors were written in.
+        searches: Gallery spaces that the query model declares it may search.
+        gallery_space: Space of the gallery.
+    """
+
+    def __init__(self, query_space: str, searches: Sequence[str], gallery_space: str) -> None:
+        may = ", ".join(searches) if searches else "no other space"
+        super().__init__(
+            f"query vectors are in space {query_space} and may search {may}, but the gallery is in space "
+            f"{gallery_space}; embed the queries with the gallery's own model or with a query model trained "
+            f"against it"
+        )
+        self.query_space = query_space
+        self.searches = tuple(searches)
+        self.gallery_space = gallery_space
+
+
+class MissingExtraError(CompatError):
+    """An optional package is not installed.
+
+    Attributes:
+        package: The package that could not be imported.
+        extra: The extra of compat-sdk that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f'{package} is not installed; run: pip install "compat-sdk[{extra}]"')
+        self.package = package
+        self.extra = extra
+
+
+class TrainingError(CompatError):
+    """Training cannot go on: a loss that is not finite, or a checkpoint that does not fit."""
+
+
+class CheckFailedError(CompatError):
+    """A check that was asked for did not hold: parity, self-test or the compatibility rule."""
+
+    exit_code = 3

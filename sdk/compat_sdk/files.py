@@ -1,0 +1,161 @@
+"""Files that are either whole or absent, and digests that say which file it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from compat_sdk.errors import CorruptFileError
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` to ``path`` so that a reader sees the old content or the new, never a part of it.
+
+    The bytes go to a temporary file in the same folder, reach the disk, and then take the name; a process
+    that dies at any point leaves the old file, and at most a stray ``.NAME.*.tmp``.
+
+    Raises:
+        OSError: The folder does not exist, is not writable, or the disk is full; the old file is untouched.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def write_json_atomic(path: str | os.PathLike[str], value: object) -> None:
+    """Write ``value`` as JSON (sorted keys, two spaces of indent, final newline), see `write_atomic`.
+
+    Raises:
+        ValueError: ``value`` holds NaN or infinity, which JSON cannot carry.
+        OSError: See `write_atomic`.
+    """
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, (text + "\n").encode("utf-8"))
+
+
+def canonical_json(value: object) -> bytes:
+    """Return the one byte string that stands for a JSON value: sorted keys, no spaces, UTF-8.
+
+    Raises:
+        ValueError: ``value`` holds NaN or infinity.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8")
+
+
+def parse_json(data: bytes, name: str) -> dict[str, object]:
+    """Parse a JSON object, refusing what two readers could understand differently.
+
+    Args:
+        data: UTF-8 bytes.
+        name: What to call the file in an error.
+
+    Raises:
+        CorruptFileError: Not UTF-8, not JSON, not an object, a key that occurs twice, NaN or infinity.
+    """
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{name} is not valid JSON ({error}); restore it from its source") from error
+    if not isinstance(value, dict):
+        raise CorruptFileError(f"{name} holds a JSON {type(value).__name__}; expected an object")
+    return value
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, object]:
+    """Read a file that holds one JSON object.
+
+    Raises:
+        CorruptFileError: The file is missing, unreadable or not a JSON object; the message names the path.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise CorruptFileError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
+    return parse_json(data, os.fspath(path))
+
+
+def verify_files(
+    folder: str | os.PathLike[str],
+    records: Mapping[str, Mapping[str, object]],
+    error: type[CorruptFileError] = CorruptFileError,
+) -> None:
+    """Check that each recorded file is there, is a plain file, and has the recorded size and SHA-256.
+
+    Args:
+        folder: Folder that the names are relative to.
+        records: Relative name (with ``/``) to ``{"sha256": 64 hex digits, "bytes": size}``.
+        error: What to raise.
+
+    Raises:
+        CorruptFileError: Or the subclass given as ``error``: the first file that is wrong, and how.
+    """
+    for name, record in records.items():
+        read_problem = file_problem(Path(folder) / name, record)
+        if read_problem is not None:
+            raise error(f"{Path(folder) / name} {read_problem}; restore {os.fspath(folder)} from its source")
+
+
+def file_problem(path: Path, record: Mapping[str, object]) -> str | None:
+    """Say how a file differs from its record, or return None; the size is compared before the digest."""
+    try:
+        status = path.lstat()
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a plain file (links and folders are refused)"
+    if status.st_size != record["bytes"]:
+        return f"has {status.st_size} bytes, expected {record['bytes']}"
+    try:
+        found = sha256_file(path)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    if found != record["sha256"]:
+        return f"has SHA-256 {found}, expected {record['sha256']}"
+    return None
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Make a rename in ``folder`` durable; nothing where the system cannot open a folder."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,161 @@
+"""Retrieval accuracy with intervals: CMC, mAP and paired differences between systems.
+
+``score_queries`` ranks, once per system; everything else here is cheap arithmetic on what it returns, so one ranking
+serves every rank, every interval and every comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.ranking import PerQuery, score_queries
+
+__all__ = [
+    "PerQuery",
+    "RetrievalScores",
+    "bootstrap_mean",
+    "paired_difference",
+    "score_queries",
+    "summarise",
+]
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """Accuracy of one (query model, gallery model) pair.
+
+    Attributes:
+        cmc: For each rank k, the fraction of queries with a positive among the first k, in [0, 1].
+        map: Mean average precision over the full ranking, in [0, 1].
+        ci95: 95 % bootstrap interval over queries of each figure, under ``str(k)`` and ``"map"``.
+        queries: Queries scored.
+        gallery_size: Rows in the gallery.
+        skipped: Queries left out because the gallery holds no image of their label.
+    """
+
+    cmc: Mapping[int, float]
+    map: float
+    ci95: Mapping[str, Interval]
+    queries: int
+    gallery_size: int
+    skipped: int
+
+    def to_json(self) -> dict[str, object]:
+        """``{"cmc": {"1": ...}, "map": ..., "ci95": {"1": [lo, hi], ..., "map": [lo, hi]}}``, fractions."""
+        return {
+            "cmc": {str(rank): value for rank, value in self.cmc.items()},
+            "map": self.map,
+            "ci95": {name: list(interval) for name, interval in self.ci95.items()},
+        }
+
+
+def summarise(
+    per_query: PerQuery, ranks: Sequence[int] = (1, 5, 10), draws: int = 1000, seed: int = 0
+) -> RetrievalScores:
+    """CMC at the given ranks and mAP, each with a 95 % percentile bootstrap interval over queries.
+
+    Args:
+        per_query: Output of ``score_queries``.
+        ranks: Ranks of the CMC curve, from 1.
+        draws: Bootstrap resamples.
+        seed: Seed of the resampling; the same seed gives the same intervals.
+
+    Raises:
+        ConfigError: A rank or ``draws`` is below 1.
+        DataError: ``per_query`` is empty.
+    """
+    if not ranks or min(ranks) < 1:
+        raise ConfigError(f"ranks must be whole numbers from 1, got {list(ranks)}")
+    columns = np.stack([*(per_query.hits(rank) for rank in ranks), per_query.average_precision])
+    means, low, high = _bootstrap(columns, draws, seed)
+    names = [*(str(rank) for rank in ranks), "map"]
+    return RetrievalScores(
+        cmc={rank: float(mean) for rank, mean in zip(ranks, means[:-1], strict=True)},
+        map=float(means[-1]),
+        ci95={name: (float(low[i]), float(high[i])) for i, name in enumerate(names)},
+        queries=len(per_query),
+        gallery_size=per_query.gallery_size,
+        skipped=per_query.skipped,
+    )
+
+
+def bootstrap_mean(values: NDArray[np.float64], draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
+    """Mean and 95 % percentile bootstrap interval: ``(mean, low, high)``.
+
+    With one row per training run, runs and queries are both drawn with replacement, so the interval also covers
+    the chance of another seed. With very few runs it is a rough guide: three runs are three values.
+
+    Args:
+        values: One value per query [queries], or per run and query [runs, queries].
+        draws: Bootstrap resamples.
+        seed: Seed of the resampling.
+
+    Raises:
+        DataError: ``values`` is empty, not finite or of another shape.
+        ConfigError: ``draws`` is below 1.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim == 1:
+        means, low, high = _bootstrap(values[None], draws, seed)
+        return float(means[0]), float(low[0]), float(high[0])
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise DataError(f"values must be finite, [queries] or [runs, queries], got shape {values.shape}")
+    if draws < 1:
+        raise ConfigError(f"draws must be at least 1, got {draws}")
+    random = np.random.default_rng(seed)
+    runs, queries = values.shape
+    means = np.empty(draws)
+    for draw in range(draws):
+        weights = np.bincount(random.integers(runs, size=runs), minlength=runs) / runs
+        means[draw] = (weights @ values)[random.integers(queries, size=queries)].mean()
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(values.mean()), float(low), float(high)
+
+
+def paired_difference(
+    a: NDArray[np.float64], b: NDArray[np.float64], draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of ``a - b`` with its 95 % bootstrap interval: ``(difference, low, high)``.
+
+    Both systems answered the same queries, so each draw takes the same queries of both: the interval is of the
+    difference, far tighter than two separate intervals suggest.
+
+    Args:
+        a: One value per query [queries], or per run and query [runs, queries]; for instance ``PerQuery.hits(1)``.
+        b: The other system's values of the same runs and queries, in the same order.
+        draws: Bootstrap resamples.
+        seed: Seed of the resampling.
+
+    Raises:
+        DataError: The two differ in shape, or are empty.
+        ConfigError: ``draws`` is below 1.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape:
+        raise DataError(f"paired values must be of the same queries, got shapes {a.shape} and {b.shape}")
+    return bootstrap_mean(a - b, draws, seed)
+
+
+def _bootstrap(
+    values: NDArray[np.float64], draws: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Row means, and the 2.5 and 97.5 percentiles of their resamples, columns drawn together."""
+    if draws < 1:
+        raise ConfigError(f"draws must be at least 1, got {draws}")
+    if not values.size or not np.isfinite(values).all():
+        raise DataError("there is nothing to average, or a value is not finite")
+    random = np.random.default_rng(seed)
+    queries = values.shape[1]
+    means = np.empty((draws, len(values)))
+    for draw in range(draws):
+        weights = np.bincount(random.integers(queries, size=queries), minlength=queries)
+        means[draw] = values @ weights
+    low, high = np.percentile(means / queries, (2.5, 97.5), axis=0)
+    return values.mean(axis=1), low, high

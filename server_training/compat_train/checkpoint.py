@@ -1,0 +1,244 @@
+"""What training leaves behind: a RUN folder with `model.json` and `model.safetensors`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from compat_sdk.errors import CorruptFileError, TrainingError
+from compat_sdk.files import file_problem, parse_json, read_json, write_atomic, write_json_atomic
+from compat_sdk.preprocess import Preprocessing
+from compat_sdk.space import check_space
+from compat_train.config import Classification, config_from_mapping
+from compat_train.models.build import build_model
+
+_FORMAT, _VERSION = "compat-sdk-run", 1
+_WEIGHTS, _MANIFEST = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """A trained model and everything needed to use it or to train against it.
+
+    Attributes:
+        path: RUN folder.
+        role: ``gallery`` or ``query``.
+        arch: Architecture name, for `build_model`.
+        dim: Embedding dimension.
+        width: Factor on the channel counts.
+        stem_stride: Stride of the first convolution.
+        preprocessing: From an image file to the network's input.
+        space: Embedding space the model writes in.
+        searches: Gallery spaces that the model was trained to search.
+        classes: Class name of each classifier row.
+        method: How it was trained.
+        classification: The loss its classifier was trained with.
+        license: Licence of the weights.
+        config: The whole configuration of the run, as JSON values.
+        state: Weights of the embedding network.
+        classifier: ``[classes, dim]`` weights of the last layer, kappa in seed 000; None when it has none.
+    """
+
+    path: Path
+    role: Literal["gallery", "query"]
+    arch: str
+    dim: int
+    width: float
+    stem_stride: int
+    preprocessing: Preprocessing
+    space: str
+    searches: tuple[str, ...]
+    classes: tuple[str, ...]
+    method: str
+    classification: Classification
+    license: str
+    config: Mapping[str, Any]
+    state: Mapping[str, Tensor]
+    classifier: Tensor | None
+
+    @property
+    def name(self) -> str:
+        """Name of the RUN folder."""
+        return self.path.resolve().name
+
+    def build(self) -> nn.Module:
+        """The embedding network with the trained weights, on the CPU, in eval mode."""
+        model = build_model(self.arch, dim=self.dim, width=self.width, stem_stride=self.stem_stride)
+        model.load_state_dict(self.state)
+        return model.eval()
+
+    @staticmethod
+    def load(run: str | Path) -> Checkpoint:
+        """Reads a finished RUN folder; the digest is checked before the weights are parsed.
+
+        Raises:
+            TrainingError: The folder has no finished model.
+            CorruptFileError: A file is damaged or of a newer version.
+        """
+        path = Path(run)
+        if not (path / _MANIFEST).is_file():
+            unfinished = (path / "state").is_dir()
+            raise TrainingError(
+                f"{path} holds no {_MANIFEST}; "
+                + (
+                    "its training has not finished: run the same train command again to resume it"
+                    if unfinished
+                    else "expected a RUN folder written by `compat-sdk train`"
+                )
+            )
+        found = read_json(path / _MANIFEST)
+        if found.get("format") != _FORMAT or found.get("version") != _VERSION:
+            raise CorruptFileError(
+                f"{path / _MANIFEST} is {found.get('format')!r} version {found.get('version')!r}; expected "
+                f"{_FORMAT!r} version {_VERSION}"
+            )
+        record: Any = found.get("weights")
+        problem = file_problem(path / _WEIGHTS, record) if isinstance(record, dict) else "has no record"
+        if problem is not None:
+            raise CorruptFileError(f"{path / _WEIGHTS} {problem}; train again or restore it from a copy")
+        tensors = read_tensors((path / _WEIGHTS).read_bytes(), str(path / _WEIGHTS))
+        try:
+            fields: Any = found["model"]
+            return Checkpoint(
+                path=path,
+                state={
+                    name.removeprefix("embedder."): value
+                    for name, value in tensors.items()
+                    if name.startswith("embedder.")
+                },
+                classifier=tensors.get("classifier"),
+                preprocessing=Preprocessing.from_json(fields["preprocessing"]),
+                classification=config_from_mapping(Classification, fields["classification"]),
+                searches=tuple(fields["searches"]),
+                classes=tuple(fields["classes"]),
+                space=check_space(fields["space"]),
+                **{name: fields[name] for name in _PLAIN},
+            )
+        except (KeyError, TypeError) as error:
+            raise CorruptFileError(f"{path / _MANIFEST} lacks or misuses {error}; expected a model record") from error
+
+    def save(self) -> None:
+        """Writes the weights, then the manifest that makes them count, each atomically."""
+        tensors = {f"embedder.{name}": value.contiguous() for name, value in self.state.items()}
+        if self.classifier is not None:
+            tensors["classifier"] = self.classifier.contiguous()
+        weights = save_tensors(tensors)
+        write_atomic(self.path / _WEIGHTS, weights)
+        model = {name: getattr(self, name) for name in _PLAIN} | {
+            "preprocessing": self.preprocessing.to_json(),
+            "classification": asdict(self.classification),
+            "searches": list(self.searches),
+            "classes": list(self.classes),
+            "space": self.space,
+        }
+        record = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
+        write_json_atomic(
+            self.path / _MANIFEST, {"format": _FORMAT, "version": _VERSION, "weights": record, "model": model}
+        )
+
+
+_PLAIN = ("role", "arch", "dim", "width", "stem_stride", "method", "license", "config")
+
+
+def space_name(arch: str, dim: int, state: Mapping[str, Tensor]) -> str:
+    """Identifier of the space a network writes in: its shape in words, and 12 digits of its weights' digest."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+    return f"{arch}-{dim}-{digest.hexdigest()[:12]}"
+
+
+def read_tensors(data: bytes, name: str) -> dict[str, Tensor]:
+    """Tensors of a safetensors file.
+
+    Raises:
+        CorruptFileError: The bytes are no safetensors file.
+    """
+    try:
+        return load_tensors(data)
+    except SafetensorError as error:
+        raise CorruptFileError(f"{name} is not a safetensors file ({error}); restore it from a copy") from error
+
+
+class ResumePoints:
+    """The last two resume points of a run: tensors in safetensors, the step and digest in JSON beside them."""
+
+    def __init__(self, run: Path, keep: int = 2) -> None:
+        """Uses ``run/state``, which is made on the first save."""
+        self._folder = run / "state"
+        self._keep = keep
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Writes one resume point; the older ones beyond the last two are removed afterwards."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        data = save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+        stem = f"step-{step:09d}"
+        write_atomic(self._folder / f"{stem}.safetensors", data)
+        record = {
+            "step": step,
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "facts": dict(facts),
+        }
+        write_json_atomic(self._folder / f"{stem}.json", record)
+        for old in sorted(self._folder.glob("step-*.json"))[: -self._keep]:
+            old.unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def newest(self) -> tuple[int, dict[str, Tensor], dict[str, Any], list[str]] | None:
+        """The newest undamaged resume point: step, tensors, facts, and what was wrong with newer ones.
+
+        Raises:
+            TrainingError: There are resume points and every one of them is damaged.
+        """
+        damaged: list[str] = []
+        for manifest in sorted(self._folder.glob("step-*.json"), reverse=True):
+            weights = manifest.with_suffix(".safetensors")
+            try:
+                record: Any = parse_json(manifest.read_bytes(), str(manifest))
+                if problem := file_problem(weights, record):
+                    raise CorruptFileError(f"{weights} {problem}")
+                return (
+                    int(record["step"]),
+                    read_tensors(weights.read_bytes(), str(weights)),
+                    record["facts"],
+                    damaged,
+                )
+            except (CorruptFileError, KeyError, ValueError, TypeError) as error:
+                damaged.append(str(error))
+        if damaged:
+            raise TrainingError(
+                f"every resume point in {self._folder} is damaged ({'; '.join(damaged)}); delete the folder to "
+                f"start again"
+            )
+        return None
+
+    def clear(self) -> None:
+        """Removes all resume points, once the finished model is saved."""
+        if self._folder.is_dir():
+            for path in self._folder.iterdir():
+                path.unlink()
+            self._folder.rmdir()
+
+
+def device_of(wanted: str) -> torch.device:
+    """The device a setting means; ``auto`` is CUDA when there is one.
+
+    Raises:
+        TrainingError: CUDA was asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device 'cuda' was asked for, but torch sees no CUDA device; use --device cpu or auto")
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)

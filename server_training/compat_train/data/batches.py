@@ -1,0 +1,128 @@
+"""Batches as a function of the step alone, so that a resumed run sees what an undisturbed one would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compat_sdk.errors import ConfigError
+from compat_sdk.preprocess import Preprocessing
+from compat_train.config import Augmentation
+from compat_train.data.augment import augment
+
+_ORDER, _VIEW = 1, 2
+
+
+def step_generator(seed: int, purpose: int, number: int) -> torch.Generator:
+    """A CPU generator that depends on its three arguments only, each at least 0."""
+    mixed = np.random.SeedSequence((seed, purpose, number)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
+
+
+def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Network input from images in [0, 1]: ``(x - mean) / std`` per channel, channels in the model's order.
+
+    Args:
+        images: Float ``[n, 3, size, size]`` RGB in [0, 1].
+        preprocessing: Mean, standard deviation and channel order.
+
+    Returns:
+        Float ``[n, 3, size, size]``.
+    """
+    if preprocessing.channels == "bgr":
+        images = images.flip(1)
+    mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
+    return (images - mean) / std
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch.
+
+    Attributes:
+        images: Float ``[n, 3, size, size]`` in [0, 1], augmented, on the training device.
+        labels: int64 ``[n]`` class numbers.
+        index: int64 ``[n]`` rows of the training set, on the CPU.
+        flipped: bool ``[n]``, true where the view is mirrored.
+        generator: The step's own generator, for whatever randomness the loss needs.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+    flipped: Tensor
+    generator: torch.Generator
+
+
+class Batches:
+    """The training set as an endless, seeded, randomly accessible sequence of batches.
+
+    Each epoch is one permutation of the set; the incomplete last batch is left out.
+    """
+
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        *,
+        batch: int,
+        seed: int,
+        augmentation: Augmentation,
+        device: torch.device,
+    ) -> None:
+        """Keeps the set as it is: nothing is copied.
+
+        Args:
+            pixels: uint8 ``[n, size, size, 3]`` RGB; may be memory-mapped.
+            labels: int64 ``[n]``.
+            batch: Images per step, at most n.
+            seed: Source of all randomness.
+            augmentation: Random views.
+            device: Where the batches are made.
+
+        Raises:
+            ConfigError: The batch is larger than the set.
+        """
+        if batch > len(pixels):
+            raise ConfigError(
+                f"batch is {batch} but the training split has only {len(pixels)} images; choose a batch of at "
+                f"most {len(pixels)}"
+            )
+        self.steps_per_epoch = len(pixels) // batch
+        self._pixels, self._labels = pixels, torch.from_numpy(labels)
+        self._batch, self._seed, self._augmentation, self._device = batch, seed, augmentation, device
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
+
+    def _rows(self, step: int) -> Tensor:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            generator = step_generator(self._seed, _ORDER, epoch)
+            self._order = (epoch, torch.randperm(len(self._pixels), generator=generator))
+        return self._order[1][place * self._batch : (place + 1) * self._batch]
+
+    def at(self, step: int) -> Batch:
+        """The batch of one step; the same step always gives the same batch."""
+        rows = self._rows(step)
+        generator = step_generator(self._seed, _VIEW, step)
+        pixels = torch.from_numpy(np.ascontiguousarray(self._pixels[rows.numpy()]))
+        images = pixels.to(self._device).permute(0, 3, 1, 2).float().div_(255.0)
+        images, flipped = augment(images, self._augmentation, generator)
+        return Batch(images, self._labels[rows].to(self._device), rows, flipped, generator)
+
+    def between(self, start: int, end: int) -> Iterator[tuple[int, Batch]]:
+        """Steps ``start`` to ``end`` and their batches, each made while the one before it is used."""
+        if start >= end:
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+            coming = pool.submit(self.at, start)
+            for step in range(start, end):
+                batch = coming.result()
+                if step + 1 < end:
+                    coming = pool.submit(self.at, step + 1)
+                yield step, batch

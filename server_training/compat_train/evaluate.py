@@ -1,0 +1,270 @@
+"""Accuracy of a heterogeneous search system beside its two homogeneous ends.
+
+M(q, g) is the accuracy when the query model embeds the queries and the gallery model the gallery. A query model is
+*compatible* when M(q, g) > M(q, q): otherwise one would embed the gallery with the small model too, and save work.
+
+Source: Compatibility-aware Heterogeneous Visual Search, section 3.1, https://arxiv.org/abs/2105.06047
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from compat_sdk.cost_curve import CostCurve, cost_curve
+from compat_sdk.dataset import Dataset, Split
+from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise
+from compat_sdk.space import Embeddings, may_search
+from compat_train.data.pixels import decode_split
+from compat_train.embedding_model import Model, open_model
+
+__all__ = ["Evaluation", "Model", "embed_split", "evaluate", "open_model"]
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+
+_PAIRS = ("query_query", "query_gallery", "gallery_gallery")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The three accuracies of a query model and a gallery model on one dataset, and what follows from them.
+
+    Attributes:
+        query_query: M(q, q): the query model embeds everything.
+        query_gallery: M(q, g): the heterogeneous system.
+        gallery_gallery: M(g, g): the gallery model embeds everything, the paragon.
+        rule: Top-1 difference M(q, g) - M(q, q), and its 95 % paired bootstrap interval, as fractions.
+        declared: Whether the query model declares that it may search the gallery model's space. The accuracy across
+            undeclared spaces is measured all the same; a search would be refused.
+        queries: Queries scored.
+        gallery_size: Images in the gallery.
+        skipped: Queries left out because the gallery holds no image of their label.
+        query_mmacs: Cost of embedding one image with the query model, in MMACs.
+        gallery_mmacs: Cost of embedding one image with the gallery model, in MMACs.
+        query_name: Name of the query model.
+        gallery_name: Name of the gallery model.
+        per_query: Rank and average precision of each scored query under the keys ``query_query``, ``query_gallery``,
+            ``gallery_gallery``, in one order, for paired comparisons with other systems on the same dataset.
+    """
+
+    query_query: RetrievalScores
+    query_gallery: RetrievalScores
+    gallery_gallery: RetrievalScores
+    rule: tuple[float, float, float]
+    declared: bool
+    queries: int
+    gallery_size: int
+    skipped: int
+    query_mmacs: float
+    gallery_mmacs: float
+    query_name: str
+    gallery_name: str
+    per_query: Mapping[str, PerQuery] = field(repr=False)
+
+    @property
+    def compatible(self) -> bool:
+        """The compatibility rule: M(q, g) > M(q, q) at top-1. Whether by more than chance, ``rule`` says."""
+        return self.query_gallery.cmc[1] > self.query_query.cmc[1]
+
+    @property
+    def amortised(self) -> CostCurve:
+        """Mean cost per embedded image against queries per gallery image, Fig. 3b of the paper."""
+        return cost_curve(self.query_mmacs, self.gallery_mmacs)
+
+    def to_json(self) -> dict[str, object]:
+        """JSON values; accuracies are fractions in [0, 1]."""
+        return {
+            **{pair: getattr(self, pair).to_json() for pair in _PAIRS},
+            "compatible": self.compatible,
+            "rule": dict(zip(("difference", "lo", "hi"), self.rule, strict=True)),
+            "declared": self.declared,
+            "queries": self.queries,
+            "skipped": self.skipped,
+            "gallery_size": self.gallery_size,
+            "query_model": self.query_name,
+            "gallery_model": self.gallery_name,
+            "query_mmacs": self.query_mmacs,
+            "gallery_mmacs": self.gallery_mmacs,
+            "amortised_mmacs": self.amortised.to_json(),
+        }
+
+    def table(self) -> str:
+        """Plain text: percentages with 95 % intervals, the rule and the costs."""
+        lines = [f"{'percent':10}{'top-1 [95 %]':22}{'top-5':>8}{'top-10':>8}{'mAP [95 %]':>22}"]
+        for pair, name in zip(_PAIRS, ("M(q,q)", "M(q,g)", "M(g,g)"), strict=True):
+            scores: RetrievalScores = getattr(self, pair)
+            lines.append(
+                f"{name:10}{_percent(scores.cmc[1], scores.ci95['1']):22}{100 * scores.cmc[5]:8.1f}"
+                f"{100 * scores.cmc[10]:8.1f}{_percent(scores.map, scores.ci95['map']):>22}"
+            )
+        difference, low, high = (100 * value for value in self.rule)
+        lines.append(
+            f"rule M(q,g) > M(q,q) {'holds' if self.compatible else 'does not hold'}: {difference:+.1f} points, "
+            f"95 % interval [{low:+.1f}, {high:+.1f}]"
+        )
+        lines.append(
+            f"{self.queries} queries ({self.skipped} more have no image of their label in the gallery), "
+            f"gallery of {self.gallery_size} images"
+        )
+        lines.append(
+            f"query model {self.query_name}, {self.query_mmacs:.1f} MMACs; "
+            f"gallery model {self.gallery_name}, {self.gallery_mmacs:.1f} MMACs"
+        )
+        if not self.declared:
+            lines.append("the query model does not declare this gallery's space: a search would be refused")
+        return "\n".join(lines)
+
+
+def evaluate(
+    dataset: Dataset,
+    query: str | Path,
+    gallery: str | Path,
+    *,
+    memory_mib: float = 256,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """M(q, q), M(q, g) and M(g, g) on a dataset's query and gallery splits.
+
+    Each model embeds each split once. Accuracy is exact whatever the budget.
+
+    Args:
+        dataset: With the splits ``query`` and ``gallery``.
+        query: RUN or BUNDLE folder of the query model.
+        gallery: RUN or BUNDLE folder of the gallery model.
+        memory_mib: Bound on decoded images and on scores held at a time, in MiB. The embeddings, 4 bytes per image and
+            dimension for each model, and the activations of one batch come on top.
+        device: Where a RUN is evaluated: auto, cpu or cuda. A BUNDLE runs on its engine.
+        threads: CPU threads for decoding and inference; None takes one per core.
+        progress: Called with a stage, how much of it is done, its total, and figures.
+
+    Raises:
+        DataError: A split is missing or empty, an image cannot be read, or no query has a match in the gallery.
+        ConfigError: The models differ in dimension, or a path is neither a RUN nor a BUNDLE.
+    """
+    splits = {name: _filled(dataset, name) for name in ("query", "gallery")}
+    query_model = open_model(query, device=device, threads=threads)
+    same = Path(query).resolve() == Path(gallery).resolve()
+    gallery_model = query_model if same else open_model(gallery, device=device, threads=threads)
+    if query_model.dim != gallery_model.dim:
+        raise ConfigError(
+            f"{query_model.name} gives {query_model.dim} dimensions and {gallery_model.name} {gallery_model.dim}; "
+            f"only models of one dimension can search each other's galleries"
+        )
+    models = [query_model] if same else [query_model, gallery_model]
+    with _torch_threads(threads):
+        embedded = {
+            name: embed_split(models, split, memory_mib=memory_mib, threads=threads, progress=progress)
+            for name, split in splits.items()
+        }
+    of_query, of_gallery = 0, len(models) - 1
+    per_query: dict[str, PerQuery] = {}
+    for number, (pair, q, g) in enumerate(
+        zip(_PAIRS, (of_query, of_query, of_gallery), (of_query, of_gallery, of_gallery), strict=True)
+    ):
+        if progress is not None:
+            progress("rank", number, len(_PAIRS), {})
+        per_query[pair] = score_queries(
+            embedded["query"][q].vectors,
+            splits["query"].labels,
+            embedded["gallery"][g].vectors,
+            splits["gallery"].labels,
+            memory_mib=memory_mib,
+        )
+    if progress is not None:
+        progress("rank", len(_PAIRS), len(_PAIRS), {})
+    heterogeneous = per_query["query_gallery"]
+    return Evaluation(
+        **{pair: summarise(found) for pair, found in per_query.items()},
+        rule=paired_difference(heterogeneous.hits(1), per_query["query_query"].hits(1)),
+        declared=may_search(query_model.space, query_model.searches, gallery_model.space),
+        queries=len(heterogeneous),
+        gallery_size=heterogeneous.gallery_size,
+        skipped=heterogeneous.skipped,
+        query_mmacs=query_model.mmacs,
+        gallery_mmacs=gallery_model.mmacs,
+        query_name=query_model.name,
+        gallery_name=gallery_model.name,
+        per_query=per_query,
+    )
+
+
+def embed_split(
+    models: Sequence[Model],
+    split: Split,
+    *,
+    memory_mib: float = 256,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> list[Embeddings]:
+    """Embeddings of a split by each model; models with the same preprocessing share one decoding.
+
+    Args:
+        models: At least one.
+        split: Images from disk or an array.
+        memory_mib: Bound on decoded images held at a time, in MiB; at least one image is.
+        threads: Threads that decode; None takes one per core.
+        progress: Called after each block of images.
+
+    Returns:
+        One `Embeddings` per model, rows in the split's order.
+
+    Raises:
+        DataError: An image cannot be read.
+    """
+    wanted = list(dict.fromkeys(model.preprocessing for model in models))
+    # The block exists twice while it is assembled.
+    block = max(1, int(memory_mib * 2**20 / 2 / max(3 * preprocessing.size**2 for preprocessing in wanted)))
+    rows: list[list[NDArray[np.float32]]] = [[] for _ in models]
+    for start in range(0, len(split), block):
+        part = dataclasses.replace(
+            split,
+            images=split.images[start : start + block],
+            labels=split.labels[start : start + block],
+            ids=split.ids[start : start + block],
+        )
+        for preprocessing in wanted:
+            pixels = decode_split(part, preprocessing, threads=threads).images
+            for model, found in zip(models, rows, strict=True):
+                if model.preprocessing == preprocessing:
+                    found.append(model.embed(pixels))
+        if progress is not None:
+            progress(f"embed {split.name}", min(start + block, len(split)), len(split), {})
+    return [
+        Embeddings(np.concatenate(found), model.space, model.searches)
+        for model, found in zip(models, rows, strict=True)
+    ]
+
+
+def _filled(dataset: Dataset, name: str) -> Split:
+    split = dataset.splits.get(name)
+    if split is None or not len(split):
+        sizes = ", ".join(f"{other} {len(images)}" for other, images in dataset.splits.items()) or "none"
+        raise DataError(
+            f"dataset {dataset.name} has no images in its split '{name}' (images per split: {sizes}); evaluation "
+            f"needs the splits query and gallery"
+        )
+    return split
+
+
+def _percent(value: float, interval: tuple[float, float]) -> str:
+    return f"{100 * value:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+@contextmanager
+def _torch_threads(threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if threads is None else max(1, threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,67 @@
+"""The record of a training run: `log.jsonl` always, TensorBoard events when it is installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+
+class TrainingLog:
+    """One JSON object per step: step, epoch, learning rate and every loss term.
+
+    A resumed run cuts off what was logged beyond its resume point, so that each step stands there once.
+    """
+
+    def __init__(self, run: Path, resumed_at: int) -> None:
+        """Opens ``run/log.jsonl`` for appending after step ``resumed_at``."""
+        run.mkdir(parents=True, exist_ok=True)
+        path = run / "log.jsonl"
+        kept = [row for row in read_log(run) if row["step"] <= resumed_at]
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
+        self._events = _tensorboard(run, resumed_at)
+
+    def write(self, step: int, epoch: int, rate: float, values: Mapping[str, float]) -> None:
+        """Adds one step."""
+        self._file.write(json.dumps({"step": step, "epoch": epoch, "lr": rate} | dict(values)) + "\n")
+        if self._events is not None:
+            for name, value in ({"lr": rate} | dict(values)).items():
+                self._events.add_scalar(f"train/{name}", value, step)
+
+    def flush(self) -> None:
+        """Hands what was written to the system, so that it survives the process."""
+        self._file.flush()
+
+    def __enter__(self) -> TrainingLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """Rows of a run's ``log.jsonl``, oldest first; a last line that was cut off by a crash is left out."""
+    path = run / "log.jsonl"
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _tensorboard(run: Path, resumed_at: int) -> Any:
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run / "tensorboard"), purge_step=resumed_at)  # type: ignore[no-untyped-call]

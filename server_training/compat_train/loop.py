@@ -1,0 +1,193 @@
+"""The one training loop: resumable at any step, with the same weights as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compat_sdk.errors import TrainingError
+from compat_train.checkpoint import ResumePoints
+from compat_train.config import Execution, Optimisation
+from compat_train.data.batches import Batch, Batches, step_generator
+from compat_train.log import TrainingLog
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+Objective = Callable[[Batch], dict[str, Tensor]]
+
+_STEP_SEED = 3
+_SECONDS_BETWEEN_RESUME_POINTS = 60.0
+
+
+def learning_rate(step: int, steps_per_epoch: int, optimisation: Optimisation) -> float:
+    """Learning rate of one step: linear growth during the warm-up, then cosine or stepwise decay.
+
+    Args:
+        step: Number of the step, from 0.
+        steps_per_epoch: Steps in one pass over the training split.
+        optimisation: Highest rate, schedule, warm-up and milestones.
+
+    Returns:
+        A rate in (0, optimisation.lr].
+    """
+    warmup = round(optimisation.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return optimisation.lr * (step + 1) / warmup
+    if optimisation.schedule == "step":
+        passed = sum(step >= milestone * steps_per_epoch for milestone in optimisation.milestones)
+        return optimisation.lr * float(0.1**passed)
+    total = max(optimisation.epochs * steps_per_epoch - warmup, 1)
+    return optimisation.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / total))
+
+
+def fit(
+    trained: nn.Module,
+    objective: Objective,
+    batches: Batches,
+    optimisation: Optimisation,
+    execution: Execution,
+    *,
+    run: Path,
+    settings: Mapping[str, Any],
+    stage: str = "train",
+    progress: Progress | None = None,
+) -> None:
+    """Trains a module in place, to the last step, wherever an earlier attempt in the same folder stopped.
+
+    Batches, views and every other random choice depend on the seed and the step number alone, so a run that
+    was killed at any moment and started again ends with the same weights, bit for bit on the CPU.
+
+    Args:
+        trained: Holds every trained parameter and buffer; already on its device.
+        objective: From a batch to its weighted loss terms; the loss is their sum.
+        batches: The training set.
+        optimisation: SGD settings and length of the run.
+        execution: Seed, precision and how often to write a resume point.
+        run: RUN folder: ``log.jsonl`` and ``state/`` are written there.
+        settings: Everything that decides the result; a resumed run must have the same.
+        stage: Name of this training in progress reports.
+        progress: Called after each step with stage, steps done, steps in all, and the latest values.
+
+    Raises:
+        TrainingError: The loss is not finite, or the folder belongs to a run with other settings.
+    """
+    device = next(trained.parameters()).device
+    autocast = use_bf16(execution, device)
+    steps = batches.steps_per_epoch * optimisation.epochs
+    optimiser = _optimiser(trained, optimisation)
+    points = ResumePoints(run)
+    facts = {"settings": json.loads(json.dumps(settings))}
+    start = _resume(points, trained, optimiser, facts)
+    saved_at = time.monotonic()
+    trained.train()
+    with TrainingLog(run, resumed_at=start) as log:
+        for step, batch in batches.between(start, steps):
+            # Layers with randomness of their own (dropout) draw from the global generator.
+            torch.manual_seed(step_generator(execution.seed, _STEP_SEED, step).initial_seed())
+            rate = learning_rate(step, batches.steps_per_epoch, optimisation)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                terms = objective(batch)
+            loss = torch.stack(list(terms.values())).sum()
+            epoch, place = divmod(step, batches.steps_per_epoch)
+            values = {"loss": loss.item()} | {name: term.item() for name, term in terms.items()}
+            if not all(map(math.isfinite, values.values())):
+                raise TrainingError(_not_finite(values, step, epoch + 1, rate, batch, run))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            log.write(step + 1, epoch + 1, rate, values)
+            if progress is not None:
+                progress(stage, step + 1, steps, {"epoch": float(epoch + 1), "lr": rate} | values)
+            last_of_epoch = place + 1 == batches.steps_per_epoch
+            if _is_due(execution, step + 1, last_of_epoch, time.monotonic() - saved_at):
+                log.flush()
+                points.save(step + 1, _tensors(trained, optimiser), facts)
+                saved_at = time.monotonic()
+    trained.eval()
+
+
+def use_bf16(execution: Execution, device: torch.device) -> bool:
+    """Whether to run under bfloat16 autocast: as asked, or, for ``auto``, on CUDA only.
+
+    On the CPU it is left to the caller: it speeds up plain convolutions and slows down depthwise ones
+    (benchmarks/train_step.md).
+    """
+    return execution.precision == "bf16" or (execution.precision == "auto" and device.type == "cuda")
+
+
+def _is_due(execution: Execution, done: int, last_of_epoch: bool, seconds: float) -> bool:
+    if execution.checkpoint_steps:
+        return done % execution.checkpoint_steps == 0
+    return last_of_epoch or seconds > _SECONDS_BETWEEN_RESUME_POINTS
+
+
+def _optimiser(trained: nn.Module, optimisation: Optimisation) -> torch.optim.SGD:
+    parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": optimisation.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=optimisation.lr, momentum=optimisation.momentum)
+
+
+def _tensors(trained: nn.Module, optimiser: torch.optim.SGD) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": value for name, value in trained.state_dict().items()}
+    for name, parameter in trained.named_parameters():
+        momentum = optimiser.state[parameter].get("momentum_buffer") if parameter in optimiser.state else None
+        if momentum is not None:
+            tensors[f"momentum.{name}"] = momentum
+    return tensors
+
+
+def _resume(points: ResumePoints, trained: nn.Module, optimiser: torch.optim.SGD, facts: Mapping[str, Any]) -> int:
+    found = points.newest()
+    if found is None:
+        return 0
+    step, tensors, saved_facts, damaged = found
+    for problem in damaged:
+        warnings.warn(f"a resume point was skipped: {problem}", stacklevel=3)
+    different = _differences(saved_facts.get("settings", {}), facts["settings"])
+    if different:
+        raise TrainingError(
+            f"the run was started with other settings ({'; '.join(different)}); repeat the first command to "
+            f"resume it, or train into another folder"
+        )
+    trained.load_state_dict(
+        {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    )
+    for name, parameter in trained.named_parameters():
+        if f"momentum.{name}" in tensors:
+            # Laid out like the parameter: a different memory format would change the rounding of nothing,
+            # but the speed of every later step.
+            momentum = torch.empty_like(parameter.detach()).copy_(tensors[f"momentum.{name}"])
+            optimiser.state[parameter]["momentum_buffer"] = momentum
+    return step
+
+
+def _differences(saved: Any, wanted: Any, where: str = "") -> list[str]:
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        return [
+            line
+            for name in sorted(saved.keys() | wanted.keys())
+            for line in _differences(saved.get(name), wanted.get(name), f"{where}.{name}".lstrip("."))
+        ]
+    return [] if saved == wanted else [f"{where} was {saved!r} and is now {wanted!r}"]
+
+
+def _not_finite(values: Mapping[str, float], step: int, epoch: int, rate: float, batch: Batch, run: Path) -> str:
+    bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+    rows = ", ".join(str(int(row)) for row in batch.index[:5])
+    return (
+        f"the loss is not finite at step {step + 1} (epoch {epoch}, learning rate {rate:.4g}): {bad} in "
+        f"{dict(values)}; the batch begins with training rows {rows}. Nothing was updated at this step and the "
+        f"resume points in {run / 'state'} are from before it. Lower the learning rate or lengthen the warm-up"
+    )

@@ -1,0 +1,1 @@
+"""Losses as plain functions, one idea a file; they import nothing of the project."""

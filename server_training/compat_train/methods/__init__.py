@@ -1,0 +1,1 @@
+"""Training methods, one a file: each takes a configuration and returns a finished checkpoint."""

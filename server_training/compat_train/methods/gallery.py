@@ -1,0 +1,94 @@
+"""Training a gallery model: a large network under a classification loss (seed 000, section 4.2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from compat_train.checkpoint import Checkpoint, ResumePoints, device_of, space_name
+from compat_train.config import GalleryConfig, config_to_json
+from compat_train.data.batches import Batch, Batches, normalise
+from compat_train.data.training_set import load_training_set
+from compat_train.loop import Progress, fit
+from compat_train.methods.classify import classification_loss, new_classifier, same_run
+from compat_train.models.build import build_model
+
+
+def train_gallery(config: GalleryConfig, out: str | Path, progress: Progress | None = None) -> Checkpoint:
+    """Trains a gallery model, or resumes it, or returns it when the folder holds it already.
+
+    Args:
+        config: What to train, on what and how.
+        out: RUN folder.
+        progress: Called while images are decoded and after each step.
+
+    Returns:
+        The finished checkpoint. Its space is its own.
+
+    Raises:
+        DataError: The dataset cannot be used.
+        TrainingError: The loss is not finite, or the folder belongs to a run with other settings.
+    """
+    run = Path(out)
+    settings = config_to_json(config)
+    if finished := same_run(run, settings):
+        return finished
+    device = device_of(config.execution.device)
+    if config.execution.threads:
+        torch.set_num_threads(config.execution.threads)
+    data = load_training_set(config.source, config.preprocessing, cache=run / "pixels", progress=progress)
+    torch.manual_seed(config.execution.seed)
+    embedder = build_model(config.arch, dim=config.dim, width=config.width, stem_stride=config.stem_stride)
+    trained = nn.ModuleDict({"embedder": embedder, "classifier": new_classifier(len(data.classes), config.dim)})
+    trained = trained.to(device, memory_format=torch.channels_last)
+
+    def objective(batch: Batch) -> dict[str, Tensor]:
+        images = normalise(batch.images, config.preprocessing).contiguous(memory_format=torch.channels_last)
+        embeddings = trained["embedder"](images)
+        return {
+            "own": classification_loss(embeddings, trained["classifier"].weight, batch.labels, config.classification)
+        }
+
+    batches = Batches(
+        data.pixels,
+        data.labels,
+        batch=config.optimisation.batch,
+        seed=config.execution.seed,
+        augmentation=config.augmentation,
+        device=device,
+    )
+    fit(
+        trained,
+        objective,
+        batches,
+        config.optimisation,
+        config.execution,
+        run=run,
+        settings=settings,
+        stage="train gallery",
+        progress=progress,
+    )
+    state = {name: value.detach().cpu().contiguous() for name, value in embedder.state_dict().items()}
+    checkpoint = Checkpoint(
+        path=run,
+        role="gallery",
+        arch=config.arch,
+        dim=config.dim,
+        width=config.width,
+        stem_stride=config.stem_stride,
+        preprocessing=config.preprocessing,
+        space=space_name(config.arch, config.dim, state),
+        searches=(),
+        classes=data.classes,
+        method="gallery",
+        classification=config.classification,
+        license=config.license,
+        config=settings,
+        state=state,
+        classifier=trained["classifier"].weight.detach().cpu(),
+    )
+    checkpoint.save()
+    ResumePoints(run).clear()
+    return checkpoint

@@ -1,0 +1,100 @@
+"""What every backbone is made of: channel rounding, convolution with batch norm, pooling, initialisation."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+
+def scale_channels(channels: int, width: float, multiple: int = 8) -> int:
+    """Channel count at a width multiplier, rounded to the nearest multiple.
+
+    The result never falls more than 10 % below the requested count, so that narrow layers keep their
+    capacity.
+
+    Source: Howard et al., 2017, https://arxiv.org/abs/1704.04861, section 3.2 (width multiplier). The papers
+    leave the rounding open; with this one the multiply-adds of the published networks come out.
+
+    Args:
+        channels: Channels at width 1, at least 1.
+        width: Multiplier, above 0.
+        multiple: Granularity of the result.
+
+    Returns:
+        A positive multiple of ``multiple``.
+    """
+    wanted = channels * width
+    rounded = max(multiple, int(wanted / multiple + 0.5) * multiple)
+    return rounded if rounded >= 0.9 * wanted else rounded + multiple
+
+
+class ConvBN(nn.Sequential):
+    """Bias-free convolution with "same" padding, batch norm and, unless it is None, an activation.
+
+    Args:
+        channels_in: Input channels.
+        channels_out: Output channels.
+        kernel: Side of the kernel in pixels, odd.
+        stride: 1 or 2; the output side is ``ceil(side / stride)``.
+        groups: Number of channel groups; ``channels_in`` makes it depthwise.
+        activation: Module class applied last, or None for a linear output.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        activation: type[nn.ReLU] | type[nn.ReLU6] | type[nn.Hardswish] | None = nn.ReLU,
+    ) -> None:
+        conv = nn.Conv2d(
+            channels_in, channels_out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
+        )
+        layers: list[nn.Module] = [conv, nn.BatchNorm2d(channels_out)]
+        if activation is not None:
+            layers.append(activation(inplace=True))
+        super().__init__(*layers)
+
+
+class GlobalAveragePool(nn.Module):
+    """Mean over the pixels: ``[n, channels, h, w]`` to ``[n, channels]``."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the mean of each channel.
+
+        A plain reduction: it exports as one operator and asks for no shape at run time.
+        """
+        return features.mean((2, 3))
+
+
+def initialise(model: nn.Module) -> None:
+    """Fill every layer with fresh weights, in place, from torch's global generator.
+
+    Convolutions get He's normal distribution by fan-out, which keeps the size of the *gradient* from layer
+    to layer; fan-out counts one group only, so depthwise kernels are not drawn too small. Batch norms start
+    as the identity. Linear layers start with variance 1/fan-in and a zero bias, which keeps the size of an
+    embedding near that of the pooled features.
+
+    Source: He et al., ICCV 2015, https://arxiv.org/abs/1502.01852, equation 14.
+
+    Args:
+        model: Any module made of convolutions, batch norms and linear layers.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            kernel_area = module.kernel_size[0] * module.kernel_size[1]
+            fan_out = kernel_area * module.out_channels // module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d) and module.affine:
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=math.sqrt(1.0 / module.in_features))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

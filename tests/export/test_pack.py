@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from compat_export import pack
+from compat_export.pack import choose_tier, export_checkpoint, export_run, golden_images
+from compat_sdk.bundle import Bundle
+from compat_sdk.embedder import Embedder
+from compat_sdk.errors import CheckFailedError, ConfigError, DataError
+from compat_sdk.preprocess import Preprocessing
+from compat_train.checkpoint import Checkpoint
+from compat_train.models.cost import Cost
+
+
+@pytest.fixture
+def converted(graph: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session's graph instead of a conversion per test."""
+    monkeypatch.setattr(pack, "export_onnx", lambda checkpoint: graph)
+
+
+def perturbed(graph: bytes, *, by: float) -> bytes:
+    """The graph with one number of its last weight moved."""
+    model = onnx.load_from_string(graph)
+    weights = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) >= 2]
+    values = onnx.numpy_helper.to_array(weights[-1]).copy()
+    values.flat[3] += by
+    weights[-1].CopyFrom(onnx.numpy_helper.from_array(values, weights[-1].name))
+    return model.SerializeToString()
+
+
+def test_a_run_becomes_a_bundle_that_embeds_like_pytorch(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    report = export_run(checkpoint.path, out=tmp_path / "tiny.bundle")
+    bundle = Bundle.open(tmp_path / "tiny.bundle")
+    manifest = bundle.manifest
+    assert (manifest.space, manifest.dim, manifest.arch) == (checkpoint.space, 16, "resnet18")
+    assert (manifest.role, manifest.tier, manifest.license) == ("query", "100", "Apache-2.0")
+    assert 0 < manifest.mmacs < manifest.mmacs_paper
+    assert [(g.target, g.precision) for g in manifest.graphs] == [("onnx", "fp32")]
+    assert report.parity.images == 18
+    assert report.parity.max_abs_difference < 1e-5
+    assert report.bytes == manifest.files["model.onnx"].bytes
+    assert report.to_json()["parity"] == report.parity.to_json()
+    test = Embedder.load(bundle, threads=1).self_test()
+    assert test.images == 8
+    assert test.min_cosine > 0.99999
+
+
+@pytest.mark.usefixtures("converted")
+def test_two_exports_of_one_run_have_the_same_files(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    a = export_run(checkpoint.path, out=tmp_path / "a")
+    b = export_run(checkpoint.path, out=tmp_path / "b")
+    assert a.bundle.manifest.files == b.bundle.manifest.files
+
+
+@pytest.mark.parametrize("by", [0.05, -1.0, float("nan")])
+def test_a_perturbed_weight_is_caught_and_nothing_is_left_on_disk(
+    checkpoint: Checkpoint, graph: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: float
+) -> None:
+    monkeypatch.setattr(pack, "export_onnx", lambda checkpoint: perturbed(graph, by=by))
+    with pytest.raises(CheckFailedError, match="disagrees with PyTorch") as caught:
+        export_run(checkpoint.path, out=tmp_path / "bundle")
+    assert caught.value.exit_code == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_export_leaves_the_old_bundle_as_it_was(
+    checkpoint: Checkpoint, graph: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "export_onnx", lambda checkpoint: graph)
+    export_run(checkpoint.path, out=tmp_path / "bundle")
+    monkeypatch.setattr(pack, "export_onnx", lambda checkpoint: perturbed(graph, by=1.0))
+    with pytest.raises(CheckFailedError):
+        export_run(checkpoint.path, out=tmp_path / "bundle", overwrite=True)
+    assert Bundle.open(tmp_path / "bundle").read("model.onnx") == graph
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_an_existing_bundle_is_refused_before_the_conversion(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "export_onnx", lambda checkpoint: pytest.fail("converted"))
+    with pytest.raises(ConfigError, match="exists"):
+        export_checkpoint(checkpoint, out=tmp_path)
+
+
+@pytest.mark.usefixtures("converted")
+def test_golden_images_of_the_callers_own_are_kept_up_to_eight(
+    checkpoint: Checkpoint, tmp_path: Path, pixels: NDArray[np.uint8]
+) -> None:
+    report = export_checkpoint(checkpoint, out=tmp_path / "b", images=np.concatenate([pixels, pixels]))
+    images, embeddings = report.bundle.golden()
+    assert np.array_equal(images, pixels)
+    assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(0, 28, 28, 3), (2, 32, 32, 3), (28, 28, 3)])
+def test_golden_images_of_another_shape_are_refused(
+    checkpoint: Checkpoint, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(DataError, match=r"\[n, 28, 28, 3\]"):
+        export_checkpoint(checkpoint, out=tmp_path / "b", images=np.zeros(shape, np.uint8))
+
+
+def test_default_golden_images_are_real_different_and_always_the_same() -> None:
+    preprocessing = Preprocessing(size=32)
+    images = golden_images(preprocessing)
+    assert images.shape == (8, 32, 32, 3)
+    assert len({image.tobytes() for image in images}) == 8
+    assert np.array_equal(images, golden_images(preprocessing))
+
+
+def test_an_unknown_target_or_precision_names_what_exists(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'coreml'; expected one of onnx"):
+        export_run(checkpoint.path, out=tmp_path / "b", target="coreml")
+    with pytest.raises(ConfigError, match="'int4' for target onnx; expected one of fp32"):
+        export_run(checkpoint.path, out=tmp_path / "b", precision="int4")
+
+
+@pytest.mark.usefixtures("converted")
+def test_tier_license_role_and_searched_spaces_reach_the_manifest(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    gallery = replace(checkpoint, role="gallery", searches=())
+    assert export_checkpoint(gallery, out=tmp_path / "g").bundle.manifest.tier == "gallery"
+    query = replace(checkpoint, searches=("resnet50-16-ffffffffffff",))
+    found = export_checkpoint(query, out=tmp_path / "q", tier="330", license="MIT").bundle.manifest
+    assert (found.searches, found.tier, found.license) == (("resnet50-16-ffffffffffff",), "330", "MIT")
+
+
+@pytest.mark.parametrize(
+    ("role", "mmacs", "tier"),
+    [("query", 100, "100"), ("query", 101, "230"), ("query", 331, "other"), ("gallery", 90, "gallery")],
+)
+def test_the_tier_is_the_smallest_budget_that_holds_the_model(role: str, mmacs: float, tier: str) -> None:
+    assert choose_tier(role, Cost(mmacs=mmacs, mmacs_paper=mmacs + 9, params_m=1)) == tier

@@ -1,0 +1,294 @@
+"""Embedding with a network, and the three accuracies of a pair of models."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compat_sdk.dataset import Dataset, Split, open_dataset
+from compat_sdk.errors import ConfigError, CorruptFileError, DataError, ImageError, TrainingError, VectorError
+from compat_sdk.metrics import score_queries, summarise
+from compat_sdk.preprocess import Preprocessing, to_input
+from compat_train.checkpoint import Checkpoint, space_name
+from compat_train.config import Classification
+from compat_train.embed import embed_images, input_tensor
+from compat_train.embedding_model import open_model
+from compat_train.evaluate import embed_split, evaluate
+from compat_train.models.build import build_model
+from compat_train.models.cost import count_cost
+
+SIZE = 28
+
+
+def save_run(path, seed, *, dim=16, arch="resnet18", searches=(), role="gallery", preprocessing=None):
+    torch.manual_seed(seed)
+    model = build_model(arch, dim=dim, width=0.125, stem_stride=1)
+    state = model.state_dict()
+    checkpoint = Checkpoint(
+        path=path,
+        role=role,
+        arch=arch,
+        dim=dim,
+        width=0.125,
+        stem_stride=1,
+        preprocessing=preprocessing or Preprocessing(SIZE),
+        space=space_name(arch, dim, state),
+        searches=searches,
+        classes=(),
+        method="vanilla",
+        classification=Classification(),
+        license="",
+        config={},
+        state=state,
+        classifier=None,
+    )
+    path.mkdir()
+    checkpoint.save()
+    return checkpoint
+
+
+@pytest.fixture(scope="module")
+def few():
+    """The sample's first 60 queries and 120 gallery images."""
+    sample = open_dataset("sample")
+    return Dataset(
+        "few", {name: first(sample.splits[name], count) for name, count in (("query", 60), ("gallery", 120))}
+    )
+
+
+def first(split, count):
+    return dataclasses.replace(split, images=split.images[:count], labels=split.labels[:count], ids=split.ids[:count])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    gallery = save_run(folder / "large", 1)
+    save_run(folder / "small", 2, role="query", searches=(gallery.space,))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluation(few, runs):
+    return evaluate(few, runs / "small", runs / "large")
+
+
+def by_hand(dataset, query, gallery):
+    """Accuracy of one pair, each image decoded and embedded on its own."""
+    found = {}
+    for name, run in (("query", query), ("gallery", gallery)):
+        checkpoint = Checkpoint.load(run)
+        model, images = checkpoint.build(), np.asarray(dataset.splits[name].images)
+        pixels = np.repeat(images[..., None], 3, axis=3) if images.ndim == 3 else images
+        found[name] = embed_images(model, pixels, checkpoint.preprocessing)
+    splits = dataset.splits
+    return summarise(score_queries(found["query"], splits["query"].labels, found["gallery"], splits["gallery"].labels))
+
+
+def test_the_three_accuracies_are_those_of_the_pairs(evaluation, few, runs):
+    small, large = runs / "small", runs / "large"
+    for pair, query, gallery in (
+        ("query_query", small, small),
+        ("query_gallery", small, large),
+        ("gallery_gallery", large, large),
+    ):
+        expected = by_hand(few, query, gallery)
+        assert getattr(evaluation, pair).cmc == expected.cmc
+        assert getattr(evaluation, pair).map == pytest.approx(expected.map, abs=1e-3)
+
+
+def test_real_images_beat_chance_within_a_space_and_not_across(evaluation):
+    assert evaluation.query_query.cmc[1] > 0.25
+    assert evaluation.gallery_gallery.cmc[1] > 0.25
+    assert evaluation.query_gallery.cmc[1] < 0.25
+    assert not evaluation.compatible
+    assert evaluation.rule[0] == pytest.approx(evaluation.query_gallery.cmc[1] - evaluation.query_query.cmc[1])
+    assert evaluation.rule[1] <= evaluation.rule[0] <= evaluation.rule[2]
+
+
+def test_the_json_has_what_checks_read(evaluation, runs):
+    found = evaluation.to_json()
+    for pair in ("query_query", "query_gallery", "gallery_gallery"):
+        assert set(found[pair]) == {"cmc", "map", "ci95"}
+        assert set(found[pair]["cmc"]) == {"1", "5", "10"}
+        assert 0 <= found[pair]["ci95"]["1"][0] <= found[pair]["cmc"]["1"] <= found[pair]["ci95"]["1"][1] <= 1
+    assert set(found["rule"]) == {"difference", "lo", "hi"}
+    assert (found["compatible"], found["declared"]) == (False, True)
+    assert (found["queries"], found["gallery_size"], found["skipped"]) == (60, 120, 0)
+    cost = count_cost(Checkpoint.load(runs / "small").build(), SIZE).mmacs
+    assert found["query_mmacs"] == found["gallery_mmacs"] == pytest.approx(cost)
+    assert found["amortised_mmacs"]["heterogeneous"][0] == pytest.approx(cost)
+
+
+def test_the_table_reads_in_percent(evaluation):
+    lines = evaluation.table().splitlines()
+    assert [line[:6] for line in lines[1:4]] == ["M(q,q)", "M(q,g)", "M(g,g)"]
+    assert "does not hold" in lines[4]
+    assert "60 queries (0 more" in lines[5]
+    assert len(lines) == 7
+
+
+def test_per_query_results_pair_up_across_systems(evaluation):
+    rows = [found.rows.tolist() for found in evaluation.per_query.values()]
+    assert rows == [list(range(60))] * 3
+
+
+def test_a_model_against_itself_has_three_equal_accuracies(few, runs):
+    found = evaluate(few, runs / "large", runs / "large")
+    assert found.query_query == found.query_gallery == found.gallery_gallery
+    assert (found.compatible, found.declared, found.rule) == (False, True, (0.0, 0.0, 0.0))
+
+
+def test_an_undeclared_pair_is_measured_but_marked(few, runs):
+    found = evaluate(few, runs / "large", runs / "small")
+    assert not found.to_json()["declared"]
+    assert "a search would be refused" in found.table()
+
+
+@pytest.mark.parametrize("memory_mib", [0.1, 1])
+def test_the_budget_does_not_change_the_result(memory_mib, evaluation, few, runs):
+    found = evaluate(few, runs / "small", runs / "large", memory_mib=memory_mib)
+    for pair, expected in evaluation.per_query.items():
+        np.testing.assert_allclose(found.per_query[pair].average_precision, expected.average_precision, atol=1e-3)
+
+
+def test_models_of_different_preprocessing_each_get_their_own_pixels(few, runs, tmp_path):
+    save_run(tmp_path / "stretched", 3, preprocessing=Preprocessing(32, mean=(0.2, 0.3, 0.4)))
+    models = [open_model(runs / "large"), open_model(tmp_path / "stretched")]
+    both = embed_split(models, few.splits["query"], memory_mib=0.05)
+    for model, found in zip(models, both, strict=True):
+        alone = embed_split([model], few.splits["query"])[0]
+        np.testing.assert_allclose(found.vectors, alone.vectors, atol=1e-5)
+        assert (found.space, len(found), found.dim) == (model.space, 60, 16)
+
+
+def test_queries_whose_class_the_gallery_lacks_are_counted(few, runs):
+    lacking = few.splits["query"].labels[0]
+    keep = [row for row, label in enumerate(few.splits["gallery"].labels) if label != lacking]
+    gallery = few.splits["gallery"]
+    fewer = Split("gallery", gallery.images[keep], pick(gallery.labels, keep), pick(gallery.ids, keep))
+    found = evaluate(Dataset("d", {**few.splits, "gallery": fewer}), runs / "small", runs / "large")
+    assert found.skipped == few.splits["query"].labels.count(lacking) > 0
+    assert found.queries == 60 - found.skipped
+    assert f"({found.skipped} more" in found.table()
+
+
+def pick(values, rows):
+    return tuple(values[row] for row in rows)
+
+
+def test_classes_without_overlap_are_an_error(few, runs):
+    other = dataclasses.replace(few.splits["gallery"], labels=("elsewhere",) * 120)
+    with pytest.raises(DataError, match="must share labels"):
+        evaluate(Dataset("d", {**few.splits, "gallery": other}), runs / "small", runs / "large")
+
+
+def test_a_missing_or_empty_split_is_named(few, runs):
+    empty = first(few.splits["gallery"], 0)
+    for splits in ({"query": few.splits["query"]}, {"query": few.splits["query"], "gallery": empty}):
+        with pytest.raises(DataError, match="split 'gallery'"):
+            evaluate(Dataset("d", splits), runs / "small", runs / "large")
+
+
+def test_models_of_different_dimension_are_refused(few, runs, tmp_path):
+    save_run(tmp_path / "wide", 4, dim=24)
+    with pytest.raises(ConfigError, match="24 dimensions"):
+        evaluate(few, tmp_path / "wide", runs / "large")
+
+
+def test_progress_ends_at_its_total(few, runs):
+    seen = []
+    evaluate(few, runs / "large", runs / "large", progress=lambda *step: seen.append(step[:3]))
+    assert [stage for stage, done, total in seen if done == total] == ["embed query", "embed gallery", "rank"]
+
+
+def test_a_path_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="expected a RUN"):
+        open_model(tmp_path / "nothing")
+    with pytest.raises(TrainingError):
+        open_model(tmp_path)
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    save_run(tmp_path / "run", 5)
+    weights = next((tmp_path / "run").glob("*.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(CorruptFileError):
+        open_model(tmp_path / "run")
+
+
+def test_an_exported_bundle_scores_like_its_run(few, runs, evaluation, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from compat_export.pack import export_run
+
+    export_run(runs / "small", out=tmp_path / "bundle")
+    found = evaluate(few, tmp_path / "bundle", runs / "large", threads=1)
+    assert found.declared
+    assert found.query_mmacs == pytest.approx(evaluation.query_mmacs)
+    for pair, expected in evaluation.per_query.items():
+        np.testing.assert_allclose(found.per_query[pair].average_precision, expected.average_precision, atol=0.02)
+
+
+class Mean(nn.Module):
+    """Gives each channel's mean: an embedding that can be done by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.9)
+
+    def forward(self, images):
+        return self.drop(images).mean(dim=(2, 3))
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_the_network_sees_exactly_the_numbers_that_the_runtime_makes(pixels, channels):
+    preprocessing = Preprocessing(8, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), channels=channels)
+    found = input_tensor(torch.from_numpy(pixels), preprocessing).contiguous().numpy()
+    assert found.tobytes() == to_input(pixels, preprocessing).tobytes()
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_embeddings_have_unit_norm_and_do_not_depend_on_the_batch(pixels, channels_last):
+    preprocessing = Preprocessing(8)
+    model = Mean().train()
+    found = embed_images(model, pixels, preprocessing, batch=3, channels_last=channels_last)
+    expected = to_input(pixels, preprocessing).mean(axis=(2, 3))
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    assert model.training
+    assert model.drop.training
+
+
+def test_read_only_pixels_and_no_pixels_are_embedded(pixels):
+    pixels.flags.writeable = False
+    assert embed_images(Mean(), pixels, Preprocessing(8)).shape == (7, 3)
+    assert embed_images(Mean(), pixels[:0], Preprocessing(8)).shape == (0, 3)
+
+
+def test_an_embedding_without_direction_names_its_images():
+    grey = np.full((3, 8, 8, 3), 51, np.uint8)  # equals the mean exactly: the embedding is zero
+    grey[1] = 200
+    with pytest.raises(VectorError, match="2 of 3 images") as caught:
+        embed_images(Mean(), grey, Preprocessing(8, mean=(0.2, 0.2, 0.2)))
+    assert caught.value.rows == (0, 2)
+
+
+def test_pixels_of_another_shape_are_refused(pixels):
+    with pytest.raises(ImageError, match="expected uint8"):
+        embed_images(Mean(), pixels, Preprocessing(9))
+    with pytest.raises(ConfigError, match="batch"):
+        embed_images(Mean(), pixels, Preprocessing(8), batch=0)

@@ -1,0 +1,115 @@
+"""Decoding a split before training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from compat_sdk.dataset import Split
+from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.preprocess import Preprocessing, to_pixels
+from compat_train.data.pixels import decode_split
+
+
+def arrays(*shape: int) -> Split:
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return Split("train", images, ("a",) * shape[0], tuple(f"train-{row}" for row in range(shape[0])))
+
+
+def files(folder: Path, count: int, corrupt: tuple[int, ...] = ()) -> Split:
+    paths = tuple(folder / f"{row}.png" for row in range(count))
+    for row, path in enumerate(paths):
+        Image.new("RGB", (20, 12), (row * 10, 200, 30)).save(path)
+        if row in corrupt:
+            path.write_bytes(b"torn")
+    return Split("train", paths, ("a",) * count, tuple(path.name for path in paths))
+
+
+def test_grey_arrays_of_the_right_size_are_neither_resized_nor_copied() -> None:
+    split = arrays(5, 16, 16)
+    pixels = decode_split(split, Preprocessing(16))
+    assert pixels.images.shape == (5, 16, 16, 3) and pixels.kept.tolist() == [0, 1, 2, 3, 4]
+    assert isinstance(split.images, np.ndarray) and np.shares_memory(pixels.images, split.images)
+    assert np.array_equal(pixels.images[3], to_pixels(split.images[3], Preprocessing(16)))
+
+
+def test_colour_arrays_of_the_right_size_are_passed_on() -> None:
+    split = arrays(3, 16, 16, 3)
+    assert decode_split(split, Preprocessing(16)).images is split.images
+
+
+@pytest.mark.parametrize("threads", [1, 2, None])
+def test_other_arrays_are_resized_as_the_device_resizes_them(threads: int | None) -> None:
+    split, preprocessing = arrays(7, 10, 14), Preprocessing(16)
+    pixels = decode_split(split, preprocessing, threads=threads)
+    assert np.array_equal(pixels.images, np.stack([to_pixels(image, preprocessing) for image in split.images]))
+
+
+def test_unreadable_images_beyond_the_budget_stop_before_any_epoch_and_are_named(tmp_path: Path) -> None:
+    split = files(tmp_path, 6, corrupt=(1, 4))
+    with pytest.raises(DataError, match=r"2 of 6 images of train cannot be read \(1\.png: .*; 4\.png: .*\)"):
+        decode_split(split, Preprocessing(8), skip_budget=1)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_unreadable_images_within_the_budget_are_left_out_with_a_warning(tmp_path: Path, cached: bool) -> None:
+    split = files(tmp_path, 6, corrupt=(1, 4))
+    cache = tmp_path / "cache" if cached else None
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"2 of 6 .*1\.png.*4\.png.*left out"):
+            pixels = decode_split(split, Preprocessing(8), cache=cache, skip_budget=2)
+        assert pixels.kept.tolist() == [0, 2, 3, 5]
+        assert pixels.images.shape == (4, 8, 8, 3)
+        assert pixels.images[:, 0, 0, 0].tolist() == [0, 20, 30, 50]
+
+
+def test_a_split_of_which_nothing_can_be_read_is_an_error_whatever_the_budget(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="2 of 2"):
+        decode_split(files(tmp_path, 2, corrupt=(0, 1)), Preprocessing(8), skip_budget=9)
+
+
+def test_the_cache_is_reused_and_made_anew_when_a_file_or_the_preprocessing_changes(tmp_path: Path) -> None:
+    split, cache, steps = files(tmp_path, 3), tmp_path / "cache", []
+
+    def decoded(size: int) -> int:
+        steps.clear()
+        decode_split(split, Preprocessing(size), cache=cache, progress=lambda *step: steps.append(step))
+        return len(steps)
+
+    assert decoded(8) == 1 and steps == [("decode train", 3, 3, {})]
+    assert decoded(8) == 0
+    assert decoded(9) == 1
+    os.utime(tmp_path / "1.png", ns=(1, 1))
+    assert decoded(8) == 1
+    assert sorted(path.suffix for path in cache.iterdir()) == [".npy"] * 3 + [".pixels"] * 3
+
+
+def test_a_torn_cache_is_made_anew(tmp_path: Path) -> None:
+    split, cache = arrays(4, 10, 10), tmp_path / "cache"
+    first = np.array(decode_split(split, Preprocessing(8), cache=cache).images)
+    (stored,) = cache.glob("*.pixels")
+    stored.write_bytes(stored.read_bytes()[:100])
+    assert np.array_equal(decode_split(split, Preprocessing(8), cache=cache).images, first)
+
+
+def test_a_failed_decoding_leaves_no_cache_behind(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with pytest.raises(DataError):
+        decode_split(files(tmp_path, 2, corrupt=(0,)), Preprocessing(8), cache=cache)
+    assert list(cache.iterdir()) == []
+
+
+def test_an_empty_split_gives_an_empty_array(tmp_path: Path) -> None:
+    empty = Split("val", (), (), ())
+    assert decode_split(empty, Preprocessing(8), cache=tmp_path).images.shape == (0, 8, 8, 3)
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError):
+        decode_split(arrays(2, 8, 8), Preprocessing(8), skip_budget=-1)
+    with pytest.raises(ConfigError):
+        decode_split(arrays(2, 8, 8), Preprocessing(8), threads=0)

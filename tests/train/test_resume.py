@@ -1,0 +1,162 @@
+"""A run that is stopped at any moment and started again ends with the weights of an undisturbed one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from compat_sdk.errors import TrainingError
+from compat_sdk.preprocess import Preprocessing
+from compat_train.config import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.log import read_log
+from compat_train.methods.gallery import train_gallery
+from compat_train.methods.query import train_query
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.train.test_resume import gallery_config
+from compat_train.methods.gallery import train_gallery
+train_gallery(gallery_config({data!r}), {out!r}, progress=lambda *a: print("step", flush=True))
+"""
+
+
+def gallery_config(data: str | Path, *, lr: float = 0.1) -> GalleryConfig:
+    return GalleryConfig(
+        source=Source(data=str(data)),
+        arch="resnet18",
+        width=0.125,
+        dim=16,
+        preprocessing=Preprocessing(size=28),
+        optimisation=Optimisation(epochs=3, batch=16, lr=lr),
+        augmentation=Augmentation(shift=0.1, flip=True, colour=0.2),
+        execution=Execution(device="cpu", checkpoint_steps=2),
+    )
+
+
+def weights(run: Path) -> str:
+    return hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+
+
+class Stop(BaseException):
+    """Stands for whatever ends a process in the middle of a step."""
+
+
+def stop_after(steps: int) -> object:
+    def progress(stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
+        if stage.startswith("train") and done == steps:
+            raise Stop
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clothes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    train_gallery(gallery_config(clothes), run)
+    return run
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 8])
+def test_a_run_stopped_after_any_step_ends_with_the_same_weights(
+    steps: int, clothes: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Stop):
+        train_gallery(gallery_config(clothes), tmp_path / "run", progress=stop_after(steps))  # type: ignore[arg-type]
+    train_gallery(gallery_config(clothes), tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(undisturbed)
+    assert read_log(tmp_path / "run") == read_log(undisturbed)
+    assert [row["step"] for row in read_log(undisturbed)] == list(range(1, 10))
+
+
+def test_a_process_killed_at_random_moments_ends_with_the_same_weights(
+    clothes: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out, root = tmp_path / "run", str(Path(__file__).parents[2])
+    script = SCRIPT.format(root=root, data=str(clothes), out=str(out))
+    chance = random.Random(3)
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        for _ in range(chance.randrange(1, 6)):
+            process.stdout.readline()
+        time.sleep(chance.random() * 0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+    assert weights(out) == weights(undisturbed)
+    assert not (out / "state").exists()
+
+
+def test_a_damaged_newest_resume_point_falls_back_to_the_one_before(
+    clothes: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Stop):
+        train_gallery(gallery_config(clothes), tmp_path / "run", progress=stop_after(7))  # type: ignore[arg-type]
+    points = sorted((tmp_path / "run" / "state").glob("*.safetensors"))
+    assert len(points) == 2, "the last two are kept"
+    damaged = bytearray(points[-1].read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    points[-1].write_bytes(damaged)
+    with pytest.warns(UserWarning, match="resume point was skipped"):
+        train_gallery(gallery_config(clothes), tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(undisturbed)
+
+
+def test_resume_points_that_are_all_damaged_stop_the_run_with_advice(clothes: Path, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        train_gallery(gallery_config(clothes), tmp_path / "run", progress=stop_after(7))  # type: ignore[arg-type]
+    for point in (tmp_path / "run" / "state").glob("*.safetensors"):
+        point.write_bytes(b"")
+    with pytest.raises(TrainingError, match="every resume point.*delete the folder"):
+        train_gallery(gallery_config(clothes), tmp_path / "run")
+
+
+def test_other_settings_are_refused_for_a_folder_in_use(clothes: Path, undisturbed: Path, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        train_gallery(gallery_config(clothes), tmp_path / "run", progress=stop_after(3))  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match=r"optimisation\.lr was 0\.1 and is now 0\.2"):
+        train_gallery(gallery_config(clothes, lr=0.2), tmp_path / "run")
+    with pytest.raises(TrainingError, match="already holds a model"):
+        train_gallery(gallery_config(clothes, lr=0.2), undisturbed)
+
+
+def test_a_finished_run_is_returned_and_not_trained_again(clothes: Path, undisturbed: Path) -> None:
+    before = (undisturbed / "model.safetensors").stat().st_mtime_ns
+    assert train_gallery(gallery_config(clothes), undisturbed).space.startswith("resnet18-16-")
+    assert (undisturbed / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_message_that_says_where(clothes: Path, tmp_path: Path) -> None:
+    config = gallery_config(clothes, lr=1e30)
+    with pytest.raises(TrainingError, match=r"not finite at step \d+ \(epoch \d, learning rate .*\): .*own"):
+        train_gallery(config, tmp_path / "run")
+
+
+def test_a_query_run_is_resumed_to_the_same_weights(clothes: Path, undisturbed: Path, tmp_path: Path) -> None:
+    config = QueryConfig(
+        source=Source(data=str(clothes)),
+        gallery=str(undisturbed),
+        method="bct-regression",
+        mixed=True,
+        arch="resnet18",
+        width=0.0625,
+        optimisation=Optimisation(epochs=2, batch=16, lr=0.05),
+        augmentation=Augmentation(shift=0.1),
+        execution=Execution(device="cpu", checkpoint_steps=1),
+    )
+    train_query(config, tmp_path / "whole")
+    with pytest.raises(Stop):
+        train_query(config, tmp_path / "parts", progress=stop_after(3))  # type: ignore[arg-type]
+    train_query(config, tmp_path / "parts")
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
