@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from compat_export.pack import export_checkpoint
+from compat_export.pack import export_checkpoint, golden_images
 from compat_sdk.preprocess import Preprocessing
 from compat_sdk.profile import Profile, profile_bundle
 from compat_train.checkpoint import Checkpoint
@@ -109,5 +109,7 @@ def profile_run(run: str | Path, *, engine: str = "auto", threads: int = 1, runs
 
 def _profile(checkpoint: Checkpoint, name: str, engine: str, threads: int, runs: int) -> Profile:
     with tempfile.TemporaryDirectory(prefix="compat-sdk-profile-") as folder:
-        bundle = export_checkpoint(checkpoint, out=Path(folder) / "bundle").bundle
+        # Two images are enough to know that the graph works; a bundle that is published has eight.
+        images = golden_images(checkpoint.preprocessing, 2)
+        bundle = export_checkpoint(checkpoint, out=Path(folder) / "bundle", images=images).bundle
         return profile_bundle(bundle.path, engine=engine, threads=threads, name=name, runs=runs)

@@ -42,7 +42,7 @@ class Embedder:
     Make one with `Embedder.load`.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, *, threads: int | None = None, batch: int = 32) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, *, threads: int | None = None, batch: int = 8) -> None:
         for name, value in (("threads", threads), ("batch", batch)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; expected at least 1")
@@ -58,7 +58,7 @@ class Embedder:
         *,
         engine: str | Engine = "auto",
         threads: int | None = None,
-        batch: int = 32,
+        batch: int = 8,
     ) -> Embedder:
         """Verify a bundle, load its graph and return the embedder.
 
@@ -66,7 +66,8 @@ class Embedder:
             bundle: Folder of a bundle, or an opened one.
             engine: ``"auto"``, ``"onnxruntime"``, or any object with a ``name`` and a ``run``.
             threads: Threads for decoding and for the engine; None takes one per usable core.
-            batch: Images per run of the engine. Beyond a few dozen it costs memory and gains nothing on a CPU.
+            batch: Images per run of the engine. On a CPU the time per image is the same from 1 to 32, while memory
+                grows with it.
 
         Raises:
             BundleError: The bundle is damaged or incomplete.

@@ -190,7 +190,7 @@ class QueryConfig:
             "finetune": (1.0, 0.0, 0.0, 0.0),
             "bct": (1.0, 1.0, 0.0, 0.0),
             "classifier": (0.0, 1.0, 0.0, 0.0),
-            "regression": (0.0, 0.0, 0.0, 1.0),
+            "regression": (0.0, 0.0, 0.0, 20.0),
             "bct-regression": (1.0, 1.0, 0.0, 20.0),
         }[self.method]
         chosen = (self.own, self.gallery_term, self.kd, self.regression)

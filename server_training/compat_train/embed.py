@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import ConfigError, ImageError, VectorError
 from compat_sdk.preprocess import Preprocessing
+from compat_train.data.batches import normalise, unit_range
 
 
 def input_tensor(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -25,10 +26,7 @@ def input_tensor(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     Returns:
         float32 ``[n, 3, size, size]`` on the same device.
     """
-    images = pixels.permute(0, 3, 1, 2).float().div_(255.0)
-    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    images = images.sub_(mean).div_(std)
-    return images.flip(1) if preprocessing.channels == "bgr" else images
+    return normalise(unit_range(pixels), preprocessing)
 
 
 def embed_images(

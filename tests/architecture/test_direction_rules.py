@@ -23,7 +23,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def broken_contracts(folder: Path) -> str:
-    script = f"import sys; sys.path.insert(0, {str(folder)!r}); from importlinter.cli import lint_imports_command as c; c()"
+    script = (
+        f"import sys; sys.path.insert(0, {str(folder)!r}); from importlinter.cli import lint_imports_command as c; c()"
+    )
     run = subprocess.run(
         [sys.executable, "-c", script, "--no-cache", "--config", str(folder / "pyproject.toml")],
         cwd=folder,

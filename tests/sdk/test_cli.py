@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compat_sdk.gallery import Gallery
+from PIL import Image
+
 from compat_sdk.cli import console, doctor, pictures
 from compat_sdk.cli.app import app, main
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError, ImageError
-from compat_sdk.gallery import Gallery
 from compat_sdk.space import Embeddings
-from PIL import Image
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -97,9 +98,7 @@ def test_an_error_of_the_system_is_one_line_and_exit_code_1(
     assert run(capsys, "doctor") == (1, "", "error: [Errno 28] No space left on device\n")
 
 
-def test_a_check_that_fails_is_exit_code_3(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_that_fails_is_exit_code_3(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise CheckFailedError("found 1, expected 2")
 
@@ -252,7 +251,7 @@ def test_unreadable_photos_are_named_and_left_out_only_when_asked_for(tmp_path: 
         list(pictures.embed_in_chunks(Fake(), found, chunk=2))
     parts = list(pictures.embed_in_chunks(Fake(), found, chunk=2, skip_unreadable=True))
     assert [part.ids for part, _, _ in parts] == [("0.png", "1.png"), ("2.png",), ("4.png",)]
-    assert [str(error) for _, _, errors in parts for error in errors][0].startswith("cannot read image")
+    assert next(str(error) for _, _, errors in parts for error in errors).startswith("cannot read image")
 
 
 def test_tables_are_aligned_and_never_wrapped() -> None:

@@ -56,6 +56,11 @@ def test_warm_up_calls_run_and_are_not_measured() -> None:
     assert len(calls) == 7
 
 
+def test_a_slow_call_is_measured_twenty_times_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile.time, "perf_counter_ns", Clock([2000.0] * 20))
+    assert measure_latency(lambda: None, runs=100, budget_s=10).runs == 20
+
+
 @pytest.mark.parametrize(("warmup", "runs"), [(-1, 5), (0, 0)])
 def test_counts_out_of_range_are_refused(warmup: int, runs: int) -> None:
     with pytest.raises(ConfigError, match="at least"):

@@ -39,6 +39,7 @@ def info(path: _Path, as_json: options.Json = False) -> None:
     }
     total = sum(record.bytes for record in manifest.files.values())
     shown = {**facts, "searches": ", ".join(manifest.searches) or "only its own space", "graphs": ", ".join(graphs)}
+    shown["preprocessing"] = ", ".join(f"{key} {value}" for key, value in manifest.preprocessing.to_json().items())
     shown["files"] = f"{len(manifest.files)} files, {console.size_text(total)}, digests match"
     console.report(facts, "\n".join(f"{key}: {value}" for key, value in shown.items()), as_json=as_json)
 

@@ -176,7 +176,9 @@ def repair(path: _Gallery, as_json: options.Json = False) -> None:
 
     gallery = Gallery.open(path, verify=False)
     with console.working():
-        gallery.repair()
+        done = gallery.repair()
+    for line in done:
+        console.note(line)
     _say(gallery, as_json)
 
 

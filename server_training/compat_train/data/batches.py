@@ -25,20 +25,26 @@ def step_generator(seed: int, purpose: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
 
 
+def unit_range(pixels: Tensor) -> Tensor:
+    """Images in [0, 1] from bytes: uint8 ``[n, size, size, 3]`` to float32 ``[n, 3, size, size]``, same device."""
+    return pixels.permute(0, 3, 1, 2).float().div_(255.0)
+
+
 def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Network input from images in [0, 1]: ``(x - mean) / std`` per channel, channels in the model's order.
+    """Network input from images in [0, 1]: ``(x - mean) / std`` per channel, then the model's channel order.
+
+    Operation by operation what `compat_sdk.preprocess.to_input` does on a device.
 
     Args:
         images: Float ``[n, 3, size, size]`` RGB in [0, 1].
-        preprocessing: Mean, standard deviation and channel order.
+        preprocessing: Mean and standard deviation (both R, G, B), and the channel order of the result.
 
     Returns:
         Float ``[n, 3, size, size]``.
     """
-    if preprocessing.channels == "bgr":
-        images = images.flip(1)
     mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
-    return (images - mean) / std
+    images = (images - mean) / std
+    return images.flip(1) if preprocessing.channels == "bgr" else images
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ class Batches:
         rows = self._rows(step)
         generator = step_generator(self._seed, _VIEW, step)
         pixels = torch.from_numpy(np.ascontiguousarray(self._pixels[rows.numpy()]))
-        images = pixels.to(self._device).permute(0, 3, 1, 2).float().div_(255.0)
+        images = unit_range(pixels.to(self._device))
         images, flipped = augment(images, self._augmentation, generator)
         return Batch(images, self._labels[rows].to(self._device), rows, flipped, generator)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from compat_sdk.dataset import open_dataset
 from numpy.typing import NDArray
 
+from compat_sdk.dataset import open_dataset
 from compat_sdk.errors import DataError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.config import Source

@@ -10,9 +10,7 @@ from torch import Tensor
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Augmentation
 from compat_train.data.batches import Batch, normalise
-from compat_train.loop import Progress
-
-_BLOCK = 256
+from compat_train.embed import embed_images
 
 
 class GalleryOutputs:
@@ -30,14 +28,17 @@ class GalleryOutputs:
         device: torch.device,
         *,
         bf16: bool = False,
-        progress: Progress | None = None,
     ) -> None:
         """Builds the gallery model and fills the cache if there can be one."""
         self._model = gallery.build().requires_grad_(False).to(device, memory_format=torch.channels_last)
         self._preprocessing = gallery.preprocessing
         self._device, self._bf16 = device, bf16
         self.cached = augmentation.views is not None
-        self._views = [self._embed_all(pixels, view == 1, progress) for view in range(augmentation.views or 0)]
+        mirrored = pixels[:, :, ::-1]
+        self._views = [
+            torch.from_numpy(embed_images(self._model, view, self._preprocessing, device=device))
+            for view in (pixels, mirrored)[: augmentation.views or 0]
+        ]
 
     @torch.no_grad()
     def of_inputs(self, inputs: Tensor) -> Tensor:
@@ -54,21 +55,10 @@ class GalleryOutputs:
         return embeddings.float()
 
     def of_batch(self, batch: Batch) -> Tensor:
-        """Embeddings ``[n, dim]`` of a batch's own views, from the cache when there is one."""
+        """Embeddings ``[n, dim]`` of a batch's own views, any norm, from the cache when there is one."""
         if not self.cached:
             return self.of_inputs(normalise(batch.images, self._preprocessing))
         plain = self._views[0][batch.index]
         if len(self._views) == 2:
             plain = torch.where(batch.flipped[:, None], self._views[1][batch.index], plain)
         return plain.to(self._device)
-
-    def _embed_all(self, pixels: NDArray[np.uint8], mirrored: bool, progress: Progress | None) -> Tensor:
-        blocks = []
-        for start in range(0, len(pixels), _BLOCK):
-            block = torch.from_numpy(np.ascontiguousarray(pixels[start : start + _BLOCK])).to(self._device)
-            images = block.permute(0, 3, 1, 2).float().div_(255.0)
-            images = images.flip(3) if mirrored else images
-            blocks.append(self.of_inputs(normalise(images, self._preprocessing)).cpu())
-            if progress is not None:
-                progress("embed with the gallery model", min(start + _BLOCK, len(pixels)), len(pixels), {})
-        return torch.cat(blocks)

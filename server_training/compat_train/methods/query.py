@@ -74,7 +74,7 @@ def train_query(config: QueryConfig, out: str | Path, progress: Progress | None 
         augmentation=config.augmentation,
         device=device,
     )
-    objective = _objective(config, gallery, chosen, trained, data, rows, device, progress)
+    objective = _objective(config, gallery, chosen, trained, data, rows, device)
     fit(
         trained,
         objective,
@@ -118,7 +118,6 @@ def _objective(
     data: TrainingSet,
     rows: Tensor,
     device: torch.device,
-    progress: Progress | None,
 ) -> Callable[[Batch], dict[str, Tensor]]:
     weights = config.weights
     kappa_g = None if gallery.classifier is None else gallery.classifier.to(device)
@@ -130,7 +129,6 @@ def _objective(
             config.augmentation,
             device,
             bf16=use_bf16(config.execution, device),
-            progress=progress,
         )
 
     def objective(batch: Batch) -> dict[str, Tensor]:

@@ -1,0 +1,151 @@
+"""Which training methods make a small query model compatible with a large gallery model, on kanji.
+
+Open-set retrieval: 500 characters to train on, 965 unseen ones to search, queries in brush, pen and display faces, the
+gallery in print faces. For each seed one gallery model is trained, then one query model per method against it, with about 1/25
+of its multiply-accumulates; M(q,q), M(q,g), M(g,g) and the compatibility rule follow.
+
+    compat-sdk data build kanji --out data/kanji
+    python benchmarks/kanji_compatibility.py --root data/kanji            # about an hour on one core; resumable
+
+Finished runs are kept in ``--runs`` and not trained again; rows go to kanji_compatibility.json as they come, the table to
+kanji_compatibility.md when every row is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from compat_sdk.dataset import Dataset, open_dataset
+from compat_sdk.files import write_json_atomic
+from compat_sdk.metrics import bootstrap_mean, paired_difference
+from compat_sdk.preprocess import Preprocessing
+from compat_train.config import Classification, Execution, GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.evaluate import Evaluation, evaluate
+from compat_train.methods.gallery import train_gallery
+from compat_train.methods.query import train_query
+
+HERE = Path(__file__).parent
+SYSTEMS = ("query_query", "query_gallery", "gallery_gallery")
+SMALL = {"arch": "shufflenet_v2", "width": 0.5, "stem_stride": 2}
+
+# Name of a row: what it says of the method, and the settings that differ from the common ones.
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "vanilla": ("own classifier only", {"method": "vanilla"}),
+    "kd": ("own classifier and distilled logits", {"method": "kd"}),
+    "bct": ("own classifier and the gallery's", {"method": "bct"}),
+    "classifier": ("the gallery's classifier only", {"method": "classifier"}),
+    "regression": ("regression to the gallery embedding only", {"method": "regression"}),
+    "bct-regression": ("BCT and 20 x regression", {"method": "bct-regression"}),
+    "regression-mixed": ("regression, also on cut-and-paste images", {"method": "regression", "mixed": True}),
+}
+
+
+def gallery_config(root: str, seed: int) -> GalleryConfig:
+    """The gallery model of one seed."""
+    return GalleryConfig(
+        source=Source(data="kanji-500", root=root),
+        arch="resnet18",
+        width=0.375,
+        preprocessing=Preprocessing(size=32),
+        classification=Classification(margin=0.3, scale=30.0),
+        optimisation=Optimisation(epochs=6, batch=128, lr=0.1),
+        execution=Execution(seed=seed, device="cpu", precision="fp32", threads=1),
+    )
+
+
+def query_config(root: str, seed: int, gallery: Path, settings: dict[str, Any]) -> QueryConfig:
+    """One query model against the gallery model of the same seed."""
+    return QueryConfig(
+        source=Source(data="kanji-500", root=root),
+        gallery=str(gallery),
+        optimisation=Optimisation(epochs=10, batch=128, lr=0.2, weight_decay=1e-4),
+        execution=Execution(seed=seed, device="cpu", precision="fp32", threads=1),
+        **(SMALL | settings),
+    )
+
+
+def row_of(name: str, seed: int, seconds: float, found: Evaluation) -> dict[str, Any]:
+    """What is kept of one evaluation: its JSON and each query's hit at rank 1, as hexadecimal bits."""
+    hits = {system: np.packbits(found.per_query[system].hits(1) > 0).tobytes().hex() for system in SYSTEMS}
+    return {"method": name, "seed": seed, "train_cpu_seconds": round(seconds, 1), "hits": hits} | found.to_json()
+
+
+def hits_of(row: dict[str, Any], system: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Hit at rank 1 of each query of a row, 0 or 1."""
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(row["hits"][system]), np.uint8))
+    return bits[: row["queries"]].astype(np.float64)
+
+
+def table(rows: list[dict[str, Any]], seeds: list[int]) -> str:
+    """Markdown: per method the means over the seeds, with intervals over seeds and queries."""
+
+    def cell(found: tuple[float, float, float], sign: str = "") -> str:
+        mean, low, high = (100 * value for value in found)
+        return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+    lines = [
+        "| query model trained by | M(q,q) | M(q,g) | M(q,g) - M(q,q) | holds in |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (meaning, _) in METHODS.items():
+        of_method = [row for row in rows if row["method"] == name and row["seed"] in seeds]
+        if not of_method:
+            continue
+        own, across = (np.stack([hits_of(row, system) for row in of_method]) for system in SYSTEMS[:2])
+        held = sum(row["compatible"] for row in of_method)
+        lines.append(
+            f"| {name}: {meaning} | {cell(bootstrap_mean(own))} | {cell(bootstrap_mean(across))} "
+            f"| {cell(paired_difference(across, own), '+')} | {held} of {len(of_method)} seeds |"
+        )
+    firsts = list({row["seed"]: row for row in rows if row["seed"] in seeds}.values())
+    paragon = bootstrap_mean(np.stack([hits_of(row, "gallery_gallery") for row in firsts]))
+    lines.append(f"| the gallery model itself, M(g,g) | | | {cell(paragon)} | |")
+    return "\n".join(lines)
+
+
+def run(root: str, runs: Path, seed: int, name: str, dataset: Dataset) -> dict[str, Any]:
+    """Trains what is missing and evaluates one row."""
+    gallery = runs / f"gallery-{seed}"
+    train_gallery(gallery_config(root, seed), gallery)
+    out = runs / f"{name}-{seed}"
+    before = time.process_time()
+    train_query(query_config(root, seed, gallery, METHODS[name][1]), out)
+    seconds = time.process_time() - before
+    return row_of(name, seed, seconds, evaluate(dataset, out, gallery, threads=1))
+
+
+def main() -> None:
+    """Runs every method and seed that has no row yet, then writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default="data/kanji", help="folder of the built kanji set")
+    parser.add_argument("--runs", type=Path, default=Path("runs/kanji"), help="folder of the RUN folders")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--out", type=Path, default=HERE / "kanji_compatibility.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+    dataset = open_dataset("kanji-500", Path(options.root))
+    for seed in options.seeds:
+        for name in options.methods:
+            if any(row["method"] == name and row["seed"] == seed for row in rows):
+                continue
+            row = run(options.root, options.runs, seed, name, dataset)
+            rows.append(row)
+            write_json_atomic(options.out, {"torch": torch.__version__, "machine": platform.machine(), "rows": rows})
+            print(f"seed {seed} {name}: M(q,q) {row['query_query']['cmc']['1']:.3f} "
+                  f"M(q,g) {row['query_gallery']['cmc']['1']:.3f}", flush=True)
+    text = table(rows, options.seeds)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,379 @@
+"""A gallery: vectors in one embedding space, with ids and labels, on disk and searchable.
+
+The stored vectors are the truth; an index over them is a cache that can be built again at any time. A change
+is on disk when the call returns, and a process killed at any moment leaves the state before or after it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk import gallery_store as store
+from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError, VectorError
+from compat_sdk.files import canonical_json
+from compat_sdk.gallery_files import Segment, open_vectors, write_new, write_segment
+from compat_sdk.gallery_snapshot import Snapshot, blocks, load_snapshot
+from compat_sdk.index import UsearchIndex, check_k, check_vectors
+from compat_sdk.space import Embeddings, check_space, require_compatible
+
+_INDEX_OPTIONS = ("connectivity", "expansion_add", "expansion_search", "threads")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One answer of a search: whose vector it is, and its cosine similarity to the query, in [-1, 1]."""
+
+    id: str
+    label: str
+    score: float
+
+
+class Gallery:
+    """Stored vectors of one space. Readers see the state they opened; one process writes at a time."""
+
+    def __init__(self, path: Path, snapshot: Snapshot, verify: bool) -> None:
+        """Wrap an opened state; use `create` or `open`."""
+        self.path = path
+        self._snapshot = snapshot
+        self._verify = verify
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        space: str,
+        dim: int,
+        model: Mapping[str, object] | None = None,
+    ) -> Gallery:
+        """Make an empty gallery in a new or empty folder.
+
+        Args:
+            path: Folder; parents are made.
+            space: Embedding space of every vector it will hold.
+            dim: Numbers per vector, at least 1.
+            model: What to remember about the gallery model; anything that JSON can carry.
+
+        Raises:
+            ConfigError: The folder is in use, or an argument is malformed.
+            CompatError: The folder cannot be written.
+        """
+        folder = Path(path)
+        check_space(space)
+        if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+            raise ConfigError(f"dim is {dim!r}, expected an integer of at least 1")
+        try:
+            canonical_json(dict(model or {}))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"model is not plain JSON ({error}); pass strings, numbers, lists, dicts") from error
+        if not store.is_new_folder(folder):
+            raise ConfigError(f"{folder} already exists and is not empty; choose another folder or delete it")
+        state = store.State(space, dim, dict(model or {}))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with store.write_lock(folder):
+                if not store.is_new_folder(folder):
+                    raise ConfigError(f"{folder} was made into a gallery by another process; open it instead")
+                store.write_state(folder, state)
+        except OSError as error:
+            raise CompatError(f"cannot create gallery {folder}: {error.strerror or error}") from error
+        return cls(folder, Snapshot(folder, state, (), (), ()), True)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, verify: bool = True) -> Gallery:
+        """Open a gallery, for reading and writing.
+
+        Args:
+            path: Folder of the gallery.
+            verify: Compare the SHA-256 of every vector file first (about a second per GB). Sizes, tables and
+                gallery.json are always checked, an index always before it is used.
+
+        Raises:
+            GalleryError: No gallery, a damaged one, or one of a later version.
+        """
+        return cls(Path(path), load_snapshot(Path(path), verify), verify)
+
+    def __len__(self) -> int:
+        return len(self._snapshot.ids)
+
+    @property
+    def space(self) -> str:
+        """Embedding space of every vector in the gallery."""
+        return self._snapshot.state.space
+
+    @property
+    def dim(self) -> int:
+        """Numbers per vector."""
+        return self._snapshot.state.dim
+
+    @property
+    def model(self) -> Mapping[str, object]:
+        """What `create` was told about the gallery model."""
+        return self._snapshot.state.model
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Id of every row, in the order of ``vectors``."""
+        return self._snapshot.ids
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label of every row, empty where none was given."""
+        return self._snapshot.labels
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """``[n, dim]`` float32, unit norm, read-only; several segments are copied together once."""
+        return self._snapshot.vectors
+
+    def info(self) -> dict[str, object]:
+        """Return what there is to know, ready for JSON; ``index`` is None or says whether it is fresh."""
+        state = self._snapshot.state
+        index = state.index and {
+            "kind": state.index.kind,
+            "fresh": state.index_is_fresh,
+            "bytes": state.index.file.bytes,
+            **state.index.options,
+        }
+        return {
+            "path": str(self.path),
+            "space": state.space,
+            "dim": state.dim,
+            "rows": len(self),
+            "labels": len(set(self.labels) - {""}),
+            "segments": len(state.segments),
+            "bytes": sum(file.bytes for file in state.files),
+            "generation": state.generation,
+            "model": dict(state.model),
+            "index": index,
+            "search": index["kind"] if index and state.index_is_fresh else "exact",
+        }
+
+    def add(self, embeddings: Embeddings, ids: Sequence[str], labels: Sequence[str] | None = None) -> None:
+        """Append vectors; all of them are on disk when this returns, or none if it raises.
+
+        An index becomes stale: searches stay right, at the speed of the exact scan, until `build_index`.
+
+        Args:
+            embeddings: Vectors in the gallery's own space.
+            ids: One per vector, not empty, used once in the gallery.
+            labels: One per vector; none when omitted.
+
+        Raises:
+            IncompatibleSpaceError: The vectors are in another space.
+            VectorError: Wrong dimension, or vectors that no index may see.
+            DataError: Ids or labels are missing, repeated or not strings.
+            GalleryLockedError: Another process is writing.
+            CompatError: The disk is full or the folder cannot be written; nothing was changed.
+        """
+        vectors = _checked(embeddings, self.dim, "add")
+        if embeddings.space != self.space:
+            error = IncompatibleSpaceError(embeddings.space, embeddings.searches, self.space)
+            error.args = (
+                f"found vectors in space {embeddings.space}, expected the gallery's own space {self.space}; "
+                f"embed the images with the gallery's model",
+            )
+            raise error
+        names = _strings("ids", ids, len(vectors))
+        tags = ("",) * len(names) if labels is None else _strings("labels", labels, len(vectors))
+        repeated = [name for name, times in Counter(names).items() if times > 1]
+        if repeated or "" in names:
+            found = f"repeated ids {', '.join(repeated[:10])}" if repeated else "an empty id"
+            raise DataError(f"found {found}; give every vector an id of its own")
+        if not names:
+            return
+        with self._writing() as snapshot:
+            known = [name for name in names if name in snapshot.row_of]
+            if known:
+                raise DataError(
+                    f"{len(known)} ids are in the gallery already: {', '.join(known[:10])}; remove them first"
+                )
+            state = snapshot.state
+            # Absorb smaller segments, so that n single additions leave about log2(n) segments.
+            keep, rows = len(state.segments), len(names)
+            while keep and state.segments[keep - 1].rows <= rows:
+                keep -= 1
+                rows += state.segments[keep].rows
+            first = sum(segment.rows for segment in state.segments[:keep])
+            all_ids, all_labels = snapshot.ids + names, snapshot.labels + tags
+            segment = write_segment(
+                self.path,
+                state.generation + 1,
+                blocks([*snapshot.parts[keep:], vectors]),
+                self.dim,
+                all_ids[first:],
+                all_labels[first:],
+            )
+            parts = (*snapshot.parts[:keep], open_vectors(self.path, segment, self.dim))
+            known_rows = snapshot.row_of
+            self._commit((*state.segments[:keep], segment), parts, all_ids, all_labels, changed=True)
+            known_rows.update(zip(names, range(len(snapshot.ids), len(all_ids)), strict=True))
+            self._snapshot.__dict__["row_of"] = known_rows
+
+    def remove(self, ids: Iterable[str]) -> int:
+        """Delete rows by id, and return how many there were; ids that are not in the gallery are passed over.
+
+        Raises:
+            GalleryLockedError: Another process is writing.
+            CompatError: The disk is full or the folder cannot be written; nothing was changed.
+        """
+        if isinstance(ids, str):
+            raise DataError(f"ids is the string {ids!r}, expected a list of ids")
+        with self._writing() as snapshot:
+            gone = {snapshot.row_of[id] for id in set(ids) if id in snapshot.row_of}
+            if gone:
+                keep = np.ones(len(snapshot.ids), bool)
+                keep[list(gone)] = False
+                self._rewrite(snapshot, keep, [segment.rows for segment in snapshot.state.segments])
+            return len(gone)
+
+    def compact(self) -> None:
+        """Merge all segments into one; rows, their order and a fresh index stay as they are.
+
+        Raises:
+            GalleryLockedError: Another process is writing.
+            CompatError: The disk is full or the folder cannot be written; nothing was changed.
+        """
+        with self._writing() as snapshot:
+            if len(snapshot.parts) > 1:
+                self._rewrite(snapshot, np.ones(len(snapshot.ids), bool), [len(snapshot.ids)])
+
+    def build_index(self, kind: str = "usearch", **options: int) -> None:
+        """Build an approximate index over the present rows, and store it.
+
+        Args:
+            kind: ``"usearch"``.
+            **options: ``connectivity``, ``expansion_add``, ``expansion_search``, ``threads``; see
+                `compat_sdk.index.UsearchIndex.build`.
+
+        Raises:
+            ConfigError: Unknown kind or option, or an option out of its range.
+            MissingExtraError: The extra of that index is not installed.
+            GalleryLockedError: Another process is writing.
+            CompatError: The disk is full or the folder cannot be written; nothing was changed.
+        """
+        if kind != "usearch":
+            raise ConfigError(f"index kind is {kind!r}, expected 'usearch'")
+        unknown = sorted(set(options) - set(_INDEX_OPTIONS))
+        if unknown:
+            raise ConfigError(f"unknown index options {', '.join(unknown)}; expected {', '.join(_INDEX_OPTIONS)}")
+        with self._writing() as snapshot:
+            state = snapshot.state
+            index = UsearchIndex.build(snapshot.vectors, **options)
+            file = write_new(self.path, "index", state.generation + 1, ".usearch", [index.to_bytes()])
+            kept = {name: value for name, value in options.items() if name != "threads"}
+            record = store.StoredIndex(kind, state.content, kept, file)
+            store.write_state(self.path, replace(state, generation=state.generation + 1, index=record))
+            state = replace(state, generation=state.generation + 1, index=record)
+            self._snapshot = replace(snapshot, state=state, usearch=index)
+
+    def repair(self) -> list[str]:
+        """Build a damaged or stale index again from the vectors, and return what was done.
+
+        Damaged vectors cannot be repaired: `open` refuses them.
+
+        Raises:
+            GalleryLockedError: Another process is writing.
+            CompatError: The disk is full or the folder cannot be written; nothing was changed.
+        """
+        self._snapshot = load_snapshot(self.path, self._verify)
+        snapshot = self._snapshot
+        reasons = [] if snapshot.state.index_is_fresh else ["it is stale"]
+        reasons += snapshot.index_problems()
+        record = snapshot.state.index
+        if record is None or not reasons:
+            return []
+        self.build_index(record.kind, **record.options)
+        return [f"rebuilt the {record.kind} index: {reason}" for reason in reasons]
+
+    def verify(self) -> list[str]:
+        """Check everything: digests, ids, vectors, and the index against the exact search.
+
+        Returns:
+            What is wrong, one sentence each; empty when all is well. A stale index is not a fault.
+        """
+        try:
+            snapshot = load_snapshot(self.path, False)
+        except GalleryError as error:
+            return [str(error)]
+        return snapshot.problems()
+
+    def search(self, query: Embeddings, k: int = 10, *, index: str = "auto") -> list[list[Hit]]:
+        """Find the nearest stored images of every query.
+
+        Args:
+            query: ``[q, dim]`` vectors that may search this gallery's space.
+            k: Hits wanted per query, at least 1; a smaller gallery gives all it has.
+            index: ``"auto"`` (the stored index while it is fresh, else the exact scan), ``"exact"`` or
+                ``"usearch"``.
+
+        Returns:
+            For each query its hits, best first.
+
+        Raises:
+            IncompatibleSpaceError: The query's space is not declared compatible, whatever the dimensions.
+            VectorError: Not Embeddings, or vectors of another dimension or not of unit norm.
+            ConfigError: ``k`` or ``index`` is out of range, or the index asked for is absent or stale.
+            GalleryError: The stored index is damaged.
+            MissingExtraError: The stored index needs an extra that is not installed.
+        """
+        snapshot = self._snapshot
+        rows, scores = _search(snapshot, query, k, index)
+        return [
+            [Hit(snapshot.ids[row], snapshot.labels[row], score) for row, score in zip(*line, strict=True)]
+            for line in zip(rows.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def search_rows(
+        self, query: Embeddings, k: int = 10, index: str = "auto"
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Like `search`, but return row numbers and scores, both ``[q, min(k, n)]``."""
+        return _search(self._snapshot, query, k, index)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Snapshot]:
+        """Hold the lock, catch up with other writers, and leave no stray file behind."""
+        with store.write_lock(self.path):
+            if store.read_state(self.path).generation != self._snapshot.state.generation:
+                self._snapshot = load_snapshot(self.path, self._verify)
+            try:
+                yield self._snapshot
+            except OSError as error:
+                raise CompatError(
+                    f"cannot write to gallery {self.path}: {error.strerror or error}; nothing was changed; make "
+                    f"room or set permissions, and try again"
+                ) from error
+            finally:
+                with suppress(CompatError, OSError):
+                    store.sweep(self.path, store.read_state(self.path))
+
+    def _commit(
+        self,
+        segments: tuple[Segment, ...],
+        parts: tuple[NDArray[np.float32], ...],
+        ids: tuple[str, ...],
+        labels: tuple[str, ...],
+        *,
+        changed: bool,
+    ) -> None:
+        old = self._snapshot.state
+        content = old.content + changed
+        state = replace(old, generation=old.generation + 1, content=content, segments=segments)
+        store.write_state(self.path, state)
+        self._snapshot = Snapshot(self.path, state, parts, ids, labels)
+
+    def _rewrite(self, snapshot: Snapshot, keep: NDArray[np.bool_], sizes: Sequence[int]) -> None:
+        """Write the kept rows as segments that cover ``sizes`` old rows each; untouched ones stay."""
+        old = {segment.rows: segment for segment in ()}
+        del old
+        segments: list[Segment] = []
+        parts: list[NDArray[np.float32]] = []
