@@ -16,8 +16,9 @@ _QUERIES_PER_BLOCK = 1024
 _SCORES_PER_BLOCK = 512 * 1024
 _MIN_ROWS_PER_BLOCK = 512
 _MAX_ROWS_PER_BLOCK = 64 * 1024
-_CANDIDATES_PER_BLOCK = 64 * 1024
-_GROUP = 16
+_PAIRS_AT_ONCE = 64 * 1024
+_SPARE = 8
+_GROUP = 32
 _MAXIMA_PER_LINE = 2048
 # BLAS libraries have a fast path for small products and a slow start for narrow ones.
 _NARROW_QUERIES = 32
@@ -28,7 +29,7 @@ class ExactIndex:
     """Every row is scored; numpy only.
 
     The product runs in blocks that stay in the cache. A block is then reduced to one maximum per query and
-    16 rows, and only the few groups that beat the query's current k-th best are looked at again, so that
+    32 rows, and only the few groups that beat the query's current k-th best are looked at again, so that
     selection costs a few per cent of the product whatever the size of the gallery.
     """
 
@@ -74,82 +75,120 @@ class ExactIndex:
             return rows, scores
         for start in range(0, len(queries), _QUERIES_PER_BLOCK):
             part = slice(start, start + _QUERIES_PER_BLOCK)
-            best = _Best(queries[part], k)
-            for first_row, block in self._blocks(len(queries[part])):
-                best.offer(block, first_row)
-            best.merge()
-            rows[part], scores[part] = best.rows, best.scores
+            rows[part], scores[part], crowded = self._scan(queries[part], k, _SPARE)
+            if len(crowded):
+                again = start + crowded
+                rows[again], scores[again], _ = self._scan(queries[again], k, 0)
         return rows, scores
+
+    def _scan(
+        self, queries: NDArray[np.float32], k: int, spare: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+        """Return rows, scores, and the queries for which ``spare`` rows were too few to tell ties apart."""
+        best = _Best(queries, k, spare)
+        for first_row, block in self._blocks(len(queries)):
+            best.offer(block, first_row)
+        best.merge()
+        if not spare:
+            return best.rows, best.scores, np.empty(0, np.int64)
+        crowded = np.flatnonzero(best.scores[:, -1] >= best.floor)
+        rows = np.where(best.rows < 0, len(self), best.rows)
+        rows.sort(axis=1)
+        scores = np.full(rows.shape, -np.inf, np.float32)
+        for start, end, part in zip(self._starts, self._starts[1:], self._parts, strict=False):
+            query, place = np.nonzero((rows >= start) & (rows < end))
+            for first in range(0, len(query), _PAIRS_AT_ONCE):
+                who, where = query[first : first + _PAIRS_AT_ONCE], place[first : first + _PAIRS_AT_ONCE]
+                scores[who, where] = _pair_scores(part[rows[who, where] - start], queries[who])
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1), crowded
 
     def _blocks(self, queries: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         size = min(max(_SCORES_PER_BLOCK // queries, _MIN_ROWS_PER_BLOCK), _MAX_ROWS_PER_BLOCK)
+        span = _GROUP * max(1, _MAXIMA_PER_LINE // queries)
+        size = max(1, size // span) * span
         for first_row, part in zip(self._starts, self._parts, strict=False):
             for start in range(0, len(part), size):
                 yield first_row + start, part[start : start + size]
 
 
 class _Best:
-    """The running ``k`` best rows of a block of queries.
+    """The running best rows of a block of queries.
 
-    A matrix product may round the same pair differently at different places in a block. Candidates are
-    therefore taken with a margin and scored again one by one: a pair has one score, equal rows tie, and
-    ties go to the lower row, whatever the blocks were.
+    A matrix product may round the same pair differently at different places in a block. Scored one by one,
+    a pair has one score, equal rows tie, and ties go to the lower row, whatever the blocks were. With
+    ``spare``, that many rows more than ``k`` are kept, scored by the product alone, and the caller scores
+    them again at the end; that is exact unless more rows than that crowd around the k-th best. Without, every
+    candidate is scored again as it comes: exact always, and slower.
     """
 
-    def __init__(self, queries: NDArray[np.float32], k: int) -> None:
-        self.rows = np.full((len(queries), k), -1, np.int64)
-        self.scores = np.full((len(queries), k), -np.inf, np.float32)
+    def __init__(self, queries: NDArray[np.float32], k: int, spare: int) -> None:
+        self.rows = np.full((len(queries), k + spare), -1, np.int64)
+        self.scores = np.full((len(queries), k + spare), -np.inf, np.float32)
+        self.floor = np.full(len(queries), -np.inf, np.float32)  # no row below it can be among the k best
+        self._limit = self.floor  # the k-th best score so far; blocks come with rising row numbers
+        self._k, self._careful = k, spare == 0
         self._queries = queries
         self._columns = np.ascontiguousarray(queries.T)
-        self._margin = np.float32(queries.shape[1] * 2.0**-22)  # bounds the rounding of a product of unit rows
-        self._limit = self.scores[:, -1]  # the k-th best score so far; blocks come with rising row numbers
-        self._floor = self._limit
+        # Twice the rounding error of a product of unit rows: what two scores of one pair may differ by.
+        self._margin = np.float32(queries.shape[1] * 2.0**-22)
         self._pending: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
         self._pending_count = 0
-        self._buffer = np.empty(0, np.float32)
+        self._buffer = self._maxima = np.empty(0, np.float32)
 
     def offer(self, block: NDArray[np.float32], first_row: int) -> None:
         """Score ``block``, rows ``first_row`` and on, and keep what beats the k-th best."""
         n, q = len(block), len(self._queries)
-        # Rows are grouped by 16 with a stride, so that the maximum runs over long contiguous lines.
+        # Rows are grouped by 32 with a stride, so that the maximum runs over long contiguous lines.
         stride = max(1, min(_MAXIMA_PER_LINE // q, -(-n // _GROUP)))
         spans = -(-n // (_GROUP * stride))
         size = spans * _GROUP * stride * q
         if self._buffer.size < size:
-            self._buffer = np.empty(size, np.float32)
+            self._buffer, self._maxima = np.empty(size, np.float32), np.empty(size // _GROUP, np.float32)
         scores = self._buffer[:size].reshape(-1, q)
         _product(block, self._columns, scores[:n])
         scores[n:] = -np.inf
         grouped = scores.reshape(spans, _GROUP, stride, q)
-        hits = np.flatnonzero(grouped.max(axis=1) > self._floor)
+        maxima = self._maxima[: size // _GROUP].reshape(spans, stride, q)
+        hits = np.flatnonzero(np.max(grouped, axis=1, out=maxima) > self.floor)
         if len(hits) * _GROUP * 2 > size:
             self._add(*self._dense(scores[:n]), block, first_row)
         elif len(hits):
             line, query = np.divmod(hits, q)
             span, offset = np.divmod(line, stride)
-            hit, place = np.nonzero(grouped[span, :, offset, query] > self._floor[query][:, None])
-            self._add(query[hit], (span[hit] * _GROUP + place) * stride + offset[hit], block, first_row)
+            candidates = grouped[span, :, offset, query]
+            hit, place = np.nonzero(candidates > self.floor[query][:, None])
+            where = (span[hit] * _GROUP + place) * stride + offset[hit]
+            self._add(query[hit], where, candidates[hit, place], block, first_row)
         if self._pending_count * 2 > self.rows.size:
             self.merge()
 
-    def _dense(self, scores: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _dense(self, scores: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """Most of a block beats the current best (a first block, rows in rising order): select in it first."""
         by_query = np.ascontiguousarray(scores.T)
-        k, n = self.rows.shape[1], by_query.shape[1]
-        wanted = by_query > self._floor[:, None]
+        k, n = self._k, by_query.shape[1]
+        wanted = by_query > self.floor[:, None]
         if n > k:
             best = np.partition(by_query, n - k, axis=1)[:, n - k : n - k + 1]
             wanted &= by_query >= best - 2 * self._margin
         query, place = np.nonzero(wanted)
-        return query, place
+        return query, place, by_query[query, place]
 
     def _add(
-        self, query: NDArray[np.int64], place: NDArray[np.int64], block: NDArray[np.float32], first_row: int
+        self,
+        query: NDArray[np.int64],
+        place: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        block: NDArray[np.float32],
+        first_row: int,
     ) -> None:
-        for start in range(0, len(query), _CANDIDATES_PER_BLOCK):
-            part = slice(start, start + _CANDIDATES_PER_BLOCK)
-            who, where = query[part], place[part]
-            scores = np.einsum("nd,nd->n", block[where], self._queries[who])
+        if not self._careful:
+            self._pending.append((query, first_row + place, scores))
+            self._pending_count += len(query)
+            return
+        for start in range(0, len(query), _PAIRS_AT_ONCE):
+            who, where = query[start : start + _PAIRS_AT_ONCE], place[start : start + _PAIRS_AT_ONCE]
+            scores = _pair_scores(block[where], self._queries[who])
             better = scores > self._limit[who]
             self._pending.append((who[better], first_row + where[better], scores[better]))
             self._pending_count += int(np.count_nonzero(better))
@@ -166,17 +205,22 @@ class _Best:
         touched = np.flatnonzero(counts)
         line = np.cumsum(counts > 0) - 1
         place = np.arange(len(query)) - (np.cumsum(counts) - counts)[query]
-        k = self.rows.shape[1]
-        all_scores = np.full((len(touched), k + int(counts.max())), -np.inf, np.float32)
+        kept = self.rows.shape[1]
+        all_scores = np.full((len(touched), kept + int(counts.max())), -np.inf, np.float32)
         all_rows = np.full(all_scores.shape, -1, np.int64)
-        all_scores[:, :k], all_rows[:, :k] = self.scores[touched], self.rows[touched]
-        all_scores[line[query], k + place] = scores
-        all_rows[line[query], k + place] = rows
-        best = np.argsort(-all_scores, axis=1, kind="stable")[:, :k]
+        all_scores[:, :kept], all_rows[:, :kept] = self.scores[touched], self.rows[touched]
+        all_scores[line[query], kept + place] = scores
+        all_rows[line[query], kept + place] = rows
+        best = np.argsort(-all_scores, axis=1, kind="stable")[:, :kept]
         self.scores[touched] = np.take_along_axis(all_scores, best, axis=1)
         self.rows[touched] = np.take_along_axis(all_rows, best, axis=1)
-        self._limit = np.ascontiguousarray(self.scores[:, -1])
-        self._floor = self._limit - self._margin
+        self._limit = np.ascontiguousarray(self.scores[:, self._k - 1])
+        self.floor = self._limit - (1 if self._careful else 2) * self._margin
+
+
+def _pair_scores(rows: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.float32]:
+    scores: NDArray[np.float32] = np.einsum("nd,nd->n", rows, queries)
+    return scores
 
 
 def _product(block: NDArray[np.float32], columns: NDArray[np.float32], out: NDArray[np.float32]) -> None:

@@ -7,25 +7,20 @@ is on disk when the call returns, and a process killed at any moment leaves the 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk import gallery_store as store
-from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError, VectorError
+from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError
 from compat_sdk.files import canonical_json
-from compat_sdk.gallery_files import Segment, open_vectors, write_new, write_segment
-from compat_sdk.gallery_snapshot import Snapshot, blocks, load_snapshot
-from compat_sdk.index import UsearchIndex, check_k, check_vectors
-from compat_sdk.space import Embeddings, check_space, require_compatible
-
-_INDEX_OPTIONS = ("connectivity", "expansion_add", "expansion_search", "threads")
+from compat_sdk.gallery_snapshot import Snapshot, checked, load_snapshot
+from compat_sdk.gallery_writer import append, build_index, check_names, compact, select, writing
+from compat_sdk.space import Embeddings, check_space
 
 
 @dataclass(frozen=True)
@@ -175,20 +170,15 @@ class Gallery:
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
-        vectors = _checked(embeddings, self.dim, "add")
-        if embeddings.space != self.space:
+        if isinstance(embeddings, Embeddings) and embeddings.space != self.space:
             error = IncompatibleSpaceError(embeddings.space, embeddings.searches, self.space)
             error.args = (
                 f"found vectors in space {embeddings.space}, expected the gallery's own space {self.space}; "
                 f"embed the images with the gallery's model",
             )
             raise error
-        names = _strings("ids", ids, len(vectors))
-        tags = ("",) * len(names) if labels is None else _strings("labels", labels, len(vectors))
-        repeated = [name for name, times in Counter(names).items() if times > 1]
-        if repeated or "" in names:
-            found = f"repeated ids {', '.join(repeated[:10])}" if repeated else "an empty id"
-            raise DataError(f"found {found}; give every vector an id of its own")
+        vectors = checked(embeddings, self.dim)
+        names, tags = check_names(ids, labels, len(vectors))
         if not names:
             return
         with self._writing() as snapshot:
@@ -197,27 +187,7 @@ class Gallery:
                 raise DataError(
                     f"{len(known)} ids are in the gallery already: {', '.join(known[:10])}; remove them first"
                 )
-            state = snapshot.state
-            # Absorb smaller segments, so that n single additions leave about log2(n) segments.
-            keep, rows = len(state.segments), len(names)
-            while keep and state.segments[keep - 1].rows <= rows:
-                keep -= 1
-                rows += state.segments[keep].rows
-            first = sum(segment.rows for segment in state.segments[:keep])
-            all_ids, all_labels = snapshot.ids + names, snapshot.labels + tags
-            segment = write_segment(
-                self.path,
-                state.generation + 1,
-                blocks([*snapshot.parts[keep:], vectors]),
-                self.dim,
-                all_ids[first:],
-                all_labels[first:],
-            )
-            parts = (*snapshot.parts[:keep], open_vectors(self.path, segment, self.dim))
-            known_rows = snapshot.row_of
-            self._commit((*state.segments[:keep], segment), parts, all_ids, all_labels, changed=True)
-            known_rows.update(zip(names, range(len(snapshot.ids), len(all_ids)), strict=True))
-            self._snapshot.__dict__["row_of"] = known_rows
+            self._snapshot = append(snapshot, vectors, names, tags)
 
     def remove(self, ids: Iterable[str]) -> int:
         """Delete rows by id, and return how many there were; ids that are not in the gallery are passed over.
@@ -233,7 +203,7 @@ class Gallery:
             if gone:
                 keep = np.ones(len(snapshot.ids), bool)
                 keep[list(gone)] = False
-                self._rewrite(snapshot, keep, [segment.rows for segment in snapshot.state.segments])
+                self._snapshot = select(snapshot, keep)
             return len(gone)
 
     def compact(self) -> None:
@@ -244,8 +214,7 @@ class Gallery:
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
         with self._writing() as snapshot:
-            if len(snapshot.parts) > 1:
-                self._rewrite(snapshot, np.ones(len(snapshot.ids), bool), [len(snapshot.ids)])
+            self._snapshot = compact(snapshot)
 
     def build_index(self, kind: str = "usearch", **options: int) -> None:
         """Build an approximate index over the present rows, and store it.
@@ -261,20 +230,8 @@ class Gallery:
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
-        if kind != "usearch":
-            raise ConfigError(f"index kind is {kind!r}, expected 'usearch'")
-        unknown = sorted(set(options) - set(_INDEX_OPTIONS))
-        if unknown:
-            raise ConfigError(f"unknown index options {', '.join(unknown)}; expected {', '.join(_INDEX_OPTIONS)}")
         with self._writing() as snapshot:
-            state = snapshot.state
-            index = UsearchIndex.build(snapshot.vectors, **options)
-            file = write_new(self.path, "index", state.generation + 1, ".usearch", [index.to_bytes()])
-            kept = {name: value for name, value in options.items() if name != "threads"}
-            record = store.StoredIndex(kind, state.content, kept, file)
-            store.write_state(self.path, replace(state, generation=state.generation + 1, index=record))
-            state = replace(state, generation=state.generation + 1, index=record)
-            self._snapshot = replace(snapshot, state=state, usearch=index)
+            self._snapshot = build_index(snapshot, kind, options)
 
     def repair(self) -> list[str]:
         """Build a damaged or stale index again from the vectors, and return what was done.
@@ -285,15 +242,12 @@ class Gallery:
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
-        self._snapshot = load_snapshot(self.path, self._verify)
-        snapshot = self._snapshot
-        reasons = [] if snapshot.state.index_is_fresh else ["it is stale"]
-        reasons += snapshot.index_problems()
-        record = snapshot.state.index
-        if record is None or not reasons:
+        self._snapshot = snapshot = load_snapshot(self.path, self._verify)
+        reasons = ["it is stale"] if not snapshot.state.index_is_fresh else snapshot.index_problems()
+        if snapshot.state.index is None or not reasons:
             return []
-        self.build_index(record.kind, **record.options)
-        return [f"rebuilt the {record.kind} index: {reason}" for reason in reasons]
+        self.build_index("usearch", **snapshot.state.index.options)
+        return [f"rebuilt the usearch index: {reason}" for reason in reasons]
 
     def verify(self) -> list[str]:
         """Check everything: digests, ids, vectors, and the index against the exact search.
@@ -327,7 +281,7 @@ class Gallery:
             MissingExtraError: The stored index needs an extra that is not installed.
         """
         snapshot = self._snapshot
-        rows, scores = _search(snapshot, query, k, index)
+        rows, scores = snapshot.search(query, k, index)
         return [
             [Hit(snapshot.ids[row], snapshot.labels[row], score) for row, score in zip(*line, strict=True)]
             for line in zip(rows.tolist(), scores.tolist(), strict=True)
@@ -337,43 +291,9 @@ class Gallery:
         self, query: Embeddings, k: int = 10, index: str = "auto"
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Like `search`, but return row numbers and scores, both ``[q, min(k, n)]``."""
-        return _search(self._snapshot, query, k, index)
+        return self._snapshot.search(query, k, index)
 
     @contextmanager
     def _writing(self) -> Iterator[Snapshot]:
-        """Hold the lock, catch up with other writers, and leave no stray file behind."""
-        with store.write_lock(self.path):
-            if store.read_state(self.path).generation != self._snapshot.state.generation:
-                self._snapshot = load_snapshot(self.path, self._verify)
-            try:
-                yield self._snapshot
-            except OSError as error:
-                raise CompatError(
-                    f"cannot write to gallery {self.path}: {error.strerror or error}; nothing was changed; make "
-                    f"room or set permissions, and try again"
-                ) from error
-            finally:
-                with suppress(CompatError, OSError):
-                    store.sweep(self.path, store.read_state(self.path))
-
-    def _commit(
-        self,
-        segments: tuple[Segment, ...],
-        parts: tuple[NDArray[np.float32], ...],
-        ids: tuple[str, ...],
-        labels: tuple[str, ...],
-        *,
-        changed: bool,
-    ) -> None:
-        old = self._snapshot.state
-        content = old.content + changed
-        state = replace(old, generation=old.generation + 1, content=content, segments=segments)
-        store.write_state(self.path, state)
-        self._snapshot = Snapshot(self.path, state, parts, ids, labels)
-
-    def _rewrite(self, snapshot: Snapshot, keep: NDArray[np.bool_], sizes: Sequence[int]) -> None:
-        """Write the kept rows as segments that cover ``sizes`` old rows each; untouched ones stay."""
-        old = {segment.rows: segment for segment in ()}
-        del old
-        segments: list[Segment] = []
-        parts: list[NDArray[np.float32]] = []
+        with writing(self.path, self._snapshot, self._verify) as self._snapshot:
+            yield self._snapshot

@@ -48,10 +48,9 @@ def write_segment(
 ) -> Segment:
     """Write the rows of ``blocks``, in order, as a new segment; it counts once a state names it."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "<f4", "fortran_order": False, "shape": (len(ids), dim)}
-    )
-    pieces = (memoryview(np.ascontiguousarray(block, "<f4")).cast("B") for block in blocks if len(block))
+    description = {"descr": "<f4", "fortran_order": False, "shape": (len(ids), dim)}
+    np.lib.format.write_array_header_1_0(header, description)  # type: ignore[no-untyped-call]
+    pieces = (np.ascontiguousarray(block, "<f4").data.cast("B") for block in blocks if len(block))
     vectors = write_new(folder, "vectors", generation, ".npy", _chain(header.getvalue(), pieces))
     # ASCII escapes keep ids that are no valid Unicode, such as undecodable file names.
     table = json.dumps({"ids": list(ids), "labels": list(labels)}).encode("ascii")
@@ -93,7 +92,8 @@ def open_vectors(folder: Path, segment: Segment, dim: int) -> NDArray[np.float32
         raise GalleryError(
             f"{path} holds {array.dtype} {list(array.shape)}, expected float32 {[segment.rows, dim]}; {RESTORE}"
         )
-    return array.view(np.ndarray)
+    vectors: NDArray[np.float32] = array.view(np.ndarray)
+    return vectors
 
 
 def read_table(folder: Path, segment: Segment) -> tuple[list[str], list[str]]:
@@ -110,9 +110,7 @@ def read_table(folder: Path, segment: Segment) -> tuple[list[str], list[str]]:
     except (ValueError, KeyError, TypeError, RecursionError):
         good = False
     if not good:
-        raise GalleryError(
-            f"{folder / segment.table.name} does not list {segment.rows} ids and labels; {RESTORE}"
-        )
+        raise GalleryError(f"{folder / segment.table.name} does not list {segment.rows} ids and labels; {RESTORE}")
     return ids, labels
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -25,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, GalleryError, GalleryLockedError
+from compat_sdk.files import canonical_json, parse_json, sync_folder, write_atomic
 from compat_sdk.gallery_files import RESTORE as _RESTORE
 from compat_sdk.gallery_files import Segment, StoredFile
-from compat_sdk.files import canonical_json, parse_json, sync_folder, write_atomic
 from compat_sdk.space import check_space
 
 STATE_FILE = "gallery.json"
@@ -177,8 +176,7 @@ def _parse(value: Mapping[str, Any]) -> State:
         generation=_count(value["generation"]),
         content=_count(value["content"]),
         segments=tuple(
-            Segment(_count(item["rows"]), _file(item["vectors"]), _file(item["table"]))
-            for item in value["segments"]
+            Segment(_count(item["rows"]), _file(item["vectors"]), _file(item["table"])) for item in value["segments"]
         ),
         index=None
         if index is None

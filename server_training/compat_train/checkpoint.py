@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -229,16 +228,3 @@ class ResumePoints:
             for path in self._folder.iterdir():
                 path.unlink()
             self._folder.rmdir()
-
-
-def device_of(wanted: str) -> torch.device:
-    """The device a setting means; ``auto`` is CUDA when there is one.
-
-    Raises:
-        TrainingError: CUDA was asked for and there is none.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("device 'cuda' was asked for, but torch sees no CUDA device; use --device cpu or auto")
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)

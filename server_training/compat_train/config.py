@@ -215,7 +215,7 @@ def _check_model(dim: int, width: float, stem_stride: int) -> None:
 
 def config_to_json(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON values, nested as its dataclasses are."""
-    return typing.cast(dict[str, Any], asdict(config))
+    return asdict(config)
 
 
 def config_from_mapping(kind: type[ConfigT], values: Mapping[str, Any], where: str = "") -> ConfigT:

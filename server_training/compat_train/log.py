@@ -64,4 +64,4 @@ def _tensorboard(run: Path, resumed_at: int) -> Any:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(run / "tensorboard"), purge_step=resumed_at)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(run / "tensorboard"), purge_step=resumed_at)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import compat_sdk
 import pytest
+
+import compat_sdk
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [path for top in ("sdk", "server_training", "export") for path in (ROOT / top).rglob("*.py")]

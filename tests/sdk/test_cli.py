@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compat_sdk.gallery import Gallery
 from PIL import Image
 
 from compat_sdk.cli import console, doctor, pictures
 from compat_sdk.cli.app import app, main
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError, ImageError
+from compat_sdk.gallery import Gallery
 from compat_sdk.space import Embeddings
 
 

@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 
 from compat_sdk import profile
-from compat_sdk.errors import CompatError, ConfigError
-from compat_sdk.profile import ColdStart, Latency, Profile, format_table, measure_cold_start, measure_latency
+from compat_sdk.errors import BundleError, CompatError, ConfigError
+from compat_sdk.profile import (
+    ColdStart,
+    Latency,
+    Profile,
+    format_table,
+    measure_cold_start,
+    measure_latency,
+    profile_bundle,
+)
+from tests.sdk.bundles import make_bundle, onnx_graph
 
 PLANTED = Profile(
     name="mobilenet_v2",
@@ -157,3 +166,31 @@ def test_a_large_parent_does_not_count_in_its_childs_peak() -> None:
     )
     assert large.nbytes / 2**20 > 300
     assert 5 < float(child.stdout) < 200
+
+
+def test_a_bundle_is_profiled_here_and_in_fresh_processes(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny", onnx_graph())
+    found = profile_bundle(bundle.path, runs=5, cold_starts=1)
+    assert (found.name, found.size, found.engine, found.mmacs) == ("tiny query model", 16, "onnxruntime", 0.5)
+    assert 0 < found.warm.p50_ms <= found.warm.p95_ms
+    assert found.cold.load_ms > 0
+    assert found.cold.first_ms > 0
+    if found.cold.peak_mib is not None and found.cold.baseline_mib is not None:
+        assert 5 < found.cold.baseline_mib < found.cold.peak_mib < 2000
+    assert profile_bundle(bundle.path, runs=1, cold_starts=1, name="mine").name == "mine"
+
+
+def test_a_damaged_bundle_is_refused_before_any_process_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_bundle(tmp_path / "tiny")
+    (bundle.path / "model.onnx").write_bytes(b"another")
+    monkeypatch.setattr(profile.subprocess, "run", Children())
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        profile_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("setting", ["threads", "cold_starts"])
+def test_profile_settings_below_one_are_refused(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(ConfigError, match=f"{setting}=0"):
+        profile_bundle(tmp_path, **{setting: 0})  # type: ignore[arg-type]

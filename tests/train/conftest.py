@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from compat_sdk.dataset import open_dataset
 from PIL import Image
 
+from compat_sdk.dataset import open_dataset
 from tests.train.folders import write_folder
 
 

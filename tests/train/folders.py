@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from compat_sdk.dataset import Dataset
 from PIL import Image
+
+from compat_sdk.dataset import Dataset
 
 COUNTS = {"train": 12, "query": 4, "gallery": 6}
 

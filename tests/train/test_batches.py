@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from compat_sdk.errors import ConfigError
 from compat_sdk.preprocess import Preprocessing, to_input
 from compat_train.config import Augmentation
@@ -38,7 +39,7 @@ def test_a_batch_depends_on_the_step_alone() -> None:
 
 def test_each_epoch_is_a_new_permutation_without_repeats() -> None:
     found = [batch.index.tolist() for _, batch in batches().between(0, 8)]
-    first, second = sum(found[:4], []), sum(found[4:], [])
+    first, second = [row for rows in found[:4] for row in rows], [row for rows in found[4:] for row in rows]
     assert len(set(first)) == len(first) == 20
     assert len(set(second)) == 20 and first != second
 

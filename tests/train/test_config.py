@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from compat_sdk.errors import ConfigError
 from compat_train.config import (
     Augmentation,

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from compat_train.losses.distill import embedding_regression_loss, knowledge_distillation_loss
 from compat_train.losses.margin import cosine_logits, cosine_margin_loss, norm_softmax_loss
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from compat_sdk.errors import DataError, TrainingError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
@@ -70,7 +71,7 @@ def test_finetuning_starts_from_the_gallery_weights(gallery: Checkpoint, clothes
 def test_finetuning_another_architecture_is_refused_with_advice(
     gallery: Checkpoint, clothes: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(TrainingError, match="resnet18, width 0.125 or less.*use bct"):
+    with pytest.raises(TrainingError, match=r"resnet18, width 0.125 or less.*use bct"):
         train(gallery, clothes, tmp_path / "run", method="finetune", arch="mobilenet_v2")
 
 
@@ -110,7 +111,7 @@ def test_a_class_that_the_gallery_never_saw_adds_nothing_to_its_term(
             (more / split / folder.name).symlink_to(folder)
     (more / "train" / "unseen").symlink_to(next((clothes / "train").iterdir()))
     assert train(gallery, more, tmp_path / "run", method="bct").searches == (gallery.space,)
-    with pytest.raises(TrainingError, match="unknown to the gallery model.*unseen"):
+    with pytest.raises(TrainingError, match=r"unknown to the gallery model.*unseen"):
         train(gallery, more, tmp_path / "kd", method="kd")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from compat_sdk.errors import TrainingError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.config import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
@@ -118,7 +119,7 @@ def test_resume_points_that_are_all_damaged_stop_the_run_with_advice(clothes: Pa
         train_gallery(gallery_config(clothes), tmp_path / "run", progress=stop_after(7))  # type: ignore[arg-type]
     for point in (tmp_path / "run" / "state").glob("*.safetensors"):
         point.write_bytes(b"")
-    with pytest.raises(TrainingError, match="every resume point.*delete the folder"):
+    with pytest.raises(TrainingError, match=r"every resume point.*delete the folder"):
         train_gallery(gallery_config(clothes), tmp_path / "run")
 
 

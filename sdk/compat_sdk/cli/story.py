@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DATA, SIZE = "sample", 28
 GALLERY = {"arch": "resnet18", "width": 0.5, "epochs": 10, "batch": 128, "lr": 0.1}
-QUERY = {"arch": "shufflenet_v2", "width": 0.5, "epochs": 10, "batch": 128, "lr": 0.2}
+QUERY = {"arch": "shufflenet_v2", "width": 0.5, "epochs": 8, "batch": 128, "lr": 0.2}
 LOSS = {"loss": "cosface", "margin": 0.2, "scale": 16.0}
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from compat_train.checkpoint import Checkpoint, ResumePoints, device_of, space_name
+from compat_train.checkpoint import Checkpoint, ResumePoints, space_name
 from compat_train.config import GalleryConfig, config_to_json
 from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import load_training_set
+from compat_train.device import device_of, place
 from compat_train.loop import Progress, fit
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
 from compat_train.models.build import build_model
@@ -41,15 +42,13 @@ def train_gallery(config: GalleryConfig, out: str | Path, progress: Progress | N
     data = load_training_set(config.source, config.preprocessing, cache=run / "pixels", progress=progress)
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=config.dim, width=config.width, stem_stride=config.stem_stride)
-    trained = nn.ModuleDict({"embedder": embedder, "classifier": new_classifier(len(data.classes), config.dim)})
-    trained = trained.to(device, memory_format=torch.channels_last)
+    classifier = new_classifier(len(data.classes), config.dim)
+    trained = place(nn.ModuleDict({"embedder": embedder, "classifier": classifier}), device)
 
     def objective(batch: Batch) -> dict[str, Tensor]:
         images = normalise(batch.images, config.preprocessing).contiguous(memory_format=torch.channels_last)
-        embeddings = trained["embedder"](images)
-        return {
-            "own": classification_loss(embeddings, trained["classifier"].weight, batch.labels, config.classification)
-        }
+        embeddings = embedder(images)
+        return {"own": classification_loss(embeddings, classifier.weight, batch.labels, config.classification)}
 
     batches = Batches(
         data.pixels,
@@ -87,7 +86,7 @@ def train_gallery(config: GalleryConfig, out: str | Path, progress: Progress | N
         license=config.license,
         config=settings,
         state=state,
-        classifier=trained["classifier"].weight.detach().cpu(),
+        classifier=classifier.weight.detach().cpu(),
     )
     checkpoint.save()
     ResumePoints(run).clear()

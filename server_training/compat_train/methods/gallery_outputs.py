@@ -10,6 +10,7 @@ from torch import Tensor
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Augmentation
 from compat_train.data.batches import Batch, normalise
+from compat_train.device import place
 from compat_train.embed import embed_images
 
 
@@ -30,7 +31,7 @@ class GalleryOutputs:
         bf16: bool = False,
     ) -> None:
         """Builds the gallery model and fills the cache if there can be one."""
-        self._model = gallery.build().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self._model = place(gallery.build().requires_grad_(False), device)
         self._preprocessing = gallery.preprocessing
         self._device, self._bf16 = device, bf16
         self.cached = augmentation.views is not None

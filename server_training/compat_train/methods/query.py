@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
-from compat_train.checkpoint import Checkpoint, ResumePoints, device_of, space_name
+from compat_train.checkpoint import Checkpoint, ResumePoints, space_name
 from compat_train.config import Classification, QueryConfig, config_to_json
 from compat_train.data.augment import cut_and_paste
 from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.device import device_of, place
 from compat_train.loop import Progress, fit, use_bf16
 from compat_train.losses.distill import embedding_regression_loss, knowledge_distillation_loss
 from compat_train.losses.margin import cosine_logits
@@ -65,7 +66,7 @@ def train_query(config: QueryConfig, out: str | Path, progress: Progress | None 
     trained = nn.ModuleDict({"embedder": embedder})
     if weights["own"] or weights["kd"]:
         trained["classifier"] = classifier
-    trained = trained.to(device, memory_format=torch.channels_last)
+    place(trained, device)
     batches = Batches(
         data.pixels,
         data.labels,
@@ -74,7 +75,7 @@ def train_query(config: QueryConfig, out: str | Path, progress: Progress | None 
         augmentation=config.augmentation,
         device=device,
     )
-    objective = _objective(config, gallery, chosen, trained, data, rows, device)
+    objective = _objective(config, gallery, chosen, embedder, classifier, data, rows, device)
     fit(
         trained,
         objective,
@@ -114,7 +115,8 @@ def _objective(
     config: QueryConfig,
     gallery: Checkpoint,
     chosen: Classification,
-    trained: nn.ModuleDict,
+    embedder: nn.Module,
+    classifier: nn.Linear,
     data: TrainingSet,
     rows: Tensor,
     device: torch.device,
@@ -136,11 +138,11 @@ def _objective(
         if config.mixed:
             images = torch.cat((images, cut_and_paste(images, batch.generator)))
         inputs = normalise(images, gallery.preprocessing).contiguous(memory_format=torch.channels_last)
-        embeddings = trained["embedder"](inputs)
+        embeddings = embedder(inputs)
         labelled = embeddings[:count]
         terms: dict[str, Tensor] = {}
         if weights["own"]:
-            own = classification_loss(labelled, trained["classifier"].weight, batch.labels, chosen)
+            own = classification_loss(labelled, classifier.weight, batch.labels, chosen)
             terms["own"] = weights["own"] * own
         if weights["gallery"]:
             assert kappa_g is not None  # checked by _gallery_rows
@@ -157,7 +159,7 @@ def _objective(
             of_batch = outputs.of_batch(batch)
         if weights["kd"]:
             assert kappa_g is not None and outputs is not None
-            logits = chosen.scale * cosine_logits(labelled, trained["classifier"].weight)
+            logits = chosen.scale * cosine_logits(labelled, classifier.weight)
             gallery_logits = gallery.classification.scale * cosine_logits(of_batch, kappa_g)[:, rows]
             terms["kd"] = weights["kd"] * knowledge_distillation_loss(
                 logits, gallery_logits, temperature=config.temperature

@@ -1,0 +1,188 @@
+"""One state of a gallery with its files opened: what a search uses from start to end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.errors import ConfigError, GalleryError, MissingExtraError, VectorError
+from compat_sdk.gallery_files import open_vectors, problem_with, read_checked, read_table
+from compat_sdk.gallery_store import State, StoredIndex, read_state
+from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
+from compat_sdk.space import Embeddings, require_compatible
+
+_REPAIR = "the vectors are not affected: rebuild the index (repair)"
+_ROWS_PER_BLOCK = 65536
+_SAMPLED_ROWS, _SAMPLED_K, _LOWEST_RECALL = 64, 10, 0.8
+
+
+@dataclass
+class Snapshot:
+    """A state, its mapped vectors (one array per segment), and the id and label of every row."""
+
+    folder: Path
+    state: State
+    parts: tuple[NDArray[np.float32], ...]
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    usearch: UsearchIndex | None = None
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Row number by id."""
+        return {id: row for row, id in enumerate(self.ids)}
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """``[n, dim]``, read-only: the mapped file, or a copy of all segments together."""
+        if len(self.parts) == 1:
+            return self.parts[0]
+        vectors: NDArray[np.float32] = np.concatenate([np.empty((0, self.state.dim), np.float32), *self.parts])
+        vectors.flags.writeable = False
+        return vectors
+
+    @cached_property
+    def exact(self) -> ExactIndex:
+        """The exact index over the mapped segments, without a copy."""
+        try:
+            return ExactIndex(list(self.parts) or np.empty((0, self.state.dim), np.float32))
+        except VectorError as error:
+            raise GalleryError(
+                f"gallery {self.folder} holds vectors that no index may see: {error}; build it again"
+            ) from error
+
+    def search(self, query: Embeddings, k: int, index: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """See `compat_sdk.gallery.Gallery.search_rows`."""
+        if isinstance(query, Embeddings):
+            require_compatible(query, self.state.space)
+        vectors = checked(query, self.state.dim)
+        k = check_k(k)
+        return self._choose(index).search(vectors, k)
+
+    def _choose(self, index: str) -> Index:
+        if index not in ("auto", "exact", "usearch"):
+            raise ConfigError(f"index is {index!r}, expected 'auto', 'exact' or 'usearch'")
+        if index == "exact" or (index == "auto" and not self.state.index_is_fresh):
+            return self.exact
+        if self.state.index is None or not self.state.index_is_fresh:
+            found = "none" if self.state.index is None else "one that rows were added to or removed from since"
+            raise ConfigError(f"found {found}, expected a fresh usearch index; run build_index, or use 'auto'")
+        if self.usearch is None:
+            if index == "auto" and self._superseded(self.state.index):
+                return self.exact
+            self.usearch = self._load_index(self.state.index)
+        return self.usearch
+
+    def _superseded(self, record: StoredIndex) -> bool:
+        """Whether a later writer replaced the index file of this snapshot before it was read."""
+        missing = not (self.folder / record.file.name).exists()
+        return missing and read_state(self.folder).generation != self.state.generation
+
+    def _load_index(self, record: StoredIndex) -> UsearchIndex:
+        if record.kind != "usearch":
+            raise GalleryError(f"found an index of kind {record.kind!r}, this release reads 'usearch'; {_REPAIR}")
+        content = read_checked(self.folder, record.file, _REPAIR)
+        expansion = record.options.get("expansion_search", 64)
+        return UsearchIndex.load(content, len(self.ids), self.state.dim, expansion_search=expansion)
+
+    def index_problems(self) -> list[str]:
+        """Say what is wrong with a fresh index: its digest, its content, or its answers to stored rows."""
+        if self.state.index is None or not self.state.index_is_fresh:
+            return []
+        try:
+            index = self._load_index(self.state.index)
+        except (GalleryError, ConfigError) as error:
+            return [str(error)]
+        except MissingExtraError as error:
+            return [f"the usearch index could not be checked: {error}"]
+        if not self.ids:
+            return []
+        rows = np.unique(np.linspace(0, len(self.ids) - 1, _SAMPLED_ROWS).astype(int))
+        queries = np.ascontiguousarray(self.vectors[rows])
+        worst = self.exact.search(queries, _SAMPLED_K)[1][:, -1:]
+        recall = float(np.mean(index.search(queries, _SAMPLED_K)[1] >= worst - 1e-5))
+        if recall < _LOWEST_RECALL:
+            return [f"the usearch index finds {recall:.0%} of the nearest rows of a sample; {_REPAIR}"]
+        return []
+
+    def problems(self) -> list[str]:
+        """Say everything that is wrong with the stored files, one sentence each."""
+        index = self.state.index
+        files = [file for file in self.state.files if index is None or file != index.file]
+        found = [problem for file in files if (problem := problem_with(self.folder, file))]
+        repeated = [id for id, times in Counter(self.ids).items() if times > 1]
+        if repeated:
+            found.append(f"{len(repeated)} ids occur more than once: {', '.join(repeated[:10])}")
+        if found:
+            return found
+        try:
+            _ = self.exact
+        except GalleryError as error:
+            return [str(error)]
+        return self.index_problems()
+
+
+def load_snapshot(folder: Path, verify: bool) -> Snapshot:
+    """Open every file of the present state; start over if a writer replaces it meanwhile.
+
+    Args:
+        folder: The gallery's folder.
+        verify: Compare the digests of the vector files as well.
+
+    Raises:
+        GalleryError: No gallery, or a damaged one.
+    """
+    while True:
+        state = read_state(folder)
+        try:
+            return _open(folder, state, verify)
+        except GalleryError:
+            if read_state(folder).generation == state.generation:
+                raise
+
+
+def checked(embeddings: object, dim: int) -> NDArray[np.float32]:
+    """Return the vectors of Embeddings of dimension ``dim``.
+
+    Raises:
+        VectorError: Not Embeddings, another dimension, or vectors that no index may see.
+    """
+    if not isinstance(embeddings, Embeddings):
+        raise VectorError(
+            f"found {type(embeddings).__name__}, expected Embeddings, which name their space; use "
+            f"Embedder.embed(images), or Embeddings(vectors, space=...) if you know the vectors' space"
+        )
+    return check_vectors(embeddings.vectors, dim)
+
+
+def blocks(
+    parts: Iterable[NDArray[np.float32]], keep: NDArray[np.bool_] | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the rows of ``parts`` in pieces of bounded size, leaving out those that ``keep`` says False for."""
+    first = 0
+    for part in parts:
+        for start in range(0, len(part), _ROWS_PER_BLOCK):
+            block = part[start : start + _ROWS_PER_BLOCK]
+            yield block if keep is None else block[keep[first + start : first + start + len(block)]]
+        first += len(part)
+
+
+def _open(folder: Path, state: State, verify: bool) -> Snapshot:
+    parts: list[NDArray[np.float32]] = []
+    ids: list[str] = []
+    labels: list[str] = []
+    for segment in state.segments:
+        problem = problem_with(folder, segment.vectors) if verify else None
+        if problem:
+            raise GalleryError(f"{problem}; restore the gallery from a copy, or build it again")
+        parts.append(open_vectors(folder, segment, state.dim))
+        more_ids, more_labels = read_table(folder, segment)
+        ids += more_ids
+        labels += more_labels
+    return Snapshot(folder, state, tuple(parts), tuple(ids), tuple(labels))

@@ -1,0 +1,167 @@
+"""Changes to a gallery: each takes a snapshot, writes, and returns the snapshot after it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.errors import CompatError, ConfigError, DataError
+from compat_sdk.gallery_files import Segment, open_vectors, write_new, write_segment
+from compat_sdk.gallery_snapshot import Snapshot, blocks, load_snapshot
+from compat_sdk.gallery_store import StoredIndex, read_state, sweep, write_lock, write_state
+from compat_sdk.index import UsearchIndex
+
+_INDEX_OPTIONS = ("connectivity", "expansion_add", "expansion_search", "threads")
+_Written = tuple[Segment, NDArray[np.float32]]
+
+
+@contextmanager
+def writing(folder: Path, snapshot: Snapshot, verify: bool) -> Iterator[Snapshot]:
+    """Hold the write lock, catch up with other writers, and leave no stray file behind.
+
+    Raises:
+        GalleryLockedError: Another process is writing.
+        CompatError: The disk is full or the folder cannot be written; nothing was changed.
+    """
+    with write_lock(folder):
+        if read_state(folder).generation != snapshot.state.generation:
+            snapshot = load_snapshot(folder, verify)
+        try:
+            yield snapshot
+        except OSError as error:
+            raise CompatError(
+                f"cannot write to gallery {folder}: {error.strerror or error}; nothing was changed; make room or "
+                f"set permissions, and try again"
+            ) from error
+        finally:
+            with suppress(CompatError, OSError):
+                sweep(folder, read_state(folder))
+
+
+def check_names(
+    ids: Sequence[str], labels: Sequence[str] | None, count: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return ``count`` ids and as many labels, empty where none are given.
+
+    Raises:
+        DataError: A wrong number, not strings, or ids that are empty or repeated.
+    """
+    names = _strings("ids", ids, count)
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated or "" in names:
+        found = f"repeated ids {', '.join(repeated[:10])}" if repeated else "an empty id"
+        raise DataError(f"found {found}; give every vector an id of its own")
+    return names, ("",) * count if labels is None else _strings("labels", labels, count)
+
+
+def append(snapshot: Snapshot, vectors: NDArray[np.float32], ids: tuple[str, ...], labels: tuple[str, ...]) -> Snapshot:
+    """Add rows at the end.
+
+    Smaller segments at the end are absorbed, so that n single additions leave about log2(n) segments.
+    """
+    segments = snapshot.state.segments
+    keep, rows = len(segments), len(ids)
+    while keep and segments[keep - 1].rows <= rows:
+        keep -= 1
+        rows += segments[keep].rows
+    first = sum(segment.rows for segment in segments[:keep])
+    all_ids, all_labels = snapshot.ids + ids, snapshot.labels + labels
+    pieces = blocks([*snapshot.parts[keep:], vectors])
+    written = _write(snapshot, all_ids[first:], all_labels[first:], pieces)
+    kept = list(zip(segments[:keep], snapshot.parts[:keep], strict=True))
+    known = snapshot.row_of
+    after = _commit(snapshot, [*kept, written], all_ids, all_labels, changed=True)
+    known.update(zip(ids, range(len(snapshot.ids), len(all_ids)), strict=True))
+    after.__dict__["row_of"] = known  # the cache moves on: building it again would cost n for every addition
+    return after
+
+
+def select(snapshot: Snapshot, keep: NDArray[np.bool_]) -> Snapshot:
+    """Keep the rows for which ``keep`` is True; segments that lose none are not written again."""
+    ids, labels = (tuple(compress(names, keep)) for names in (snapshot.ids, snapshot.labels))
+    result: list[_Written] = []
+    first = done = 0
+    for segment, part in zip(snapshot.state.segments, snapshot.parts, strict=True):
+        mask = keep[first : first + segment.rows]
+        rows = int(np.count_nonzero(mask))
+        if rows == segment.rows:
+            result.append((segment, part))
+        elif rows:
+            names = slice(done, done + rows)
+            result.append(_write(snapshot, ids[names], labels[names], blocks([part], mask)))
+        first, done = first + segment.rows, done + rows
+    return _commit(snapshot, result, ids, labels, changed=True)
+
+
+def compact(snapshot: Snapshot) -> Snapshot:
+    """Merge all segments into one."""
+    if len(snapshot.parts) < 2:
+        return snapshot
+    written = _write(snapshot, snapshot.ids, snapshot.labels, blocks(snapshot.parts))
+    return _commit(snapshot, [written], snapshot.ids, snapshot.labels, changed=False)
+
+
+def build_index(snapshot: Snapshot, kind: str, options: Mapping[str, int]) -> Snapshot:
+    """Build and store an approximate index over the present rows.
+
+    Raises:
+        ConfigError: Unknown kind or option, or an option out of its range.
+        MissingExtraError: The extra of that index is not installed.
+    """
+    if kind != "usearch":
+        raise ConfigError(f"index kind is {kind!r}, expected 'usearch'")
+    unknown = sorted(set(options) - set(_INDEX_OPTIONS))
+    if unknown:
+        raise ConfigError(f"unknown index options {', '.join(unknown)}; expected {', '.join(_INDEX_OPTIONS)}")
+    index = UsearchIndex.build(snapshot.vectors, **options)
+    generation = snapshot.state.generation + 1
+    file = write_new(snapshot.folder, "index", generation, ".usearch", [index.to_bytes()])
+    kept = {name: value for name, value in options.items() if name != "threads"}
+    record = StoredIndex(kind, snapshot.state.content, kept, file)
+    state = replace(snapshot.state, generation=generation, index=record)
+    write_state(snapshot.folder, state)
+    return replace(snapshot, state=state, usearch=index)
+
+
+def _write(
+    snapshot: Snapshot, ids: Sequence[str], labels: Sequence[str], rows: Iterable[NDArray[np.float32]]
+) -> _Written:
+    dim, generation = snapshot.state.dim, snapshot.state.generation + 1
+    segment = write_segment(snapshot.folder, generation, rows, dim, ids, labels)
+    return segment, open_vectors(snapshot.folder, segment, dim)
+
+
+def _commit(
+    snapshot: Snapshot,
+    segments: Sequence[_Written],
+    ids: tuple[str, ...],
+    labels: tuple[str, ...],
+    *,
+    changed: bool,
+) -> Snapshot:
+    state = replace(
+        snapshot.state,
+        generation=snapshot.state.generation + 1,
+        content=snapshot.state.content + changed,
+        segments=tuple(segment for segment, _ in segments),
+    )
+    write_state(snapshot.folder, state)
+    return Snapshot(snapshot.folder, state, tuple(part for _, part in segments), ids, labels)
+
+
+def _strings(what: str, values: Sequence[str], count: int) -> tuple[str, ...]:
+    found = () if isinstance(values, str) else tuple(values)
+    if isinstance(values, str) or len(found) != count:
+        shown = f"the string {values!r}" if isinstance(values, str) else f"{len(found)} {what}"
+        raise DataError(f"found {shown}, expected {count} {what}, one per vector")
+    wrong = [value for value in found if not isinstance(value, str)]
+    if wrong:
+        raise DataError(f"found {what} such as {wrong[0]!r} ({type(wrong[0]).__name__}), expected strings")
+    return tuple(str(value) for value in found)

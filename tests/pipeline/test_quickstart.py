@@ -1,0 +1,73 @@
+"""The quickstart with models small enough for a test, and what its report may say."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compat_sdk.cli import report, story
+from tests.pipeline.conftest import Run
+
+TINY = {"arch": "resnet18", "width": 0.125, "epochs": 1, "batch": 128, "lr": 0.1}
+
+
+def test_the_quickstart_runs_to_its_report_and_a_second_run_repeats_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr(story, "GALLERY", TINY)
+    monkeypatch.setattr(story, "QUERY", {**TINY, "batch": 256})
+    out = tmp_path / "story"
+    code, printed, err = run("quickstart", "--out", out, "--threads", 1, "--json")
+    assert code == 0, err
+    results = json.loads(printed)
+    assert json.loads((out / "results.json").read_text()) == results
+    assert results["evaluation"]["bct"]["declared"] and not results["evaluation"]["vanilla"]["declared"]
+    assert results["refused"].startswith("IncompatibleSpaceError: ")
+    measured = results["evaluation"]["bct"]["query_gallery"]["cmc"]["1"]
+    assert results["search_top1"] == pytest.approx(measured, abs=0.002)  # exported models find what the runs find
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert report.headline(results) in re.sub(r"</?b>", "", page)
+    assert page.count("<svg") == 4
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)|url\((?!#)|@import|<script|<link""", page)
+    assert len(page) < 2_000_000
+
+    monkeypatch.setattr(story.Story, "_train_gallery", None)
+    code, printed, err = run("quickstart", "--out", out, "--threads", 1, "--json")
+    assert code == 0, err
+    assert json.loads(printed)["seconds"] == results["seconds"]
+    code, _, err = run("quickstart", "--out", out, "--threads", 1, "--seed", 1)
+    assert code == 1
+    assert "other settings" in err
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "high", "says"),
+    [
+        (0.03, 0.01, 0.05, "It holds: the large gallery is worth having"),
+        (0.01, -0.01, 0.03, "It holds in this run, but the interval includes zero"),
+        (-0.01, -0.03, 0.01, "It does not hold in this run, though the interval includes zero"),
+        (-0.03, -0.05, -0.01, "It does not hold: on this small set"),
+    ],
+)
+def test_the_verdict_claims_no_more_than_the_interval_allows(
+    difference: float, low: float, high: float, says: str
+) -> None:
+    rule: dict[str, Any] = {"rule": {"difference": difference, "lo": low, "hi": high}}
+    assert report.verdict(rule).startswith(says)
+    assert f"{100 * difference:+.1f} points" in report.verdict(rule)
+
+
+def test_the_commands_in_the_report_are_commands_that_exist(run: Run) -> None:
+    for line in story.commands(0).splitlines():
+        words = line.split()
+        assert words[0] == "compat-sdk"
+        group = words[1:3] if words[1] in ("train", "index") else words[1:2]
+        code, help_text, _ = run(*group, "--help")
+        assert code == 0
+        assert all(word in help_text for word in words if word.startswith("-"))
