@@ -3,14 +3,15 @@
     python benchmarks/jpeg_to_embedding.py --out jpeg_to_embedding.json        (--bundle DIR for a model of yours)
 
 A: ``Embedder.embed`` on the file's bytes; the JPEG is decoded at the DCT scale that the bundle's preprocessing
-allows. B: ``PIL.Image.open(...).convert("RGB")``, as data loaders have it, the same centre crop and kernel, then the same
-model; ``full_unconverted`` leaves the conversion out, which only RGB files allow. One image per call,
-one thread, the sides in alternating order; the ratio is the median over photographs of B / A, once by the
-clock and once in processor time, which a busy machine disturbs less. ``--drafts`` adds
-other values of the setting. Hits are compared with those of full decode; an untrained model has hits that mean
-nothing, so give a trained bundle for them. The photographs are made here: a garment of the sample data
-enlarged in front of a textured, tinted background with camera noise, quality 90. The gallery holds other
-scenes and the sample's gallery, embedded as they are. Goal: 4 times faster with the same ten hits.
+allows. B: ``PIL.Image.open(...).convert("RGB")``, as data loaders have it, the same centre crop and kernel, then
+the same model; ``full_unconverted`` leaves the conversion out, which only RGB files allow. One image per call,
+one thread, the sides in alternating order; the ratio is the median over photographs of B / A, once by the clock
+and once in processor time, which a busy machine disturbs less. ``--drafts`` adds other values of the setting.
+
+Hits are compared with those of full decode; an untrained model has hits that mean nothing, so give a trained
+bundle for them. The photographs are made here: a garment of the sample data enlarged in front of a textured,
+tinted background with camera noise, quality 90. The gallery holds other scenes and the sample's gallery,
+embedded as they are. Goal: 4 times faster with the same ten hits.
 """
 
 from __future__ import annotations

@@ -51,6 +51,10 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "bct": ("own classifier and the gallery's", {"method": "bct"}),
     "bct-regression": ("BCT and regression to the gallery embedding", {"method": "bct-regression"}),
     "regression-mixed": ("regression alone, also on cut-and-paste images", {"method": "regression", "mixed": True}),
+    "regression-mixed-query-faces": (
+        "the same, on images in the queries' faces only",
+        {"method": "regression", "mixed": True, "data": "kanji-500-query-faces", "epochs": 12},
+    ),
 }
 
 
@@ -70,10 +74,12 @@ def gallery_config(root: str, seed: int) -> GalleryConfig:
 
 def query_config(root: str, seed: int, gallery: Path, settings: dict[str, Any]) -> QueryConfig:
     """One query model against the gallery model of the same seed."""
+    settings = dict(settings)
+    data, epochs = settings.pop("data", "kanji-500"), settings.pop("epochs", 6)
     return QueryConfig(
-        source=Source(data="kanji-500", root=root),
+        source=Source(data=data, root=root),
         gallery=str(gallery),
-        optimisation=Optimisation(epochs=6, batch=128, lr=0.2, weight_decay=1e-4),
+        optimisation=Optimisation(epochs=epochs, batch=128, lr=0.2, weight_decay=1e-4),
         execution=Execution(seed=seed, device="cpu", precision="fp32", threads=1),
         **(SMALL | settings),
     )

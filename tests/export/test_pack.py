@@ -34,6 +34,7 @@ def perturbed(graph: bytes, *, by: float) -> bytes:
     return model.SerializeToString()
 
 
+@pytest.mark.usefixtures("converted")
 def test_a_run_becomes_a_bundle_that_embeds_like_pytorch(checkpoint: Checkpoint, tmp_path: Path) -> None:
     report = export_run(checkpoint.path, out=tmp_path / "tiny.bundle")
     bundle = Bundle.open(tmp_path / "tiny.bundle")

@@ -272,7 +272,21 @@ def test_progress_off_a_terminal_is_one_line_a_stage(capsys: pytest.CaptureFixtu
     with console.working() as progress:
         for done in range(1, 101):
             progress("train", done, 100, {"loss": 1 / done})
-    assert capsys.readouterr().err == "train: 100/100 loss 0.01\n"
+        for done in range(3):  # the same stage once more, for another model
+            progress("train", done, 2, {})
+    assert capsys.readouterr().err == "train: 100/100 loss 0.01\ntrain: 2/2\n"
+
+
+def test_progress_on_a_terminal_is_a_bar_on_stderr(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with console.working() as progress:
+        for done in (0, 1, 2, 0, 2):
+            progress("train [bct]", done, 2, {"loss": 0.5})
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "train [bct]" in err and "2/2" in err and "loss 0.5" in err
 
 
 def test_a_warning_of_ours_is_a_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

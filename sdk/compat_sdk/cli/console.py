@@ -108,13 +108,18 @@ class _Bars:
     def __init__(self) -> None:
         self._rich: RichProgress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._done: dict[str, int] = {}
 
     def __call__(self, stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
         if self._rich is None:
             self._rich = _start_rich()
         if stage not in self._tasks:
             self._tasks[stage] = self._rich.add_task(stage, total=total or None, values="")
-        self._rich.update(self._tasks[stage], completed=done, total=total or None, values=_values_text(values))
+        task = self._tasks[stage]
+        if done < self._done.get(stage, 0):  # the stage has begun anew, for another model say
+            self._rich.reset(task)
+        self._done[stage] = done
+        self._rich.update(task, completed=done, total=total or None, values=_values_text(values))
 
     def close(self) -> None:
         """Leave the bars as they stand and give the terminal back."""
@@ -152,8 +157,11 @@ class _Lines:
 
     def __call__(self, stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
         now = time.monotonic()
-        last = self._last.setdefault(stage, now)
         ended = 0 < total <= done
+        if not ended and stage in self._ended:  # the stage has begun anew, for another model say
+            self._ended.remove(stage)
+            self._last[stage] = now
+        last = self._last.setdefault(stage, now)
         if (ended and stage not in self._ended) or (not ended and now - last >= self._seconds):
             self._last[stage] = now
             if ended:

@@ -19,12 +19,14 @@ def is_kanji_folder(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("meta.json", "images.npy", "rows.npy"))
 
 
-def open_kanji(root: Path | None, identities: int | None = None) -> Dataset:
+def open_kanji(root: Path | None, identities: int | None = None, *, query_faces_only: bool = False) -> Dataset:
     """Returns the kanji set: 32x32 grey images, memory-mapped; labels are the characters themselves.
 
     Args:
         root: Folder that the builder wrote.
         identities: How many training identities to keep, from the first; ``None`` for all 1,800.
+        query_faces_only: Train on the faces that queries are drawn in (brush, pen, display) and on no print
+            face: what a model sees that never embeds a gallery.
 
     Raises:
         DataError: The folder is missing, of another version, or its files do not fit together.
@@ -42,6 +44,7 @@ def open_kanji(root: Path | None, identities: int | None = None) -> Dataset:
             )
         characters: str = meta["characters"]
         faces = [str(face["name"]) for face in meta["faces"]]
+        of_queries = {number for number, face in enumerate(meta["faces"]) if face["role"] == "query"}
         sizes = {str(name): int(size) for name, size in meta["splits"].items()}
         images = np.load(root / "images.npy", mmap_mode="r", allow_pickle=False)
         rows = np.load(root / "rows.npy", allow_pickle=False)
@@ -58,9 +61,13 @@ def open_kanji(root: Path | None, identities: int | None = None) -> Dataset:
                 firsts = dict.fromkeys(character for character, _ in part)
                 wanted = set(list(firsts)[:identities])
                 part = [pair for pair in part if pair[0] in wanted]  # a prefix: stored by identity
+            stored = images[start : start + len(part)]
+            if name == "train" and query_faces_only:
+                kept = [place for place, (_, face) in enumerate(part) if face in of_queries]
+                part, stored = [part[place] for place in kept], stored[kept]
             splits[name] = Split(
                 name=name,
-                images=images[start : start + len(part)],
+                images=stored,
                 labels=tuple(characters[character] for character, _ in part),
                 ids=tuple(names[character] + faces[face] for character, face in part),
             )
@@ -69,7 +76,7 @@ def open_kanji(root: Path | None, identities: int | None = None) -> Dataset:
         raise DataError(f"{root} is not a readable kanji set ({error}); {BUILD}") from error
     count = len(set(splits["train"].labels)) if "train" in splits else 0
     return Dataset(
-        name="kanji" if identities is None else f"kanji-{identities}",
+        name=("kanji" if identities is None else f"kanji-{identities}") + "-query-faces" * query_faces_only,
         splits=splits,
         description=f"{count} training characters; unseen characters searched from brush, pen and display faces "
         f"to print faces",
