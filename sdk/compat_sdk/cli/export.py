@@ -10,8 +10,6 @@ import typer
 from compat_sdk.cli import console, options
 from compat_sdk.errors import ConfigError
 
-TARGETS = ("onnx",)
-
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that a train command wrote.")],
@@ -28,14 +26,15 @@ def export(
     as_json: options.Json = False,
 ) -> None:
     """Convert, compare with the checkpoint image by image, and publish only what agrees."""
+    from compat_export.pack import TARGETS, export_run
+
     if target not in (*TARGETS, "all"):
         raise ConfigError(f"target {target!r} is not in this release; available: {', '.join(TARGETS)}, all")
-    from compat_export.pack import export_run
 
     with console.working():
         done = export_run(
             run,
-            target="onnx" if target == "all" else target,
+            target=TARGETS[0] if target == "all" else target,
             precision=precision,
             out=out,
             tier=tier,

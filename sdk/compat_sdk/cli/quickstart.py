@@ -57,9 +57,9 @@ def require_extras() -> None:
 
 def gather(dataset: Dataset, found: dict[str, Any], seconds: dict[str, float], seed: int) -> dict[str, Any]:
     """The content of ``results.json``: everything the report shows, except the pictures."""
-    from compat_sdk.cli.story import GALLERY, QUERY, commands
+    from compat_sdk.cli.story import GALLERY, METHODS, QUERY, commands
 
-    gallery, bct, vanilla, evaluation, exported, _, search, profiles = found.values()
+    gallery, query, vanilla, evaluation, exported, _, search, profiles = found.values()
     return {
         "compat_sdk": version("compat-sdk"),
         "created": datetime.now().astimezone().isoformat(timespec="minutes"),
@@ -69,6 +69,7 @@ def gather(dataset: Dataset, found: dict[str, Any], seconds: dict[str, float], s
             "cpus": os.cpu_count(),
         },
         "seed": seed,
+        "method": METHODS["query"],
         "data": {
             "description": dataset.description,
             "classes": len(dataset.splits["gallery"].classes),
@@ -78,19 +79,19 @@ def gather(dataset: Dataset, found: dict[str, Any], seconds: dict[str, float], s
             "gallery": f"{GALLERY['arch']}, width {GALLERY['width']}",
             "query": f"{QUERY['arch']}, width {QUERY['width']}",
         },
-        "spaces": {"gallery": gallery["space"], "query": bct["space"], "vanilla": vanilla["space"]},
+        "spaces": {"gallery": gallery["space"], "query": query["space"], "vanilla": vanilla["space"]},
         "evaluation": evaluation,
-        "cost_curve": evaluation["bct"]["amortised_mmacs"],
-        "bundles": {"gallery": exported["gallery"], "query": exported["bct"]},
-        "profiles": {"gallery": profiles["gallery"], "query": profiles["bct"]},
+        "cost_curve": evaluation["query"]["amortised_mmacs"],
+        "bundles": {"gallery": exported["gallery"], "query": exported["query"]},
+        "profiles": {"gallery": profiles["gallery"], "query": profiles["query"]},
         "hits": search["hits"],
         "refused": search["refused"],
         "search_top1": search["top1"],
         "training": [
             {"name": name, "colour": colour, "epoch": run["epoch"], "loss": run["loss"]}
             for name, colour, run in (
-                ("large gallery model", "large", gallery),
-                ("small, BCT (two terms)", "het", bct),
+                ("large", "large", gallery),
+                ("small, compatible", "het", query),
                 ("small, alone", "refused", vanilla),
             )
         ],

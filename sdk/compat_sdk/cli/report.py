@@ -45,21 +45,21 @@ def render(results: Results, pictures: Mapping[str, str]) -> str:
 
 def headline(results: Results) -> str:
     """The outcome in one sentence of plain text."""
-    bct = results["evaluation"]["bct"]
+    query = results["evaluation"]["query"]
     return (
         f"A query costs 1/{_saving(results):.0f} of the multiply-accumulates and still finds the right class "
-        f"{fraction(bct['query_gallery']['cmc']['1'])} % of the time"
+        f"{fraction(query['query_gallery']['cmc']['1'])} % of the time"
     )
 
 
 def _saving(results: Results) -> float:
-    bct = results["evaluation"]["bct"]
-    return float(bct["gallery_mmacs"] / bct["query_mmacs"])
+    query = results["evaluation"]["query"]
+    return float(query["gallery_mmacs"] / query["query_mmacs"])
 
 
 def _headline(results: Results) -> str:
-    bct, vanilla = results["evaluation"]["bct"], results["evaluation"]["vanilla"]
-    top1 = {key: bct[key]["cmc"]["1"] for key in ("query_gallery", "gallery_gallery")}
+    query, vanilla = results["evaluation"]["query"], results["evaluation"]["vanilla"]
+    top1 = {key: query[key]["cmc"]["1"] for key in ("query_gallery", "gallery_gallery")}
     kept = top1["query_gallery"] / top1["gallery_gallery"]
     strayed = vanilla["query_gallery"]["cmc"]["1"]
     saving = f"1/{_saving(results):.0f}"
@@ -85,10 +85,10 @@ def _headline(results: Results) -> str:
 
 
 def _flow(results: Results) -> str:
-    bct, names, data = results["evaluation"]["bct"], results["models"], results["data"]
+    query, names, data = results["evaluation"]["query"], results["models"], results["data"]
     arrow = "<i>→</i>"
-    large = f"<b>large model</b>{escape(names['gallery'])}<span>{bct['gallery_mmacs']:.1f} MMACs</span>"
-    small = f"<b>small model</b>{escape(names['query'])}<span>{bct['query_mmacs']:.1f} MMACs</span>"
+    large = f"<b>large model</b>{escape(names['gallery'])}<span>{query['gallery_mmacs']:.1f} MMACs</span>"
+    small = f"<b>small model</b>{escape(names['query'])}<span>{query['query_mmacs']:.1f} MMACs</span>"
     return (
         '<section><h2>What ran</h2><div class="flow">'
         f"<div><b>{data['gallery']:,} gallery images</b><span>once, on a server</span></div>{arrow}"
@@ -103,13 +103,13 @@ def _flow(results: Results) -> str:
 
 
 def _accuracy(results: Results) -> str:
-    bct, vanilla = results["evaluation"]["bct"], results["evaluation"]["vanilla"]
+    query, vanilla = results["evaluation"]["query"], results["evaluation"]["vanilla"]
     rows = (
-        ("", "small model for both", "compatible training (BCT)", bct["query_query"], "M(q,q)"),
-        ("mark", "small queries, large gallery", "compatible training (BCT)", bct["query_gallery"], "M(q,g)"),
-        ("", "large model for both", "the expensive reference", bct["gallery_gallery"], "M(g,g)"),
-        ("", "small model for both", "trained alone (vanilla)", vanilla["query_query"], "M(q,q)"),
-        ("", "small queries, large gallery", "trained alone (vanilla)", vanilla["query_gallery"], "M(q,g)"),
+        ("", "small model for both", "compatible training", query["query_query"], "M(q,q)"),
+        ("mark", "small queries, large gallery", "compatible training", query["query_gallery"], "M(q,g)"),
+        ("", "large model for both", "the expensive reference", query["gallery_gallery"], "M(g,g)"),
+        ("", "small model for both", "trained alone", vanilla["query_query"], "M(q,q)"),
+        ("", "small queries, large gallery", "trained alone", vanilla["query_gallery"], "M(q,g)"),
     )
     cells = "".join(
         f'<tr class="{kind}"><td>{name}<small>{symbol}, {how}</small></td><td>{_interval(scores, "1")}</td>'
@@ -120,12 +120,12 @@ def _accuracy(results: Results) -> str:
     bars = [
         _bar("small alone", vanilla["query_query"], "small"),
         _bar("small, not compatible,\nlarge gallery", vanilla["query_gallery"], "refused"),
-        _bar("small compatible alone", bct["query_query"], "small"),
-        _bar("small compatible,\nlarge gallery", bct["query_gallery"], "het"),
-        _bar("large alone", bct["gallery_gallery"], "large"),
+        _bar("small compatible alone", query["query_query"], "small"),
+        _bar("small compatible,\nlarge gallery", query["query_gallery"], "het"),
+        _bar("large alone", query["gallery_gallery"], "large"),
     ]
     chance = 1 / results["data"]["classes"]
-    good = "good" if bct["compatible"] else "bad"
+    good = "good" if query["compatible"] else "bad"
     return (
         "<section><h2>Accuracy</h2>"
         f"<p>{results['data']['query']:,} queries against {results['data']['gallery']:,} gallery images of "
@@ -135,14 +135,14 @@ def _accuracy(results: Results) -> str:
         "<th>mAP</th></tr>"
         f"{cells}</table></div>"
         f'<div class="beside"><div><div class="verdict {good}"><h3>The compatibility rule: M(q,g) above M(q,q)</h3>'
-        f"<p>{verdict(bct)}</p></div>"
+        f"<p>{verdict(query)}</p></div>"
         f"<p>{_contrast(vanilla, chance)}</p></div>{plots.accuracy(bars, chance)}</div></section>"
     )
 
 
-def verdict(bct: Mapping[str, Any]) -> str:
+def verdict(query: Mapping[str, Any]) -> str:
     """What the paired difference says about the rule, without claiming more than its interval allows."""
-    rule = bct["rule"]
+    rule = query["rule"]
     difference, low, high = (100 * rule[key] for key in ("difference", "lo", "hi"))
     figures = f"M(q,g) - M(q,q) at top-1 is {difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
     if difference > 0 and low > 0:
@@ -234,10 +234,9 @@ def _cost(results: Results) -> str:
         for (name, found), role in zip(profiles, ("gallery", "query"), strict=True)
     )
     rows = [
-        {"name": name, "mmacs": found["mmacs"], "p50": found["latency_ms"]["p50"],
-         "p95": found["latency_ms"]["p95"], "colour": colour}
+        {"name": name, "mmacs": found["mmacs"], "p50": found["latency_ms"]["p50"], "colour": colour}
         for (name, found), colour in zip(profiles, ("large", "het"), strict=True)
-    ]  # fmt: skip
+    ]
     curve = results["cost_curve"]
     faster = rows[0]["p50"] / rows[1]["p50"]
     fixed = (
@@ -272,8 +271,8 @@ def _training(results: Results) -> str:
     parts = "".join(f"<dt>{escape(name)}</dt><dd>{value:.1f} s</dd>" for name, value in seconds.items())
     return (
         '<div class="columns"><section><h2>Training</h2>'
-        "<p>BCT’s loss is the sum of two terms, under its own classifier and under the large model’s frozen one, so "
-        f"its curve is not on the scale of the others.</p>{plots.training(results['training'])}</section>"
+        "<p>The loss of each model under its own classifier. The compatible model is also trained under the large "
+        f"model’s frozen classifier and towards its embeddings (method {escape(results['method'])}).</p>{plots.training(results['training'])}</section>"
         f'<section><h2>Where the time went</h2><dl>{parts}</dl><p class="note">{sum(seconds.values()):.0f} seconds in '
         f"all on {results['machine']['cpus']} CPUs.</p></section></div>"
     )

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 DATA, SIZE = "sample", 28
 GALLERY = {"arch": "resnet18", "width": 0.5, "epochs": 10, "batch": 128, "lr": 0.1}
-QUERY = {"arch": "shufflenet_v2", "width": 0.5, "epochs": 8, "batch": 128, "lr": 0.2}
+QUERY = {"arch": "shufflenet_v2", "width": 0.5, "epochs": 6, "batch": 64, "lr": 0.1}
+METHODS = {"query": "bct-regression", "vanilla": "vanilla"}
 LOSS = {"loss": "cosface", "margin": 0.2, "scale": 16.0}
 
 
@@ -34,13 +35,13 @@ def commands(seed: int) -> str:
     return "\n".join(
         (
             f"compat-sdk train gallery --data {DATA} --size {SIZE} {loss} {train(GALLERY)} --out gallery-run",
-            f"compat-sdk train query --data {DATA} --gallery gallery-run --method bct {train(QUERY)} --out bct-run",
-            f"compat-sdk evaluate --data {DATA} --query bct-run --gallery gallery-run",
+            f"compat-sdk train query --data {DATA} --gallery gallery-run --method {METHODS['query']} {train(QUERY)} --out query-run",
+            f"compat-sdk evaluate --data {DATA} --query query-run --gallery gallery-run",
             "compat-sdk export gallery-run --target onnx --out gallery-bundle",
-            "compat-sdk export bct-run --target onnx --out bct-bundle",
+            "compat-sdk export query-run --target onnx --out query-bundle",
             f"compat-sdk index build --model gallery-bundle --data {DATA} --out gallery",
-            "compat-sdk search gallery --model bct-bundle IMAGE... -k 5",
-            "compat-sdk profile gallery-bundle bct-bundle",
+            "compat-sdk search gallery --model query-bundle IMAGE... -k 5",
+            "compat-sdk profile gallery-bundle query-bundle",
         )
     )
 
@@ -55,13 +56,13 @@ class Story:
         """Runs what is still to be done: what each step found, and the seconds each took when it ran."""
         steps: dict[str, Callable[[], Any]] = {
             "train the large gallery model": self._train_gallery,
-            "train a small query model with BCT": lambda: self._train_query("bct"),
+            "train a small, compatible query model": lambda: self._train_query("query"),
             "train the same small model alone": lambda: self._train_query("vanilla"),
-            "evaluate": lambda: {method: self._evaluate(method) for method in ("bct", "vanilla")},
-            "export to ONNX": lambda: {role: self._export(role) for role in ("gallery", "bct")},
+            "evaluate": lambda: {name: self._evaluate(name) for name in ("query", "vanilla")},
+            "export to ONNX": lambda: {role: self._export(role) for role in ("gallery", "query")},
             "index the gallery": self._index,
             "search": self._search,
-            "profile": lambda: {role: self._profile(role) for role in ("gallery", "bct")},
+            "profile": lambda: {role: self._profile(role) for role in ("gallery", "query")},
         }
         found, seconds = {}, {}
         for number, (name, step) in enumerate(steps.items(), start=1):
@@ -73,7 +74,7 @@ class Story:
         from compat_sdk.files import read_json, write_json_atomic
 
         path = self.out / "steps" / f"{number}-{name.replace(' ', '-')}.json"
-        settings = json.loads(json.dumps([self.seed, GALLERY, QUERY, LOSS]))
+        settings = json.loads(json.dumps([self.seed, GALLERY, QUERY, METHODS, LOSS]))
         if path.is_file():
             stored: dict[str, Any] = read_json(path)
             if stored["settings"] != settings:
@@ -97,12 +98,13 @@ class Story:
         done = train_gallery(config, self.out / "gallery-run", self.progress)
         return {"space": done.space, **_curve(done.path)}
 
-    def _train_query(self, method: str) -> dict[str, Any]:
+    def _train_query(self, name: str) -> dict[str, Any]:
         from compat_train.config import QueryConfig, config_from_mapping
         from compat_train.methods.query import train_query
 
-        settings = {**self._settings(QUERY), "gallery": str(self.out / "gallery-run"), "method": method}
-        done = train_query(config_from_mapping(QueryConfig, settings), self.out / f"{method}-run", self.progress)
+        gallery = str(self.out / "gallery-run")
+        settings = {**self._settings(QUERY), "gallery": gallery, "method": METHODS[name]}
+        done = train_query(config_from_mapping(QueryConfig, settings), self.out / f"{name}-run", self.progress)
         return {"space": done.space, **_curve(done.path)}
 
     def _settings(self, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,10 +118,10 @@ class Story:
             "license": "Apache-2.0",
         }
 
-    def _evaluate(self, method: str) -> dict[str, Any]:
+    def _evaluate(self, name: str) -> dict[str, Any]:
         from compat_train.evaluate import evaluate
 
-        run = self.out / f"{method}-run"
+        run = self.out / f"{name}-run"
         found = evaluate(
             self.dataset, run, self.out / "gallery-run", device="cpu", threads=self.threads, progress=self.progress
         )
@@ -153,7 +155,7 @@ class Story:
 
         gallery = Gallery.open(self.out / "gallery")
         query = self.dataset.splits["query"]
-        embeddings = open_model(self.out / "bct-bundle", threads=self.threads).embed(list(query.images))
+        embeddings = open_model(self.out / "query-bundle", threads=self.threads).embed(list(query.images))
         stranger = open_model(self.out / "vanilla-run", threads=self.threads, device="cpu").embed(list(query.images))
         try:
             gallery.search(stranger, 5)
@@ -188,7 +190,7 @@ def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
 
 
 def _curve(run: Path, points_per_epoch: int = 10) -> dict[str, list[float]]:
-    """The training loss, averaged over each tenth of an epoch."""
+    """The loss under the model's own classifier, averaged over each tenth of an epoch."""
     from compat_train.log import read_log
 
     rows = read_log(run)
@@ -196,7 +198,7 @@ def _curve(run: Path, points_per_epoch: int = 10) -> dict[str, list[float]]:
     per_epoch = len(rows) / epochs
     parts: dict[int, list[float]] = {}
     for row in rows:
-        parts.setdefault(int((row["step"] - 1) / per_epoch * points_per_epoch), []).append(row["loss"])
+        parts.setdefault(int((row["step"] - 1) / per_epoch * points_per_epoch), []).append(row["own"])
     return {
         "epoch": [round((part + 0.5) / points_per_epoch, 3) for part in parts],
         "loss": [round(sum(losses) / len(losses), 4) for losses in parts.values()],
