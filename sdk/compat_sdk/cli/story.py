@@ -35,7 +35,8 @@ def commands(seed: int) -> str:
     return "\n".join(
         (
             f"compat-sdk train gallery --data {DATA} --size {SIZE} {loss} {train(GALLERY)} --out gallery-run",
-            f"compat-sdk train query --data {DATA} --gallery gallery-run --method {METHODS['query']} {train(QUERY)} --out query-run",
+            f"compat-sdk train query --data {DATA} --gallery gallery-run --method {METHODS['query']} {train(QUERY)} "
+            "--out query-run",
             f"compat-sdk evaluate --data {DATA} --query query-run --gallery gallery-run",
             "compat-sdk export gallery-run --target onnx --out gallery-bundle",
             "compat-sdk export query-run --target onnx --out query-bundle",
