@@ -51,6 +51,10 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "bct": ("own classifier and the gallery's", {"method": "bct"}),
     "bct-regression": ("BCT and regression to the gallery embedding", {"method": "bct-regression"}),
     "regression-mixed": ("regression alone, also on cut-and-paste images", {"method": "regression", "mixed": True}),
+    "regression-unlabelled": (
+        "regression alone, on 1,800 characters (1,300 of them new) without their labels",
+        {"method": "regression", "data": "kanji", "epochs": 4},
+    ),
     "regression-mixed-query-faces": (
         "the same, on images in the queries' faces only",
         {"method": "regression", "mixed": True, "data": "kanji-500-query-faces", "epochs": 12},

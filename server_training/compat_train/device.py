@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -28,3 +30,14 @@ def device_of(wanted: str) -> torch.device:
 def place(module: ModuleT, device: torch.device) -> ModuleT:
     """Moves a module to a device, in place, with channels-last weights: faster for convolutions on CPU and CUDA."""
     return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Sets how many CPU threads torch uses inside the block; None leaves it as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if threads is None else max(1, threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -9,13 +9,11 @@ Source: Compatibility-aware Heterogeneous Visual Search, section 3.1, https://ar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from compat_sdk.cost_curve import CostCurve, cost_curve
@@ -24,6 +22,7 @@ from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise
 from compat_sdk.space import Embeddings, may_search
 from compat_train.data.pixels import decode_split
+from compat_train.device import torch_threads
 from compat_train.embedding_model import Model, open_model
 
 __all__ = ["Evaluation", "Model", "embed_split", "evaluate", "open_model"]
@@ -161,7 +160,7 @@ def evaluate(
             f"only models of one dimension can search each other's galleries"
         )
     models = [query_model] if same else [query_model, gallery_model]
-    with _torch_threads(threads):
+    with torch_threads(threads):
         embedded = {
             name: embed_split(models, split, memory_mib=memory_mib, threads=threads, progress=progress)
             for name, split in splits.items()
@@ -258,13 +257,3 @@ def _filled(dataset: Dataset, name: str) -> Split:
 
 def _percent(value: float, interval: tuple[float, float]) -> str:
     return f"{100 * value:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
-
-
-@contextmanager
-def _torch_threads(threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if threads is None else max(1, threads))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -17,6 +17,7 @@ from compat_sdk.errors import TrainingError
 from compat_train.checkpoint import ResumePoints
 from compat_train.config import Execution, Optimisation
 from compat_train.data.batches import Batch, Batches, step_generator
+from compat_train.device import torch_threads
 from compat_train.log import TrainingLog
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
@@ -87,7 +88,7 @@ def fit(
     start = _resume(points, trained, optimiser, facts)
     saved_at = time.monotonic()
     trained.train()
-    with TrainingLog(run, resumed_at=start) as log:
+    with torch_threads(execution.threads or None), TrainingLog(run, resumed_at=start) as log:
         for step, batch in batches.between(start, steps):
             # Layers with randomness of their own (dropout) draw from the global generator.
             torch.manual_seed(step_generator(execution.seed, _STEP_SEED, step).initial_seed())

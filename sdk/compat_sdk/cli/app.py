@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 a check did not hold, 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -55,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: Always; 0 done, 1 failed, 2 usage, 3 a check did not hold, 130 interrupted.
     """
+    # Threads that spin at OpenMP's barriers starve each other when another process wants the cores: a training
+    # step was measured 60 times slower. It counts only if set before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     console.show_warnings()
     try:
         app(args=None if arguments is None else list(arguments), prog_name="compat-sdk")

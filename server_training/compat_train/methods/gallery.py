@@ -37,8 +37,6 @@ def train_gallery(config: GalleryConfig, out: str | Path, progress: Progress | N
     if finished := same_run(run, settings):
         return finished
     device = device_of(config.execution.device)
-    if config.execution.threads:
-        torch.set_num_threads(config.execution.threads)
     data = load_training_set(config.source, config.preprocessing, cache=run / "pixels", progress=progress)
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=config.dim, width=config.width, stem_stride=config.stem_stride)

@@ -54,8 +54,6 @@ def train_query(config: QueryConfig, out: str | Path, progress: Progress | None 
     weights = config.weights
     chosen = config.classification or gallery.classification
     device = device_of(config.execution.device)
-    if config.execution.threads:
-        torch.set_num_threads(config.execution.threads)
     data = load_training_set(config.source, gallery.preprocessing, cache=run / "pixels", progress=progress)
     rows = _gallery_rows(config, gallery, data, device)
     torch.manual_seed(config.execution.seed)
