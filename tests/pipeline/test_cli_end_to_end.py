@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compat_sdk.gallery import Gallery
 
+from compat_sdk.gallery import Gallery
 from tests.pipeline.conftest import Run
 
 TINY = ("--epochs", 1, "--batch", 16, "--lr", 0.05, "--threads", 1, "--device", "cpu")
