@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compat_sdk.cli import console, doctor, pictures
+from compat_sdk.cli import console, doctor, extras, pictures
 from compat_sdk.cli.app import app, main
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError, ImageError
 from compat_sdk.gallery import Gallery
@@ -123,7 +123,7 @@ def test_doctor_names_every_extra_and_package(capsys: pytest.CaptureFixture[str]
     facts = json.loads(out)
     assert code == 0
     assert facts["packages"]["numpy"]["installed"] == np.__version__
-    assert set(facts["extras"]) == set(doctor.EXTRAS)
+    assert set(facts["extras"]) == set(extras.EXTRAS)
     assert all(found["works"] == (found["problem"] is None) for found in facts["extras"].values())
     code, out, _ = run(capsys, "doctor")
     assert code == 0
@@ -198,9 +198,37 @@ def test_a_sound_gallery_is_verified_and_a_damaged_one_is_exit_code_3(
 
 @pytest.mark.parametrize("target", ["coreml", "tflite", "executorch", "nonsense"])
 def test_a_target_of_a_later_release_is_refused_by_name(capsys: pytest.CaptureFixture[str], target: str) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
     code, _, err = run(capsys, "export", "run", "--target", target, "--out", "bundle")
     assert code == 1
     assert f"target '{target}' is not in this release" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        (("train", "gallery", "--data", "sample", "--out", "run"), "train"),
+        (("train", "query", "--data", "sample", "--gallery", "g", "--out", "run"), "train"),
+        (("evaluate", "--data", "sample", "--query", "q", "--gallery", "g"), "train"),
+        (("export", "run", "--target", "onnx", "--out", "bundle"), "export-onnx"),
+        (("profile", "resnet18"), "export-onnx"),
+        (("quickstart", "--out", "story"), "quickstart"),
+    ],
+)
+def test_a_command_without_its_packages_names_the_extra(
+    command: tuple[str, ...],
+    extra: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(extras, "find_spec", lambda package: None)
+    code, _, err = run(capsys, *command)
+    assert code == 1
+    assert f'pip install "compat-sdk[{extra}]"' in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_no_model_is_refused(capsys: pytest.CaptureFixture[str], gallery: Path) -> None:

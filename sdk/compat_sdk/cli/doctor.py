@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from compat_sdk.cli import console, options
+from compat_sdk.cli.extras import EXTRAS
 
 # The versions that were tried together (constraints.txt is not in the wheel); a test keeps the two equal.
 TESTED = {
@@ -23,19 +24,6 @@ TESTED = {
     "onnx": "1.23.2",
     "onnxscript": "0.7.2",
     "matplotlib": "3.11.2",
-}
-# What each extra makes possible, and the modules that must import for it to work.
-EXTRAS = {
-    "onnxruntime": ("run bundles", ("onnxruntime",)),
-    "usearch": ("approximate search", ("usearch.index",)),
-    "train": ("train models", ("torch", "safetensors.torch")),
-    "tensorboard": ("log for TensorBoard", ("torch.utils.tensorboard",)),
-    "report": ("draw plots", ("matplotlib",)),
-    "export-onnx": ("export to ONNX", ("torch", "onnx", "onnxscript", "onnxruntime")),
-    "quickstart": (
-        "everything the quickstart uses",
-        ("torch", "safetensors.torch", "onnxscript", "onnxruntime", "usearch.index", "matplotlib"),
-    ),
 }
 
 

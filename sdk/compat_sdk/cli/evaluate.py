@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from compat_sdk.cli import console, options
+from compat_sdk.cli import console, extras, options
 from compat_sdk.errors import CheckFailedError
 
 
@@ -26,6 +26,8 @@ def evaluate(
 ) -> None:
     """CMC at 1, 5, 10 and mAP of M(q,q), M(q,g), M(g,g), and the compatibility rule M(q,g) > M(q,q)."""
     from compat_sdk.dataset import open_dataset
+
+    extras.require("train")
     from compat_train.evaluate import evaluate as measure
 
     with console.working() as progress:

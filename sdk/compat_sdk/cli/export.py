@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from compat_sdk.cli import console, options
+from compat_sdk.cli import console, extras, options
 from compat_sdk.errors import ConfigError
 
 
@@ -26,6 +26,7 @@ def export(
     as_json: options.Json = False,
 ) -> None:
     """Convert, compare with the checkpoint image by image, and publish only what agrees."""
+    extras.require("export-onnx")
     from compat_export.pack import TARGETS, export_run
 
     if target not in (*TARGETS, "all"):

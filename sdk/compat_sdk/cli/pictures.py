@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from compat_sdk.cli import extras
 from compat_sdk.errors import ConfigError, DataError, ImageError
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ class _BundleModel:
 
 class _RunModel:
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
+        extras.require("train")
         from compat_train.evaluate import open_model as open_run
 
         self._model = open_run(path, device=device, threads=threads)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compat_sdk.cli import console, options
+from compat_sdk.cli import console, extras, options
 
 if TYPE_CHECKING:
     from compat_sdk.profile import Profile
@@ -39,6 +39,7 @@ def measure(model: str, *, size: int = 112, engine: str = "auto", threads: int =
         from compat_sdk.profile import profile_bundle
 
         return profile_bundle(Path(model), engine=engine, threads=threads)
+    extras.require("export-onnx")
     from compat_export.profile_model import profile_architecture, profile_run
 
     if Path(model).is_dir():

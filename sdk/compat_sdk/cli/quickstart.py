@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compat_sdk.cli import console, options
+from compat_sdk.cli import console, extras, options
 
 if TYPE_CHECKING:
     from compat_sdk.dataset import Dataset
@@ -32,7 +32,7 @@ def quickstart(
     from compat_sdk.dataset import open_dataset
     from compat_sdk.files import write_atomic, write_json_atomic
 
-    require_extras()
+    extras.require("quickstart")
     dataset = open_dataset(DATA)
     with console.working() as progress:
         found, seconds = Story(out, dataset, seed, threads, progress).tell()
@@ -42,17 +42,6 @@ def quickstart(
     files = f"report: {out / 'report.html'}, figures: {out / 'results.json'}"
     lines = f"{headline(results)}\n{sum(seconds.values()):.0f} seconds of work; {files}"
     console.report(results, lines, as_json=as_json)
-
-
-def require_extras() -> None:
-    """Raises MissingExtraError now rather than after minutes of training."""
-    from importlib.util import find_spec
-
-    from compat_sdk.errors import MissingExtraError
-
-    for package in ("torch", "safetensors", "onnxscript", "onnxruntime", "matplotlib"):
-        if find_spec(package) is None:
-            raise MissingExtraError(package, "quickstart")
 
 
 def gather(dataset: Dataset, found: dict[str, Any], seconds: dict[str, float], seed: int) -> dict[str, Any]:

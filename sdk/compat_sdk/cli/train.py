@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compat_sdk.cli import console, options
+from compat_sdk.cli import console, extras, options
 
 if TYPE_CHECKING:
     from compat_train.checkpoint import Checkpoint
@@ -78,6 +78,7 @@ def gallery(
     as_json: options.Json = False,
 ) -> None:
     """Train the large model that embeds the gallery (default: ResNet-101, CosFace)."""
+    extras.require("train")
     from compat_train.config import GalleryConfig, config_from_mapping
     from compat_train.methods.gallery import train_gallery
 
@@ -143,6 +144,7 @@ def query(
     as_json: options.Json = False,
 ) -> None:
     """Train a small model whose queries may search the gallery model's embeddings (default: MobileNetV2, BCT)."""
+    extras.require("train")
     from compat_train.config import QueryConfig, config_from_mapping
     from compat_train.methods.query import train_query
 

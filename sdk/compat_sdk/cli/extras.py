@@ -1,0 +1,32 @@
+"""The extras of the distribution: what each is for, and a clear refusal where a command needs one that is absent."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from compat_sdk.errors import MissingExtraError
+
+# What each extra makes possible, and the modules that must import for it to work.
+EXTRAS = {
+    "onnxruntime": ("run bundles", ("onnxruntime",)),
+    "usearch": ("approximate search", ("usearch.index",)),
+    "train": ("train models", ("torch", "safetensors.torch")),
+    "tensorboard": ("log for TensorBoard", ("torch.utils.tensorboard",)),
+    "report": ("draw plots", ("matplotlib",)),
+    "export-onnx": ("export to ONNX", ("torch", "onnx", "onnxscript", "onnxruntime")),
+    "quickstart": (
+        "everything the quickstart uses",
+        ("torch", "safetensors.torch", "onnxscript", "onnxruntime", "usearch.index", "matplotlib"),
+    ),
+}
+
+
+def require(extra: str) -> None:
+    """Raises MissingExtraError, before any work is done, if a package of an extra is not installed.
+
+    It only looks for the packages: importing torch takes seconds, and `compat-sdk doctor` imports them all.
+    """
+    for module in EXTRAS[extra][1]:
+        package = module.partition(".")[0]
+        if find_spec(package) is None:
+            raise MissingExtraError(package, extra)
