@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ class Story:
     def _once(self, number: int, name: str, step: Callable[[], Any]) -> tuple[Any, float]:
         from compat_sdk.files import read_json, write_json_atomic
 
-        path = self.out / "steps" / f"{number}-{name.replace(' ', '-')}.json"
+        path = self.out / "steps" / f"{number}-{re.sub('[^a-z]+', '-', name.lower())}.json"
         settings = json.loads(json.dumps([self.seed, GALLERY, QUERY, METHODS, LOSS]))
         if path.is_file():
             stored: dict[str, Any] = read_json(path)
