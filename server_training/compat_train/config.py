@@ -6,7 +6,6 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from compat_sdk.errors import ConfigError
@@ -267,8 +266,3 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
         raise ConfigError(f"{where} is {value!r}; expected {hint.__name__}")
     return value
-
-
-def data_path(source: Source) -> tuple[str, Path | None]:
-    """The two arguments of ``open_dataset`` for a source."""
-    return source.data, None if source.root is None else Path(source.root)
