@@ -12,7 +12,20 @@ from typing import Annotated
 
 import typer
 
-from compat_sdk.cli import bundle, console, data, doctor, evaluate, export, index, profile, quickstart, search, train
+from compat_sdk.cli import (
+    bundle,
+    console,
+    data,
+    doctor,
+    evaluate,
+    export,
+    index,
+    nas,
+    profile,
+    quickstart,
+    search,
+    train,
+)
 from compat_sdk.errors import CompatError
 
 app = typer.Typer(
@@ -27,6 +40,8 @@ app.command("quickstart")(quickstart.quickstart)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
+app.add_typer(nas.app, name="nas")
+app.command("run")(nas.run)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.add_typer(bundle.app, name="bundle")
