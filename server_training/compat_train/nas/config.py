@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from compat_sdk.errors import ConfigError
@@ -123,6 +124,7 @@ class CmpConfig:
     keep: int = 5  # best members of each tier that are retrained
     static: tuple[str, ...] = TABLE_5  # networks trained beside them, for comparison
     static_width: float = 1.0  # factor on the static networks' channel counts
+    static_lr: Mapping[str, float] = field(default_factory=dict)  # static networks whose rate is not retrain.lr
     augmentation: Augmentation = field(default_factory=Augmentation)
     execution: Execution = field(default_factory=Execution)
     workers: int = 0  # processes that evaluate candidates, one thread each; 0: this process
@@ -138,6 +140,10 @@ class CmpConfig:
             raise ConfigError(f"mmacs names a budget twice: {', '.join(f'{budget:g}' for budget in self.mmacs)}")
         for budget in self.mmacs:
             check_range("mmacs", budget, 0, open_low=True)
+        if unknown := sorted(set(self.static_lr) - set(self.static)):
+            raise ConfigError(f"static_lr names {', '.join(unknown)}, which is not among the static networks")
+        for arch, rate in self.static_lr.items():
+            check_range(f"static_lr.{arch}", rate, 0, open_low=True)
         _ = self.search_space, self.training("shufflenet_v2")  # both refuse what cannot work
 
     @property
@@ -164,7 +170,7 @@ class CmpConfig:
             regression=None if other else self.regression,
             mixed=self.mixed and not other,
             classification=self.classification,
-            optimisation=self.retrain,
+            optimisation=replace(self.retrain, lr=self.static_lr.get(arch, self.retrain.lr)),
             augmentation=self.augmentation,
             execution=self.execution,
             license=self.license,

@@ -5,35 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from compat_sdk.dataset import open_dataset
 from compat_sdk.preprocess import Preprocessing
 from compat_train.config import Execution, GalleryConfig, Optimisation, Source
 from compat_train.methods.gallery import train_gallery
 from compat_train.nas.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
+from tests.train.folders import write_identities
 
 SPACE = "shuffle,stem=4,channels=8-16-24-32,repeats=1-1-2-1,last=16"
-COUNTS = {"train": (slice(0, 4), 12), "val": (slice(4, 7), 8), "query": (slice(7, 10), 4), "gallery": (slice(7, 10), 6)}
 
 
 @pytest.fixture(scope="session")
 def identities(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An open set of real images: 4 identities to train on, 3 to validate, 3 to search."""
-    root = tmp_path_factory.mktemp("identities")
-    dataset = open_dataset("sample")
-    names = sorted(set(dataset.splits["train"].labels))
-    for split, (part, count) in COUNTS.items():
-        source = dataset.splits[split if split in ("query", "gallery") else "train"]
-        labels = np.array(source.labels)
-        for name in names[part]:
-            folder = root / split / name.replace("/", "-")
-            folder.mkdir(parents=True)
-            for number, row in enumerate(np.flatnonzero(labels == name)[:count]):
-                Image.fromarray(np.asarray(source.images[int(row)])).save(folder / f"{number:02d}.png")
-    return root
+    """An open set of real images."""
+    return write_identities(tmp_path_factory.mktemp("identities"), open_dataset("sample"))
 
 
 @pytest.fixture(scope="session")
