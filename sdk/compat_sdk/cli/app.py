@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from compat_sdk import __version__
 from compat_sdk.cli import (
     bundle,
     console,
@@ -50,16 +51,19 @@ app.command("search")(search.search)
 app.command("profile")(profile.profile)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print_text(f"compat-sdk {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def compat_sdk(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Heterogeneous visual search: a large model embeds the gallery, a small one searches it."""
-    if version:
-        from importlib.metadata import version as installed
-
-        console.print_text(f"compat-sdk {installed('compat-sdk')}")
-        raise typer.Exit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

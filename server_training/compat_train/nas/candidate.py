@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from compat_sdk.files import read_json
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import read_tensors
-from compat_train.device import device_of, place
+from compat_train.device import device_of, place, torch_threads
 from compat_train.embed import embed_images, input_tensor
 from compat_train.models.layers import ConvBN
 from compat_train.models.search_space import Member
@@ -64,13 +64,16 @@ class CandidateEvaluator:
 
     def __call__(self) -> Callable[[Member, Need], Score]:
         """Loads the weights and the images, and returns the scoring function."""
-        torch.set_num_threads(self.threads)
         state = read_tensors(self.weights.read_bytes(), str(self.weights))
         images = Validation.load(self.validation)
         device = device_of(self.device)
         state = {name: value.to(device) for name, value in state.items()}
 
         def score(member: Member, need: Need) -> Score:
+            with torch_threads(self.threads):
+                return measured(member, need)
+
+        def measured(member: Member, need: Need) -> Score:
             network: nn.Module = take_member(state, member, dim=self.dim, stem_stride=self.stem_stride)
             place(network, device)
             recalibrate(network, images.calibration, self.preprocessing, device=device, batch=self.batch)
