@@ -117,6 +117,13 @@ def test_the_gallery_side_of_validation_is_embedded_once_by_the_gallery_model(
     np.testing.assert_array_equal(images.gallery_embeddings, expected)
 
 
+def test_validation_images_of_other_settings_are_not_used(smallest: CmpConfig, tmp_path: Path) -> None:
+    prepare(smallest, tmp_path)
+    other = replace(smallest, validation=replace(smallest.validation, queries=6))
+    with pytest.raises(TrainingError, match="prepared with other settings"):
+        prepare(other, tmp_path)
+
+
 def test_a_reward_needs_what_it_says_and_no_more(smallest: CmpConfig, finished: Path, tmp_path: Path) -> None:
     assert reward_of(Score(own=0.5, across=0.4), "r1") == 0.5
     assert reward_of(Score(own=0.5, across=0.4), "r2") == 0.4
