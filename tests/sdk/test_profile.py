@@ -29,10 +29,12 @@ PLANTED = Profile(
     mmacs_paper=314.1,
     params_m=2.39,
     engine="onnxruntime",
+    precision="fp32",
     threads=1,
     warm=Latency(p50_ms=5.5, p95_ms=7.25, runs=100),
     cold=ColdStart(load_ms=80.0, first_ms=10.0, peak_mib=120.5, baseline_mib=40.0, note="planted"),
     bundle_mib=9.5,
+    graph_mib=9.25,
 )
 
 
