@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from compat_sdk.preprocess import Preprocessing
     from compat_sdk.space import Embeddings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Bundle",

@@ -154,7 +154,8 @@ def space_name(arch: str, dim: int, state: Mapping[str, Tensor]) -> str:
     for name in sorted(state):
         digest.update(name.encode())
         digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
-    return f"{arch}-{dim}-{digest.hexdigest()[:12]}"
+    # A search-space member's name is too long for an identifier, and the digest tells members apart.
+    return f"{arch.partition(':')[0]}-{dim}-{digest.hexdigest()[:12]}"
 
 
 def read_tensors(data: bytes, name: str) -> dict[str, Tensor]:

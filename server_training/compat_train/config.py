@@ -12,17 +12,20 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.preprocess import Preprocessing
 
 QueryMethod = Literal["vanilla", "kd", "finetune", "bct", "classifier", "regression", "bct-regression"]
+Inheritance = Literal["auto", "none", "leading", "magnitude", "channel"]
 ConfigT = TypeVar("ConfigT")
 
 
-def _check(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
+def check_range(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
+    """Refuses, with a ConfigError, a value outside ``[low, high]``, or at ``low`` with ``open_low``."""
     if not (low < value if open_low else low <= value) or not value <= high:
         bound = f"above {low:g}" if open_low else f"at least {low:g}"
         upper = "" if high == float("inf") else f" and at most {high:g}"
         raise ConfigError(f"{name} is {value!r}; expected {bound}{upper}")
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuses, with a ConfigError, a value that is not among ``allowed``."""
     if value not in allowed:
         raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(allowed)}")
 
@@ -38,10 +41,10 @@ class Augmentation:
     colour: float = 0.0  # largest relative change of brightness, contrast and saturation
 
     def __post_init__(self) -> None:
-        _check("augmentation.shift", self.shift, 0, 0.5)
-        _check("augmentation.zoom", self.zoom, 0, 0.9)
-        _check("augmentation.rotate", self.rotate, 0, 180)
-        _check("augmentation.colour", self.colour, 0, 0.99)
+        check_range("augmentation.shift", self.shift, 0, 0.5)
+        check_range("augmentation.zoom", self.zoom, 0, 0.9)
+        check_range("augmentation.rotate", self.rotate, 0, 180)
+        check_range("augmentation.colour", self.colour, 0, 0.99)
 
     @property
     def views(self) -> int | None:
@@ -65,13 +68,13 @@ class Optimisation:
     warmup_epochs: float = 1.0  # epochs of linear growth from 0
 
     def __post_init__(self) -> None:
-        _check("optimisation.epochs", self.epochs, 1)
-        _check("optimisation.batch", self.batch, 2)
-        _check("optimisation.lr", self.lr, 0, open_low=True)
-        _check("optimisation.momentum", self.momentum, 0, 0.9999)
-        _check("optimisation.weight_decay", self.weight_decay, 0)
-        _check("optimisation.warmup_epochs", self.warmup_epochs, 0, self.epochs)
-        _one_of("optimisation.schedule", self.schedule, ("cosine", "step"))
+        check_range("optimisation.epochs", self.epochs, 1)
+        check_range("optimisation.batch", self.batch, 2)
+        check_range("optimisation.lr", self.lr, 0, open_low=True)
+        check_range("optimisation.momentum", self.momentum, 0, 0.9999)
+        check_range("optimisation.weight_decay", self.weight_decay, 0)
+        check_range("optimisation.warmup_epochs", self.warmup_epochs, 0, self.epochs)
+        check_choice("optimisation.schedule", self.schedule, ("cosine", "step"))
         if self.schedule == "cosine" and self.milestones:
             raise ConfigError("optimisation.milestones needs schedule 'step'; the schedule is 'cosine'")
         if self.schedule == "step" and not self.milestones:
@@ -87,9 +90,9 @@ class Classification:
     scale: float = 64.0  # factor on the cosines; 1 / temperature
 
     def __post_init__(self) -> None:
-        _one_of("classification.loss", self.loss, ("cosface", "norm-softmax"))
-        _check("classification.margin", self.margin, 0, 1)
-        _check("classification.scale", self.scale, 0, open_low=True)
+        check_choice("classification.loss", self.loss, ("cosface", "norm-softmax"))
+        check_range("classification.margin", self.margin, 0, 1)
+        check_range("classification.scale", self.scale, 0, open_low=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +106,11 @@ class Execution:
     checkpoint_steps: int = 0  # steps between resume points; 0: every epoch and every minute
 
     def __post_init__(self) -> None:
-        _check("execution.seed", self.seed, 0)
-        _check("execution.threads", self.threads, 0)
-        _check("execution.checkpoint_steps", self.checkpoint_steps, 0)
-        _one_of("execution.device", self.device, ("auto", "cpu", "cuda"))
-        _one_of("execution.precision", self.precision, ("auto", "fp32", "bf16"))
+        check_range("execution.seed", self.seed, 0)
+        check_range("execution.threads", self.threads, 0)
+        check_range("execution.checkpoint_steps", self.checkpoint_steps, 0)
+        check_choice("execution.device", self.device, ("auto", "cpu", "cuda"))
+        check_choice("execution.precision", self.precision, ("auto", "fp32", "bf16"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +156,7 @@ class QueryConfig:
     arch: str = "mobilenet_v2"
     width: float = 1.0  # factor on the channel counts
     stem_stride: int = 1  # stride of the first convolution
+    inherit: Inheritance = "auto"  # where the starting weights come from; `inheritance` says what auto means
     own: float | None = None  # weight of the loss under the query model's own classifier
     gallery_term: float | None = None  # weight of the loss under the gallery model's frozen classifier
     kd: float | None = None  # weight of the distillation term
@@ -166,12 +170,18 @@ class QueryConfig:
     license: str = "unspecified"  # licence of the trained weights
 
     def __post_init__(self) -> None:
-        _one_of("method", self.method, typing.get_args(QueryMethod))
+        check_choice("method", self.method, typing.get_args(QueryMethod))
+        check_choice("inherit", self.inherit, typing.get_args(Inheritance))
+        if self.method == "finetune" and self.inherit == "none":
+            raise ConfigError(
+                "method 'finetune' starts from the gallery model's weights, but inherit is 'none'; leave inherit out, "
+                "or choose method 'vanilla'"
+            )
         _check_model(2, self.width, self.stem_stride)
-        _check("temperature", self.temperature, 0, open_low=True)
+        check_range("temperature", self.temperature, 0, open_low=True)
         weights = self.weights
         for name, weight in weights.items():
-            _check(name, weight, 0)
+            check_range(name, weight, 0)
         if not any(weights.values()):
             raise ConfigError("all loss weights are 0; nothing would be learned")
         if self.mixed and not weights["regression"]:
@@ -200,14 +210,26 @@ class QueryConfig:
         }
 
     @property
+    def inheritance(self) -> Literal["none", "leading", "magnitude", "channel"]:
+        """Which of the gallery model's weights the query model starts from; "none" for fresh ones.
+
+        "auto" inherits for finetune only: by magnitude for a pruned architecture, else the leading channels.
+        """
+        if self.inherit != "auto":
+            return self.inherit
+        if self.method != "finetune":
+            return "none"
+        return "magnitude" if "_pruned" in self.arch else "leading"
+
+    @property
     def compatible(self) -> bool:
         """Whether training draws the model into the gallery's space, so that it may declare to search it."""
         return self.method == "finetune" or bool(self.weights["gallery"] or self.weights["regression"])
 
 
 def _check_model(dim: int, width: float, stem_stride: int) -> None:
-    _check("dim", dim, 2, 65536)
-    _check("width", width, 0, 16, open_low=True)
+    check_range("dim", dim, 2, 65536)
+    check_range("width", width, 0, 16, open_low=True)
     if stem_stride not in (1, 2):
         raise ConfigError(f"stem_stride is {stem_stride!r}; expected 1 or 2")
 
@@ -259,7 +281,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         inner = typing.get_args(hint)[0]
         return tuple(_convert(inner, entry, where) for entry in value)
     if origin is Literal:
-        _one_of(where, value, typing.get_args(hint))
+        check_choice(where, value, typing.get_args(hint))
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -9,7 +9,7 @@ Source: Compatibility-aware Heterogeneous Visual Search, section 3.1, https://ar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from compat_train.data.pixels import decode_split
 from compat_train.device import torch_threads
 from compat_train.embedding_model import Model, open_model
 
-__all__ = ["Evaluation", "Model", "embed_split", "evaluate", "open_model"]
+__all__ = ["Evaluation", "Model", "embed_split", "evaluate", "evaluate_each", "open_model"]
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
@@ -150,51 +150,74 @@ def evaluate(
         DataError: A split is missing or empty, an image cannot be read, or no query has a match in the gallery.
         ConfigError: The models differ in dimension, or a path is neither a RUN nor a BUNDLE.
     """
+    queries = evaluate_each(
+        dataset, [query], gallery, memory_mib=memory_mib, device=device, threads=threads, progress=progress
+    )
+    return next(queries)
+
+
+def evaluate_each(
+    dataset: Dataset,
+    queries: Sequence[str | Path],
+    gallery: str | Path,
+    *,
+    memory_mib: float = 256,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Evaluation]:
+    """As `evaluate`, for several query models of one gallery model, which embeds and is ranked once.
+
+    Yields one `Evaluation` per entry of ``queries``, in order, each when it is done.
+    """
     splits = {name: _filled(dataset, name) for name in ("query", "gallery")}
-    query_model = open_model(query, device=device, threads=threads)
-    same = Path(query).resolve() == Path(gallery).resolve()
-    gallery_model = query_model if same else open_model(gallery, device=device, threads=threads)
-    if query_model.dim != gallery_model.dim:
-        raise ConfigError(
-            f"{query_model.name} gives {query_model.dim} dimensions and {gallery_model.name} {gallery_model.dim}; "
-            f"only models of one dimension can search each other's galleries"
-        )
-    models = [query_model] if same else [query_model, gallery_model]
-    with torch_threads(threads):
-        embedded = {
-            name: embed_split(models, split, memory_mib=memory_mib, threads=threads, progress=progress)
-            for name, split in splits.items()
-        }
-    of_query, of_gallery = 0, len(models) - 1
-    per_query: dict[str, PerQuery] = {}
-    for number, (pair, q, g) in enumerate(
-        zip(_PAIRS, (of_query, of_query, of_gallery), (of_query, of_gallery, of_gallery), strict=True)
-    ):
-        if progress is not None:
-            progress("rank", number, len(_PAIRS), {})
-        per_query[pair] = score_queries(
-            embedded["query"][q].vectors,
+    gallery_model = open_model(gallery, device=device, threads=threads)
+    of_gallery: dict[str, Embeddings] = {}
+    paragon: PerQuery | None = None
+
+    def ranked(of_queries: Embeddings, of_images: Embeddings) -> PerQuery:
+        return score_queries(
+            of_queries.vectors,
             splits["query"].labels,
-            embedded["gallery"][g].vectors,
+            of_images.vectors,
             splits["gallery"].labels,
             memory_mib=memory_mib,
         )
-    if progress is not None:
-        progress("rank", len(_PAIRS), len(_PAIRS), {})
-    heterogeneous = per_query["query_gallery"]
-    return Evaluation(
-        **{pair: summarise(found) for pair, found in per_query.items()},
-        rule=paired_difference(heterogeneous.hits(1), per_query["query_query"].hits(1)),
-        declared=may_search(query_model.space, query_model.searches, gallery_model.space),
-        queries=len(heterogeneous),
-        gallery_size=heterogeneous.gallery_size,
-        skipped=heterogeneous.skipped,
-        query_mmacs=query_model.mmacs,
-        gallery_mmacs=gallery_model.mmacs,
-        query_name=query_model.name,
-        gallery_name=gallery_model.name,
-        per_query=per_query,
-    )
+
+    for query in queries:
+        same = Path(query).resolve() == Path(gallery).resolve()
+        query_model = gallery_model if same else open_model(query, device=device, threads=threads)
+        if query_model.dim != gallery_model.dim:
+            raise ConfigError(
+                f"{query_model.name} gives {query_model.dim} dimensions and {gallery_model.name} {gallery_model.dim}; "
+                f"only models of one dimension can search each other's galleries"
+            )
+        # The first time both models embed together, so that images are decoded once.
+        models = [query_model] * (not same) + [gallery_model] * (not of_gallery)
+        of_query: dict[str, Embeddings] = {}
+        with torch_threads(threads):
+            for name, split in splits.items():
+                found = embed_split(models, split, memory_mib=memory_mib, threads=threads, progress=progress)
+                of_gallery.setdefault(name, found[-1])
+                of_query[name] = of_gallery[name] if same else found[0]
+        if paragon is None:
+            paragon = ranked(of_gallery["query"], of_gallery["gallery"])
+        own = paragon if same else ranked(of_query["query"], of_query["gallery"])
+        across = paragon if same else ranked(of_query["query"], of_gallery["gallery"])
+        per_query = dict(zip(_PAIRS, (own, across, paragon), strict=True))
+        yield Evaluation(
+            **{pair: summarise(found) for pair, found in per_query.items()},
+            rule=paired_difference(across.hits(1), own.hits(1)),
+            declared=may_search(query_model.space, query_model.searches, gallery_model.space),
+            queries=len(across),
+            gallery_size=across.gallery_size,
+            skipped=across.skipped,
+            query_mmacs=query_model.mmacs,
+            gallery_mmacs=gallery_model.mmacs,
+            query_name=query_model.name,
+            gallery_name=gallery_model.name,
+            per_query=per_query,
+        )
 
 
 def embed_split(

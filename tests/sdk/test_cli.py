@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import compat_sdk
 from compat_sdk.cli import console, doctor, extras, pictures
 from compat_sdk.cli.app import app, main
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError, ImageError
@@ -51,6 +52,10 @@ def loaded_by(*arguments: str) -> set[str]:
     return set(done.stderr.split())
 
 
+def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == (0, f"compat-sdk {compat_sdk.__version__}\n", "")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "query", "--help"], ["quickstart", "--help"]])
 def test_help_loads_neither_torch_nor_an_engine_nor_numpy(arguments: list[str]) -> None:
     loaded = loaded_by(*arguments)
@@ -66,10 +71,11 @@ def test_every_command_of_the_interface_is_there(capsys: pytest.CaptureFixture[s
     named = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     assert named == {
         "quickstart", "doctor", "data", "train", "evaluate", "export", "bundle", "index", "search", "profile",
+        "nas", "run",
     }  # fmt: skip
     for group, words in {"data": ["info", "build"], "train": ["gallery", "query"],
                          "index": ["build", "add", "remove", "info", "verify", "repair"],
-                         "bundle": ["info", "verify"]}.items():  # fmt: skip
+                         "bundle": ["info", "verify"], "nas": ["cmp"]}.items():  # fmt: skip
         code, out, _ = run(capsys, group, "--help")
         assert code == 0
         assert all(word in out for word in words)

@@ -24,3 +24,25 @@ def write_folder(root: Path, dataset: Dataset, classes: int) -> Path:
             for number, row in enumerate(np.flatnonzero(labels == name)[:count]):
                 Image.fromarray(np.asarray(split.images[int(row)])).save(folder / f"{number:02d}.png")
     return root
+
+
+OPEN_SET = {
+    "train": (slice(0, 4), 12),
+    "val": (slice(4, 7), 8),
+    "query": (slice(7, 10), 4),
+    "gallery": (slice(7, 10), 6),
+}
+
+
+def write_identities(root: Path, dataset: Dataset) -> Path:
+    """Writes an open set of real images: 4 identities to train on, 3 others to validate, 3 others to search."""
+    names = sorted(set(dataset.splits["train"].labels))
+    for split, (part, count) in OPEN_SET.items():
+        source = dataset.splits[split if split in ("query", "gallery") else "train"]
+        labels = np.array(source.labels)
+        for name in names[part]:
+            folder = root / split / name.replace("/", "-")
+            folder.mkdir(parents=True)
+            for number, row in enumerate(np.flatnonzero(labels == name)[:count]):
+                Image.fromarray(np.asarray(source.images[int(row)])).save(folder / f"{number:02d}.png")
+    return root

@@ -21,7 +21,11 @@ def one_thread() -> None:
     ("arch", "dim", "mmacs", "mmacs_paper"),
     [
         ("resnet101", 128, 7568.4, 7599.8),
+        ("mobilenet_v1", 1000, 568.7, 578.8),
+        ("mobilenet_v1_0.5", 1000, 149.5, 154.5),
         ("mobilenet_v3", 1000, 216.6, 225.4),
+        ("proxyless_mobile", 1000, 320.4, 331.2),
+        ("shufflenet_v1", 1000, 143.1, 146.9),
         ("shufflenet_v2", 1000, 144.9, 148.8),
         ("mobilenet_v2", 1000, 300.8, 314.1),
         ("mobilenet_v2_0.5", 1000, 97.1, 104.4),
@@ -35,7 +39,16 @@ def test_the_costs_of_the_papers_come_out(arch: str, dim: int, mmacs: float, mma
 
 @pytest.mark.parametrize(
     ("arch", "inputs_of_the_head"),
-    [("mobilenet_v3", 1280), ("shufflenet_v2", 1024), ("mobilenet_v2", 1280), ("mobilenet_v2_0.5", 1280)],
+    [
+        ("mobilenet_v1", 1024),
+        ("mobilenet_v1_0.5", 512),
+        ("mobilenet_v2", 1280),
+        ("mobilenet_v2_0.5", 1280),
+        ("mobilenet_v3", 1280),
+        ("proxyless_mobile", 1280),
+        ("shufflenet_v1", 576),
+        ("shufflenet_v2", 1024),
+    ],
 )
 def test_an_embedding_of_128_costs_872_rows_of_the_head_less(arch: str, inputs_of_the_head: int) -> None:
     wide, narrow = (count_cost(build_model(arch, dim=dim), 112) for dim in (1000, 128))
@@ -43,15 +56,29 @@ def test_an_embedding_of_128_costs_872_rows_of_the_head_less(arch: str, inputs_o
     assert wide.params_m - narrow.params_m == pytest.approx(872 * (inputs_of_the_head + 1) / 1e6)
 
 
-@pytest.mark.parametrize(("arch", "table"), [("resnet101", 7597), ("mobilenet_v3", 226), ("shufflenet_v2", 149)])
-def test_table_5_of_the_search_paper_counts_batch_norms(arch: str, table: float) -> None:
+# The third column is the share by which the table may differ: it counts pools too, and of those the first
+# ShuffleNet has the most.
+@pytest.mark.parametrize(
+    ("arch", "table", "share"),
+    [
+        ("resnet101", 7597, 3e-3),
+        ("mobilenet_v1", 579, 3e-3),
+        ("mobilenet_v1_0.5", 155, 3e-3),
+        ("mobilenet_v3", 226, 3e-3),
+        ("proxyless_mobile", 332, 3e-3),
+        ("shufflenet_v1", 148, 8e-3),
+        ("shufflenet_v2", 149, 3e-3),
+    ],
+)
+def test_table_5_of_the_search_paper_counts_batch_norms(arch: str, table: float, share: float) -> None:
     dim = 128 if arch.startswith("resnet") else 1000
-    assert count_cost(build_model(arch, dim=dim), 112).mmacs_paper == pytest.approx(table, rel=3e-3)
+    assert count_cost(build_model(arch, dim=dim), 112).mmacs_paper == pytest.approx(table, rel=share)
 
 
-def test_112_pixels_with_stem_stride_1_cost_what_224_with_2_do() -> None:
-    small = count_cost(build_model("shufflenet_v2", stem_stride=1), 112)
-    assert count_cost(build_model("shufflenet_v2", stem_stride=2), 224) == small
+@pytest.mark.parametrize("arch", ["mobilenet_v1", "proxyless_mobile", "shufflenet_v1", "shufflenet_v2"])
+def test_112_pixels_with_stem_stride_1_cost_what_224_with_2_do(arch: str) -> None:
+    small = count_cost(build_model(arch, stem_stride=1), 112)
+    assert count_cost(build_model(arch, stem_stride=2), 224) == small
 
 
 def test_stem_stride_2_at_112_pixels_costs_about_a_quarter() -> None:
@@ -122,7 +149,7 @@ def test_a_size_below_1_is_refused() -> None:
 
 
 def test_mobilenet_v2_would_cost_328_with_an_expansion_in_its_first_block() -> None:
-    # The nearest variant to the 329 of table 5: evidence that the figure there is another network's.
+    # The network of the catalogue that table 5 quotes has one there (see count_cost): hence its 329.
     pixels, channels = 112 * 112, 32
     expansion = pixels * channels * channels + 2 * pixels * channels
     cost = count_cost(build_model("mobilenet_v2", dim=1000), 112)

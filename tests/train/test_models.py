@@ -9,9 +9,12 @@ from torch import nn
 from compat_sdk.errors import ConfigError
 from compat_train.models import ARCHITECTURES, build_model
 from compat_train.models.layers import initialise, scale_channels
+from compat_train.models.mobilenet_v1 import MobileNetV1
 from compat_train.models.mobilenet_v2 import InvertedResidual
 from compat_train.models.mobilenet_v3 import MobileNetV3
+from compat_train.models.proxyless_mobile import MobileConv, ProxylessMobile
 from compat_train.models.resnet import BasicBlock, Bottleneck, ResNet
+from compat_train.models.shufflenet_v1 import PoolingUnit, ResidualUnit, ShuffleNetV1
 from compat_train.models.shufflenet_v2 import ShuffleNetV2, interleave_channels
 
 NARROW = 0.25
@@ -89,15 +92,26 @@ def test_width_scales_the_parameters_and_every_dim_is_possible(arch: str) -> Non
 
 @pytest.mark.parametrize(
     ("arch", "millions"),
-    [("resnet18", 11.69), ("resnet50", 25.56), ("mobilenet_v2", 3.50), ("mobilenet_v3", 5.48), ("shufflenet_v2", 2.28)],
+    [
+        ("resnet18", 11.69),
+        ("resnet50", 25.56),
+        ("mobilenet_v1", 4.23),
+        ("mobilenet_v1_0.5", 1.33),
+        ("mobilenet_v2", 3.50),
+        ("mobilenet_v3", 5.48),
+        ("proxyless_mobile", 4.08),
+        ("shufflenet_v1", 1.53),
+        ("shufflenet_v2", 2.28),
+    ],
 )
 def test_with_1000_outputs_the_parameters_are_the_published_ones(arch: str, millions: float) -> None:
     model = build_model(arch, dim=1000)
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
 
 
-def test_mobilenet_v2_0_5_is_mobilenet_v2_at_half_width() -> None:
-    half, named = build_model("mobilenet_v2", width=0.5), build_model("mobilenet_v2_0.5")
+@pytest.mark.parametrize("arch", ["mobilenet_v1", "mobilenet_v2"])
+def test_a_name_with_0_5_is_the_network_at_half_width(arch: str) -> None:
+    half, named = build_model(arch, width=0.5), build_model(f"{arch}_0.5")
     shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (half, named)]
     assert shapes[0] == shapes[1]
 
@@ -130,14 +144,47 @@ def test_a_zero_initialised_branch_leaves_the_shortcut_alone() -> None:
         assert torch.equal(block(features), features.relu()) is zero
 
 
-def test_mobilenet_v2_adds_its_input_only_where_the_shape_stays() -> None:
+def _depthwise(model: nn.Module) -> list[nn.Conv2d]:
+    return [layer for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer.groups > 1]
+
+
+def _silence(block: nn.Module) -> nn.Module:
+    for layer in block.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.zeros_(layer.weight)
+    return block.eval()
+
+
+def test_mobilenet_v1_strides_in_four_depthwise_convolutions_and_keeps_its_last_map() -> None:
+    model = MobileNetV1(width=NARROW, stem_stride=2).eval()
+    assert [conv.stride[0] for conv in _depthwise(model)] == [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1]
+    with torch.no_grad():
+        assert model.features(torch.randn(1, 3, 224, 224)).shape == (1, 256, 7, 7)
+
+
+@pytest.mark.parametrize(("channels_out", "stride", "residual"), [(16, 1, True), (16, 2, False), (24, 1, False)])
+def test_inverted_residuals_add_their_input_only_where_the_shape_stays(
+    channels_out: int, stride: int, residual: bool
+) -> None:
     features = torch.randn(1, 16, 8, 8)
-    for channels_out, stride, residual in ((16, 1, True), (16, 2, False), (24, 1, False)):
-        block = InvertedResidual(16, channels_out, 6, stride).eval()
-        for layer in block.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                nn.init.zeros_(layer.weight)
-        assert torch.equal(block(features), features) if residual else not block(features).any()
+    for block in (
+        InvertedResidual(16, channels_out, 6, stride),
+        MobileConv(16, channels_out, kernel=7, expansion=3, stride=stride),
+    ):
+        output = _silence(block)(features)
+        assert torch.equal(output, features) if residual else not output.any()
+
+
+def test_proxyless_mobile_has_the_searched_kernels_and_expansions() -> None:
+    blocks = [block for block in ProxylessMobile().modules() if isinstance(block, MobileConv)]
+    convolutions = [_depthwise(block)[0] for block in blocks]
+    kernels = "".join(str(conv.kernel_size[0]) for conv in convolutions)
+    assert kernels == "3" + "53" + "7355" + "7555" + "5555" + "7777" + "7"
+    inputs = [next(layer for layer in block.modules() if isinstance(layer, nn.Conv2d)).in_channels for block in blocks]
+    expansions = "".join(str(conv.groups // channels) for conv, channels in zip(convolutions, inputs, strict=True))
+    assert expansions == "1" + "33" + "3333" + "6333" + "6333" + "6633" + "6"
+    # Each stage of the paper starts with a change of channels or a stride; every other block has a shortcut.
+    assert [block.residual for block in blocks].count(False) == 7
 
 
 def test_mobilenet_v3_has_eight_squeezes_and_uses_hard_activations() -> None:
@@ -153,7 +200,29 @@ def test_interleaving_is_concatenation_and_channel_shuffle() -> None:
     assert torch.equal(interleave_channels(first, second), shuffled)
 
 
-def test_shufflenet_takes_the_published_channels_at_the_published_widths() -> None:
+def test_shufflenet_v1_passes_its_input_on_pooled_or_as_it_is() -> None:
+    features = torch.randn(2, 8, 7, 7)
+    pooled = nn.functional.avg_pool2d(features, 3, stride=2, padding=1).relu()
+    output = _silence(PoolingUnit(8, 20))(features)
+    assert torch.equal(output, torch.cat((pooled, torch.zeros(2, 12, 4, 4)), 1))
+    assert torch.equal(_silence(ResidualUnit(8))(features), features.relu())
+
+
+@pytest.mark.parametrize(("width", "first"), [(1.0, 144), (0.5, 72), (0.25, 36), (0.1, 16)])
+def test_shufflenet_v1_doubles_its_channels_and_filters_a_quarter_of_them(width: float, first: int) -> None:
+    units = [
+        unit for unit in ShuffleNetV1(width=width, dim=4).modules() if isinstance(unit, PoolingUnit | ResidualUnit)
+    ]
+    filtered = [_depthwise(unit)[0].groups for unit in units]
+    assert filtered == [first // 4] * 4 + [first // 2] * 8 + [first] * 4
+
+
+def test_shufflenet_v1_has_channels_left_to_fill_at_the_smallest_width() -> None:
+    model = ShuffleNetV1(width=1e-3, dim=4).eval()
+    assert model(torch.randn(1, 3, 28, 28)).shape == (1, 4)
+
+
+def test_shufflenet_v2_takes_the_published_channels_at_the_published_widths() -> None:
     last = {width: ShuffleNetV2(width=width, dim=4).get_submodule("features.18.0") for width in (0.5, 1.0, 2.0)}
     channels = {width: (conv.in_channels, conv.out_channels) for width, conv in last.items()}
     assert channels == {0.5: (192, 1024), 1.0: (464, 1024), 2.0: (976, 2048)}
@@ -174,7 +243,9 @@ def test_depthwise_kernels_start_at_the_scale_of_one_group() -> None:
     assert conv.bias is not None and not conv.bias.any()
 
 
-@pytest.mark.parametrize("arch", ["mobilenet_v3", "shufflenet_v2", "resnet18"])
+@pytest.mark.parametrize(
+    "arch", ["mobilenet_v1", "mobilenet_v3", "proxyless_mobile", "shufflenet_v1", "shufflenet_v2", "resnet18"]
+)
 def test_the_exported_graph_asks_for_no_shape(arch: str) -> None:
     model = build_model(arch, dim=8, width=NARROW).eval()
     batch = torch.export.Dim("batch")

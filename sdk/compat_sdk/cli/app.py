@@ -12,7 +12,21 @@ from typing import Annotated
 
 import typer
 
-from compat_sdk.cli import bundle, console, data, doctor, evaluate, export, index, profile, quickstart, search, train
+from compat_sdk import __version__
+from compat_sdk.cli import (
+    bundle,
+    console,
+    data,
+    doctor,
+    evaluate,
+    export,
+    index,
+    nas,
+    profile,
+    quickstart,
+    search,
+    train,
+)
 from compat_sdk.errors import CompatError
 
 app = typer.Typer(
@@ -27,6 +41,8 @@ app.command("quickstart")(quickstart.quickstart)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
+app.add_typer(nas.app, name="nas")
+app.command("run")(nas.run)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.add_typer(bundle.app, name="bundle")
@@ -35,16 +51,19 @@ app.command("search")(search.search)
 app.command("profile")(profile.profile)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print_text(f"compat-sdk {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def compat_sdk(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Heterogeneous visual search: a large model embeds the gallery, a small one searches it."""
-    if version:
-        from importlib.metadata import version as installed
-
-        console.print_text(f"compat-sdk {installed('compat-sdk')}")
-        raise typer.Exit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from compat_sdk.errors import MissingExtraError
 
 COLOURS = {"large": "#e08a1e", "het": "#3b82e0", "small": "#2f9e68", "refused": "#d2495a"}
-_INK = "#010203"  # stands for the page's text colour until the SVG is written
-_GRID = "#040506"  # stands for the page's line colour
+INK = "#010203"  # stands for the page's text colour until the SVG is written
+GRID = "#040506"  # stands for the page's line colour
 
 
 def accuracy(bars: Sequence[Mapping[str, Any]], chance: float) -> str:
@@ -25,17 +25,17 @@ def accuracy(bars: Sequence[Mapping[str, Any]], chance: float) -> str:
     Returns:
         An SVG element.
     """
-    with _figure((5.4, 0.62 * len(bars) + 0.9)) as (figure, axes, done):
+    with figure_and_axes((5.4, 0.62 * len(bars) + 0.9)) as (figure, axes, done):
         for row, bar in enumerate(bars):
             value = 100 * bar["value"]
             error = [[value - 100 * bar["low"]], [100 * bar["high"] - value]]
             axes.barh(
-                row, value, height=0.62, color=COLOURS[bar["colour"]], xerr=error, ecolor=_INK, capsize=3,
+                row, value, height=0.62, color=COLOURS[bar["colour"]], xerr=error, ecolor=INK, capsize=3,
                 error_kw={"elinewidth": 1.2},
             )  # fmt: skip
-            axes.text(100 * bar["high"] + 2, row, f"{value:.1f}", va="center", color=_INK, fontsize=11)
-        axes.axvline(100 * chance, color=_INK, linestyle=":", linewidth=1)
-        axes.text(100 * chance + 1, -0.72, "chance", color=_INK, fontsize=9, va="center")
+            axes.text(100 * bar["high"] + 2, row, f"{value:.1f}", va="center", color=INK, fontsize=11)
+        axes.axvline(100 * chance, color=INK, linestyle=":", linewidth=1)
+        axes.text(100 * chance + 1, -0.72, "chance", color=INK, fontsize=9, va="center")
         axes.set_yticks(range(len(bars)), [bar["name"] for bar in bars])
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(bars) - 0.5, -1.0)
@@ -43,7 +43,7 @@ def accuracy(bars: Sequence[Mapping[str, Any]], chance: float) -> str:
         axes.set_xticks(range(0, 101, 20))
         axes.set_xlabel("top-1 accuracy, % (whiskers: 95 % interval)")
         axes.grid(axis="y", visible=False)
-        done.append(_svg(figure, "Top-1 accuracy per system with 95 percent intervals"))
+        done.append(inline_svg(figure, "Top-1 accuracy per system with 95 percent intervals"))
     return done[0]
 
 
@@ -65,7 +65,7 @@ def amortised(ratios: Sequence[float], curves: Mapping[str, Sequence[float]]) ->
          (ratios[middle] * 1.6, curves["heterogeneous"][middle]), ("left", "bottom")),
         ("baseline", "small", "--", "small model for both", (ratios[0], bottom * 0.9), ("left", "top")),
     )  # fmt: skip
-    with _figure((5.4, 3.5)) as (figure, axes, done):
+    with figure_and_axes((5.4, 3.5)) as (figure, axes, done):
         for key, colour, style, name, (x, y), (horizontal, vertical) in lines:
             axes.plot(ratios, curves[key], style, color=COLOURS[colour], linewidth=2.4)
             axes.text(x, y, name, color=COLOURS[colour], ha=horizontal, va=vertical)
@@ -78,7 +78,7 @@ def amortised(ratios: Sequence[float], curves: Mapping[str, Sequence[float]]) ->
         ticks = [tick for tick in ticks if bottom * 0.5 <= tick <= top * 2]
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-        done.append(_svg(figure, "Amortised cost of embedding against the ratio of queries to gallery images"))
+        done.append(inline_svg(figure, "Amortised cost of embedding against the ratio of queries to gallery images"))
     return done[0]
 
 
@@ -91,7 +91,7 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> str:
     Returns:
         An SVG element.
     """
-    with _figure((5.4, 0.5 * len(rows) + 1.15), columns=2) as (figure, axes, done):
+    with figure_and_axes((5.4, 0.5 * len(rows) + 1.15), columns=2) as (figure, axes, done):
         left, right = axes
         names = [row["name"] for row in rows]
         places = range(len(rows))
@@ -100,8 +100,8 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> str:
         left.barh(places, [row["mmacs"] for row in rows], height=0.6, color=colours)
         right.barh(places, [row["p50"] for row in rows], height=0.6, color=colours)
         for place, row in enumerate(rows):
-            left.text(row["mmacs"] + 0.02 * most, place, f"{row['mmacs']:.3g}", va="center", color=_INK, fontsize=10)
-            right.text(row["p50"] + 0.02 * slowest, place, f"{row['p50']:.2f}", va="center", color=_INK, fontsize=10)
+            left.text(row["mmacs"] + 0.02 * most, place, f"{row['mmacs']:.3g}", va="center", color=INK, fontsize=10)
+            right.text(row["p50"] + 0.02 * slowest, place, f"{row['p50']:.2f}", va="center", color=INK, fontsize=10)
         left.set_yticks(places, names)
         right.set_yticks(places, [""] * len(rows))
         left.set_xlim(0, 1.3 * most)
@@ -113,7 +113,7 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> str:
             axis.grid(axis="y", visible=False)
             axis.locator_params(axis="x", nbins=4)
             axis.tick_params(axis="y", length=0)
-        done.append(_svg(figure, "Multiply-accumulates and latency of each model"))
+        done.append(inline_svg(figure, "Multiply-accumulates and latency of each model"))
     return done[0]
 
 
@@ -126,19 +126,19 @@ def training(runs: Sequence[Mapping[str, Any]]) -> str:
     Returns:
         An SVG element.
     """
-    with _figure((5.4, 3.3)) as (figure, axes, done):
+    with figure_and_axes((5.4, 3.3)) as (figure, axes, done):
         for run in runs:
             axes.plot(run["epoch"], run["loss"], color=COLOURS[run["colour"]], linewidth=1.8, label=run["name"])
         axes.set_xlabel("epoch")
         axes.set_ylabel("training loss")
         axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=10)
-        done.append(_svg(figure, "Training loss of each run against the epoch"))
+        axes.legend(frameon=False, labelcolor=INK, fontsize=10)
+        done.append(inline_svg(figure, "Training loss of each run against the epoch"))
     return done[0]
 
 
 @contextmanager
-def _figure(size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Any, Any, list[str]]]:
+def figure_and_axes(size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Any, Any, list[str]]]:
     """A figure without a window or global state, its axes, and a list for the finished SVG."""
     try:
         import matplotlib
@@ -151,17 +151,17 @@ def _figure(size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Any, 
         "svg.hashsalt": f"{size}",
         "font.family": "sans-serif",
         "font.size": 11,
-        "text.color": _INK,
-        "axes.labelcolor": _INK,
-        "axes.edgecolor": _GRID,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": GRID,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
-        "grid.color": _GRID,
+        "grid.color": GRID,
         "grid.linewidth": 0.7,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
     }
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=size, layout="constrained")
@@ -170,14 +170,21 @@ def _figure(size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Any, 
         yield figure, axes[0] if columns == 1 else tuple(axes), []
 
 
-def _svg(figure: Any, description: str) -> str:
+def standalone_svg(figure: Any) -> str:
+    """The figure as an SVG file of its own, dark on white; equal figures give equal bytes."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue().replace(INK, "#1f2328").replace(GRID, "#d0d7de")
+
+
+def inline_svg(figure: Any, description: str) -> str:
     """The figure as an SVG element that scales with the page and takes its colours from it."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = text.replace(_INK, "currentColor").replace(_GRID, "var(--line)")
+    text = text.replace(INK, "currentColor").replace(GRID, "var(--line)")
     return re.sub(
         r'<svg [^>]*?viewBox="([^"]+)"[^>]*>',
         rf'<svg viewBox="\1" role="img" aria-label="{description}" xmlns:xlink="http://www.w3.org/1999/xlink">',

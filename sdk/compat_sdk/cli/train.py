@@ -113,6 +113,9 @@ def query(
     arch: _Arch = None,
     width: _Width = None,
     stem_stride: _Stem = None,
+    inherit: Annotated[
+        _Text, _number("--inherit", "Starting weights: auto, none, leading, magnitude or channel; auto.")
+    ] = None,
     own: Annotated[_Float, _number("--own", "Weight of the loss under the model's own classifier.")] = None,
     gallery_term: Annotated[
         _Float, _number("--gallery-term", "Weight of the loss under the gallery model's classifier.")
@@ -155,6 +158,7 @@ def query(
         arch=arch,
         width=width,
         stem_stride=stem_stride,
+        inherit=inherit,
         own=own,
         gallery_term=gallery_term,
         kd=kd,

@@ -70,6 +70,7 @@ def open_kanji(root: Path | None, identities: int | None = None, *, query_faces_
                 images=stored,
                 labels=tuple(characters[character] for character, _ in part),
                 ids=tuple(names[character] + faces[face] for character, face in part),
+                query_side=tuple(face in of_queries for _, face in part) if name == "val" else None,
             )
             start += size
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:

@@ -25,12 +25,15 @@ class Split:
             uint8, possibly memory-mapped.
         labels: Identity of each image.
         ids: Name of each image; unique within a split that :func:`check_dataset` accepts.
+        query_side: For ``val``: whether each image stands for a query (true) or a gallery image, in a set whose
+            queries differ in kind from its gallery; None where they do not.
     """
 
     name: str
     images: Sequence[Path] | NDArray[np.uint8] = field(repr=False)
     labels: tuple[str, ...] = field(repr=False)
     ids: tuple[str, ...] = field(repr=False)
+    query_side: tuple[bool, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.name not in SPLIT_NAMES:
@@ -39,6 +42,11 @@ class Split:
             raise DataError(
                 f"split {self.name} has {len(self.images)} images, {len(self.labels)} labels and "
                 f"{len(self.ids)} ids; expected as many of each"
+            )
+        if self.query_side is not None and len(self.query_side) != len(self.labels):
+            raise DataError(
+                f"split {self.name} has {len(self.labels)} images and {len(self.query_side)} marks of the query side; "
+                f"expected as many of each"
             )
         images = self.images
         if is_array(images):

@@ -57,6 +57,7 @@ class Batch:
         index: int64 ``[n]`` rows of the training set, on the CPU.
         flipped: bool ``[n]``, true where the view is mirrored.
         generator: The step's own generator, for whatever randomness the loss needs.
+        step: Number of the step, from 0.
     """
 
     images: Tensor
@@ -64,6 +65,7 @@ class Batch:
     index: Tensor
     flipped: Tensor
     generator: torch.Generator
+    step: int
 
 
 class Batches:
@@ -119,7 +121,7 @@ class Batches:
         pixels = torch.from_numpy(np.ascontiguousarray(self._pixels[rows.numpy()]))
         images = unit_range(pixels.to(self._device))
         images, flipped = augment(images, self._augmentation, generator)
-        return Batch(images, self._labels[rows].to(self._device), rows, flipped, generator)
+        return Batch(images, self._labels[rows].to(self._device), rows, flipped, generator, step)
 
     def between(self, start: int, end: int) -> Iterator[tuple[int, Batch]]:
         """Steps ``start`` to ``end`` and their batches, each made while the one before it is used."""

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import math
+import re
 
 from torch import nn
 
 from compat_sdk.errors import ConfigError
+from compat_train.models.mobilenet_v1 import MobileNetV1
 from compat_train.models.mobilenet_v2 import MobileNetV2
 from compat_train.models.mobilenet_v3 import MobileNetV3
+from compat_train.models.proxyless_mobile import ProxylessMobile
 from compat_train.models.resnet import BasicBlock, Bottleneck, ResNet
+from compat_train.models.search_space import is_member_name, member_named
+from compat_train.models.shufflenet_v1 import ShuffleNetV1
 from compat_train.models.shufflenet_v2 import ShuffleNetV2
+from compat_train.models.supernet import MemberNetwork
 
 ARCHITECTURES: tuple[str, ...] = (
     "resnet18",
     "resnet50",
     "resnet101",
+    "mobilenet_v1",
+    "mobilenet_v1_0.5",
     "mobilenet_v2",
     "mobilenet_v2_0.5",
     "mobilenet_v3",
+    "proxyless_mobile",
+    "shufflenet_v1",
     "shufflenet_v2",
 )
-"""Names that :func:`build_model` knows."""
+"""Names that :func:`build_model` knows, besides the patterns ``cmp:...`` and ``<resnet>_pruned<fraction>``."""
+
+_PRUNED = re.compile(r"(resnet\d+)_pruned(0\.\d+)")
 
 
 def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: int = 1) -> nn.Module:
@@ -32,7 +44,9 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
     first to repeat them.
 
     Args:
-        arch: One of :data:`ARCHITECTURES`. ``mobilenet_v2_0.5`` is MobileNetV2 at width 0.5.
+        arch: One of :data:`ARCHITECTURES`, or ``cmp:...``, a member of a search space. A ``_0.5`` at the end of a name
+            is the network at width 0.5. ``resnet101_pruned0.9``, and so for each ResNet and every fraction between
+            0 and 1, lacks 90 % of the filters inside its residual branches (seed 000, table 4).
         dim: Length of the embedding, at least 1.
         width: Multiplier of the channel counts, above 0. On top of the width in the name, if there is one.
         stem_stride: Stride of the first convolution, 1 or 2. 1 at 112 pixels gives the feature maps, and the
@@ -50,20 +64,52 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
         raise ConfigError(f"width is {width}; it multiplies the channel counts and must be above 0, such as 0.5")
     if stem_stride not in (1, 2):
         raise ConfigError(f"stem_stride is {stem_stride}; choose 1 (images up to 112 pixels) or 2 (224 pixels)")
-    match arch:
+    if is_member_name(arch):
+        if width != 1.0:
+            raise ConfigError(
+                f"width is {width} for {arch}; a member of a search space has its channel counts in its name: leave "
+                f"width out"
+            )
+        return MemberNetwork(member_named(arch), dim=dim, stem_stride=stem_stride)
+    base, kept = _before_pruning(arch)
+    match base:
         case "resnet18":
-            return ResNet(BasicBlock, (2, 2, 2, 2), dim=dim, width=width, stem_stride=stem_stride)
+            return ResNet(BasicBlock, (2, 2, 2, 2), dim=dim, width=width, stem_stride=stem_stride, kept=kept)
         case "resnet50":
-            return ResNet(Bottleneck, (3, 4, 6, 3), dim=dim, width=width, stem_stride=stem_stride)
+            return ResNet(Bottleneck, (3, 4, 6, 3), dim=dim, width=width, stem_stride=stem_stride, kept=kept)
         case "resnet101":
-            return ResNet(Bottleneck, (3, 4, 23, 3), dim=dim, width=width, stem_stride=stem_stride)
+            return ResNet(Bottleneck, (3, 4, 23, 3), dim=dim, width=width, stem_stride=stem_stride, kept=kept)
+        case "mobilenet_v1":
+            return MobileNetV1(dim=dim, width=width, stem_stride=stem_stride)
+        case "mobilenet_v1_0.5":
+            return MobileNetV1(dim=dim, width=0.5 * width, stem_stride=stem_stride)
         case "mobilenet_v2":
             return MobileNetV2(dim=dim, width=width, stem_stride=stem_stride)
         case "mobilenet_v2_0.5":
             return MobileNetV2(dim=dim, width=0.5 * width, stem_stride=stem_stride)
         case "mobilenet_v3":
             return MobileNetV3(dim=dim, width=width, stem_stride=stem_stride)
+        case "proxyless_mobile":
+            return ProxylessMobile(dim=dim, width=width, stem_stride=stem_stride)
+        case "shufflenet_v1":
+            return ShuffleNetV1(dim=dim, width=width, stem_stride=stem_stride)
         case "shufflenet_v2":
             return ShuffleNetV2(dim=dim, width=width, stem_stride=stem_stride)
         case _:
-            raise ConfigError(f"unknown architecture {arch!r}; choose one of {', '.join(ARCHITECTURES)}")
+            raise ConfigError(
+                f"unknown architecture {arch!r}; choose one of {', '.join(ARCHITECTURES)}, cmp:... or "
+                f"<resnet>_pruned<fraction>"
+            )
+
+
+def _before_pruning(arch: str) -> tuple[str, float]:
+    """Name of the whole network, and the fraction of inner filters that the named one keeps of it."""
+    if "_pruned" not in arch:
+        return arch, 1.0
+    found = _PRUNED.fullmatch(arch)
+    if found is None or not float(found[2]) > 0:
+        raise ConfigError(
+            f"architecture {arch!r} is no pruned network; expected <resnet>_pruned<fraction>, where the fraction of "
+            f"inner filters that are removed is above 0 and below 1, such as resnet101_pruned0.9"
+        )
+    return found[1], 1.0 - float(found[2])

@@ -62,11 +62,14 @@ def count_cost(model: nn.Module, size: int) -> Cost:
     counted when they are called: a layer called twice counts twice, a layer never called does not count, and
     a convolution that runs as a bare function is not seen. The model is left as it was found.
 
-    Table 5 of seed 000 ("FLOPs") is ``mmacs_paper`` at 112 pixels with stem stride 1. ResNet-101 with a head
-    of 128 gives 7600 (the table says 7597). The small networks match with a head of 1000, the width of their
-    papers' classifiers: MobileNetV3 225 (226), ShuffleNetV2 149 (149), MobileNetV2 0.5x 104 (100); a head of
-    128 takes about 1 off each. The 329 of MobileNetV2 1x is an erratum as far as we can tell: the network of
-    the MobileNetV2 paper gives 314.
+    Table 5 of seed 000 ("FLOPs") is ``mmacs_paper`` at 112 pixels with stem stride 1, to within 1 %.
+    ResNet-101 with a head of 128 gives 7600 (the table says 7597). The small networks match with a head of
+    1000, the width of their papers' classifiers: MobileNetV1 579 (579) and 0.5x 155 (155), MobileNetV3 225
+    (226), ProxylessNAS 331 (332), ShuffleNetV1 147 (148), ShuffleNetV2 149 (149); a head of 128 takes about 1
+    off each. The table's figures look like the column "FLOPs/2" of the model catalogue osmr/imgclsmob at 224
+    pixels: that count adds halves for activations and pools, and gives its 7597.95, 579.80 and 155.42 to the
+    digit. MobileNetV2 does not match, 314 (329) and 0.5x 104 (100), since the catalogue's differs from its
+    paper's: its first block has an expansion convolution, and its widths are not rounded to multiples of 8.
 
     Args:
         model: Maps ``[n, 3, size, size]`` to anything.

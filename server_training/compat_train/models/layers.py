@@ -39,6 +39,8 @@ class ConvBN(nn.Sequential):
         stride: 1 or 2; the output side is ``ceil(side / stride)``.
         groups: Number of channel groups; ``channels_in`` makes it depthwise.
         activation: Module class applied last, or None for a linear output.
+        affine: Whether the batch norm has a scale and a shift and keeps running statistics. A network whose
+            weights are shared by many has none of them.
     """
 
     def __init__(
@@ -50,14 +52,17 @@ class ConvBN(nn.Sequential):
         stride: int = 1,
         groups: int = 1,
         activation: type[nn.ReLU] | type[nn.ReLU6] | type[nn.Hardswish] | None = nn.ReLU,
+        affine: bool = True,
     ) -> None:
         conv = nn.Conv2d(
             channels_in, channels_out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
         )
-        layers: list[nn.Module] = [conv, nn.BatchNorm2d(channels_out)]
+        norm = nn.BatchNorm2d(channels_out, affine=affine, track_running_stats=affine)
+        layers: list[nn.Module] = [conv, norm]
         if activation is not None:
             layers.append(activation(inplace=True))
         super().__init__(*layers)
+        self.channels_out = channels_out
 
 
 class GlobalAveragePool(nn.Module):

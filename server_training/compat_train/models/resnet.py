@@ -16,14 +16,17 @@ class BasicBlock(nn.Module):
         channels_in: Input channels.
         planes: Channels of both convolutions.
         stride: 1 or 2.
+        kept: Fraction of the inner filters that is left. Only the first convolution can lose filters: those of
+            the second are added to the shortcut, whose width is that of the whole stage.
     """
 
     expansion = 1
 
-    def __init__(self, channels_in: int, planes: int, stride: int) -> None:
+    def __init__(self, channels_in: int, planes: int, stride: int, kept: float = 1.0) -> None:
         super().__init__()
+        inner = _filters_left(planes, kept)
         self.branch = nn.Sequential(
-            ConvBN(channels_in, planes, 3, stride=stride), ConvBN(planes, planes, 3, activation=None)
+            ConvBN(channels_in, inner, 3, stride=stride), ConvBN(inner, planes, 3, activation=None)
         )
         self.shortcut = _shortcut(channels_in, planes, stride)
         self.activation = nn.ReLU(inplace=True)
@@ -42,19 +45,20 @@ class Bottleneck(nn.Module):
 
     Args:
         channels_in: Input channels.
-        planes: Channels of the 3x3 convolution; the block puts out four times as many.
+        planes: Channels of the 3x3 convolution before pruning; the block puts out four times as many.
         stride: 1 or 2.
+        kept: Fraction of the filters of the first two convolutions that is left.
     """
 
     expansion = 4
 
-    def __init__(self, channels_in: int, planes: int, stride: int) -> None:
+    def __init__(self, channels_in: int, planes: int, stride: int, kept: float = 1.0) -> None:
         super().__init__()
-        channels_out = planes * self.expansion
+        channels_out, inner = planes * self.expansion, _filters_left(planes, kept)
         self.branch = nn.Sequential(
-            ConvBN(channels_in, planes, 1, stride=stride),
-            ConvBN(planes, planes, 3),
-            ConvBN(planes, channels_out, 1, activation=None),
+            ConvBN(channels_in, inner, 1, stride=stride),
+            ConvBN(inner, inner, 3),
+            ConvBN(inner, channels_out, 1, activation=None),
         )
         self.shortcut = _shortcut(channels_in, channels_out, stride)
         self.activation = nn.ReLU(inplace=True)
@@ -63,6 +67,11 @@ class Bottleneck(nn.Module):
         """Map ``[n, channels_in, h, w]`` to ``[n, 4 * planes, h / stride, w / stride]``."""
         output: Tensor = self.activation(self.branch(features) + self.shortcut(features))
         return output
+
+
+def _filters_left(planes: int, kept: float) -> int:
+    # Not rounded to multiples of 8: the fraction is what seed 000 states, and a stage of 8 could lose none.
+    return max(1, round(planes * kept))
 
 
 def _shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Module:
@@ -91,6 +100,8 @@ class ResNet(nn.Module):
         zero_init_residual: Start the last batch norm of every branch at 0, so that the untrained network is
             its shortcuts alone (Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 5.1). It helps
             deep networks through their first steps.
+        kept: Fraction of the filters inside the residual branches that is left, above 0 and at most 1; each
+            layer has at least 1. 0.1 is the query model of seed 000, table 4.
     """
 
     def __init__(
@@ -102,6 +113,7 @@ class ResNet(nn.Module):
         width: float = 1.0,
         stem_stride: int = 1,
         zero_init_residual: bool = True,
+        kept: float = 1.0,
     ) -> None:
         super().__init__()
         channels = scale_channels(64, width)
@@ -112,7 +124,7 @@ class ResNet(nn.Module):
             blocks: list[nn.Module] = []
             for position in range(repeat):
                 stride = 2 if index > 0 and position == 0 else 1
-                blocks.append(block(channels, planes, stride))
+                blocks.append(block(channels, planes, stride, kept))
                 channels = planes * block.expansion
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)

@@ -1,0 +1,347 @@
+"""CMP-NAS on kanji: what the search, its rewards and its training methods are worth.
+
+Everything is trained against the gallery models of kanji_compatibility.py (ResNet-18, width 0.1875, 64 px, 33.5
+MMACs), one per seed. Budgets are its multiply-accumulates divided by the ratios that the paper's tiers have to
+ResNet-101: 23, 35 and 80. Rows go to cmp_nas.json as they come; finished ones are not computed again.
+
+    compat-sdk data build kanji --out data/kanji
+    python benchmarks/cmp_nas.py --root data/kanji --workers 2          # hours on two cores; resumable
+    python benchmarks/cmp_nas.py --report                               # cmp_nas.md from the rows
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import multiprocessing
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cmp_nas_report import write_report
+from kanji_compatibility import gallery_config
+
+from compat_sdk.dataset import Dataset, Split, open_dataset
+from compat_sdk.files import write_json_atomic
+from compat_train.checkpoint import Checkpoint
+from compat_train.config import Execution, Optimisation, QueryConfig, Source
+from compat_train.data.pixels import decode_split
+from compat_train.data.training_set import TrainingSet
+from compat_train.evaluate import evaluate
+from compat_train.methods.gallery import train_gallery
+from compat_train.methods.query import train_query
+from compat_train.models.build import build_model
+from compat_train.models.cost import count_cost
+from compat_train.nas.cmp import prepare, search_tiers
+from compat_train.nas.config import TABLE_5, CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
+from compat_train.nas.sampling import MemberSampler
+from compat_train.nas.train_supernet import train_supernet
+
+HERE = Path(__file__).parent
+SPACE = "shuffle,stem=4,channels=12-32-64-128,repeats=2-2-4-2,last=128"
+TIERS = {23: 1.45, 35: 0.95, 80: 0.42}  # gallery MMACs over query MMACs: MMACs
+MAIN = 0.95  # the tier at which rewards and static networks are compared
+FIG4 = (0.60, 0.65)  # MMACs of the random members of Fig. 4
+SCHEDULE = Optimisation(epochs=2, batch=128, lr=0.8, weight_decay=1e-4, warmup_epochs=0.5)
+SEARCH = SearchConfig(population=20, parents=6, crossovers=8, mutations=8, rounds=6)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to train and evaluate: a row of the results."""
+
+    name: str
+    seed: int
+    config: QueryConfig
+    about: dict[str, Any]
+
+
+def search_config(root: str, runs: Path, seed: int, *, reward: str = "r3", vanilla: bool = False) -> CmpConfig:
+    """The search of one seed; only what differs between variants is an argument."""
+    return CmpConfig(
+        source=Source(data="kanji-500", root=root),
+        gallery=str(runs / "kanji" / f"gallery-{seed}"),
+        mmacs=tuple(TIERS.values()) if reward == "r3" and not vanilla else (MAIN,),
+        reward=reward,  # type: ignore[arg-type]  # checked on construction
+        space=SPACE,
+        stem_stride=2,
+        supernet=SupernetConfig(
+            optimisation=replace(SCHEDULE, epochs=4, batch=64, lr=0.4),
+            method="vanilla" if vanilla else None,
+            operation_warmup=0.15,
+            channel_warmup=0.5,
+        ),
+        search=replace(SEARCH, seed=seed),
+        validation=ValidationConfig(queries=1000, gallery=1500, calibration=1024),
+        retrain=SCHEDULE,
+        static=(),
+        execution=Execution(seed=seed, device="cpu", precision="fp32", threads=1),
+    )
+
+
+def supernet_of(root: str, runs: Path, seed: int, vanilla: bool) -> None:
+    """Trains one supernet, with the widest budget so that all searches of its kind can use it."""
+    config = replace(search_config(root, runs, seed, vanilla=vanilla), mmacs=tuple(TIERS.values()))
+    folder = folder_of(runs, seed, vanilla)
+    prepared = prepare(config, folder)
+    train_supernet(config, prepared.gallery, prepared.data, folder / "supernet")
+
+
+def folder_of(runs: Path, seed: int, vanilla: bool) -> Path:
+    """Where one supernet, its validation arrays and its scores are."""
+    return runs / "cmp" / f"{'vanilla' if vanilla else 'bct'}-{seed}"
+
+
+def search_of(root: str, runs: Path, seed: int) -> list[dict[str, Any]]:
+    """All searches of one seed: what each found, best first. Scores are remembered, so a repetition is quick."""
+    found = []
+    for vanilla, reward, strategy in (
+        (False, "r3", "evolution"),
+        (False, "r2", "evolution"),
+        (False, "r1", "evolution"),
+        (True, "r1", "evolution"),
+        (False, "r3", "random"),
+    ):
+        folder = folder_of(runs, seed, vanilla)
+        config = replace(search_config(root, runs, seed, reward=reward, vanilla=vanilla), mmacs=tuple(TIERS.values()))
+        prepared = prepare(config, folder)
+        weights = train_supernet(config, prepared.gallery, prepared.data, folder / "supernet")
+        wide = reward == "r3" and strategy == "evolution"
+        config = replace(
+            config,
+            mmacs=tuple(TIERS.values()) if wide else (MAIN,),
+            search=replace(config.search, strategy=strategy),  # type: ignore[arg-type]
+        )
+        before, known = time.process_time(), _lines(folder / "scores.jsonl")
+        tiers = search_tiers(config, prepared, weights, folder)
+        new = _lines(folder / "scores.jsonl") - known
+        for budget, ranked in tiers.items():
+            found.append(
+                {
+                    "variant": "vanilla-nas" if vanilla else reward if strategy == "evolution" else "random",
+                    "seed": seed,
+                    "budget": budget,
+                    "new_candidates": new,
+                    "cpu_seconds": round(time.process_time() - before, 1),
+                    "best": [
+                        {"arch": entry.member.name, "reward": entry.reward, "mmacs": entry.mmacs}
+                        for entry in ranked[:5]
+                    ],
+                }
+            )
+    return found
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.is_file() else 1  # the header
+
+
+def jobs_of_seed(root: str, runs: Path, seed: int, searches: list[dict[str, Any]]) -> Iterator[tuple[int, Job]]:
+    """Every network of a seed, each with its priority: lower is trained earlier."""
+    base = search_config(root, runs, seed)
+    for arch, width in static_widths().items():
+        yield 0, Job(f"static-{arch}", seed, base.training(arch, width=width), {"stage": "static", "width": width})
+    for name, method, start in (
+        ("scratch", "vanilla", "none"),
+        ("kd", "kd", "none"),
+        ("bct", "bct", "none"),
+        ("finetune-magnitude", "finetune", "magnitude"),
+        ("finetune-channel", "finetune", "channel"),
+        ("bct-magnitude", "bct", "magnitude"),
+        ("bct-channel", "bct", "channel"),
+    ):
+        config = replace(
+            base.training("resnet18_pruned0.9", width=0.1875),
+            method=method,  # type: ignore[arg-type]
+            inherit=start,  # type: ignore[arg-type]
+            stem_stride=1,
+            optimisation=replace(SCHEDULE, lr=0.1),
+        )
+        yield 1, Job(f"pruned-{name}", seed, config, {"stage": "table4"})
+    for search in (found for found in searches if found["seed"] == seed):
+        for place, best in enumerate(search["best"], 1):
+            about = {"stage": "search", "variant": search["variant"], "budget": search["budget"], "place": place}
+            about |= {"reward": best["reward"]}
+            name = f"{search['variant']}-{search['budget']:g}-{place}"
+            yield 2 + 2 * place, Job(name, seed, base.training(best["arch"]), about)
+    for budget in TIERS.values():
+        best = next(
+            found["best"][0]["arch"]
+            for found in searches
+            if found["seed"] == seed and found["variant"] == "r3" and found["budget"] == budget
+        )
+        remedies = {
+            "regression-mixed": replace(base.training(best), method="regression", mixed=True),
+            "regression-unlabelled": replace(
+                base.training(best), method="regression", source=Source(data="kanji", root=root)
+            ),
+        }
+        for name, config in remedies.items():
+            about = {"stage": "remedy", "variant": name, "budget": budget}
+            yield 5, Job(f"{name}-{budget:g}", seed, config, about)
+    if seed == 0:
+        prepared = prepare(base, folder_of(runs, seed, False))
+        sampler = MemberSampler(prepared.costs)
+        generator = np.random.default_rng(4)
+        for number in range(40):
+            member = sampler.draw(generator, *FIG4)
+            for method in ("bct", "vanilla"):
+                config = replace(base.training(member.name), method=method)  # type: ignore[arg-type]
+                yield 7, Job(f"fig4-{method}-{number}", seed, config, {"stage": "fig4", "method": method})
+
+
+def static_widths() -> dict[str, float]:
+    """Width of each static network, in steps of 1/80, at which it comes closest to the main tier from below.
+
+    Channel counts are multiples of 8, so some networks do not go that low: these take their cheapest width.
+    """
+    found = {}
+    for arch in dict.fromkeys(name.removesuffix("_0.5") for name in TABLE_5):
+        costs = {
+            step / 80: count_cost(build_model(arch, dim=128, width=step / 80, stem_stride=2), 64).mmacs
+            for step in range(2, 40)
+        }
+        fitting = [width for width, cost in costs.items() if cost <= MAIN]
+        found[arch] = max(fitting, default=min(costs, key=costs.__getitem__))
+    return found
+
+
+def pixels_of(root: str, runs: Path, data: str, split: str, size: int = 64) -> Path:
+    """A split decoded once, as an array that every process maps into memory."""
+    path = runs / "cmp" / f"{data}-{split}-{size}.npy"
+    if not path.is_file():
+        gallery = Checkpoint.load(runs / "kanji" / "gallery-0")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, decode_split(open_dataset(data, Path(root)).splits[split], gallery.preprocessing).images)
+        partial.rename(path)
+    return path
+
+
+def run_job(job: Job, root: str, runs: Path) -> dict[str, Any]:
+    """Trains and evaluates one network; called in a worker process."""
+    torch.set_num_threads(1)
+    data = job.config.source.data
+    dataset = open_dataset(data, Path(root))
+    labels = dataset.splits["train"].labels
+    classes = tuple(sorted(set(labels)))
+    numbers = {name: number for number, name in enumerate(classes)}
+    training = TrainingSet(
+        np.load(pixels_of(root, runs, data, "train"), mmap_mode="r"),
+        np.fromiter((numbers[name] for name in labels), np.int64, len(labels)),
+        classes,
+    )
+    test = Dataset(
+        dataset.name,
+        {
+            name: Split(
+                name=name,
+                images=np.load(pixels_of(root, runs, "kanji-500", name), mmap_mode="r"),
+                labels=dataset.splits[name].labels,
+                ids=dataset.splits[name].ids,
+            )
+            for name in ("query", "gallery")
+        },
+    )
+    out = runs / "cmp" / "networks" / f"{job.name}-{job.seed}"
+    before = time.process_time()
+    checkpoint = train_query(job.config, out, data=training)
+    seconds = time.process_time() - before
+    found = evaluate(test, out, job.config.gallery, threads=1)
+    return {
+        "name": job.name,
+        "seed": job.seed,
+        **job.about,
+        "arch": checkpoint.arch,
+        "mmacs": found.query_mmacs,
+        "gallery_mmacs": found.gallery_mmacs,
+        "own": found.query_query.cmc[1],
+        "across": found.query_gallery.cmc[1],
+        "paragon": found.gallery_gallery.cmc[1],
+        "hits": {
+            key: base64.b64encode(np.packbits(found.per_query[pair].hits(1) > 0).tobytes()).decode()
+            for key, pair in (("own", "query_query"), ("across", "query_gallery"), ("paragon", "gallery_gallery"))
+        },
+        "train_cpu_seconds": round(seconds, 1),
+    }
+
+
+def run_all(options: argparse.Namespace) -> None:
+    """Trains whatever has no row yet, most telling rows first."""
+    results: dict[str, Any] = (
+        json.loads(options.out.read_text()) if options.out.is_file() else {"searches": [], "rows": []}
+    )
+    for seed in options.seeds:
+        train_gallery(gallery_config(options.root, seed), options.runs / "kanji" / f"gallery-{seed}")
+    for data, split in (("kanji-500", "train"), ("kanji", "train"), ("kanji-500", "query"), ("kanji-500", "gallery")):
+        pixels_of(options.root, options.runs, data, split)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
+
+        def save() -> None:
+            write_json_atomic(options.out, results)
+
+        missing = [seed for seed in options.seeds if not any(found["seed"] == seed for found in results["searches"])]
+        supernets = [
+            pool.submit(supernet_of, options.root, options.runs, seed, vanilla)
+            for seed in missing
+            for vanilla in (False, True)
+        ]
+        for future in supernets:
+            future.result()
+        searching = {pool.submit(search_of, options.root, options.runs, seed): seed for seed in missing}
+        for future in searching:
+            results["searches"] += future.result()
+            save()
+        done = {(row["name"], row["seed"]) for row in results["rows"]}
+        jobs = [
+            (priority, seed, job)
+            for seed in options.seeds
+            for priority, job in jobs_of_seed(options.root, options.runs, seed, results["searches"])
+            if (job.name, seed) not in done and priority <= options.most
+        ]
+        jobs.sort(key=lambda entry: entry[:2])
+        waiting: dict[Future[dict[str, Any]], Job] = {}
+        queue = iter(jobs)
+        for _, _, job in queue:
+            waiting[pool.submit(run_job, job, options.root, options.runs)] = job
+            if len(waiting) >= options.workers:
+                _collect(waiting, results, save)
+        while waiting:
+            _collect(waiting, results, save)
+
+
+def _collect(waiting: dict[Future[dict[str, Any]], Job], results: dict[str, Any], save: Any) -> None:
+    finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    for future in finished:
+        job = waiting.pop(future)
+        row = future.result()
+        results["rows"].append(row)
+        save()
+        print(f"{job.name} seed {job.seed}: M(q,q) {row['own']:.3f} M(q,g) {row['across']:.3f}", flush=True)
+
+
+def main() -> None:
+    """Runs what is missing, or writes the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default="data/kanji", help="folder of the built kanji set")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the RUN folders")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=2, help="networks trained at a time, one thread each")
+    parser.add_argument("--most", type=int, default=99, help="leave out jobs of a later priority than this")
+    parser.add_argument("--out", type=Path, default=HERE / "cmp_nas.json")
+    parser.add_argument("--report", action="store_true", help="only write cmp_nas.md and its plots from the rows")
+    options = parser.parse_args()
+    if not options.report:
+        run_all(options)
+    write_report(json.loads(options.out.read_text()), HERE)
+
+
+if __name__ == "__main__":
+    main()

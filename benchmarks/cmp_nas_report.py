@@ -1,0 +1,232 @@
+"""cmp_nas.md and its plots from the rows of cmp_nas.py."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.metrics import bootstrap_mean, paired_difference
+
+Row = dict[str, Any]
+Hits = NDArray[np.float64]
+QUERIES = 4000
+
+
+def hits(rows: Sequence[Row], side: str) -> Hits:
+    """Hits at rank 1, 0 or 1, float64 ``[rows, queries]``."""
+    bits = [np.unpackbits(np.frombuffer(base64.b64decode(row["hits"][side]), np.uint8))[:QUERIES] for row in rows]
+    return np.stack(bits).astype(np.float64)
+
+
+def cell(found: tuple[float, float, float], sign: str = "") -> str:
+    """``mean [low, high]`` in percent."""
+    mean, low, high = (100 * value for value in found)
+    return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def write_report(results: dict[str, Any], folder: Path) -> None:
+    """Writes the tables of every stage that has rows, and prints them."""
+    rows = results["rows"]
+    parts = [_table4(rows), _rewards(rows), _static(rows), _tiers(rows), _fig4(rows, folder), _searches(results)]
+    text = "\n\n".join(part for part in parts if part)
+    (folder / "cmp_nas_tables.md").write_text(text + "\n")
+    print(text)
+
+
+def _of(rows: Sequence[Row], keep: Callable[[Row], bool]) -> list[Row]:
+    return sorted((row for row in rows if keep(row)), key=lambda row: (row["seed"], row.get("place", 0)))
+
+
+def _line(name: str, rows: Sequence[Row]) -> str:
+    own, across = hits(rows, "own"), hits(rows, "across")
+    held = sum(row["across"] > row["own"] for row in rows)
+    mmacs = np.mean([row["mmacs"] for row in rows])
+    return (
+        f"| {name} | {mmacs:.2f} | {cell(bootstrap_mean(own))} | {cell(bootstrap_mean(across))} "
+        f"| {cell(paired_difference(across, own), '+')} | {held} of {len(rows)} |"
+    )
+
+
+_HEADER = "| {} | MMACs | M(q,q) | M(q,g) | M(q,g) - M(q,q) | rule holds in |\n|---|---|---|---|---|---|"
+
+
+def _table4(rows: Sequence[Row]) -> str:
+    names = list(dict.fromkeys(row["name"] for row in rows if row["stage"] == "table4"))
+    lines = [_line(name.removeprefix("pruned-"), _of(rows, lambda row, n=name: row["name"] == n)) for name in names]  # type: ignore[misc]
+    if not lines:
+        return ""
+    return "\n".join(
+        ["### Table 4: the gallery model pruned, trained four ways", "", _HEADER.format("training"), *lines]
+    )
+
+
+def _rewards(rows: Sequence[Row]) -> str:
+    found = [row for row in rows if row["stage"] == "search"]
+    if not found:
+        return ""
+    main = (
+        sorted({row["budget"] for row in found})[1] if len({row["budget"] for row in found}) > 1 else found[0]["budget"]
+    )
+    lines = []
+    variants = ("vanilla-nas", "r1", "r2", "r3", "random")
+    for variant in variants:
+        chosen = _of(found, lambda row, v=variant: row["variant"] == v and row["budget"] == main)  # type: ignore[misc]
+        if chosen:
+            lines.append(_line(f"{variant}, all {len(chosen)}", chosen))
+    means = []
+    for variant in variants:
+        per_seed = {
+            seed: np.mean(
+                [
+                    row["across"]
+                    for row in found
+                    if row["variant"] == variant and row["budget"] == main and row["seed"] == seed
+                ]
+            )
+            for seed in sorted({row["seed"] for row in found if row["variant"] == variant and row["budget"] == main})
+        }
+        if per_seed:
+            means.append(f"{variant}: " + ", ".join(f"{100 * value:.1f}" for value in per_seed.values()))
+    return "\n".join(
+        [f"### Rewards at {main:g} MMACs, every retrained network", "", _HEADER.format("search"), *lines, "",
+         "Mean M(q,g) of each seed's networks: " + "; ".join(means) + "."]
+    )  # fmt: skip
+
+
+def _static(rows: Sequence[Row]) -> str:
+    static = [row for row in rows if row["stage"] == "static"]
+    found = [row for row in rows if row["stage"] == "search" and row["variant"] == "r3"]
+    if not static or not found:
+        return ""
+    budgets = sorted({row["budget"] for row in found})
+    main = budgets[1] if len(budgets) > 1 else budgets[0]
+    best = _of(found, lambda row: row["budget"] == main and row["place"] == 1)
+    by_seed = {row["seed"]: row for row in best}
+    lines = [_line("CMP-NAS (R3), its best by reward", best)]
+    for name in dict.fromkeys(row["name"] for row in static):
+        chosen = _of(static, lambda row, n=name: row["name"] == n)  # type: ignore[misc]
+        pairs = [(by_seed[row["seed"]], row) for row in chosen if row["seed"] in by_seed]
+        gain = ""
+        if pairs:
+            difference = paired_difference(hits([a for a, _ in pairs], "across"), hits([b for _, b in pairs], "across"))
+            gain = f" (searched gains {cell(difference, '+')})"
+        lines.append(_line(f"{name.removeprefix('static-')} x{chosen[0]['width']:g}{gain}", chosen))
+    return "\n".join([f"### Static networks at {main:g} MMACs, trained alike", "", _HEADER.format("network"), *lines])
+
+
+def _tiers(rows: Sequence[Row]) -> str:
+    found = [row for row in rows if row["stage"] in ("search", "remedy")]
+    lines = []
+    for budget in sorted({row["budget"] for row in found}, reverse=True):
+        for variant, label in (
+            ("r3", "BCT"),
+            ("regression-mixed", "regression, also on cut-and-paste images"),
+            ("regression-unlabelled", "regression on 1,800 characters without labels"),
+        ):
+            chosen = _of(
+                found,
+                lambda row, b=budget, v=variant: (
+                    row["budget"] == b and row["variant"] == v and row.get("place", 1) == 1
+                ),  # type: ignore[misc]
+            )
+            if chosen:
+                gap = paired_difference(hits(chosen, "across"), hits(chosen, "paragon"))
+                ratio = chosen[0]["gallery_mmacs"] / np.mean([row["mmacs"] for row in chosen])
+                lines.append(_line(f"{budget:g}, {label} ({ratio:.0f}x fewer; to M(g,g) {cell(gap, '+')})", chosen))
+    if not lines:
+        return ""
+    seeds = {row["seed"]: row for row in found}
+    paragon = bootstrap_mean(hits(list(seeds.values()), "paragon"))
+    return "\n".join(
+        ["### Tiers: the best network by reward (R3)", "", _HEADER.format("tier, training"), *lines, "",
+         f"M(g,g): {cell(paragon)}."]
+    )  # fmt: skip
+
+
+def _ranks(values: Sequence[float]) -> Hits:
+    order = np.argsort(np.asarray(values), kind="stable")
+    ranks = np.empty(len(order))
+    ranks[order] = np.arange(len(order))
+    return ranks
+
+
+def spearman(first: Sequence[float], second: Sequence[float], draws: int = 2000) -> tuple[float, float, float]:
+    """Rank correlation and its 95 % bootstrap interval over the members."""
+    a, b = np.asarray(first), np.asarray(second)
+    generator = np.random.default_rng(0)
+    value = float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+    sampled = []
+    for _ in range(draws):
+        rows = generator.integers(len(a), size=len(a))
+        sampled.append(np.corrcoef(_ranks(a[rows]), _ranks(b[rows]))[0, 1])
+    low, high = np.nanquantile(sampled, [0.025, 0.975])
+    return value, float(low), float(high)
+
+
+def _fig4(rows: Sequence[Row], folder: Path) -> str:
+    by_arch: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if row["stage"] == "fig4":
+            by_arch.setdefault(row["arch"], {})[row["method"]] = row
+    both = [pair for pair in by_arch.values() if len(pair) == 2]
+    if len(both) < 5:
+        return ""
+    across = [pair["bct"]["across"] for pair in both]
+    lines = []
+    for name, values in (
+        ("(a) MMACs", [pair["bct"]["mmacs"] for pair in both]),
+        ("(b) M(q,q) of vanilla training", [pair["vanilla"]["own"] for pair in both]),
+        ("(c) M(q,q) of BCT training", [pair["bct"]["own"] for pair in both]),
+    ):
+        rank, low, high = spearman(values, across)
+        pearson = float(np.corrcoef(values, across)[0, 1])
+        lines.append(f"| {name} | {rank:.2f} [{low:.2f}, {high:.2f}] | {pearson:.2f} |")
+    spread = f"{100 * min(across):.1f} to {100 * max(across):.1f}"
+    _plot_fig4(both, folder / "cmp_nas_fig4.png")
+    return "\n".join(
+        [f"### Fig. 4: {len(both)} random members of equal cost", "",
+         "| against M(q,g) of BCT training | Spearman | Pearson |", "|---|---|---|", *lines, "",
+         f"M(q,g) spans {spread} % at {both[0]['bct']['mmacs']:.2f} MMACs or so.", "", "![Fig. 4](cmp_nas_fig4.png)"]
+    )  # fmt: skip
+
+
+def _plot_fig4(both: Sequence[dict[str, Row]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    across = [100 * pair["bct"]["across"] for pair in both]
+    for axes, (label, values) in zip(
+        panels,
+        (
+            ("MMACs", [pair["bct"]["mmacs"] for pair in both]),
+            ("M(q,q), vanilla training, %", [100 * pair["vanilla"]["own"] for pair in both]),
+            ("M(q,q), BCT training, %", [100 * pair["bct"]["own"] for pair in both]),
+        ),
+        strict=True,
+    ):
+        axes.scatter(values, across, s=18, color="#3b82e0")
+        axes.set_xlabel(label)
+        axes.grid(linewidth=0.5, color="#d0d7de")
+        axes.set_axisbelow(True)
+    panels[0].set_ylabel("M(q,g), BCT training, %")
+    figure.savefig(path, dpi=130)
+
+
+def _searches(results: dict[str, Any]) -> str:
+    if not results["searches"]:
+        return ""
+    lines = [
+        f"| {found['variant']} | {found['budget']:g} | {found['seed']} | {found['new_candidates']} "
+        f"| {', '.join(format(best['reward'], '.3f') for best in found['best'])} |"
+        for found in sorted(results["searches"], key=lambda found: (found["variant"], found["budget"], found["seed"]))
+    ]
+    return "\n".join(
+        ["### Searches: rewards of the five best on the validation characters", "",
+         "| search | budget | seed | candidates that were not known yet | rewards |", "|---|---|---|---|---|", *lines]
+    )  # fmt: skip

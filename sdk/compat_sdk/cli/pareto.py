@@ -1,0 +1,68 @@
+"""The plot of a search: heterogeneous accuracy against cost, searched networks beside static ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from compat_sdk.cli.plots import COLOURS, INK, figure_and_axes, standalone_svg
+
+
+def pareto(result: Mapping[str, Any]) -> str:
+    """M(q,g) at top-1 against MMACs, with 95 % intervals; the line joins networks that nothing cheaper beats.
+
+    Args:
+        result: The JSON of a `CmpResult`: ``networks``, each with ``name``, ``tier``, ``query_mmacs``,
+            ``query_gallery`` and ``gallery_gallery``.
+
+    Returns:
+        An SVG file.
+    """
+    networks = sorted(result["networks"], key=lambda network: float(network["query_mmacs"]))
+    with figure_and_axes((7.2, 4.6)) as (figure, axes, _):
+        for searched, colour, marker, label in (
+            (True, COLOURS["het"], "o", "searched"),
+            (False, COLOURS["large"], "s", "static"),
+        ):
+            rows = [network for network in networks if (network["tier"] is not None) == searched]
+            if not rows:
+                continue
+            costs = [row["query_mmacs"] for row in rows]
+            values = [100 * row["query_gallery"]["cmc"]["1"] for row in rows]
+            intervals = [row["query_gallery"]["ci95"]["1"] for row in rows]
+            errors = [
+                [value - 100 * low for value, (low, _) in zip(values, intervals, strict=True)],
+                [100 * high - value for value, (_, high) in zip(values, intervals, strict=True)],
+            ]
+            axes.errorbar(
+                costs, values, yerr=errors, fmt=marker, color=colour, markersize=6, capsize=2, elinewidth=1, label=label
+            )
+            if not searched:
+                for row, value in zip(rows, values, strict=True):
+                    axes.annotate(
+                        row["name"], (row["query_mmacs"], value), xytext=(7, -3), textcoords="offset points", fontsize=8
+                    )
+        front = _front([(row["query_mmacs"], 100 * row["query_gallery"]["cmc"]["1"]) for row in networks])
+        axes.plot(*zip(*front, strict=True), color=COLOURS["small"], linewidth=1.4, drawstyle="steps-post", zorder=0)
+        paragon = 100 * networks[0]["gallery_gallery"]["cmc"]["1"]
+        axes.axhline(paragon, color=INK, linestyle=":", linewidth=1)
+        axes.text(1.0, paragon, "M(g,g)", ha="right", va="bottom", fontsize=9, transform=axes.get_yaxis_transform())
+        axes.set_xscale("log")
+        axes.set_xlabel("MMACs per query")
+        axes.set_ylabel("M(q,g) top-1, % (whiskers: 95 % interval)")
+        costs = [network["query_mmacs"] for network in networks]
+        ticks = [digit * 10.0**power for power in range(-2, 4) for digit in (1, 2, 3, 5)]
+        ticks = [tick for tick in ticks if 0.7 * costs[0] <= tick <= 1.5 * costs[-1]]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.legend(frameon=False, loc="lower right")
+        return standalone_svg(figure)
+
+
+def _front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no cheaper or equally cheap point beats, by cost."""
+    found: list[tuple[float, float]] = []
+    for cost, value in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not found or value > found[-1][1]:
+            found.append((cost, value))
+    return found

@@ -1,0 +1,191 @@
+"""CMP-NAS from end to end: one supernet, a search per tier, the best retrained, all of it measured.
+
+    OUT/supernet/            shared weights
+    OUT/validation/          what candidates are judged on
+    OUT/scores.jsonl         every candidate that was evaluated
+    OUT/tiers/100/1 ...      RUN folders of the retrained networks, best reward first
+    OUT/static/NAME          RUN folders of the static networks
+    OUT/results.json         everything that is reported
+
+Each part is kept once it is finished, so a run that was killed goes on where it stopped.
+
+Source: Compatibility-aware Heterogeneous Visual Search, https://arxiv.org/abs/2105.06047, sections 3.2.2 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compat_sdk.dataset import Dataset, open_dataset
+from compat_sdk.errors import ConfigError
+from compat_sdk.files import write_json_atomic
+from compat_train.checkpoint import Checkpoint
+from compat_train.config import config_to_json
+from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.evaluate import evaluate_each
+from compat_train.loop import Progress
+from compat_train.methods.objective import gallery_rows
+from compat_train.methods.query import train_query
+from compat_train.nas.candidate import CandidateEvaluator
+from compat_train.nas.config import CmpConfig
+from compat_train.nas.cost import CostTable, cost_table
+from compat_train.nas.evaluations import Evaluations
+from compat_train.nas.evolve import Ranked, search
+from compat_train.nas.result import CmpResult, Network
+from compat_train.nas.reward import NEEDS, reward_of
+from compat_train.nas.sampling import MemberSampler
+from compat_train.nas.train_supernet import train_supernet
+from compat_train.nas.validation import check_held_out, prepare_validation
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What every part of a run needs, read and checked once.
+
+    Attributes:
+        dataset: All splits.
+        gallery: The gallery model.
+        data: Decoded training images.
+        costs: Cost of every choice of the search space.
+    """
+
+    dataset: Dataset
+    gallery: Checkpoint
+    data: TrainingSet
+    costs: CostTable
+
+
+def search_query_models(config: CmpConfig, out: str | Path, progress: Progress | None = None) -> CmpResult:
+    """Finds, trains and measures query networks for each tier; resumes what an earlier call left unfinished.
+
+    Args:
+        config: The whole run.
+        out: Folder for everything.
+        progress: Called with a stage, how much of it is done, its total, and figures.
+
+    Returns:
+        The retrained networks of every tier and the static networks, all evaluated on the query and gallery splits.
+
+    Raises:
+        DataError: The dataset has no usable validation split, or shares its identities with training.
+        TrainingError: The gallery run cannot serve the method, or a folder belongs to other settings.
+        ConfigError: No member of the space is as cheap as a tier asks.
+    """
+    folder = Path(out)
+    prepared = prepare(config, folder, progress)
+    weights = train_supernet(config, prepared.gallery, prepared.data, folder / "supernet", progress)
+    tiers = search_tiers(config, prepared, weights, folder, progress)
+    networks: list[tuple[Path, float | None, int | None, Ranked | None]] = []
+    for budget, ranked in tiers.items():
+        for place, found in enumerate(ranked[: config.keep], 1):
+            run = folder / "tiers" / f"{budget:g}" / str(place)
+            train_query(config.training(found.member.name), run, progress, data=prepared.data)
+            networks.append((run, budget, place, found))
+    for arch in config.static:
+        run = folder / "static" / arch
+        train_query(config.training(arch, width=config.static_width), run, progress, data=prepared.data)
+        networks.append((run, None, None, None))
+    result = measure(config, prepared, networks, progress)
+    write_json_atomic(folder / "results.json", result.to_json() | {"settings": config_to_json(config)})
+    return result
+
+
+def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -> Prepared:
+    """Reads and checks everything that a run rests on, before any training starts.
+
+    Raises:
+        DataError, TrainingError, ConfigError: As `search_query_models`.
+    """
+    gallery = Checkpoint.load(config.gallery)
+    root = None if config.source.root is None else Path(config.source.root)
+    dataset = open_dataset(config.source.data, root)
+    split = check_held_out(dataset, gallery)
+    costs = cost_table(
+        config.search_space, size=gallery.preprocessing.size, dim=gallery.dim, stem_stride=config.stem_stride
+    )
+    for budget in config.mmacs:
+        if budget < costs.lowest:
+            raise ConfigError(
+                f"a tier of {budget:g} MMACs is out of reach: members of {costs.space.name} take {costs.lowest:.4g} to "
+                f"{costs.highest:.4g} MMACs at {costs.size} pixels with stem stride {config.stem_stride}; a smaller "
+                f"stem or last convolution (space {costs.space.kind},last=128) or fewer channels lower the minimum"
+            )
+    data = load_training_set(config.source, gallery.preprocessing, cache=folder / "pixels", progress=progress)
+    gallery_rows(config.training("shufflenet_v2"), gallery, data)
+    validation = folder / "validation"
+    if not (validation / "digest.json").is_file():
+        prepare_validation(split, data, gallery, config.validation, device=config.execution.device).save(validation)
+    return Prepared(dataset, gallery, data, costs)
+
+
+def search_tiers(
+    config: CmpConfig, prepared: Prepared, weights: Path, folder: Path, progress: Progress | None = None
+) -> dict[float, list[Ranked]]:
+    """The members of each tier, best reward first; every member is measured once, whatever tiers it belongs to.
+
+    Args:
+        config: The whole run.
+        prepared: Output of `prepare`.
+        weights: The finished supernet.
+        folder: Of the run; scores are kept in its ``scores.jsonl``.
+        progress: Called after each round of each tier.
+    """
+    sampler = MemberSampler(prepared.costs)
+    need = NEEDS[config.reward]
+    tiers: dict[float, list[Ranked]] = {}
+    with open_evaluations(config, prepared, weights, folder) as evaluations:
+        for budget in config.mmacs:
+
+            def report(done: int, total: int, values: Mapping[str, float], budget: float = budget) -> None:
+                if progress is not None:
+                    progress(f"search {budget:g} MMACs", done, total, values)
+
+            tiers[budget] = search(
+                prepared.costs,
+                sampler,
+                lambda members: [reward_of(score, config.reward) for score in evaluations.scores(members, need)],
+                config.search,
+                budget=budget,
+                progress=report,
+            )
+    return tiers
+
+
+def open_evaluations(config: CmpConfig, prepared: Prepared, weights: Path, folder: Path) -> Evaluations:
+    """The memory of a run's scores, with the workers that fill it."""
+    evaluator = CandidateEvaluator(
+        weights=weights,
+        validation=folder / "validation",
+        preprocessing=prepared.gallery.preprocessing,
+        dim=prepared.gallery.dim,
+        stem_stride=config.stem_stride,
+        rank=config.validation.rank,
+        batch=config.validation.batch,
+        device=config.execution.device,
+    )
+    return Evaluations(folder / "scores.jsonl", evaluator.decides(), evaluator, workers=config.workers)
+
+
+def measure(
+    config: CmpConfig,
+    prepared: Prepared,
+    networks: Sequence[tuple[Path, float | None, int | None, Ranked | None]],
+    progress: Progress | None = None,
+) -> CmpResult:
+    """Evaluates trained networks, each given as RUN folder, tier, place in it, and what the search said of it."""
+    evaluations = evaluate_each(
+        prepared.dataset,
+        [run for run, *_ in networks],
+        config.gallery,
+        device=config.execution.device,
+        threads=config.execution.threads or None,
+        progress=progress,
+    )
+    return CmpResult(
+        tuple(
+            Network(run=run, arch=Checkpoint.load(run).arch, tier=tier, place=place, found=found, evaluation=evaluation)
+            for (run, tier, place, found), evaluation in zip(networks, evaluations, strict=True)
+        )
+    )

@@ -1,0 +1,87 @@
+"""What a CMP-NAS run reports: every retrained network, not the luckiest, beside the static ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compat_train.evaluate import Evaluation
+from compat_train.nas.evolve import Ranked
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """One trained and evaluated network.
+
+    Attributes:
+        run: Its RUN folder, ready for export.
+        arch: Architecture name.
+        tier: Budget it was searched for, MMACs; None for a static network.
+        place: Its place by reward within the tier, from 1; None for a static network.
+        found: What the search said of it; None for a static network.
+        evaluation: M(q,q), M(q,g) and M(g,g) on the query and gallery splits.
+    """
+
+    run: Path
+    arch: str
+    tier: float | None
+    place: int | None
+    found: Ranked | None
+    evaluation: Evaluation
+
+    @property
+    def name(self) -> str:
+        """Short name for tables: ``100 / 1`` is the best of the tier of 100 MMACs."""
+        return self.arch if self.tier is None else f"{self.tier:g} / {self.place}"
+
+    def to_json(self) -> dict[str, object]:
+        """JSON values; accuracies and rewards are fractions."""
+        return {
+            "name": self.name,
+            "run": str(self.run),
+            "arch": self.arch,
+            "tier": self.tier,
+            "place": self.place,
+            "reward": None if self.found is None else self.found.reward,
+            "found_in_round": None if self.found is None else self.found.found_in,
+            **self.evaluation.to_json(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class CmpResult:
+    """All networks of a run, searched ones first."""
+
+    networks: tuple[Network, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """JSON values, one entry per network."""
+        return {"networks": [network.to_json() for network in self.networks]}
+
+    def table(self) -> str:
+        """Plain text: one line per network, searched ones by tier and reward, then static ones by cost."""
+        lines = [
+            f"{'network':20}{'MMACs':>9}{'reward':>9}{'M(q,q)':>9}{'M(q,g) [95 %]':>24}{'rule':>7}",
+        ]
+        searched = [network for network in self.networks if network.tier is not None]
+        static = sorted(
+            (network for network in self.networks if network.tier is None),
+            key=lambda network: network.evaluation.query_mmacs,
+        )
+        for network in (*searched, *static):
+            scores = network.evaluation.query_gallery
+            low, high = scores.ci95["1"]
+            reward = "" if network.found is None else f"{network.found.reward:.4f}"
+            lines.append(
+                f"{network.name:20}{network.evaluation.query_mmacs:9.3g}{reward:>9}"
+                f"{100 * network.evaluation.query_query.cmc[1]:9.1f}"
+                f"{f'{100 * scores.cmc[1]:.1f} [{100 * low:.1f}, {100 * high:.1f}]':>24}"
+                f"{'holds' if network.evaluation.compatible else 'no':>7}"
+            )
+        if self.networks:
+            first = self.networks[0].evaluation
+            lines.append(
+                f"{'gallery model':20}{first.gallery_mmacs:9.3g}{'':9}{100 * first.gallery_gallery.cmc[1]:9.1f}"
+                f"{'M(g,g), the paragon':>24}"
+            )
+        return "\n".join(lines)

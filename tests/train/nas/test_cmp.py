@@ -1,0 +1,212 @@
+"""CMP-NAS from end to end, interrupted and repeated, and what it refuses before any training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compat_sdk.errors import CompatError, ConfigError, DataError, TrainingError
+from compat_train.checkpoint import Checkpoint
+from compat_train.embed import embed_images
+from compat_train.models.search_space import is_member_name
+from compat_train.nas.cmp import open_evaluations, prepare, search_query_models, search_tiers
+from compat_train.nas.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
+from compat_train.nas.evaluations import Score
+from compat_train.nas.reward import reward_of
+from compat_train.nas.train_supernet import train_supernet
+from compat_train.nas.validation import Validation
+
+
+class Stop(BaseException):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cmp")
+
+
+def test_a_search_ends_in_query_models_that_declare_the_gallery_space(smallest: CmpConfig, finished: Path) -> None:
+    config = replace(smallest, keep=2, static=("shufflenet_v2",), static_width=0.1)
+    result = search_query_models(config, finished / "run")
+    searched, static = [n for n in result.networks if n.tier], [n for n in result.networks if not n.tier]
+    assert [network.place for network in searched] == [1, 2] and [network.arch for network in static] == [
+        "shufflenet_v2"
+    ]
+    gallery = Checkpoint.load(smallest.gallery)
+    for network in searched:
+        checkpoint = Checkpoint.load(network.run)
+        assert is_member_name(checkpoint.arch) and checkpoint.searches == (gallery.space,)
+        assert network.found is not None and network.evaluation.query_mmacs <= 0.6
+        assert network.evaluation.query_mmacs == pytest.approx(network.found.mmacs)
+    rewards = [network.found.reward for network in searched if network.found]
+    assert rewards == sorted(rewards, reverse=True)
+    written = json.loads((finished / "run" / "results.json").read_text())
+    assert [network["arch"] for network in written["networks"]] == [network.arch for network in result.networks]
+    assert "0.6 / 1" in result.table() and "paragon" in result.table()
+
+
+def test_the_same_command_again_trains_nothing(smallest: CmpConfig, finished: Path) -> None:
+    stages: list[str] = []
+
+    def progress(stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
+        stages.append(stage)
+
+    before = {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*.safetensors")}
+    lines = (finished / "run" / "scores.jsonl").read_text()
+    search_query_models(
+        replace(smallest, keep=2, static=("shufflenet_v2",), static_width=0.1), finished / "run", progress
+    )
+    assert not [stage for stage in stages if stage.startswith("train")]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert (finished / "run" / "scores.jsonl").read_text() == lines
+
+
+@pytest.mark.parametrize("where", ["train supernet", "search", "train query"])
+def test_a_run_that_was_stopped_ends_like_an_undisturbed_one(smallest: CmpConfig, tmp_path: Path, where: str) -> None:
+    calls = 0
+
+    def stop(stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
+        nonlocal calls
+        calls += stage.startswith(where)
+        if stage.startswith(where) and (calls == 3 or where == "search"):
+            raise Stop
+
+    config = replace(smallest, execution=replace(smallest.execution, checkpoint_steps=2))
+    with pytest.raises(Stop):
+        search_query_models(config, tmp_path / "stopped", stop)
+    stopped = search_query_models(config, tmp_path / "stopped")
+    straight = search_query_models(config, tmp_path / "straight")
+    assert [n.found for n in stopped.networks] == [n.found for n in straight.networks]
+    for part in ("supernet/supernet.safetensors", "tiers/0.6/1/model.safetensors"):
+        assert (tmp_path / "stopped" / part).read_bytes() == (tmp_path / "straight" / part).read_bytes(), part
+
+
+def test_workers_find_what_one_process_finds(smallest: CmpConfig, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished / "run" / "supernet", run / "supernet")
+    prepared = prepare(smallest, run)
+    weights = run / "supernet" / "supernet.safetensors"
+    parallel = search_tiers(replace(smallest, workers=2), prepared, weights, run)
+    serial = search_tiers(smallest, prepared, weights, tmp_path_with(run, tmp_path / "serial"))
+    assert parallel == serial
+
+
+def tmp_path_with(run: Path, folder: Path) -> Path:
+    shutil.copytree(run / "validation", folder / "validation")
+    return folder
+
+
+def test_the_gallery_side_of_validation_is_embedded_once_by_the_gallery_model(
+    smallest: CmpConfig, tmp_path: Path
+) -> None:
+    prepared = prepare(smallest, tmp_path)
+    images = Validation.load(tmp_path / "validation")
+    # 3 identities of 8 images: every second image is a query.
+    assert len(images.queries) == len(images.gallery) == 12 and len(images.calibration) == 32
+    assert sorted(np.unique(images.query_labels)) == [0, 1, 2]
+    expected = embed_images(
+        prepared.gallery.build(), np.asarray(images.gallery), prepared.gallery.preprocessing, channels_last=True
+    )
+    np.testing.assert_array_equal(images.gallery_embeddings, expected)
+
+
+def test_a_reward_needs_what_it_says_and_no_more(smallest: CmpConfig, finished: Path, tmp_path: Path) -> None:
+    assert reward_of(Score(own=0.5, across=0.4), "r1") == 0.5
+    assert reward_of(Score(own=0.5, across=0.4), "r2") == 0.4
+    assert reward_of(Score(own=0.5, across=0.4), "r3") == pytest.approx(0.2)
+    assert reward_of(Score(across=0.4), "r3") is None
+    shutil.copytree(finished / "run" / "supernet", tmp_path / "supernet")
+    prepared = prepare(smallest, tmp_path)
+    ranked = search_tiers(
+        replace(smallest, reward="r2"), prepared, tmp_path / "supernet" / "supernet.safetensors", tmp_path
+    )
+    rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()[1:]]
+    assert rows and all(row["own"] is None and row["across"] is not None for row in rows)
+    assert {found.reward for found in ranked[0.6]} == {row["across"] for row in rows}
+
+
+def test_the_vanilla_supernet_is_another_supernet(smallest: CmpConfig, tmp_path: Path) -> None:
+    prepared = prepare(smallest, tmp_path)
+    vanilla = replace(smallest, supernet=replace(smallest.supernet, method="vanilla"))
+    first = train_supernet(smallest, prepared.gallery, prepared.data, tmp_path / "bct")
+    second = train_supernet(vanilla, prepared.gallery, prepared.data, tmp_path / "vanilla")
+    assert first.read_bytes() != second.read_bytes()
+    with pytest.raises(TrainingError, match="other settings"):
+        train_supernet(vanilla, prepared.gallery, prepared.data, tmp_path / "bct")
+    with open_evaluations(smallest, prepared, first, tmp_path):
+        pass
+
+
+def refusal(config: CmpConfig, out: Path) -> str:
+    def no_training(stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
+        assert not stage.startswith("train")
+
+    with pytest.raises(CompatError) as caught:
+        search_query_models(config, out, no_training)
+    assert not (out / "supernet").exists()
+    return str(caught.value)
+
+
+def test_a_gallery_run_without_a_classifier_is_refused(smallest: CmpConfig, gallery_run: Path, tmp_path: Path) -> None:
+    bare = replace(Checkpoint.load(gallery_run), path=tmp_path / "bare", classifier=None)
+    bare.path.mkdir()
+    bare.save()
+    assert "has no classifier" in refusal(replace(smallest, gallery=str(bare.path)), tmp_path / "out")
+
+
+def test_validation_identities_that_were_trained_on_are_refused(
+    smallest: CmpConfig, identities: Path, tmp_path: Path
+) -> None:
+    leaky = tmp_path / "leaky"
+    shutil.copytree(identities, leaky)
+    name = next((leaky / "train").iterdir()).name
+    shutil.copytree(leaky / "train" / name, leaky / "val" / name)
+    said = refusal(replace(smallest, source=replace(smallest.source, data=str(leaky))), tmp_path / "out")
+    assert "1 of the 4 validation identities" in said and "the training split" in said and name in said
+    # An identity that only the gallery model was trained on is no better.
+    shutil.rmtree(leaky / "train" / name)
+    said = refusal(replace(smallest, source=replace(smallest.source, data=str(leaky))), tmp_path / "out")
+    assert "the gallery model" in said
+
+
+def test_data_without_a_validation_split_is_refused(smallest: CmpConfig, identities: Path, tmp_path: Path) -> None:
+    shutil.copytree(identities, tmp_path / "data", ignore=shutil.ignore_patterns("val"))
+    with pytest.raises(DataError, match="move some identities from train/ to val/"):
+        search_query_models(
+            replace(smallest, source=replace(smallest.source, data=str(tmp_path / "data"))), tmp_path / "o"
+        )
+
+
+def test_an_impossible_tier_is_refused_with_the_possible_range(smallest: CmpConfig, tmp_path: Path) -> None:
+    said = refusal(replace(smallest, mmacs=(0.6, 0.01)), tmp_path / "out")
+    assert "0.01 MMACs is out of reach" in said and "members of shuffle" in said and "last=128" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda: SearchConfig(population=0), "search.population is 0"),
+        (lambda: SearchConfig(population=10, parents=11), "search.parents is 11"),
+        (lambda: SearchConfig(population=10, parents=2), "more than the population of 10"),
+        (lambda: SupernetConfig(channel_warmup=0.05, operation_warmup=0.1), "channel_warmup"),
+        (lambda: ValidationConfig(rank=0), "validation.rank is 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(change: object, says: str) -> None:
+    assert callable(change)
+    with pytest.raises(ConfigError, match=says):
+        change()
+
+
+def test_a_tier_named_twice_or_none_is_refused(smallest: CmpConfig) -> None:
+    with pytest.raises(ConfigError, match="twice"):
+        replace(smallest, mmacs=(0.6, 0.6))
+    with pytest.raises(ConfigError, match="at least one budget"):
+        replace(smallest, mmacs=())
