@@ -164,15 +164,26 @@ def test_the_bound_on_the_cosine_can_be_set(checkpoint: Checkpoint, graph: bytes
 
 
 def test_a_probe_compares_neighbours_and_accuracy() -> None:
-    gallery = np.eye(12, dtype=np.float32)
+    generator = np.random.default_rng(0)
+    gallery = generator.normal(size=(40, 8)).astype(np.float32)
+    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
     reference = gallery[:3]
-    labels = (["0", "1", "2"], [str(row) for row in range(12)])
+    labels = (["0", "1", "2"], [str(row) for row in range(40)])
     probe = Probe(np.zeros((3, 1, 1, 3), np.uint8), reference, gallery, labels)
     assert probe.overlap(reference) == 1.0 and probe.accuracy(reference) == 1.0
     wrong = np.roll(reference, 1, axis=0)
     assert probe.accuracy(wrong) == 0.0
-    # Each query's ten nearest are itself and nine ties in row order; of those, one is lost.
-    assert probe.overlap(wrong) < 1.0
+    nearest = [set(np.argsort(-(rows @ gallery.T), 1)[:, :10].ravel().tolist()) for rows in (reference[:1], wrong[:1])]
+    one = Probe(np.zeros((1, 1, 1, 3), np.uint8), reference[:1], gallery, None)
+    assert (
+        one.overlap(wrong[:1]) == pytest.approx(len(nearest[0] & nearest[1]) / 10) and one.accuracy(wrong[:1]) is None
+    )
+
+
+def test_neighbours_that_tie_may_change_places() -> None:
+    gallery = np.tile(np.float32([[1, 0]]), (30, 1))
+    probe = Probe(np.zeros((1, 1, 1, 3), np.uint8), np.float32([[1, 0]]), gallery, None)
+    assert probe.overlap(np.float32([[0.999, 0.04]])) == 1.0
 
 
 def test_a_data_probe_searches_the_gallery_models_gallery(checkpoint: Checkpoint, tmp_path: Path) -> None:
