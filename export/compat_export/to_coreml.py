@@ -1,6 +1,6 @@
 """A module as a Core ML package: an ML program for iOS 16, 17 or 18.
 
-What is compressed, and what stays float. ``int8``, ``int4`` and ``palette*`` store weights smaller and compute in
+What is compressed, and what stays float. At ``fp16`` the L2 normalisation stays float32. ``int8``, ``int4`` and ``palette*`` store weights smaller and compute in
 float32. Tensors of fewer than 2048 elements stay float: biases, batch norms that could not be folded and narrow
 depthwise kernels are a small part of a file, and each of their numbers reaches a whole channel of the output. At
 ``int4`` every block of up to 32 input channels has a scale; a weight whose input channels have no divisor between
@@ -76,14 +76,16 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
             described = _array_inputs(coremltools, inputs, batch)
         else:
             module, described = _picture_input(coremltools, module, inputs[0], options.pixels)
-        half = options.precision == "fp16"
+        precision = coremltools.precision.FLOAT32
+        if options.precision == "fp16":
+            precision = coremltools.transform.FP16ComputePrecision(op_selector=_may_be_half)
         model = coremltools.convert(
             _exported(module, inputs, batch),
             inputs=described,
             outputs=[coremltools.TensorType(name=OUTPUT, dtype=np.float32)],
             convert_to="mlprogram",
             minimum_deployment_target=getattr(coremltools.target, f"iOS{options.ios}"),
-            compute_precision=coremltools.precision.FLOAT16 if half else coremltools.precision.FLOAT32,
+            compute_precision=precision,
             skip_model_load=True,
         )
         models = [model]
@@ -110,6 +112,11 @@ class _PixelModule(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         result: Tensor = self.module(pixels * self.get_buffer("scale") + self.get_buffer("shift"))
         return result
+
+
+def _may_be_half(operation: Any) -> bool:
+    """Everything but the L2 normalisation: the square of a norm above 255 is infinite in float16."""
+    return operation.op_type not in ("reduce_l2_norm", "maximum", "real_div")
 
 
 def _require_supported(inputs: Sequence[Port], options: Options) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import os
@@ -276,3 +277,13 @@ def test_a_missing_package_names_its_extra(
     with pytest.raises(MissingExtraError, match=r"compat-sdk\[export-coreml\]") as caught:
         convert(resnet, [IMAGE], Options(precision="palette4"))
     assert caught.value.package == package
+
+
+def test_a_long_embedding_does_not_overflow_at_fp16(resnet: nn.Module, images: NDArray[np.float32]) -> None:
+    long = copy.deepcopy(resnet)
+    with torch.no_grad():
+        long.embedder.head.weight.mul_(3000)  # norms of some thousands: their squares are no float16
+        assert long.embedder(torch.from_numpy(images)).norm(dim=1).min() > 300
+    twin = CoreMLTwin(Package.from_files(convert(long, [IMAGE], Options(precision="fp16"))))
+    parity = compare_embeddings(expected(long, images), twin.run(images))
+    assert parity.worst_cosine > 0.9999
