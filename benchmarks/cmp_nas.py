@@ -27,13 +27,14 @@ import torch
 from cmp_nas_report import write_report
 from kanji_compatibility import gallery_config
 
-from compat_sdk.dataset import Dataset, Split, open_dataset
+from compat_sdk.dataset import open_dataset
 from compat_sdk.files import write_json_atomic
+from compat_sdk.metrics import score_queries
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Execution, Optimisation, QueryConfig, Source
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet
-from compat_train.evaluate import evaluate
+from compat_train.evaluate import open_model
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.models.build import build_model
@@ -48,7 +49,7 @@ SPACE = "shuffle,stem=4,channels=12-32-64-128,repeats=2-2-4-2,last=128"
 TIERS = {23: 1.45, 35: 0.95, 80: 0.42}  # gallery MMACs over query MMACs: MMACs
 MAIN = 0.95  # the tier at which rewards and static networks are compared
 FIG4 = (0.60, 0.65)  # MMACs of the random members of Fig. 4
-SCHEDULE = Optimisation(epochs=2, batch=128, lr=0.8, weight_decay=1e-4, warmup_epochs=0.5)
+SCHEDULE = Optimisation(epochs=2, batch=64, lr=0.3, weight_decay=1e-4, warmup_epochs=0.5)
 SEARCH = SearchConfig(population=20, parents=6, crossovers=8, mutations=8, rounds=6)
 
 
@@ -72,7 +73,7 @@ def search_config(root: str, runs: Path, seed: int, *, reward: str = "r3", vanil
         space=SPACE,
         stem_stride=2,
         supernet=SupernetConfig(
-            optimisation=replace(SCHEDULE, epochs=4, batch=64, lr=0.4),
+            optimisation=replace(SCHEDULE, epochs=4, lr=0.4),
             method="vanilla" if vanilla else None,
             operation_warmup=0.15,
             channel_warmup=0.5,
@@ -118,17 +119,13 @@ def search_of(root: str, runs: Path, seed: int) -> list[dict[str, Any]]:
             mmacs=tuple(TIERS.values()) if wide else (MAIN,),
             search=replace(config.search, strategy=strategy),  # type: ignore[arg-type]
         )
-        before, known = time.process_time(), _lines(folder / "scores.jsonl")
         tiers = search_tiers(config, prepared, weights, folder)
-        new = _lines(folder / "scores.jsonl") - known
         for budget, ranked in tiers.items():
             found.append(
                 {
                     "variant": "vanilla-nas" if vanilla else reward if strategy == "evolution" else "random",
                     "seed": seed,
                     "budget": budget,
-                    "new_candidates": new,
-                    "cpu_seconds": round(time.process_time() - before, 1),
                     "best": [
                         {"arch": entry.member.name, "reward": entry.reward, "mmacs": entry.mmacs}
                         for entry in ranked[:5]
@@ -136,10 +133,6 @@ def search_of(root: str, runs: Path, seed: int) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-def _lines(path: Path) -> int:
-    return len(path.read_text().splitlines()) if path.is_file() else 1  # the header
 
 
 def jobs_of_seed(root: str, runs: Path, seed: int, searches: list[dict[str, Any]]) -> Iterator[tuple[int, Job]]:
@@ -165,27 +158,26 @@ def jobs_of_seed(root: str, runs: Path, seed: int, searches: list[dict[str, Any]
         )
         yield 1, Job(f"pruned-{name}", seed, config, {"stage": "table4"})
     for search in (found for found in searches if found["seed"] == seed):
-        for place, best in enumerate(search["best"], 1):
+        # All five where rewards are compared; two of the other tiers and of random search.
+        compared = search["budget"] == MAIN and search["variant"] != "random"
+        for place, best in enumerate(search["best"][: 5 if compared else 2], 1):
             about = {"stage": "search", "variant": search["variant"], "budget": search["budget"], "place": place}
             about |= {"reward": best["reward"]}
             name = f"{search['variant']}-{search['budget']:g}-{place}"
             yield 2 + 2 * place, Job(name, seed, base.training(best["arch"]), about)
-    for budget in TIERS.values():
-        best = next(
-            found["best"][0]["arch"]
-            for found in searches
-            if found["seed"] == seed and found["variant"] == "r3" and found["budget"] == budget
-        )
+    for found in (found for found in searches if found["seed"] == seed and found["variant"] == "r3"):
+        budget, best = found["budget"], found["best"][0]["arch"]
         remedies = {
-            "regression-mixed": replace(base.training(best), method="regression", mixed=True),
             "regression-unlabelled": replace(
                 base.training(best), method="regression", source=Source(data="kanji", root=root)
             ),
         }
+        if budget == MAIN:
+            remedies["regression-mixed"] = replace(base.training(best), method="regression", mixed=True)
         for name, config in remedies.items():
             about = {"stage": "remedy", "variant": name, "budget": budget}
             yield 5, Job(f"{name}-{budget:g}", seed, config, about)
-    if seed == 0:
+    if seed == 0 and searches:
         prepared = prepare(base, folder_of(runs, seed, False))
         sampler = MemberSampler(prepared.costs)
         generator = np.random.default_rng(4)
@@ -193,7 +185,7 @@ def jobs_of_seed(root: str, runs: Path, seed: int, searches: list[dict[str, Any]
             member = sampler.draw(generator, *FIG4)
             for method in ("bct", "vanilla"):
                 config = replace(base.training(member.name), method=method)  # type: ignore[arg-type]
-                yield 7, Job(f"fig4-{method}-{number}", seed, config, {"stage": "fig4", "method": method})
+                yield 9, Job(f"fig4-{method}-{number}", seed, config, {"stage": "fig4", "method": method})
 
 
 def static_widths() -> dict[str, float]:
@@ -237,94 +229,123 @@ def run_job(job: Job, root: str, runs: Path) -> dict[str, Any]:
         np.fromiter((numbers[name] for name in labels), np.int64, len(labels)),
         classes,
     )
-    test = Dataset(
-        dataset.name,
-        {
-            name: Split(
-                name=name,
-                images=np.load(pixels_of(root, runs, "kanji-500", name), mmap_mode="r"),
-                labels=dataset.splits[name].labels,
-                ids=dataset.splits[name].ids,
-            )
-            for name in ("query", "gallery")
-        },
-    )
     out = runs / "cmp" / "networks" / f"{job.name}-{job.seed}"
     before = time.process_time()
     checkpoint = train_query(job.config, out, data=training)
     seconds = time.process_time() - before
-    found = evaluate(test, out, job.config.gallery, threads=1)
+    model = open_model(out)
+    of_gallery = gallery_vectors(job.config.gallery, root, runs)
+    of_query = [
+        model.embed(np.load(pixels_of(root, runs, "kanji-500", name), mmap_mode="r")) for name in ("query", "gallery")
+    ]
+    names = [dataset.splits[name].labels for name in ("query", "gallery")]
+    hits = {
+        "own": score_queries(of_query[0], names[0], of_query[1], names[1]).hits(1),
+        "across": score_queries(of_query[0], names[0], of_gallery[1], names[1]).hits(1),
+    }
+    paragon = np.load(Path(job.config.gallery) / "benchmark-hits.npy")
     return {
         "name": job.name,
         "seed": job.seed,
         **job.about,
         "arch": checkpoint.arch,
-        "mmacs": found.query_mmacs,
-        "gallery_mmacs": found.gallery_mmacs,
-        "own": found.query_query.cmc[1],
-        "across": found.query_gallery.cmc[1],
-        "paragon": found.gallery_gallery.cmc[1],
-        "hits": {
-            key: base64.b64encode(np.packbits(found.per_query[pair].hits(1) > 0).tobytes()).decode()
-            for key, pair in (("own", "query_query"), ("across", "query_gallery"), ("paragon", "gallery_gallery"))
-        },
+        "mmacs": model.mmacs,
+        "own": float(hits["own"].mean()),
+        "across": float(hits["across"].mean()),
+        "paragon": float(paragon.mean()),
+        "hits": {side: base64.b64encode(np.packbits(found > 0).tobytes()).decode() for side, found in hits.items()},
         "train_cpu_seconds": round(seconds, 1),
     }
 
 
+def gallery_vectors(gallery: str, root: str, runs: Path) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+    """The gallery model's embeddings of both test splits, computed once, and its own hits beside them."""
+    folder = Path(gallery)
+    if not (folder / "benchmark-hits.npy").is_file():
+        model = open_model(folder)
+        dataset = open_dataset("kanji-500", Path(root))
+        vectors = []
+        for name in ("query", "gallery"):
+            vectors.append(model.embed(np.load(pixels_of(root, runs, "kanji-500", name), mmap_mode="r")))
+            np.save(folder / f"benchmark-{name}.npy", vectors[-1])
+        labels = [dataset.splits[name].labels for name in ("query", "gallery")]
+        np.save(folder / "benchmark-hits.npy", score_queries(vectors[0], labels[0], vectors[1], labels[1]).hits(1))
+    return [np.load(folder / f"benchmark-{name}.npy") for name in ("query", "gallery")]
+
+
 def run_all(options: argparse.Namespace) -> None:
-    """Trains whatever has no row yet, most telling rows first."""
+    """Computes whatever has no row yet, most telling rows first; searches and networks that need none run together."""
+    root, runs, seeds = options.root, options.runs, options.seeds
     results: dict[str, Any] = (
         json.loads(options.out.read_text()) if options.out.is_file() else {"searches": [], "rows": []}
     )
-    for seed in options.seeds:
-        train_gallery(gallery_config(options.root, seed), options.runs / "kanji" / f"gallery-{seed}")
+    for seed in seeds:
+        train_gallery(gallery_config(root, seed), runs / "kanji" / f"gallery-{seed}")
     for data, split in (("kanji-500", "train"), ("kanji", "train"), ("kanji-500", "query"), ("kanji-500", "gallery")):
-        pixels_of(options.root, options.runs, data, split)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
+        pixels_of(root, runs, data, split)
+    for seed in seeds:
+        gallery_vectors(str(runs / "kanji" / f"gallery-{seed}"), root, runs)
+    results["paragon"] = {
+        str(seed): base64.b64encode(
+            np.packbits(np.load(runs / "kanji" / f"gallery-{seed}" / "benchmark-hits.npy") > 0).tobytes()
+        ).decode()
+        for seed in seeds
+    }
+    searched = {found["seed"] for found in results["searches"]}
+    missing = [seed for seed in seeds if seed not in searched]
+    done = {(row["name"], row["seed"]) for row in results["rows"]}
 
-        def save() -> None:
-            write_json_atomic(options.out, results)
+    def jobs(of: list[int], *, independent: bool) -> list[tuple[int, int, Job]]:
+        """Jobs of some seeds by priority: those that need no search, or the others."""
+        found = [
+            (priority, seed, job)
+            for seed in of
+            for priority, job in jobs_of_seed(root, runs, seed, results["searches"])
+            if (job.name, seed) not in done and priority <= options.most and (priority < 2) == independent
+        ]
+        return sorted(found, key=lambda entry: entry[:2])
 
-        missing = [seed for seed in options.seeds if not any(found["seed"] == seed for found in results["searches"])]
+    with ProcessPoolExecutor(options.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         supernets = [
-            pool.submit(supernet_of, options.root, options.runs, seed, vanilla)
-            for seed in missing
-            for vanilla in (False, True)
+            pool.submit(supernet_of, root, runs, seed, vanilla) for seed in missing for vanilla in (False, True)
         ]
         for future in supernets:
             future.result()
-        searching = {pool.submit(search_of, options.root, options.runs, seed): seed for seed in missing}
-        for future in searching:
-            results["searches"] += future.result()
-            save()
-        done = {(row["name"], row["seed"]) for row in results["rows"]}
-        jobs = [
-            (priority, seed, job)
-            for seed in options.seeds
-            for priority, job in jobs_of_seed(options.root, options.runs, seed, results["searches"])
-            if (job.name, seed) not in done and priority <= options.most
-        ]
-        jobs.sort(key=lambda entry: entry[:2])
-        waiting: dict[Future[dict[str, Any]], Job] = {}
-        queue = iter(jobs)
-        for _, _, job in queue:
-            waiting[pool.submit(run_job, job, options.root, options.runs)] = job
-            if len(waiting) >= options.workers:
-                _collect(waiting, results, save)
-        while waiting:
-            _collect(waiting, results, save)
+        running: dict[Future[Any], Job | None] = {pool.submit(search_of, root, runs, seed): None for seed in missing}
+        coming = jobs(seeds, independent=True)
+        if not missing:
+            coming = sorted(coming + jobs(seeds, independent=False), key=lambda entry: entry[:2])
+        while running or coming:
+            while coming and len(running) < options.workers + 1:
+                job = coming.pop(0)[2]
+                same = _trained_already(job, results["rows"])
+                if same is not None:
+                    results["rows"].append(same | {"name": job.name} | job.about)
+                    continue
+                running[pool.submit(run_job, job, root, runs)] = job
+            if not running:
+                continue
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job_done = running.pop(future)
+                if job_done is None:
+                    results["searches"] += future.result()
+                    if not any(job is None for job in running.values()):
+                        coming = sorted(coming + jobs(seeds, independent=False), key=lambda entry: entry[:2])
+                    print("a search is done", flush=True)
+                else:
+                    row = future.result()
+                    results["rows"].append(row)
+                    print(f"{row['name']} {row['seed']}: {row['own']:.3f} {row['across']:.3f}", flush=True)
+                write_json_atomic(options.out, results)
+        write_json_atomic(options.out, results)
 
 
-def _collect(waiting: dict[Future[dict[str, Any]], Job], results: dict[str, Any], save: Any) -> None:
-    finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-    for future in finished:
-        job = waiting.pop(future)
-        row = future.result()
-        results["rows"].append(row)
-        save()
-        print(f"{job.name} seed {job.seed}: M(q,q) {row['own']:.3f} M(q,g) {row['across']:.3f}", flush=True)
+def _trained_already(job: Job, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The row of the same network found by another search of the same seed: training it again would repeat it."""
+    if job.about["stage"] != "search":
+        return None
+    same = (row for row in rows if row["stage"] == "search" and row["seed"] == job.seed)
+    return next((row for row in same if row["arch"] == job.config.arch), None)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from compat_train.models.layers import ConvBN
 from compat_train.models.search_space import Member
 from compat_train.models.supernet import take_member
 from compat_train.nas.evaluations import Need, Score
-from compat_train.nas.validation import Validation
+from compat_train.nas.validation import DIGEST, Validation
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class CandidateEvaluator:
         """All that the scores depend on: digests of weights and images, and the settings of the measurement."""
         return {
             "weights": hashlib.sha256(self.weights.read_bytes()).hexdigest(),
-            "images": read_json(self.validation / "digest.json")["sha256"],
+            "images": read_json(self.validation / DIGEST)["sha256"],
             "rank": self.rank,
             "batch": self.batch,
             "device": self.device,

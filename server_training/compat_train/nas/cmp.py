@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.dataset import Dataset, open_dataset
-from compat_sdk.errors import ConfigError
-from compat_sdk.files import write_json_atomic
+from compat_sdk.errors import ConfigError, TrainingError
+from compat_sdk.files import read_json, write_json_atomic
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import config_to_json
 from compat_train.data.training_set import TrainingSet, load_training_set
@@ -37,7 +37,7 @@ from compat_train.nas.result import CmpResult, Network
 from compat_train.nas.reward import NEEDS, reward_of
 from compat_train.nas.sampling import MemberSampler
 from compat_train.nas.train_supernet import train_supernet
-from compat_train.nas.validation import check_held_out, prepare_validation
+from compat_train.nas.validation import DIGEST, check_held_out, prepare_validation
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +115,15 @@ def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -
     data = load_training_set(config.source, gallery.preprocessing, cache=folder / "pixels", progress=progress)
     gallery_rows(config.training("shufflenet_v2"), gallery, data)
     validation = folder / "validation"
-    if not (validation / "digest.json").is_file():
-        prepare_validation(split, data, gallery, config.validation, device=config.execution.device).save(validation)
+    settings = {"data": config.source.data, "gallery_space": gallery.space} | config_to_json(config.validation)
+    if not (validation / DIGEST).is_file():
+        images = prepare_validation(split, data, gallery, config.validation, device=config.execution.device)
+        images.save(validation, settings)
+    elif read_json(validation / DIGEST).get("settings") != settings:
+        raise TrainingError(
+            f"{validation} was prepared with other settings; search into another folder, or delete it together with "
+            f"scores.jsonl beside it"
+        )
     return Prepared(dataset, gallery, data, costs)
 
 

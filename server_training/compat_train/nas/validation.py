@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from compat_train.data.training_set import TrainingSet
 from compat_train.embed import embed_images
 from compat_train.nas.config import ValidationConfig
 
+DIGEST = "digest.json"
 _ARRAYS = ("queries", "query_labels", "gallery", "gallery_labels", "gallery_embeddings", "calibration")
 
 
@@ -43,16 +44,15 @@ class Validation:
     gallery_embeddings: NDArray[np.float32]
     calibration: NDArray[np.uint8]
 
-    def save(self, folder: Path) -> str:
-        """Writes the arrays as ``.npy`` files and returns a digest of them all."""
+    def save(self, folder: Path, settings: Mapping[str, object]) -> None:
+        """Writes the arrays as ``.npy`` files, then a digest of them all with the settings that decided them."""
         folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         for name in _ARRAYS:
             array = np.ascontiguousarray(getattr(self, name))
             digest.update(name.encode() + array.tobytes())
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        write_json_atomic(folder / "digest.json", {"sha256": digest.hexdigest()})
-        return digest.hexdigest()
+        write_json_atomic(folder / DIGEST, {"sha256": digest.hexdigest(), "settings": dict(settings)})
 
     @staticmethod
     def load(folder: Path) -> Validation:

@@ -41,7 +41,7 @@ def gallery_run(identities: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def smallest(identities: Path, gallery_run: Path) -> CmpConfig:
     """A search of seconds: 5 blocks, 2 rounds of 4 members, one network retrained."""
     schedule = Optimisation(epochs=1, batch=16, lr=0.05)

@@ -27,14 +27,20 @@ class Stop(BaseException):
     """Stands for whatever ends a process."""
 
 
+def two_and_a_static_one(smallest: CmpConfig) -> CmpConfig:
+    return replace(smallest, keep=2, static=("shufflenet_v2",), static_width=0.1)
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cmp")
+def finished(smallest: CmpConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of one finished search: two networks of its tier and a static one."""
+    folder = tmp_path_factory.mktemp("cmp") / "run"
+    search_query_models(two_and_a_static_one(smallest), folder)
+    return folder
 
 
 def test_a_search_ends_in_query_models_that_declare_the_gallery_space(smallest: CmpConfig, finished: Path) -> None:
-    config = replace(smallest, keep=2, static=("shufflenet_v2",), static_width=0.1)
-    result = search_query_models(config, finished / "run")
+    result = search_query_models(two_and_a_static_one(smallest), finished)
     searched, static = [n for n in result.networks if n.tier], [n for n in result.networks if not n.tier]
     assert [network.place for network in searched] == [1, 2] and [network.arch for network in static] == [
         "shufflenet_v2"
@@ -47,7 +53,7 @@ def test_a_search_ends_in_query_models_that_declare_the_gallery_space(smallest: 
         assert network.evaluation.query_mmacs == pytest.approx(network.found.mmacs)
     rewards = [network.found.reward for network in searched if network.found]
     assert rewards == sorted(rewards, reverse=True)
-    written = json.loads((finished / "run" / "results.json").read_text())
+    written = json.loads((finished / "results.json").read_text())
     assert [network["arch"] for network in written["networks"]] == [network.arch for network in result.networks]
     assert "0.6 / 1" in result.table() and "paragon" in result.table()
 
@@ -58,14 +64,12 @@ def test_the_same_command_again_trains_nothing(smallest: CmpConfig, finished: Pa
     def progress(stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
         stages.append(stage)
 
-    before = {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*.safetensors")}
-    lines = (finished / "run" / "scores.jsonl").read_text()
-    search_query_models(
-        replace(smallest, keep=2, static=("shufflenet_v2",), static_width=0.1), finished / "run", progress
-    )
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")}
+    lines = (finished / "scores.jsonl").read_text()
+    search_query_models(two_and_a_static_one(smallest), finished, progress)
     assert not [stage for stage in stages if stage.startswith("train")]
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert (finished / "run" / "scores.jsonl").read_text() == lines
+    assert (finished / "scores.jsonl").read_text() == lines
 
 
 @pytest.mark.parametrize("where", ["train supernet", "search", "train query"])
@@ -90,7 +94,7 @@ def test_a_run_that_was_stopped_ends_like_an_undisturbed_one(smallest: CmpConfig
 
 def test_workers_find_what_one_process_finds(smallest: CmpConfig, finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(finished / "run" / "supernet", run / "supernet")
+    shutil.copytree(finished / "supernet", run / "supernet")
     prepared = prepare(smallest, run)
     weights = run / "supernet" / "supernet.safetensors"
     parallel = search_tiers(replace(smallest, workers=2), prepared, weights, run)
@@ -117,12 +121,19 @@ def test_the_gallery_side_of_validation_is_embedded_once_by_the_gallery_model(
     np.testing.assert_array_equal(images.gallery_embeddings, expected)
 
 
+def test_validation_images_of_other_settings_are_not_used(smallest: CmpConfig, tmp_path: Path) -> None:
+    prepare(smallest, tmp_path)
+    other = replace(smallest, validation=replace(smallest.validation, queries=6))
+    with pytest.raises(TrainingError, match="prepared with other settings"):
+        prepare(other, tmp_path)
+
+
 def test_a_reward_needs_what_it_says_and_no_more(smallest: CmpConfig, finished: Path, tmp_path: Path) -> None:
     assert reward_of(Score(own=0.5, across=0.4), "r1") == 0.5
     assert reward_of(Score(own=0.5, across=0.4), "r2") == 0.4
     assert reward_of(Score(own=0.5, across=0.4), "r3") == pytest.approx(0.2)
     assert reward_of(Score(across=0.4), "r3") is None
-    shutil.copytree(finished / "run" / "supernet", tmp_path / "supernet")
+    shutil.copytree(finished / "supernet", tmp_path / "supernet")
     prepared = prepare(smallest, tmp_path)
     ranked = search_tiers(
         replace(smallest, reward="r2"), prepared, tmp_path / "supernet" / "supernet.safetensors", tmp_path
