@@ -16,8 +16,9 @@ def main() -> None:
     arguments = parser.parse_args()
     for role in ("gallery", "query"):
         run, folder = arguments.out / f"{role}-run", arguments.out / f"{role}-bundle"
-        report = export_run(run, target="onnx", out=folder, license="Apache-2.0", overwrite=True)
-        print(f"{folder}: {report.bytes / 2**20:.1f} MiB, worst cosine to PyTorch {report.parity.worst_cosine:.7f}")
+        report = export_run(run, targets=["onnx"], out=folder, license="Apache-2.0", overwrite=True)
+        for graph in report.graphs:
+            print(f"{folder}: {graph.bytes / 2**20:.1f} MiB, worst cosine to PyTorch {graph.parity.worst_cosine:.7f}")
 
         manifest = Bundle.open(folder).manifest  # every file's SHA-256 is checked here
         print(f"  space {manifest.space}, searches {', '.join(manifest.searches) or 'its own only'}")

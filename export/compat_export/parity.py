@@ -6,7 +6,7 @@ compared on real images, alone and in a batch, before it is published.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,9 +16,18 @@ from compat_sdk.engine import Engine
 from compat_sdk.errors import CheckFailedError
 
 MAX_ABS_DIFFERENCE = 1e-4
-"""Largest difference allowed in one coordinate of a unit vector. Float32 engines stay below 1e-6."""
-MIN_COSINE = 0.9999
-"""Smallest cosine allowed between an image's two embeddings."""
+"""Largest difference allowed in one coordinate of a unit vector at fp32. Float32 engines stay below 1e-6."""
+MIN_COSINE: Mapping[str, float] = {
+    "fp32": 0.9999,
+    "fp16": 0.999,
+    "int8": 0.99,
+    "palette8": 0.99,
+    "palette6": 0.97,
+    "int8-static": 0.9,
+    "int4": 0.9,
+    "palette4": 0.9,
+}
+"""Smallest cosine allowed between an image's two embeddings, by precision."""
 BATCHES = (1, 5)
 """Batch sizes that parity is measured at: one query, and one that no power of two divides."""
 
@@ -102,23 +111,32 @@ def measure_parity(
     return compare_embeddings(np.concatenate(expected), np.concatenate(found))
 
 
-def require_parity(parity: Parity, what: str) -> None:
-    """Return only if the graph agrees with PyTorch.
+def require_parity(parity: Parity, what: str, *, precision: str = "fp32", min_cosine: float | None = None) -> None:
+    """Return only if the graph agrees with PyTorch as closely as its precision allows.
 
     Args:
         parity: As measured.
         what: What was exported, for the message.
+        precision: Number format of the graph.
+        min_cosine: Smallest cosine allowed; by default that of the precision in ``MIN_COSINE``.
 
     Raises:
-        CheckFailedError: A difference is above ``MAX_ABS_DIFFERENCE``, a cosine below ``MIN_COSINE``, or
+        CheckFailedError: A cosine is below the bound, at fp32 a difference is above ``MAX_ABS_DIFFERENCE``, or
             either is NaN.
     """
+    bound = MIN_COSINE[precision] if min_cosine is None else min_cosine
+    largest = MAX_ABS_DIFFERENCE if precision == "fp32" else 2.0
     # Written so that NaN fails.
-    if parity.max_abs_difference <= MAX_ABS_DIFFERENCE and parity.worst_cosine >= MIN_COSINE:
+    if parity.max_abs_difference <= largest and parity.worst_cosine >= bound:
         return
+    exact = f" (at most {MAX_ABS_DIFFERENCE:g})" if precision == "fp32" else ""
+    advice = (
+        "check that the run is intact, then try the tested converter versions in constraints.txt"
+        if precision in ("fp32", "fp16")
+        else "choose a higher precision, give calibration images of the kind that will be searched, or lower the bound"
+    )
     raise CheckFailedError(
         f"{what} disagrees with PyTorch on {parity.images} images: largest difference "
-        f"{parity.max_abs_difference:.3g} (at most {MAX_ABS_DIFFERENCE:g}), worst cosine "
-        f"{parity.worst_cosine:.6f} (at least {MIN_COSINE:g}); nothing was written; check that the run is "
-        f"intact, then try the tested converter versions in constraints.txt"
+        f"{parity.max_abs_difference:.3g}{exact}, worst cosine {parity.worst_cosine:.6f} (at least {bound:g}); nothing "
+        f"was written; {advice}"
     )

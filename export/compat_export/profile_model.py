@@ -11,11 +11,13 @@ from pathlib import Path
 
 import torch
 
+from compat_export.compare import Probe
 from compat_export.pack import export_checkpoint, golden_images
 from compat_sdk.preprocess import Preprocessing
 from compat_sdk.profile import Profile, profile_bundle
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Classification
+from compat_train.embed import embed_images
 from compat_train.models.build import build_model
 
 
@@ -111,5 +113,7 @@ def _profile(checkpoint: Checkpoint, name: str, engine: str, threads: int, runs:
     with tempfile.TemporaryDirectory(prefix="compat-sdk-profile-") as folder:
         # Two images are enough to know that the graph works; a bundle that is published has eight.
         images = golden_images(checkpoint.preprocessing, 2)
-        bundle = export_checkpoint(checkpoint, out=Path(folder) / "bundle", images=images).bundle
+        vectors = embed_images(checkpoint.build(), images, checkpoint.preprocessing)
+        probe = Probe(images, vectors, vectors, None)
+        bundle = export_checkpoint(checkpoint, out=Path(folder) / "bundle", images=images, probe=probe).bundle
         return profile_bundle(bundle.path, engine=engine, threads=threads, name=name, runs=runs)

@@ -1,4 +1,4 @@
-"""A checkpoint as an ONNX graph: embedder and L2 normalisation, dynamic batch, weights inline.
+"""A module or a checkpoint as an ONNX graph: weights inline, batch free or fixed.
 
 The graph's bytes depend on the weights and on the converter's version, and on nothing else: names of source
 files, stack traces and the producer's build are stripped, so that two exports of one checkpoint are equal.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from compat_sdk.errors import MissingExtraError
+from compat_export.conversion import OUTPUT as OUTPUT
+from compat_export.conversion import Options, Port
+from compat_export.quantize_onnx import quantize
+from compat_sdk.errors import ConfigError, MissingExtraError
+from compat_sdk.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     import onnx
@@ -30,7 +34,8 @@ torch.export's ONNX decompositions are written in opset 18 from torch 2.6 to 2.1
 graph through a version converter afterwards. ONNX Runtime has read it since 1.14.
 """
 INPUT = "image"
-OUTPUT = "embedding"
+PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
+"""Number formats that this target has."""
 SMALLEST_NORM = 1e-12
 """Norms are clamped to this before dividing, as ``torch.nn.functional.normalize`` does."""
 
@@ -52,6 +57,117 @@ class UnitEmbedder(nn.Module):
         # Spelt out rather than F.normalize: the same arithmetic without a Shape and an Expand in the graph.
         norm: Tensor = torch.linalg.vector_norm(embedding, dim=1, keepdim=True)
         return embedding / norm.clamp_min(SMALLEST_NORM)
+
+
+class PixelInput(nn.Module):
+    """A module whose image input takes RGB values in [0, 255] in place of prepared ones.
+
+    Args:
+        module: Module from a prepared image, float32 ``[n, 3, s, s]``, to float32 ``[n, dim]``.
+        preprocessing: Gives the mean, the standard deviation and the order of the channels.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, module: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.module = module
+        self.reverse = preprocessing.channels == "bgr"
+        order = slice(None, None, -1) if self.reverse else slice(None)
+        mean = torch.tensor(preprocessing.mean[order], dtype=torch.float64).reshape(1, 3, 1, 1)
+        std = torch.tensor(preprocessing.std[order], dtype=torch.float64).reshape(1, 3, 1, 1)
+        # One multiplication and one addition in place of two divisions and a subtraction.
+        self.register_buffer("scale", (1 / (255 * std)).float())
+        self.register_buffer("shift", (-mean / std).float())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Embeddings, float32 ``[n, dim]``, of RGB values in [0, 255], float32 ``[n, 3, s, s]``."""
+        if self.reverse:  # by slices, which every converter knows
+            image = torch.cat((image[:, 2:3], image[:, 1:2], image[:, 0:1]), 1)
+        embedding: Tensor = self.module(image * self.scale + self.shift)
+        return embedding
+
+
+def accept_pixels(module: nn.Module, inputs: Sequence[Port], options: Options) -> nn.Module:
+    """The module behind ``options.pixels``: a `PixelInput` around it, or the module itself.
+
+    Raises:
+        ConfigError: Pixels are asked for, and the module does not have one image as its only input.
+    """
+    if options.pixels is None:
+        return module
+    if len(inputs) != 1 or len(inputs[0].shape) != 3 or inputs[0].shape[0] != 3:
+        raise ConfigError(
+            f"pixels in the graph need one input of shape (3, height, width); the module has "
+            f"{[(port.name, port.shape) for port in inputs]}; leave pixels out"
+        )
+    return PixelInput(module, options.pixels).eval()
+
+
+def require_precision(target: str, options: Options, supported: Sequence[str], inputs: Sequence[Port]) -> None:
+    """Return only if a target has a precision, and the calibration fits the module.
+
+    Raises:
+        ConfigError: It has not, or calibration images are not those of the module's only input.
+    """
+    if options.precision not in supported:
+        raise ConfigError(f"precision {options.precision} is not made for {target}; choose {', '.join(supported)}")
+    if options.calibration is not None and (
+        len(inputs) != 1 or len(options.calibration) == 0 or options.calibration.shape[1:] != inputs[0].shape
+    ):
+        raise ConfigError(
+            f"found calibration of shape {list(options.calibration.shape)} for the inputs "
+            f"{[(port.name, port.shape) for port in inputs]}; int8-static needs a module with one input "
+            f"and prepared samples [n, *shape] of it, n at least 1"
+        )
+
+
+def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict[str, bytes]:
+    """A module as an ONNX graph.
+
+    Args:
+        module: In evaluation mode, float32, on the CPU; takes one tensor ``[n, *shape]`` per port and returns
+            one ``[n, dim]``. It is left as it was.
+        inputs: Names and shapes of the inputs, at least one.
+        options: Precision fp32, fp16, int8 or int8-static; layout nchw; ``ios`` has no bearing. Without
+            ``batch`` the graph takes any number of rows.
+
+    Returns:
+        ``{"model.onnx": ...}``; float32 inputs and output at every precision. Equal bytes for equal arguments.
+
+    Raises:
+        ConfigError: A precision, layout or combination that this target does not have.
+        MissingExtraError: The converter is not installed.
+    """
+    require_precision("onnx", options, PRECISIONS, inputs)
+    if options.layout != "nchw":
+        raise ConfigError(f"layout {options.layout} is not made for onnx; choose nchw")
+    for package in ("onnx", "onnxscript"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "export-onnx")
+    model = accept_pixels(module, inputs, options)
+    # A sample batch of 1 would be specialised into the graph; 2 is the smallest that stays symbolic.
+    sample = tuple(torch.zeros(options.batch or 2, *port.shape) for port in inputs)
+    batch = torch.export.Dim("batch")
+    with _quiet_converter(), torch.no_grad():
+        program = torch.onnx.export(
+            model,
+            sample,
+            None,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[port.name for port in inputs],
+            output_names=[OUTPUT],
+            dynamic_shapes=tuple({0: batch} for _ in inputs) if options.batch is None else None,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program although dynamo=True was asked for")
+    proto = quantize(program.model_proto, inputs[0], options)
+    _strip(proto)
+    return {"model.onnx": cast(bytes, proto.SerializeToString(deterministic=True))}
 
 
 def export_onnx(checkpoint: Checkpoint) -> bytes:
@@ -83,30 +199,8 @@ def export_module(embedder: nn.Module, size: int) -> bytes:
     Raises:
         MissingExtraError: The converter is not installed.
     """
-    for package in ("onnx", "onnxscript"):
-        if find_spec(package) is None:
-            raise MissingExtraError(package, "export-onnx")
     model = UnitEmbedder(embedder).eval()
-    # A sample batch of 1 would be specialised into the graph; 2 is the smallest that stays symbolic.
-    sample = torch.zeros(2, 3, size, size)
-    with _quiet_converter(), torch.no_grad():
-        program = torch.onnx.export(
-            model,
-            (sample,),
-            None,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
-            external_data=False,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program although dynamo=True was asked for")
-    proto = program.model_proto
-    _strip(proto)
-    return cast(bytes, proto.SerializeToString(deterministic=True))
+    return convert(model, [Port(INPUT, (3, size, size))], Options())["model.onnx"]
 
 
 def _strip(model: onnx.ModelProto) -> None:
@@ -135,6 +229,8 @@ def _quiet_converter() -> Iterator[None]:
         with warnings.catch_warnings():
             # torch's own pytree, met while it copies its own graph.
             warnings.filterwarnings("ignore", r".*treespec, LeafSpec.*is deprecated", FutureWarning)
+            # Several inputs have one batch, which is what was asked for.
+            warnings.filterwarnings("ignore", "# The axis name: batch will not be used", UserWarning)
             yield
     finally:
         registration.setLevel(level)

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from compat_sdk.bundle import Bundle, Manifest
-from compat_sdk.engine import Engine, open_engine
+from compat_sdk.bundle import Bundle, Graph, Manifest
+from compat_sdk.engine import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError, ImageError, VectorError
+from compat_sdk.images import describe
 from compat_sdk.preprocess import ImageLike, Preprocessing, is_pixels, pixels_at, to_input, usable_cores
 from compat_sdk.space import Embeddings
 
@@ -36,20 +37,54 @@ class SelfTest:
     images: int
 
 
+def graph_input(pixels: NDArray[np.uint8], preprocessing: Preprocessing, graph: Graph) -> NDArray[np.float32]:
+    """What a graph takes for decoded images.
+
+    Args:
+        pixels: uint8 ``[n, size, size, 3]`` RGB.
+        preprocessing: Of the model.
+        graph: Says the layout, and whether the graph prepares pixels itself.
+
+    Returns:
+        float32 ``[n, 3, size, size]`` or, for layout nhwc, ``[n, size, size, 3]``, C-contiguous.
+
+    Raises:
+        ImageError: ``pixels`` has another type or shape.
+    """
+    channels_last = graph.layout == "nhwc"
+    if graph.values == "prepared":
+        images = to_input(pixels, preprocessing)
+        return np.ascontiguousarray(images.transpose(0, 2, 3, 1)) if channels_last else images
+    if not is_pixels(pixels, size := preprocessing.size):
+        raise ImageError("pixels", f"{describe(pixels)}; expected uint8 of shape [n, {size}, {size}, 3]")
+    return np.ascontiguousarray(pixels if channels_last else pixels.transpose(0, 3, 1, 2), np.float32)
+
+
 class Embedder:
     """Embeds images with the model of one bundle. Calls from several threads are independent.
 
     Make one with `Embedder.load`.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, *, threads: int | None = None, batch: int = 8) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        *,
+        graph: Graph | None = None,
+        threads: int | None = None,
+        batch: int = 8,
+    ) -> None:
         for name, value in (("threads", threads), ("batch", batch)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; expected at least 1")
         self.bundle = bundle
         self.engine = engine
         self._threads = usable_cores() if threads is None else threads
-        self._batch = batch
+        rows = (graph and graph.batch) or 1
+        self._batch = -(-batch // rows) * rows  # whole blocks of a graph with a fixed batch
+        # An engine that came without a graph takes what most graphs do: prepared values, channels first.
+        self._graph = graph
 
     @classmethod
     def load(
@@ -59,24 +94,33 @@ class Embedder:
         engine: str | Engine = "auto",
         threads: int | None = None,
         batch: int = 8,
+        precision: str | None = None,
     ) -> Embedder:
         """Verify a bundle, load its graph and return the embedder.
 
         Args:
             bundle: Folder of a bundle, or an opened one.
-            engine: ``"auto"``, ``"onnxruntime"``, or any object with a ``name`` and a ``run``.
+            engine: ``"auto"``, ``"onnxruntime"``, ``"litert"``, ``"coreml"``, ``"executorch"``, see
+                `compat_sdk.engine.open_engine`; or any object with a ``name`` and a ``run``, which is given prepared
+                images ``[n, 3, size, size]``.
             threads: Threads for decoding and for the engine; None takes one per usable core.
             batch: Images per run of the engine. On a CPU the time per image is the same from 1 to 32, while memory
-                grows with it.
+                grows with it. Rounded up to whole blocks of a graph with a fixed batch.
+            precision: Which of the engine's graphs, such as ``"fp16"``; None takes the first listed.
 
         Raises:
             BundleError: The bundle is damaged or incomplete.
             MissingExtraError: The engine is not installed.
-            ConfigError: Unknown engine, or a number below 1.
+            ConfigError: Unknown engine, one that this system cannot run, a number below 1, or a precision together
+                with an engine that has its graph already.
         """
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        runner = open_engine(opened, engine, threads) if isinstance(engine, str) else engine
-        return cls(opened, runner, threads=threads, batch=batch)
+        if isinstance(engine, str):
+            graph = choose_graph(opened, engine, precision)
+            return cls(opened, open_graph(opened, graph, threads), graph=graph, threads=threads, batch=batch)
+        if precision is not None:
+            raise ConfigError(f"precision is {precision!r}, but {engine.name} has its graph already; leave it out")
+        return cls(opened, engine, threads=threads, batch=batch)
 
     @property
     def manifest(self) -> Manifest:
@@ -137,7 +181,7 @@ class Embedder:
             BundleError: See `embed`.
         """
         starts = range(0, len(pixels), self._batch)
-        batches = (to_input(pixels[start : start + self._batch], self.preprocessing) for start in starts)
+        batches = (self._input(pixels[start : start + self._batch]) for start in starts)
         return self._embed(len(pixels), batches)
 
     def self_test(self) -> SelfTest:
@@ -160,20 +204,29 @@ class Embedder:
             )
         return result
 
+    def _input(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return (
+            to_input(pixels, self.preprocessing)
+            if self._graph is None
+            else graph_input(pixels, self.preprocessing, self._graph)
+        )
+
     def _decoded(self, images: Sequence[ImageLike]) -> Iterator[NDArray[np.float32]]:
         """Yield prepared batches; while one is in use, threads decode the next."""
         preprocessing, size = self.preprocessing, self.preprocessing.size
+        channels_last = self._graph is not None and self._graph.layout == "nhwc"
+        shape = (size, size, 3) if channels_last else (3, size, size)
 
         def prepare(row: NDArray[np.float32], position: int) -> None:
-            row[:] = to_input(pixels_at(images, position, preprocessing)[None], preprocessing)[0]
+            row[:] = self._input(pixels_at(images, position, preprocessing)[None])[0]
 
         if len(images) == 1:
-            yield to_input(pixels_at(images, 0, preprocessing)[None], preprocessing)
+            yield self._input(pixels_at(images, 0, preprocessing)[None])
             return
         pool = ThreadPoolExecutor(self._threads, "compat-decode")
 
         def start(first: int) -> tuple[NDArray[np.float32], list[Future[None]]]:
-            batch = np.empty((max(0, min(self._batch, len(images) - first)), 3, size, size), np.float32)
+            batch = np.empty((max(0, min(self._batch, len(images) - first)), *shape), np.float32)
             return batch, [pool.submit(prepare, row, first + place) for place, row in enumerate(batch)]
 
         try:

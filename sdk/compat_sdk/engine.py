@@ -1,24 +1,51 @@
 """Inference engines: images in a model's input form go in, embeddings come out.
 
-Only what differs between engines is here. An `Engine` is anything with a ``name`` and a ``run``, so a test, or
-an engine that this package does not know, is a small class given to ``Embedder.load(bundle, engine=...)``.
+Only what differs between engines is in `compat_sdk.engines`. An `Engine` is anything with a ``name`` and a ``run``,
+so a test, or an engine that this package does not know, is a small class given to `Embedder.load` as ``engine``.
 """
 
 from __future__ import annotations
 
-import os
-from typing import Any, Protocol
+import shutil
+import tempfile
+import weakref
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle import Bundle
+from compat_sdk.bundle import Bundle, Graph
+from compat_sdk.engines.coreml import CoreMLEngine, coreml_problem
+from compat_sdk.engines.executorch import ExecuTorchEngine
+from compat_sdk.engines.litert import LiteRTEngine
+from compat_sdk.engines.onnxruntime import OnnxRuntimeEngine
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
 
-ENGINES = ("auto", "onnxruntime")
+__all__ = [
+    "ENGINES",
+    "CoreMLEngine",
+    "Engine",
+    "ExecuTorchEngine",
+    "LiteRTEngine",
+    "OnnxRuntimeEngine",
+    "choose_graph",
+    "engines_here",
+    "open_engine",
+    "open_graph",
+]
 
-# Nothing can be stored under a device, so a graph that points at weights outside itself finds none there.
-_NO_FOLDER = os.devnull + "/none"
+# The order in which "auto" tries them: the two that give the same numbers on every machine, the one that does not
+# (Core ML, see its engine), the one that needs torch. Each is the name of an extra too.
+_TARGETS = {"onnxruntime": "onnx", "litert": "tflite", "coreml": "coreml", "executorch": "executorch"}
+_PACKAGES = {
+    "onnxruntime": "onnxruntime",
+    "litert": "ai_edge_litert",
+    "coreml": "coremltools",
+    "executorch": "executorch",
+}
+ENGINES = ("auto", *_TARGETS)
 
 
 class Engine(Protocol):
@@ -28,87 +55,125 @@ class Engine(Protocol):
     def name(self) -> str:
         """What to call the engine in a report."""
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return float32 ``[n, dim]`` for float32 ``[n, 3, size, size]``, n at least 1."""
+    def run(self, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return float32 ``[n, dim]`` for one float32 ``[n, *shape]`` per input of the graph, n at least 1.
 
-
-class OnnxRuntimeEngine:
-    """An ONNX graph run by onnxruntime on the CPU.
-
-    A row does not depend on the other rows of its batch, but its last bits may depend on how many there are:
-    onnxruntime picks kernels by shape. Differences of about 1e-7 between batch sizes are rounding. The same
-    batch with the same number of threads gives the same bits, from however many threads it is called.
-
-    Args:
-        graph: Serialised model, weights included. It is parsed by native code: verify its digest first.
-        input: Name of its input.
-        output: Name of its output.
-        threads: Threads that one run uses; None leaves it to onnxruntime (one per core).
-
-    Raises:
-        MissingExtraError: onnxruntime is not installed.
-        BundleError: The graph cannot be loaded, keeps weights in other files, or has no such input or output.
-        ConfigError: ``threads`` is below 1.
-    """
-
-    name = "onnxruntime"
-
-    def __init__(
-        self, graph: bytes, *, input: str = "image", output: str = "embedding", threads: int | None = None
-    ) -> None:
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("onnxruntime", "onnxruntime") from error
-        if threads is not None and threads < 1:
-            raise ConfigError(f"threads is {threads}; expected at least 1, or none for one per core")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors come as exceptions, warnings are for whoever exported the graph
-        options.intra_op_num_threads = threads or 0
-        options.inter_op_num_threads = 1
-        # Given bytes, onnxruntime would look for outside weights in the working directory.
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
-        try:
-            self._session: Any = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no base of their own
-            raise BundleError(f"onnxruntime cannot load the graph: {error}; export the model again") from error
-        _require_port("input", input, self._session.get_inputs())
-        _require_port("output", output, self._session.get_outputs())
-        self._input, self._outputs = input, [output]
-
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return float32 ``[n, dim]`` for float32 ``[n, 3, size, size]``.
-
-        Raises:
-            BundleError: The graph does not take this shape, or fails on it.
+        A model of images has one input, ``[n, 3, size, size]``. A graph with a fixed batch is fed in blocks.
         """
-        try:
-            embeddings: NDArray[np.float32] = self._session.run(self._outputs, {self._input: images})[0]
-        except Exception as error:
-            raise BundleError(f"onnxruntime failed on input {list(images.shape)}: {error}") from error
-        return embeddings
 
 
-def open_engine(bundle: Bundle, engine: str = "auto", threads: int | None = None) -> Engine:
-    """Return an engine that runs a bundle's graph, from bytes whose digest was checked.
+def open_engine(
+    bundle: Bundle, engine: str = "auto", threads: int | None = None, precision: str | None = None
+) -> Engine:
+    """Return an engine that runs a graph of a bundle, from bytes whose digest was checked.
 
     Args:
         bundle: An opened bundle.
-        engine: ``"onnxruntime"``, or ``"auto"``: the first installed engine that a graph of the bundle fits.
-        threads: Threads that one run uses; None leaves it to the engine.
+        engine: ``"onnxruntime"``, ``"litert"``, ``"coreml"``, ``"executorch"``; or ``"auto"``: the first in this
+            order that is installed, runs on this system, and has a graph in the bundle.
+        threads: Threads that one run uses; None leaves it to the engine. Core ML takes no number.
+        precision: Of the graph, such as ``"fp16"``; None takes the engine's first listed one.
 
     Raises:
-        ConfigError: Unknown engine, or ``threads`` below 1.
+        ConfigError: Unknown engine, an engine that this system cannot run, or ``threads`` below 1.
         MissingExtraError: The engine is not installed.
         BundleError: The bundle has no graph for it, or the graph cannot be loaded.
     """
+    return open_graph(bundle, choose_graph(bundle, engine, precision), threads)
+
+
+def choose_graph(bundle: Bundle, engine: str = "auto", precision: str | None = None) -> Graph:
+    """Return the graph that `open_engine` runs, of the same arguments, with the same errors."""
     if engine not in ENGINES:
         raise ConfigError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
-    graph = bundle.graph("onnx")
-    return OnnxRuntimeEngine(bundle.read(graph.file), input=graph.input, output=graph.output, threads=threads)
+    able = [name for name in _TARGETS if name != "coreml" or coreml_problem() is None]
+    here = [name for name in able if _graph(bundle, name, precision) is not None]
+    if engine != "auto":
+        graph = bundle.graph(_TARGETS[engine], precision)
+        if engine not in able:
+            others = f"{', '.join(here)} can run this bundle here" if here else "export it for onnx too"
+            raise ConfigError(f"{coreml_problem()}; {others}")
+        return graph
+    for name in here:
+        if find_spec(_PACKAGES[name]) is not None:
+            return bundle.graph(_TARGETS[name], precision)
+    raise _nothing_runs(bundle, here, precision)
 
 
-def _require_port(kind: str, name: str, ports: list[Any]) -> None:
-    found = {port.name: port.type for port in ports}
-    if found.get(name) != "tensor(float)":
-        raise BundleError(f"the graph has the {kind}s {found}; expected a tensor(float) named {name!r}")
+def open_graph(bundle: Bundle, graph: Graph, threads: int | None = None) -> Engine:
+    """Return the engine of one graph of a bundle, see `open_engine`.
+
+    Raises:
+        ConfigError: ``threads`` is below 1 or cannot be chosen, or this system cannot run the graph.
+        MissingExtraError: The engine is not installed.
+        BundleError: The bundle has no such graph, the graph is of a target without an engine, or cannot be loaded.
+    """
+    match graph.target:
+        case "onnx":
+            return OnnxRuntimeEngine(
+                bundle.read(graph.file), input=graph.input, output=graph.output, batch=graph.batch, threads=threads
+            )
+        case "tflite":
+            return LiteRTEngine(
+                bundle.read(graph.file), input=graph.input, output=graph.output, batch=graph.batch, threads=threads
+            )
+        case "executorch":
+            return ExecuTorchEngine(bundle.read(graph.file), batch=graph.batch, threads=threads)
+        case "coreml":
+            if threads is not None:
+                raise ConfigError(f"threads is {threads}, but Core ML chooses its own; leave threads out")
+            return _open_package(bundle, graph)
+    raise BundleError(f"no engine runs {graph.target} graphs; this release runs {', '.join(_TARGETS.values())}")
+
+
+def engines_here() -> dict[str, str]:
+    """Engines that this machine can run: target of the graphs, name of the engine."""
+    return {
+        target: name
+        for name, target in _TARGETS.items()
+        if find_spec(_PACKAGES[name]) is not None and (name != "coreml" or coreml_problem() is None)
+    }
+
+
+def _graph(bundle: Bundle, engine: str, precision: str | None) -> Graph | None:
+    """The graph that an engine would run, or None."""
+    fitting = (
+        graph
+        for graph in bundle.manifest.graphs
+        if graph.target == _TARGETS[engine] and precision in (None, graph.precision)
+    )
+    return next(fitting, None)
+
+
+def _nothing_runs(bundle: Bundle, here: list[str], precision: str | None) -> Exception:
+    """The error for a bundle with graphs that no installed engine runs: what it has, and what would help."""
+    listed = ", ".join(f"{graph.target} {graph.precision}" for graph in bundle.manifest.graphs)
+    if not here:
+        wanted = f" of precision {precision}" if precision else ""
+        return BundleError(
+            f"{bundle.path} has the graphs {listed}; expected one{wanted} that an engine runs on this system; export "
+            f"it for onnx too" + ("" if precision is None else ", or ask for another precision")
+        )
+    # Its usual sentence names one package, where any of several would do.
+    error = MissingExtraError(_PACKAGES[here[0]], here[0])
+    commands = " or ".join(f'pip install "compat-sdk[{name}]"' for name in here)
+    error.args = (f"no installed engine runs a graph of {bundle.path}, which has {listed}; run: {commands}",)
+    return error
+
+
+def _open_package(bundle: Bundle, graph: Graph) -> CoreMLEngine:
+    """A Core ML engine on a private copy of its verified files, which goes when the engine does."""
+    contents = bundle.graph_files(graph)
+    folder = Path(tempfile.mkdtemp(prefix="compat-sdk-"))  # readable by this user alone
+    try:
+        package = folder / "model.mlpackage"  # coremltools goes by the suffix
+        for name, data in contents.items():
+            file = package / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        engine = CoreMLEngine(package, input=graph.input, output=graph.output, batch=graph.batch)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(engine, shutil.rmtree, folder, ignore_errors=True)
+    return engine

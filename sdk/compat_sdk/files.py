@@ -7,8 +7,9 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from compat_sdk.errors import CorruptFileError
 
@@ -53,8 +54,17 @@ def write_json_atomic(path: str | os.PathLike[str], value: object) -> None:
         ValueError: ``value`` holds NaN or infinity, which JSON cannot carry.
         OSError: See `write_atomic`.
     """
+    write_atomic(path, indented_json(value))
+
+
+def indented_json(value: object) -> bytes:
+    """Return ``value`` as JSON for people: sorted keys, two spaces of indent, final newline, UTF-8.
+
+    Raises:
+        ValueError: ``value`` holds NaN or infinity.
+    """
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomic(path, (text + "\n").encode("utf-8"))
+    return (text + "\n").encode("utf-8")
 
 
 def canonical_json(value: object) -> bytes:
@@ -99,25 +109,14 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, object]:
     return parse_json(data, os.fspath(path))
 
 
-def verify_files(
-    folder: str | os.PathLike[str],
-    records: Mapping[str, Mapping[str, object]],
-    error: type[CorruptFileError] = CorruptFileError,
-) -> None:
-    """Check that each recorded file is there, is a plain file, and has the recorded size and SHA-256.
+def read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield the next ``size`` bytes of an open file in parts of at most 1 MiB; fewer bytes where the file ends.
 
-    Args:
-        folder: Folder that the names are relative to.
-        records: Relative name (with ``/``) to ``{"sha256": 64 hex digits, "bytes": size}``.
-        error: What to raise.
-
-    Raises:
-        CorruptFileError: Or the subclass given as ``error``: the first file that is wrong, and how.
+    Whoever reads by this never holds more than a header announced, whatever the file has grown to meanwhile.
     """
-    for name, record in records.items():
-        read_problem = file_problem(Path(folder) / name, record)
-        if read_problem is not None:
-            raise error(f"{Path(folder) / name} {read_problem}; restore {os.fspath(folder)} from its source")
+    while size > 0 and (chunk := file.read(min(size, 1 << 20))):
+        size -= len(chunk)
+        yield chunk
 
 
 def file_problem(path: Path, record: Mapping[str, object]) -> str | None:

@@ -6,9 +6,9 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import canonical_json
@@ -18,12 +18,15 @@ from compat_sdk.space import check_space
 FORMAT = "compat-sdk-bundle"
 VERSION = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "signature.json"
 
 Role = Literal["query", "gallery"]
 
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,120}")
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# What Windows takes for a device whatever the suffix, so that such a file cannot be made there.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,13 @@ class Graph:
     Attributes:
         target: Format, such as ``"onnx"``.
         precision: Of the weights, such as ``"fp32"``.
-        file: Name inside the bundle, with ``/``.
-        input: Name of the graph's input, float32 ``[n, 3, size, size]``.
+        file: Name inside the bundle, with ``/``: a file, or the folder of a format that is one (``.mlpackage``).
+        input: Name of the graph's input, float32 ``[n, 3, size, size]``, or as ``layout`` says.
         output: Name of the graph's output, float32 ``[n, dim]``.
+        batch: The one number of images that the graph takes, 1 to 1024, or None for any.
+        layout: Order of the input's axes: ``"nchw"``, or ``"nhwc"`` for ``[n, size, size, 3]``.
+        values: ``"prepared"``, or ``"pixels"`` where the graph takes RGB in [0, 255] and does mean, standard
+            deviation and channel order itself.
     """
 
     target: str
@@ -57,6 +64,9 @@ class Graph:
     file: str
     input: str = "image"
     output: str = "embedding"
+    batch: int | None = None
+    layout: str = "nchw"
+    values: str = "prepared"
 
     def __post_init__(self) -> None:
         _check_word("graph target", self.target)
@@ -65,6 +75,16 @@ class Graph:
         for name in (self.input, self.output):
             if not isinstance(name, str) or not name:
                 raise ConfigError(f"a graph input or output is named {name!r}; expected a name")
+        if self.batch is not None and (type(self.batch) is not int or not 1 <= self.batch <= 1024):
+            raise ConfigError(f"graph batch is {self.batch!r}; expected 1 to 1024, or none")
+        if self.layout not in ("nchw", "nhwc"):
+            raise ConfigError(f"graph layout is {self.layout!r}; expected nchw or nhwc")
+        if self.values not in ("prepared", "pixels"):
+            raise ConfigError(f"graph values is {self.values!r}; expected prepared or pixels")
+
+    def is_made_of(self, file: str) -> bool:
+        """Whether ``file``, a name inside the bundle, is this graph's file or lies in its folder."""
+        return file == self.file or file.startswith(f"{self.file}/")
 
 
 @dataclass(frozen=True)
@@ -86,7 +106,7 @@ class Manifest:
         arch: Architecture name.
         graphs: At least one exported form.
         created_by: Program and version that wrote the bundle.
-        files: Every file of the bundle except the manifest, by its name inside the bundle.
+        files: Every file of the bundle except the manifest and a signature, by its name inside the bundle.
 
     Raises:
         ConfigError: A value is out of its range, or a graph's file is not among ``files``.
@@ -127,10 +147,8 @@ class Manifest:
                 raise ConfigError(f"{label} is {getattr(self, label)!r}; expected text")
         if not self.graphs:
             raise ConfigError("there is no graph; expected at least one exported form of the model")
-        folded = [check_file_name(name).casefold() for name in self.files]
-        if len(set(folded)) != len(folded):
-            raise ConfigError("two file names differ only in upper and lower case; rename one")
-        missing = [graph.file for graph in self.graphs if graph.file not in self.files]
+        check_file_names(self.files)
+        missing = [graph.file for graph in self.graphs if not any(map(graph.is_made_of, self.files))]
         if missing:
             raise ConfigError(f"graph files {missing} are not among the files of the bundle")
 
@@ -180,7 +198,7 @@ class Manifest:
 
     @classmethod
     def _build(cls, rest: dict[str, object]) -> Manifest:
-        graphs = cast("list[dict[str, str]]", rest["graphs"])
+        graphs = cast("list[dict[str, Any]]", rest["graphs"])
         files = cast("dict[str, dict[str, object]]", rest["files"])
         if not isinstance(rest["searches"], list):
             raise ConfigError("searches is not a list")
@@ -203,13 +221,39 @@ def check_file_name(name: str) -> str:
     """Return ``name`` if it is a plain relative name that means the same file on every system.
 
     Raises:
-        ConfigError: It is absolute, climbs with ``..``, is the manifest's own, starts a part with a dot, or has
-            characters other than letters, digits, dot, dash, underscore and ``/``.
+        ConfigError: It is absolute, climbs with ``..``, is the manifest's or the signature's own, starts or ends a
+            part with a dot, is a device on Windows, or has characters other than letters, digits, dot, dash,
+            underscore and ``/``.
     """
-    plain = isinstance(name, str) and len(name) <= 240 and all(_PART.fullmatch(part) for part in name.split("/"))
-    if not plain or name.casefold() == MANIFEST:
+    plain = isinstance(name, str) and len(name) <= 240 and all(_is_plain_part(part) for part in name.split("/"))
+    if not plain or name.casefold() in (MANIFEST, SIGNATURE):
         raise ConfigError(f"{name!r} is not a plain relative file name such as model.onnx or golden/images.npy")
     return name
+
+
+def check_file_names(names: Iterable[str]) -> None:
+    """Check that these files can lie in one folder on every system.
+
+    Raises:
+        ConfigError: A name is not plain (see `check_file_name`), two names or the folders in them differ only in
+            case, or a file is also another one's folder.
+    """
+    files: set[str] = set()
+    folders: dict[str, str] = {}
+    for name in names:
+        folded = check_file_name(name).casefold()
+        if folded in files:
+            raise ConfigError(f"two file names differ only in upper and lower case: {name!r}; rename one")
+        files.add(folded)
+        for end in (position for position, letter in enumerate(name) if letter == "/"):
+            if folders.setdefault(folded[:end], name[:end]) != name[:end]:
+                raise ConfigError(f"two folder names differ only in upper and lower case: {name!r}; rename one")
+    if both := sorted(files & folders.keys()):
+        raise ConfigError(f"{both[0]!r} is a file and a folder at once; rename one")
+
+
+def _is_plain_part(part: str) -> bool:
+    return _PART.fullmatch(part) is not None and not part.endswith(".") and _DEVICE.fullmatch(part) is None
 
 
 def _check_word(label: str, value: object) -> None:

@@ -9,19 +9,31 @@ import pytest
 from numpy.typing import NDArray
 
 from compat_export import pack
+from compat_export.compare import Probe, data_probe
+from compat_export.conversion import Options
+from compat_export.graphs import Converted
 from compat_export.pack import choose_tier, export_checkpoint, export_run, golden_images
-from compat_sdk.bundle import Bundle
+from compat_sdk.bundle import Bundle, Graph
+from compat_sdk.dataset import open_dataset
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.models.cost import Cost
 
+FILE = "onnx-fp32/model.onnx"
+
+
+def gives(monkeypatch: pytest.MonkeyPatch, graph: bytes) -> None:
+    """A conversion that gives this graph, whatever it is asked for."""
+    made = Converted(Graph("onnx", "fp32", FILE), {FILE: graph})
+    monkeypatch.setattr(pack, "convert", lambda *_: made)
+
 
 @pytest.fixture
 def converted(graph: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The session's graph instead of a conversion per test."""
-    monkeypatch.setattr(pack, "export_onnx", lambda checkpoint: graph)
+    gives(monkeypatch, graph)
 
 
 def perturbed(graph: bytes, *, by: float) -> bytes:
@@ -43,10 +55,13 @@ def test_a_run_becomes_a_bundle_that_embeds_like_pytorch(checkpoint: Checkpoint,
     assert (manifest.role, manifest.tier, manifest.license) == ("query", "100", "Apache-2.0")
     assert 0 < manifest.mmacs < manifest.mmacs_paper
     assert [(g.target, g.precision) for g in manifest.graphs] == [("onnx", "fp32")]
-    assert report.parity.images == 18
-    assert report.parity.max_abs_difference < 1e-5
-    assert report.bytes == manifest.files["model.onnx"].bytes
-    assert report.to_json()["parity"] == report.parity.to_json()
+    (found,) = report.graphs
+    assert found.parity.images == 18
+    assert found.parity.max_abs_difference < 1e-5
+    assert found.bytes == manifest.files[FILE].bytes
+    assert found.rank_overlap == 1.0 and found.accuracy_change is None
+    assert found.latency is not None and 0 < found.latency.p50_ms <= found.latency.p95_ms
+    assert report.to_json()["graphs"] == [found.to_json()]
     test = Embedder.load(bundle, threads=1).self_test()
     assert test.images == 8
     assert test.min_cosine > 0.99999
@@ -63,7 +78,7 @@ def test_two_exports_of_one_run_have_the_same_files(checkpoint: Checkpoint, tmp_
 def test_a_perturbed_weight_is_caught_and_nothing_is_left_on_disk(
     checkpoint: Checkpoint, graph: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: float
 ) -> None:
-    monkeypatch.setattr(pack, "export_onnx", lambda checkpoint: perturbed(graph, by=by))
+    gives(monkeypatch, perturbed(graph, by=by))
     with pytest.raises(CheckFailedError, match="disagrees with PyTorch") as caught:
         export_run(checkpoint.path, out=tmp_path / "bundle")
     assert caught.value.exit_code == 3
@@ -73,19 +88,19 @@ def test_a_perturbed_weight_is_caught_and_nothing_is_left_on_disk(
 def test_a_failed_export_leaves_the_old_bundle_as_it_was(
     checkpoint: Checkpoint, graph: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pack, "export_onnx", lambda checkpoint: graph)
+    gives(monkeypatch, graph)
     export_run(checkpoint.path, out=tmp_path / "bundle")
-    monkeypatch.setattr(pack, "export_onnx", lambda checkpoint: perturbed(graph, by=1.0))
+    gives(monkeypatch, perturbed(graph, by=1.0))
     with pytest.raises(CheckFailedError):
         export_run(checkpoint.path, out=tmp_path / "bundle", overwrite=True)
-    assert Bundle.open(tmp_path / "bundle").read("model.onnx") == graph
+    assert Bundle.open(tmp_path / "bundle").read(FILE) == graph
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_an_existing_bundle_is_refused_before_the_conversion(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pack, "export_onnx", lambda checkpoint: pytest.fail("converted"))
+    monkeypatch.setattr(pack, "convert", lambda *_: pytest.fail("converted"))
     with pytest.raises(ConfigError, match="exists"):
         export_checkpoint(checkpoint, out=tmp_path)
 
@@ -116,11 +131,67 @@ def test_default_golden_images_are_real_different_and_always_the_same() -> None:
     assert np.array_equal(images, golden_images(preprocessing))
 
 
-def test_an_unknown_target_or_precision_names_what_exists(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'coreml'; expected one of onnx"):
-        export_run(checkpoint.path, out=tmp_path / "b", target="coreml")
-    with pytest.raises(ConfigError, match="'int4' for target onnx; expected one of fp32"):
-        export_run(checkpoint.path, out=tmp_path / "b", precision="int4")
+def test_unknown_missing_or_repeated_targets_and_precisions_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'tensorrt'; expected some of onnx, tflite, coreml, executorch"):
+        export_run(checkpoint.path, out=tmp_path / "b", targets=["onnx", "tensorrt"])
+    with pytest.raises(ConfigError, match="int4 is not made for onnx"):
+        export_run(checkpoint.path, out=tmp_path / "b", options=[Options(precision="int4")])
+    for targets, options in (([], [Options()]), (["onnx"], []), (["onnx", "onnx"], [Options()])):
+        with pytest.raises(ConfigError, match="at least one of each, each once"):
+            export_run(checkpoint.path, out=tmp_path / "b", targets=targets, options=options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_precisions_share_a_bundle_and_the_runtime_takes_the_one_asked_for(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    options = [Options(), Options(precision="fp16")]
+    report = export_run(checkpoint.path, out=tmp_path / "both.zip", options=options)
+    assert [graph.precision for graph in report.graphs] == ["fp32", "fp16"]
+    assert report.graphs[1].bytes < 0.6 * report.graphs[0].bytes
+    assert report.graphs[1].parity.worst_cosine > 0.9999
+    for precision in ("fp32", "fp16"):
+        test = Embedder.load(tmp_path / "both.zip", precision=precision, threads=1).self_test()
+        assert test.min_cosine > 0.9999
+    again = export_run(checkpoint.path, out=tmp_path / "again.zip", options=options)
+    assert again.bundle.path.read_bytes() == report.bundle.path.read_bytes()
+
+
+@pytest.mark.usefixtures("converted")
+def test_the_bound_on_the_cosine_can_be_set(checkpoint: Checkpoint, graph: bytes, tmp_path: Path) -> None:
+    with pytest.raises(CheckFailedError, match=r"at least 1\.1"):
+        export_run(checkpoint.path, out=tmp_path / "b", min_cosine=1.1)
+
+
+def test_a_probe_compares_neighbours_and_accuracy() -> None:
+    generator = np.random.default_rng(0)
+    gallery = generator.normal(size=(40, 8)).astype(np.float32)
+    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    reference = gallery[:3]
+    labels = (["0", "1", "2"], [str(row) for row in range(40)])
+    probe = Probe(np.zeros((3, 1, 1, 3), np.uint8), reference, gallery, labels)
+    assert probe.overlap(reference) == 1.0 and probe.accuracy(reference) == 1.0
+    wrong = np.roll(reference, 1, axis=0)
+    assert probe.accuracy(wrong) == 0.0
+    nearest = [set(np.argsort(-(rows @ gallery.T), 1)[:, :10].ravel().tolist()) for rows in (reference[:1], wrong[:1])]
+    one = Probe(np.zeros((1, 1, 1, 3), np.uint8), reference[:1], gallery, None)
+    assert (
+        one.overlap(wrong[:1]) == pytest.approx(len(nearest[0] & nearest[1]) / 10) and one.accuracy(wrong[:1]) is None
+    )
+
+
+def test_neighbours_that_tie_may_change_places() -> None:
+    gallery = np.tile(np.float32([[1, 0]]), (30, 1))
+    probe = Probe(np.zeros((1, 1, 1, 3), np.uint8), np.float32([[1, 0]]), gallery, None)
+    assert probe.overlap(np.float32([[0.999, 0.04]])) == 1.0
+
+
+def test_a_data_probe_searches_the_gallery_models_gallery(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    probe = data_probe(open_dataset("sample"), checkpoint, checkpoint.path, most=20)
+    assert len(probe.queries) == 20 and probe.labels is not None
+    assert len(probe.gallery) == len(probe.labels[1])
+    assert probe.overlap(probe.reference) == 1.0
+    assert probe.accuracy(probe.reference) is not None
 
 
 @pytest.mark.usefixtures("converted")

@@ -98,3 +98,16 @@ def test_another_dimension_is_named_with_both_shapes() -> None:
 def test_nothing_to_compare_is_a_failed_check() -> None:
     with pytest.raises(CheckFailedError):
         compare_embeddings(unit(0), unit(0))
+
+
+def test_each_precision_has_its_own_bound() -> None:
+    found = unit(3).copy()
+    found[0] = np.roll(found[0], 1) * 0.05 + found[0]
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    parity = compare_embeddings(unit(3), found.astype(np.float32))
+    assert 0.99 < parity.worst_cosine < 0.9999
+    require_parity(parity, "the graph", precision="int8")
+    with pytest.raises(CheckFailedError, match="worst cosine"):
+        require_parity(parity, "the graph")
+    with pytest.raises(CheckFailedError, match="choose a higher precision"):
+        require_parity(parity, "the graph", precision="int8", min_cosine=0.99999)

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from compat_export import pack
+from compat_export.graphs import Converted
 from compat_export.profile_model import profile_architecture, profile_run, untrained_checkpoint
+from compat_sdk.bundle import Graph
 from compat_sdk.errors import ConfigError
 from compat_train.checkpoint import Checkpoint
 from compat_train.models.build import build_model
@@ -28,7 +30,8 @@ def test_an_architecture_is_profiled_through_the_engine() -> None:
 def test_a_run_is_profiled_under_its_own_name_and_left_alone(
     checkpoint: Checkpoint, graph: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pack, "export_onnx", lambda checkpoint: graph)
+    made = Converted(Graph("onnx", "fp32", "onnx-fp32/model.onnx"), {"onnx-fp32/model.onnx": graph})
+    monkeypatch.setattr(pack, "convert", lambda *_: made)
     before = sorted(path.name for path in checkpoint.path.iterdir())
     assert profile_run(checkpoint.path, runs=3).name == checkpoint.path.name
     assert sorted(path.name for path in checkpoint.path.iterdir()) == before

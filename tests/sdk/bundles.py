@@ -17,6 +17,13 @@ SIZE, DIM = 16, 8
 PREPROCESSING = Preprocessing(size=SIZE)
 WEIGHTS = np.random.default_rng(7).standard_normal((3 * 4, DIM)).astype(np.float32)
 
+PACKAGE = {
+    "Manifest.json": b"{}",
+    "Data/com.apple.CoreML/model.mlmodel": b"\x08\x07 program",
+    "Data/com.apple.CoreML/weights/weight.bin": b"\x02\x00 weights",
+}
+"""Files of a graph that is a folder, by name inside it."""
+
 
 class LinearEngine:
     """Embeds an image as a fixed linear map of the means of its four quarters, each row on its own."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -13,11 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compat_sdk import bundle as bundle_module
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.manifest import Manifest
-from tests.sdk.bundles import DIM, PREPROCESSING, SIZE, golden, make_bundle
+from tests.sdk.bundles import DIM, PACKAGE, PREPROCESSING, SIZE, golden, make_bundle
 
 FILES = ("manifest.json", "model.onnx", "golden/images.npy", "golden/embeddings.npy")
 
@@ -75,14 +75,31 @@ def test_a_manifest_survives_json(path: Path) -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
-def test_a_bundle_in_sub_folders_is_read(tmp_path: Path) -> None:
-    graph = Graph(target="coreml", precision="fp16", file="model.mlpackage/Data/weights.bin")
-    made = make_bundle(tmp_path / "b", graphs=(graph,), graph_files={graph.file: b"weights"})
-    assert made.graph("coreml") == graph
+@pytest.mark.parametrize("name", ["b", "b.bundle.zip"])
+def test_several_graphs_as_files_and_as_folders_are_read(tmp_path: Path, name: str) -> None:
+    onnx = Graph(target="onnx", precision="fp32", file="graphs/onnx-fp32/model.onnx")
+    coreml = Graph(target="coreml", precision="fp16", file="graphs/coreml-fp16/model.mlpackage")
+    contents = {f"{coreml.file}/{file}": data for file, data in PACKAGE.items()}
+    make_bundle(tmp_path / name, graphs=(onnx, coreml), graph_files={onnx.file: b"graph", **contents})
+    found = Bundle.open(tmp_path / name)
+    assert found.graph("coreml") == coreml
+    assert found.graph_files(coreml) == PACKAGE
+    assert found.graph_files(found.graph("onnx")) == {"model.onnx": b"graph"}
     with pytest.raises(BundleError, match="coreml fp16"):
-        made.graph("onnx")
+        found.graph("tflite")
     with pytest.raises(BundleError, match="coreml fp32"):
-        made.graph("coreml", "fp32")
+        found.graph("coreml", "fp32")
+    with pytest.raises(BundleError, match="no graph"):
+        found.graph_files(Graph(target="coreml", precision="fp16", file="graphs"))
+
+
+def test_a_graph_folder_is_not_mixed_up_with_another_name_that_begins_alike(tmp_path: Path) -> None:
+    graph = Graph(target="coreml", precision="fp16", file="model.mlpackage")
+    files = {"model.mlpackage/Manifest.json": b"{}", "model.mlpackage2/Manifest.json": b"[]"}
+    made = make_bundle(tmp_path / "b", graphs=(graph,), graph_files=files)
+    assert made.graph_files(graph) == {"Manifest.json": b"{}"}
+    with pytest.raises(ConfigError, match="not among the files"):
+        make_bundle(tmp_path / "c", graphs=(graph,), graph_files={"model.mlpackage2/Manifest.json": b"[]"})
 
 
 def test_a_file_that_is_not_listed_cannot_be_read(path: Path) -> None:
@@ -175,6 +192,11 @@ def test_a_file_that_the_manifest_does_not_list_is_refused(path: Path, name: str
         "a\0b",
         "..",
         "MANIFEST.json",
+        "signature.json",
+        "a.",
+        "golden./a",
+        "aux.onnx",
+        "COM1/weights.bin",
     ],
 )
 def test_a_file_name_that_leaves_the_bundle_is_refused(path: Path, name: str) -> None:
@@ -207,10 +229,26 @@ def test_a_bundle_may_be_reached_through_a_link(path: Path, tmp_path: Path) -> N
     assert Bundle.open(tmp_path / "current").manifest.dim == DIM
 
 
-def test_names_that_differ_only_in_case_are_refused(path: Path) -> None:
-    rewrite(path, lambda manifest: manifest["files"].update({"MODEL.onnx": manifest["files"]["model.onnx"]}))
+@pytest.mark.parametrize("name", ["MODEL.onnx", "Golden/other.npy", "golden/Images.npy"])
+def test_names_that_differ_only_in_case_are_refused(path: Path, name: str) -> None:
+    rewrite(path, lambda manifest: manifest["files"].update({name: manifest["files"]["model.onnx"]}))
     with pytest.raises(BundleError, match="upper and lower case"):
         Bundle.open(path)
+
+
+def test_a_name_cannot_be_a_file_and_a_folder(path: Path) -> None:
+    rewrite(path, lambda manifest: manifest["files"].update({"model.onnx/a": manifest["files"]["model.onnx"]}))
+    with pytest.raises(BundleError, match="a file and a folder"):
+        Bundle.open(path)
+
+
+def test_a_special_file_is_refused_and_not_opened(path: Path) -> None:
+    os.mkfifo(path / "pipe")
+    with pytest.raises(BundleError, match="special file"):
+        Bundle.open(path)
+    os.mkfifo(path.parent / "pipe.bundle.zip")
+    with pytest.raises(BundleError, match="not a bundle"):
+        Bundle.open(path.parent / "pipe.bundle.zip")
 
 
 class Harmful:
@@ -233,8 +271,11 @@ def torch_archive() -> bytes:
         ("weights.pkl", b"anything"),
         ("weights.pt", b"anything"),
         ("weights.onnx", torch_archive()),
+        ("weights.bin", b"leading bytes" + torch_archive()),
+        ("weights.bin", gzip.compress(b"weights")),
+        ("weights.tar", b"anything"),
     ],
-    ids=["protocol 4", "protocol 2", "by name", "torch by name", "an archive"],
+    ids=["protocol 4", "protocol 2", "by name", "torch by name", "an archive", "archive behind", "gzip", "tar by name"],
 )
 def test_a_pickle_is_refused_even_when_it_is_listed(
     path: Path, name: str, data: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -384,7 +425,7 @@ def test_a_failure_at_any_step_of_replacing_leaves_the_old_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_bundle(tmp_path / "tiny", graph=b"old").path
-    real = os.replace, Path.rename, bundle_module.write_json_atomic
+    real = Path.replace, Path.rename
     for step in range(1, 12):
         calls = [0]
 

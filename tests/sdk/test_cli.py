@@ -202,13 +202,15 @@ def test_a_sound_gallery_is_verified_and_a_damaged_one_is_exit_code_3(
     assert err.startswith("error: ")
 
 
-@pytest.mark.parametrize("target", ["coreml", "tflite", "executorch", "nonsense"])
-def test_a_target_of_a_later_release_is_refused_by_name(capsys: pytest.CaptureFixture[str], target: str) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("onnxscript")
-    code, _, err = run(capsys, "export", "run", "--target", target, "--out", "bundle")
+def test_an_unknown_target_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "export", "run", "--target", "tensorrt", "--out", "bundle")
     assert code == 1
-    assert f"target '{target}' is not in this release" in err
+    assert "found target 'tensorrt'; expected some of onnx, tflite, coreml, executorch, or all" in err
+
+
+def test_a_gallery_to_compare_with_needs_data(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "export", "run", "--gallery", "g", "--out", "bundle")
+    assert code == 1 and "--gallery needs --data" in err
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compat_sdk import profile
+from compat_sdk import cold_start, profile
+from compat_sdk.cold_start import ColdStart, measure_cold_start
 from compat_sdk.errors import BundleError, CompatError, ConfigError
-from compat_sdk.profile import (
-    ColdStart,
-    Latency,
-    Profile,
-    format_table,
-    measure_cold_start,
-    measure_latency,
-    profile_bundle,
-)
+from compat_sdk.profile import Latency, Profile, format_table, measure_latency, profile_bundle
 from tests.sdk.bundles import make_bundle, onnx_graph
 
 PLANTED = Profile(
@@ -29,10 +22,12 @@ PLANTED = Profile(
     mmacs_paper=314.1,
     params_m=2.39,
     engine="onnxruntime",
+    precision="fp32",
     threads=1,
     warm=Latency(p50_ms=5.5, p95_ms=7.25, runs=100),
     cold=ColdStart(load_ms=80.0, first_ms=10.0, peak_mib=120.5, baseline_mib=40.0, note="planted"),
     bundle_mib=9.5,
+    graph_mib=9.25,
 )
 
 
@@ -102,7 +97,9 @@ def test_the_table_has_one_aligned_row_per_model() -> None:
         "300.8",
         "314.1",
         "2.39",
+        "9.25",
         "onnxruntime",
+        "fp32",
         "5.50",
         "7.25",
         "90",
@@ -131,17 +128,17 @@ def answer(load_ms: float, peak_mib: float | None) -> tuple[int, str, str]:
 
 def test_a_cold_start_is_the_median_over_fresh_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     children = Children(answer(30, 99), answer(10, 100), answer(20, 101))
-    monkeypatch.setattr(profile.subprocess, "run", children)
+    monkeypatch.setattr(cold_start.subprocess, "run", children)
     found = measure_cold_start(Path("b"), engine="onnxruntime", threads=2, starts=3)
     assert (found.load_ms, found.first_ms, found.total_ms, found.peak_mib) == (20, 1, 21, 100)
-    assert found.note == profile.PEAK_MEANING
+    assert found.note == cold_start.PEAK_MEANING
     assert len(children.commands) == 3
     assert children.commands[0][0] == sys.executable
     assert children.commands[0][4:7] == ["b", "onnxruntime", "2"]
 
 
 def test_a_system_without_peak_memory_reports_none_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profile.subprocess, "run", Children(answer(1, None)))
+    monkeypatch.setattr(cold_start.subprocess, "run", Children(answer(1, None)))
     found = measure_cold_start("b", starts=1)
     assert found.peak_mib is None
     assert found.baseline_mib is None
@@ -149,7 +146,7 @@ def test_a_system_without_peak_memory_reports_none_and_says_why(monkeypatch: pyt
 
 
 def test_a_process_that_dies_is_an_error_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profile.subprocess, "run", Children((1, "", "Traceback\nBundleError: damaged\n")))
+    monkeypatch.setattr(cold_start.subprocess, "run", Children((1, "", "Traceback\nBundleError: damaged\n")))
     with pytest.raises(CompatError, match=r"code 1: BundleError: damaged"):
         measure_cold_start("b", starts=1)
 
@@ -157,9 +154,9 @@ def test_a_process_that_dies_is_an_error_with_its_last_line(monkeypatch: pytest.
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_a_large_parent_does_not_count_in_its_childs_peak() -> None:
     large = np.ones(40_000_000)  # 305 MiB, touched
-    code = profile._CHILD.split("baseline = ")[0] + "print(peak_mib())"
+    code = cold_start._CHILD.split("baseline = ")[0] + "print(peak_mib())"
     child = subprocess.run(
-        [sys.executable, "-c", code, "", "", "", str(Path(profile.__file__).parent.parent)],
+        [sys.executable, "-c", code, "", "", "", str(Path(cold_start.__file__).parent.parent)],
         capture_output=True,
         text=True,
         check=True,
@@ -185,7 +182,7 @@ def test_a_damaged_bundle_is_refused_before_any_process_is_started(
 ) -> None:
     bundle = make_bundle(tmp_path / "tiny")
     (bundle.path / "model.onnx").write_bytes(b"another")
-    monkeypatch.setattr(profile.subprocess, "run", Children())
+    monkeypatch.setattr(cold_start.subprocess, "run", Children())
     with pytest.raises(BundleError, match=r"model\.onnx"):
         profile_bundle(bundle.path)
 

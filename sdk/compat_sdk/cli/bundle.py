@@ -1,4 +1,4 @@
-"""`compat-sdk bundle`: what a bundle holds, and whether it still does what it did when it was exported."""
+"""`compat-sdk bundle`: what a bundle holds, whether it is intact and whose it is, and its two forms."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from typing import Annotated
 import typer
 
 from compat_sdk.cli import console, options
+from compat_sdk.cli.extras import require
+from compat_sdk.errors import ConfigError
 
-app = typer.Typer(help="Look into an exported bundle.", no_args_is_help=True, rich_markup_mode=None)
-_Path = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")]
+app = typer.Typer(help="Look into an exported bundle, pack it, sign it.", no_args_is_help=True, rich_markup_mode=None)
+_Path = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder or zip file.")]
+_PublicKey = Annotated[
+    Path | None,
+    typer.Option("--public-key", help="PEM file of the maker's public key: require its signature.", show_default=False),
+]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")]
 
 
 @app.command("info")
@@ -18,8 +25,17 @@ def info(path: _Path, as_json: options.Json = False) -> None:
     """The manifest: space, cost, preprocessing, files. Every file's digest is checked on the way."""
     from compat_sdk.bundle import Bundle
 
-    manifest = Bundle.open(path).manifest
-    graphs = [f"{graph.target} {graph.precision} ({graph.file})" for graph in manifest.graphs]
+    bundle = Bundle.open(path)
+    manifest = bundle.manifest
+    graphs: list[dict[str, str | int]] = [
+        {
+            "target": graph.target,
+            "precision": graph.precision,
+            "file": graph.file,
+            "bytes": sum(record.bytes for name, record in manifest.files.items() if graph.is_made_of(name)),
+        }
+        for graph in manifest.graphs
+    ]
     facts = {
         "name": manifest.name,
         "role": manifest.role,
@@ -36,30 +52,117 @@ def info(path: _Path, as_json: options.Json = False) -> None:
         "preprocessing": manifest.preprocessing.to_json(),
         "graphs": graphs,
         "files": {name: {"sha256": record.sha256, "bytes": record.bytes} for name, record in manifest.files.items()},
+        "form": bundle.form,
+        "signed": bundle.signed,
     }
     total = sum(record.bytes for record in manifest.files.values())
-    shown = {**facts, "searches": ", ".join(manifest.searches) or "only its own space", "graphs": ", ".join(graphs)}
+    shown = {**facts, "searches": ", ".join(manifest.searches) or "only its own space"}
+    shown["graphs"] = ", ".join(
+        f"{graph['target']} {graph['precision']} ({graph['file']}, {console.size_text(int(graph['bytes']))})"
+        for graph in graphs
+    )
     shown["preprocessing"] = ", ".join(f"{key} {value}" for key, value in manifest.preprocessing.to_json().items())
     shown["files"] = f"{len(manifest.files)} files, {console.size_text(total)}, digests match"
+    shown["signed"] = "yes, to be checked with bundle verify --public-key" if bundle.signed else "no"
     console.report(facts, "\n".join(f"{key}: {value}" for key, value in shown.items()), as_json=as_json)
 
 
 @app.command("verify")
 def verify(
     path: _Path,
+    public_key: _PublicKey = None,
+    files_only: Annotated[
+        bool, typer.Option("--files-only", help="Check signature and digests alone; run no graph.")
+    ] = False,
     engine: options.Engine = "auto",
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check every digest, then embed the bundled golden images on this machine and compare. Exit code 3 if off."""
+    """Check signature and digests, then embed the golden images on this machine. Exit code 3 if vectors are off.
+
+    The signature is checked if a public key is given, before anything in the bundle is parsed.
+    """
+    from compat_sdk.bundle import Bundle
     from compat_sdk.embedder import Embedder
 
-    test = Embedder.load(path, engine=engine, threads=threads).self_test()
-    payload = {
-        "bundle": str(path),
-        "images": test.images,
-        "min_cosine": test.min_cosine,
-        "max_abs_difference": test.max_abs_difference,
-    }
-    line = f"{path}: digests match; {test.images} golden images embedded, worst cosine {test.min_cosine:.7f}"
+    if public_key is not None:
+        require("sign")
+    with console.working():  # the signing library prints its warnings on stdout
+        bundle = Bundle.open(path, public_key)
+    signature = None if public_key is None else str(public_key)
+    payload: dict[str, object] = {"bundle": str(path), "signature_of": signature}
+    line = f"{path}: digests match" + ("" if signature is None else f", signed by the owner of {signature}")
+    if not files_only:
+        test = Embedder.load(bundle, engine=engine, threads=threads).self_test()
+        payload["images"] = test.images
+        payload["min_cosine"] = test.min_cosine
+        payload["max_abs_difference"] = test.max_abs_difference
+        line += f"; {test.images} golden images embedded, worst cosine {test.min_cosine:.7f}"
     console.report(payload, line, as_json=as_json)
+
+
+@app.command("pack")
+def pack(
+    path: Annotated[Path, typer.Argument(metavar="FOLDER", help="Bundle folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Zip file to make, such as query.bundle.zip.")],
+    overwrite: _Overwrite = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write a bundle folder as one zip file. The same bundle always gives the same bytes."""
+    _copy(path, out, "zip", overwrite, as_json)
+
+
+@app.command("unpack")
+def unpack(
+    path: Annotated[Path, typer.Argument(metavar="ZIP", help="Bundle zip file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to make, such as query.bundle.")],
+    overwrite: _Overwrite = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write a bundle's zip file as a folder, after every check that opening it makes."""
+    _copy(path, out, "folder", overwrite, as_json)
+
+
+@app.command("sign")
+def sign(
+    path: _Path,
+    key: Annotated[Path, typer.Option("--key", help="PEM file of the private key.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Sign a copy and leave BUNDLE as it is; .zip or a folder.", show_default=False),
+    ] = None,
+    overwrite: _Overwrite = False,
+    as_json: options.Json = False,
+) -> None:
+    """Sign every file of a bundle with a private key; the signature travels inside as signature.json.
+
+    Make a key pair once, keep private.pem to yourself and give public.pem to whoever shall check:
+
+    \b
+        openssl ecparam -name prime256v1 -genkey -noout -out private.pem
+        openssl ec -in private.pem -pubout -out public.pem
+    """  # noqa: D301  # \\b is click's mark for lines that are not to be wrapped
+    from compat_sdk.bundle import sign_bundle
+
+    require("sign")
+    if overwrite and out is None:
+        raise ConfigError("--overwrite says what to do with --out, which is not given; leave it out to sign in place")
+    with console.working():
+        signed = sign_bundle(path, key, out=out, overwrite=overwrite)
+    payload = {"bundle": str(signed.path), "form": signed.form, "key": str(key)}
+    console.report(payload, f"{signed.path}: {len(signed.manifest.files) + 1} files signed", as_json=as_json)
+
+
+def _copy(path: Path, out: Path, form: str, overwrite: bool, as_json: bool) -> None:
+    from compat_sdk.bundle import Bundle
+    from compat_sdk.bundle_publish import form_of
+
+    if form_of(out) != form:
+        ending = "ends with .zip" if form == "zip" else "does not end with .zip"
+        raise ConfigError(f"--out is {out}; expected a name that {ending}")
+    bundle = Bundle.open(path)
+    if bundle.form == form:
+        raise ConfigError(f"{path} is a bundle {form} already; copy it as it is")
+    copy = bundle.copy_to(out, overwrite=overwrite)
+    payload = {"bundle": str(copy.path), "form": copy.form, "signed": copy.signed}
+    console.report(payload, f"{copy.path}: the same bundle as a {copy.form}, digests match", as_json=as_json)

@@ -24,6 +24,13 @@ TESTED = {
     "onnx": "1.23.2",
     "onnxscript": "0.7.2",
     "matplotlib": "3.11.2",
+    "ai-edge-litert": "2.3.0",
+    "coremltools": "9.0",
+    "scikit-learn": "1.9.1",
+    "litert-torch": "0.10.0",
+    "ai-edge-quantizer": "0.10.0",
+    "executorch": "1.5.1",
+    "model-signing": "1.1.1",
 }
 
 

@@ -3,19 +3,64 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from compat_sdk.cli import console, extras, options
 from compat_sdk.errors import ConfigError
 
+if TYPE_CHECKING:
+    from compat_export.compare import Probe
+    from compat_export.conversion import Options
+    from compat_export.pack import ExportReport
+    from compat_train.checkpoint import Checkpoint
+
+_EXTRAS = {
+    "onnx": ("export-onnx",),
+    "tflite": ("export-litert",),
+    "coreml": ("export-coreml",),
+    "executorch": ("export-executorch",),
+}
+
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that a train command wrote.")],
-    out: Annotated[Path, typer.Option("--out", help="Bundle folder to write.")],
-    target: Annotated[str, typer.Option("--target", help="onnx, or all targets of this release.")] = "onnx",
-    precision: Annotated[str, typer.Option("--precision", help="fp32.")] = "fp32",
+    out: Annotated[Path, typer.Option("--out", help="Bundle to write: a folder, or a file that ends with .zip.")],
+    target: Annotated[
+        list[str], typer.Option("--target", help="onnx, tflite, coreml, executorch or all; repeat for several.")
+    ] = ["onnx"],  # noqa: B006  # Typer copies it
+    precision: Annotated[
+        list[str],
+        typer.Option(
+            "--precision",
+            help="fp32, fp16, int8 (weights), int8-static (activations too), int4, palette8, palette6, palette4; "
+            "repeat for several.",
+        ),
+    ] = ["fp32"],  # noqa: B006  # Typer copies it
+    ios: Annotated[int, typer.Option("--ios", help="Oldest iOS of a Core ML package: 16, 17 or 18.")] = 16,
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", help="Fixed batch; free where the format allows it if not given.", show_default=False),
+    ] = None,
+    layout: Annotated[str, typer.Option("--layout", help="Axes of the image input: nchw or nhwc (tflite).")] = "nchw",
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="The graph takes RGB in [0, 255]: mean and deviation are inside it.")
+    ] = False,
+    data: options.OptionalData = None,
+    root: options.Root = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option("--gallery", help="Gallery RUN; with --data, M(q,g) is compared.", show_default=False),
+    ] = None,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries that M(q,g) is measured on.")] = 1000,
+    calibration: Annotated[
+        int, typer.Option("--calibration", min=1, help="Training images of --data that int8-static is calibrated on.")
+    ] = 128,
+    min_cosine: Annotated[
+        float | None,
+        typer.Option("--min-cosine", help="Smallest cosine to PyTorch; by precision if not given.", show_default=False),
+    ] = None,
     tier: Annotated[
         str | None, typer.Option("--tier", help="Cost tier; from the MACs if not given.", show_default=False)
     ] = None,
@@ -26,27 +71,94 @@ def export(
     as_json: options.Json = False,
 ) -> None:
     """Convert, compare with the checkpoint image by image, and publish only what agrees."""
-    extras.require("export-onnx")
-    from compat_export.pack import TARGETS, export_run
+    targets = list(_EXTRAS) if "all" in target else target
+    if unknown := [name for name in targets if name not in _EXTRAS]:
+        raise ConfigError(f"found target {unknown[0]!r}; expected some of {', '.join(_EXTRAS)}, or all")
+    if gallery is not None and data is None:
+        raise ConfigError("--gallery needs --data: M(q,g) is measured on its queries and its gallery")
+    for name in targets:
+        for extra in _EXTRAS[name]:
+            extras.require(extra)
+    from compat_export.pack import export_run
+    from compat_train.checkpoint import Checkpoint
 
-    if target not in (*TARGETS, "all"):
-        raise ConfigError(f"target {target!r} is not in this release; available: {', '.join(TARGETS)}, all")
-
-    with console.working():
+    checkpoint = Checkpoint.load(run)
+    with console.working() as progress:
+        chosen = _options(checkpoint, precision, ios, batch, layout, pixels, data, root, calibration)
         done = export_run(
             run,
-            target=TARGETS[0] if target == "all" else target,
-            precision=precision,
+            targets=targets,
+            options=chosen,
             out=out,
             tier=tier,
             license=license_name,
+            probe=_probe(checkpoint, data, root, gallery, queries),
+            min_cosine=min_cosine,
             overwrite=overwrite,
+            progress=progress,
         )
+    console.report(done.to_json(), _text(done, out), as_json=as_json)
+
+
+def _options(
+    checkpoint: Checkpoint,
+    precisions: list[str],
+    ios: int,
+    batch: int | None,
+    layout: str,
+    pixels: bool,
+    data: str | None,
+    root: Path | None,
+    calibration: int,
+) -> list[Options]:
+    from compat_export.compare import calibration_images
+    from compat_export.conversion import Options
+    from compat_sdk.preprocess import to_input
+
+    preprocessing = checkpoint.preprocessing
+    prepared = None
+    if "int8-static" in precisions and data is not None:
+        prepared = to_input(calibration_images(data, root, preprocessing, calibration), preprocessing)
+    values: dict[str, Any] = {
+        "ios": ios, "batch": batch, "layout": layout, "pixels": preprocessing if pixels else None
+    }  # fmt: skip
+    return [
+        Options(precision=name, calibration=prepared if name == "int8-static" else None, **values)  # type: ignore[arg-type]
+        for name in precisions
+    ]
+
+
+def _probe(
+    checkpoint: Checkpoint, data: str | None, root: Path | None, gallery: Path | None, queries: int
+) -> Probe | None:
+    if gallery is None or data is None:
+        return None
+    from compat_export.compare import data_probe
+    from compat_sdk.dataset import open_dataset
+
+    return data_probe(open_dataset(data, root), checkpoint, gallery, queries)
+
+
+def _text(done: ExportReport, out: Path) -> str:
     manifest = done.bundle.manifest
     may = f", searches {', '.join(manifest.searches)}" if manifest.searches else ""
-    lines = (
-        f"{out}: {manifest.role} bundle, {console.size_text(done.bytes)}, space {manifest.space}{may}\n"
-        f"parity on {done.parity.images} images: worst cosine {done.parity.worst_cosine:.7f}, "
-        f"largest difference {done.parity.max_abs_difference:.1e}"
-    )
-    console.report(done.to_json(), lines, as_json=as_json)
+    rows = [
+        [
+            graph.target,
+            graph.precision,
+            console.size_text(graph.bytes),
+            f"{graph.parity.max_abs_difference:.1e}",
+            f"{graph.parity.mean_cosine:.6f}",
+            f"{graph.parity.worst_cosine:.6f}",
+            f"{graph.rank_overlap:.3f}",
+            "" if graph.accuracy_change is None else f"{100 * graph.accuracy_change:+.1f}",
+            "" if graph.latency is None else f"{graph.latency.p50_ms:.2f}",
+            graph.engine,
+        ]
+        for graph in done.graphs
+    ]
+    header = [
+        "target", "precision", "size", "max diff", "mean cosine", "worst cosine", "overlap@10", "M(q,g) points",
+        "p50 ms", "compared on",
+    ]  # fmt: skip
+    return f"{console.table(header, rows)}\n{out}: {manifest.role} bundle, space {manifest.space}{may}"

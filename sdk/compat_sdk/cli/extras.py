@@ -9,11 +9,18 @@ from compat_sdk.errors import MissingExtraError
 # What each extra makes possible, and the modules that must import for it to work.
 EXTRAS = {
     "onnxruntime": ("run bundles", ("onnxruntime",)),
+    "litert": ("run LiteRT bundles", ("ai_edge_litert.interpreter",)),
+    "coreml": ("run Core ML bundles, on macOS", ("coremltools",)),
+    "executorch": ("run ExecuTorch bundles", ("torch", "executorch.runtime")),
     "usearch": ("approximate search", ("usearch.index",)),
+    "sign": ("sign bundles and check signatures", ("model_signing", "OpenSSL")),
     "train": ("train models", ("torch", "safetensors.torch")),
     "tensorboard": ("log for TensorBoard", ("torch.utils.tensorboard",)),
     "report": ("draw plots", ("matplotlib",)),
     "export-onnx": ("export to ONNX", ("torch", "onnx", "onnxscript", "onnxruntime")),
+    "export-coreml": ("export to Core ML", ("torch", "coremltools", "sklearn")),
+    "export-litert": ("export to LiteRT", ("torch", "litert_torch", "ai_edge_quantizer", "ai_edge_litert.interpreter")),
+    "export-executorch": ("export to ExecuTorch", ("torch", "executorch.exir")),
     "quickstart": (
         "everything the quickstart uses",
         ("torch", "safetensors.torch", "onnxscript", "onnxruntime", "usearch.index", "matplotlib"),

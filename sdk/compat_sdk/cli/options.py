@@ -25,4 +25,6 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads; all of them if not given.", show_default=False),
 ]
-Engine = Annotated[str, typer.Option("--engine", help="Inference engine: auto or onnxruntime.")]
+Engine = Annotated[
+    str, typer.Option("--engine", help="Inference engine: auto, onnxruntime, litert, coreml or executorch.")
+]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compat_sdk.cli import console, extras, options
+from compat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
     from compat_sdk.profile import Profile
@@ -15,33 +16,130 @@ if TYPE_CHECKING:
 
 def profile(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Architecture names, RUN folders or BUNDLE folders.")
+        list[str], typer.Argument(metavar="MODEL...", help="Architecture names, RUN folders or BUNDLES.")
     ],
     size: Annotated[int, typer.Option("--size", min=16, help="Input side in pixels, for architecture names.")] = 112,
     engine: options.Engine = "auto",
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Of a bundle's graph; its first if not given.", show_default=False)
+    ] = None,
+    every_graph: Annotated[
+        bool, typer.Option("--every-graph", help="One row for each graph of a bundle that this machine can run.")
+    ] = False,
+    per_layer: Annotated[
+        bool, typer.Option("--per-layer", help="A table of every layer's multiply-accumulates, nothing measured.")
+    ] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Write what this device measured to a file.", show_default=False)
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the engine.")] = 1,
     as_json: options.Json = False,
 ) -> None:
-    """MACs in both conventions, parameters, latency cold and warm, peak memory."""
+    """MACs in both conventions, parameters, size, latency cold and warm, peak memory; how well MACs tell latency."""
+    if per_layer:
+        if save is not None or every_graph or precision is not None:
+            raise ConfigError("--per-layer measures nothing; leave out --save, --every-graph and --precision")
+        _per_layer(models, size, as_json=as_json)
+        return
+    from compat_sdk.latency_table import save_table, table_of
     from compat_sdk.profile import format_table
 
     with console.working() as progress:
-        found = []
+        found: list[Profile] = []
         for done, model in enumerate(models, start=1):
-            found.append(measure(model, size=size, engine=engine, threads=threads))
+            found += measure(
+                model, size=size, engine=engine, threads=threads, precision=precision, every_graph=every_graph
+            )
             progress("profile", done, len(models), {})
-    console.report([one.to_json() for one in found], format_table(found), as_json=as_json)
+    table = table_of(found)
+    text = format_table(found)
+    if table.correlation is not None:
+        text += f"\nrank correlation of MMACs and p50: {table.correlation:.2f} over {len(found)} rows"
+    if save is not None:
+        save_table(table, save)
+        text += f"\n{save}: the table of this device"
+    console.report([one.to_json() for one in found], text, as_json=as_json)
 
 
-def measure(model: str, *, size: int = 112, engine: str = "auto", threads: int = 1) -> Profile:
-    """The profile of a bundle, a run or an architecture, whichever ``model`` names."""
-    if (Path(model) / "manifest.json").is_file():
+def measure(
+    model: str,
+    *,
+    size: int = 112,
+    engine: str = "auto",
+    threads: int = 1,
+    precision: str | None = None,
+    every_graph: bool = False,
+) -> list[Profile]:
+    """The profiles of a bundle, a run or an architecture, whichever ``model`` names."""
+    path = Path(model)
+    if path.is_file() or (path / "manifest.json").is_file():
         from compat_sdk.profile import profile_bundle
 
-        return profile_bundle(Path(model), engine=engine, threads=threads)
+        if not every_graph:
+            return [profile_bundle(path, engine=engine, threads=threads, precision=precision)]
+        if engine != "auto" or precision is not None:
+            raise ConfigError("--every-graph takes every engine and precision; leave --engine and --precision out")
+        from compat_sdk.bundle import Bundle
+        from compat_sdk.engine import engines_here
+
+        graphs = Bundle.open(path).manifest.graphs
+        runnable = engines_here()
+        return [
+            profile_bundle(path, engine=runnable[graph.target], threads=threads, precision=graph.precision)
+            for graph in graphs
+            if graph.target in runnable
+        ]
+    if every_graph or precision is not None:
+        raise ConfigError(f"{model} is no bundle; --every-graph and --precision choose among a bundle's graphs")
     extras.require("export-onnx")
     from compat_export.profile_model import profile_architecture, profile_run
 
-    if Path(model).is_dir():
-        return profile_run(Path(model), engine=engine, threads=threads)
-    return profile_architecture(model, size=size, engine=engine, threads=threads)
+    if path.is_dir():
+        return [profile_run(path, engine=engine, threads=threads)]
+    return [profile_architecture(model, size=size, engine=engine, threads=threads)]
+
+
+def _per_layer(models: list[str], size: int, *, as_json: bool) -> None:
+    extras.require("train")
+    from compat_train.checkpoint import Checkpoint
+    from compat_train.models.build import build_model
+    from compat_train.models.cost import per_layer
+
+    shown, texts = [], []
+    for model in models:
+        if (Path(model) / "manifest.json").is_file() or Path(model).is_file():
+            raise ConfigError(f"{model} is a bundle, whose layers converters have merged; name its RUN or architecture")
+        if Path(model).is_dir():
+            checkpoint = Checkpoint.load(model)
+            layers = per_layer(checkpoint.build(), checkpoint.preprocessing.size)
+        else:
+            layers = per_layer(build_model(model), size)
+        rows = [
+            [
+                layer.name,
+                layer.kind,
+                "x".join(map(str, layer.output_shape)),
+                f"{layer.mmacs:.3f}",
+                f"{layer.mmacs_paper:.3f}",
+            ]
+            for layer in layers
+        ]
+        total = ["total", "", "", f"{sum(layer.mmacs for layer in layers):.3f}"]
+        total.append(f"{sum(layer.mmacs_paper for layer in layers):.3f}")
+        texts.append(f"{model}\n{console.table(['layer', 'kind', 'output', 'MMAC', 'paper'], [*rows, total])}")
+        shown.append(
+            {
+                "name": model,
+                "layers": [
+                    {
+                        "name": layer.name,
+                        "kind": layer.kind,
+                        "output_shape": list(layer.output_shape),
+                        "mmacs": layer.mmacs,
+                        "mmacs_paper": layer.mmacs_paper,
+                    }
+                    for layer in layers
+                ],
+            }
+        )
+    console.report(shown, "\n\n".join(texts), as_json=as_json)

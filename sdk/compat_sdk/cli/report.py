@@ -258,7 +258,8 @@ def _cost(results: Results) -> str:
         '<p class="note">MMACs: multiply-accumulates of convolutions and linear layers, in millions; the papers add 2 '
         "per batch-norm element. Cold: verify, load and embed the first image in a fresh process. Peak: resident "
         "memory of that process. Both graphs reproduce the trained network on every golden image; the worst cosine is "
-        f"{min(found['parity']['worst_cosine'] for found in results['bundles'].values()):.7f}.</p></section>"
+        f"{min(found['graphs'][0]['parity']['worst_cosine'] for found in results['bundles'].values()):.7f}."
+        "</p></section>"
     )
 
 

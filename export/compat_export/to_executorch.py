@@ -1,0 +1,98 @@
+"""A module as an ExecuTorch program for the XNNPACK delegate."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+
+from compat_export.conversion import Options, Port
+from compat_export.to_onnx import UnitEmbedder, accept_pixels, require_precision
+from compat_sdk.errors import ConfigError, MissingExtraError
+
+PRECISIONS = ("fp32", "fp16")
+"""Number formats that this target has."""
+
+
+class _HalfInside(nn.Module):
+    """A module with float32 input and output that computes in float16 inside."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: Tensor) -> Tensor:
+        embedding: Tensor = self.module(image.half())
+        return embedding.float()
+
+
+def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict[str, bytes]:
+    """A module as an ExecuTorch program whose method is ``forward``.
+
+    The format has no names: inputs are taken in the order of the ports. The memory of a program is planned for
+    its largest batch, so the batch is fixed: without ``options.batch`` it is 1, and the runtime engine feeds rows
+    one by one.
+
+    Args:
+        module: In evaluation mode, float32, on the CPU; takes one tensor ``[n, *shape]`` per port and returns
+            one ``[n, dim]``. It is left as it was.
+        inputs: Names and shapes of the inputs, at least one.
+        options: Precision fp32, or fp16 for a `UnitEmbedder`, whose normalisation stays float32; layout nchw.
+            ``ios`` has no bearing.
+
+    Returns:
+        ``{"model.pte": ...}``; float32 inputs and output at every precision. Equal bytes for equal arguments.
+
+    Raises:
+        ConfigError: A precision, layout or combination that this target does not have.
+        MissingExtraError: The converter is not installed.
+    """
+    require_precision("executorch", options, PRECISIONS, inputs)
+    if options.layout != "nchw":
+        raise ConfigError(f"layout {options.layout} is not made for executorch; choose nchw")
+    if find_spec("executorch") is None:
+        raise MissingExtraError("executorch", "export-executorch")
+    model = accept_pixels(_halve(module) if options.precision == "fp16" else module, inputs, options)
+    sample = tuple(torch.zeros(options.batch or 1, *port.shape) for port in inputs)
+    with _quiet_converter():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        with torch.no_grad():
+            exported = torch.export.export(model, sample)
+            edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+            return {"model.pte": bytes(edge.to_executorch().buffer)}
+
+
+def _halve(module: nn.Module) -> nn.Module:
+    # A norm above 256 overflows a float16 sum of squares, so the normalisation has to be told apart.
+    if not isinstance(module, UnitEmbedder):
+        raise ConfigError(
+            f"precision fp16 is made for executorch only of a UnitEmbedder, found {type(module).__name__}; choose fp32"
+        )
+    return UnitEmbedder(_HalfInside(copy.deepcopy(module.embedder).half())).eval()
+
+
+@contextmanager
+def _quiet_converter() -> Iterator[None]:
+    """Silence what the converter says about itself and its libraries; warnings about the model still come through."""
+    loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:  # kernels for GPUs that are not here; torchao's own use of torch
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # torch's own pytree, met while it copies its own graph.
+            warnings.filterwarnings("ignore", r".*treespec, LeafSpec.*is deprecated", FutureWarning)
+            # executorch reads files of its own by old calls.
+            warnings.filterwarnings("ignore", r"read_(text|binary) is deprecated", DeprecationWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,85 @@
+"""A new bundle under its name: whole and verified, or not there at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from compat_sdk.bundle_files import open_files, parse_manifest, read_document
+from compat_sdk.bundle_folder import replace_folder, write_folder
+from compat_sdk.bundle_zip import zip_bytes
+from compat_sdk.errors import BundleError, ConfigError
+from compat_sdk.files import sync_folder
+from compat_sdk.manifest import FORMAT, MANIFEST
+
+
+def form_of(path: Path) -> Literal["folder", "zip"]:
+    """Return the form in which a bundle of this name is written: a zip if the name ends with ``.zip``."""
+    return "zip" if path.suffix.lower() == ".zip" else "folder"
+
+
+def publish(
+    target: Path, contents: Mapping[str, bytes], *, verify: Callable[[Path], object], overwrite: bool = False
+) -> None:
+    """Write a bundle under a temporary name, verify it, and give it its name; the name decides its form.
+
+    A process that dies on the way leaves the old bundle, and at most a ``.NAME.*.tmp`` beside it. A zip takes an
+    old one's place in one step; for a folder see `replace_folder`.
+
+    Args:
+        target: Absolute path of the bundle to make.
+        contents: Every file by name, the manifest included.
+        verify: Called with the temporary bundle; what it raises stops the publication.
+        overwrite: Replace a bundle of the same form.
+
+    Raises:
+        ConfigError: ``target`` exists, or is to be overwritten and is no bundle of the same form.
+        OSError: It cannot be written; nothing is published.
+    """
+    require_free(target, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        if form_of(target) == "zip":
+            with temporary.open("xb") as file:
+                file.write(zip_bytes(contents))
+                file.flush()
+                os.fsync(file.fileno())
+            verify(temporary)
+            temporary.replace(target)
+            sync_folder(target.parent)
+        else:
+            write_folder(temporary, contents)
+            verify(temporary)
+            replace_folder(temporary, target)
+    except BaseException:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def require_free(target: Path, overwrite: bool) -> None:
+    """Check that a bundle may be written here.
+
+    Raises:
+        ConfigError: Something exists here and may not be overwritten.
+    """
+    if not os.path.lexists(target):
+        return
+    if not overwrite:
+        raise ConfigError(f"{target} exists; choose another name, or allow it to be overwritten")
+    try:
+        files = open_files(target)
+        same = files.form == form_of(target) and not target.is_symlink()
+        replaceable = same and parse_manifest(read_document(files, MANIFEST), files).get("format") == FORMAT
+    except BundleError:
+        replaceable = False
+    if not replaceable:
+        raise ConfigError(
+            f"{target} exists and is not a bundle ({form_of(target)}), so it is not overwritten; choose another name"
+        )

@@ -1,0 +1,1 @@
+"""One module per inference engine; `compat_sdk.engine` picks among them."""

@@ -1,0 +1,126 @@
+"""What one device measured, as a file that another machine can use: models, their operations, their latency.
+
+    {"format": "compat-sdk-latency-table", "version": 1, "device": {...}, "profiles": [...]}
+
+Profiles are those of ``compat-sdk profile --json``. A phone or an edge box writes the file, a search reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.errors import ConfigError, CorruptFileError
+from compat_sdk.files import read_json, write_json_atomic
+from compat_sdk.preprocess import usable_cores
+from compat_sdk.profile import Profile
+
+_FORMAT, _VERSION = "compat-sdk-latency-table", 1
+_NUMBERS = ("mmacs", "mmacs_paper", "params_m")
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Profiles of several models on one device.
+
+    Attributes:
+        device: Facts about it: ``system``, ``machine``, ``processor``, ``cores``, ``python``.
+        profiles: As `Profile.to_json` gives them.
+    """
+
+    device: Mapping[str, object]
+    profiles: tuple[Mapping[str, Any], ...]
+
+    @property
+    def correlation(self) -> float | None:
+        """Spearman's rank correlation of MMACs and median latency, in [-1, 1].
+
+        None for fewer than three models, or where all of either are equal. Where it is well below 1, multiply-adds
+        are a poor stand-in for time on this device.
+        """
+        return rank_correlation(
+            [profile["mmacs"] for profile in self.profiles],
+            [profile["latency_ms"]["p50"] for profile in self.profiles],
+        )
+
+
+def table_of(profiles: Sequence[Profile]) -> LatencyTable:
+    """The table of what was measured on this machine."""
+    device = {
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "processor": platform.processor() or _processor(),
+        "cores": usable_cores(),
+        "python": platform.python_version(),
+    }
+    return LatencyTable(device, tuple(profile.to_json() for profile in profiles))
+
+
+def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> None:
+    """Write a table as JSON, atomically."""
+    value = {"format": _FORMAT, "version": _VERSION, "device": dict(table.device), "profiles": list(table.profiles)}
+    write_json_atomic(Path(path), value)
+
+
+def load_table(path: str | os.PathLike[str]) -> LatencyTable:
+    """Read a table that any device wrote.
+
+    Raises:
+        CorruptFileError: The file is no such table, of a newer version, or lacks a figure.
+    """
+    found = read_json(Path(path))
+    if found.get("format") != _FORMAT or found.get("version") != _VERSION:
+        raise CorruptFileError(
+            f"{path} is {found.get('format')!r} version {found.get('version')!r}; expected {_FORMAT!r} version "
+            f"{_VERSION}, written by `compat-sdk profile --save`"
+        )
+    device, profiles = found.get("device"), found.get("profiles")
+    if not isinstance(device, dict) or not isinstance(profiles, list) or not all(map(_is_profile, profiles)):
+        raise CorruptFileError(
+            f"{path} lacks a device, or a profile in it lacks its name, costs or latency; measure again"
+        )
+    return LatencyTable(device, tuple(profiles))
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rank correlation, ties sharing their mean rank; None for fewer than 3 pairs or constant values.
+
+    Raises:
+        ConfigError: The sequences differ in length.
+    """
+    if len(first) != len(second):
+        raise ConfigError(f"found {len(first)} and {len(second)} values; expected as many of each")
+    if len(first) < 3 or len(set(first)) == 1 or len(set(second)) == 1:
+        return None
+    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    array = np.asarray(values, np.float64)
+    ranks: NDArray[np.float64] = ((array[:, None] > array).sum(1) + (array[:, None] >= array).sum(1)) / 2
+    return ranks
+
+
+def _is_profile(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return False
+    latency = value.get("latency_ms")
+    numbers: list[Any] = [value.get(name) for name in _NUMBERS]
+    numbers += [latency.get("p50"), latency.get("p95")] if isinstance(latency, dict) else [None]
+    return all(type(number) in (int, float) and 0 <= number < float("inf") for number in numbers)
+
+
+def _processor() -> str:
+    """The processor's name where Linux tells it, else nothing."""
+    try:
+        with Path("/proc/cpuinfo").open() as lines:
+            return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        return ""

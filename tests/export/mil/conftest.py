@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("coremltools")
+
+import torch
+
+from compat_export.conversion import Options, Port
+from compat_export.mil.quiet import quiet_coremltools
+from compat_export.to_coreml import convert
+from compat_export.to_onnx import UnitEmbedder
+from compat_train.models import build_model
+from tests.export.coreml_nets import settled
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def coremltools() -> Any:
+    with quiet_coremltools() as module:
+        return module
+
+
+@pytest.fixture(scope="session")
+def embedder() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return settled(UnitEmbedder(build_model("resnet18", dim=16, width=0.125)))
+
+
+@pytest.fixture(scope="session")
+def files(embedder: torch.nn.Module) -> dict[str, bytes]:
+    return convert(embedder, [Port("image", (3, 28, 28))], Options())
+
+
+@pytest.fixture(scope="session")
+def images() -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((5, 3, 28, 28)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def reference(embedder: torch.nn.Module, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.no_grad():
+        return embedder(torch.from_numpy(images)).numpy()

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from compat_export.conversion import Options, Port
+from compat_export.pack import golden_images
+from compat_export.to_onnx import UnitEmbedder, convert
+from compat_sdk.errors import ConfigError
+from compat_sdk.preprocess import Preprocessing, to_input
+from compat_train.models import build_model
+
+torch.set_num_threads(1)
+
+PREPROCESSING = Preprocessing(size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), channels="bgr")
+IMAGE = Port("image", (3, 32, 32))
+
+
+def small_embedder() -> UnitEmbedder:
+    torch.manual_seed(0)
+    layers = (
+        nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.Hardswish(),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 1, stride=8),
+        nn.Flatten(),
+        nn.Linear(64, 16),
+    )
+    return UnitEmbedder(nn.Sequential(*layers)).eval()
+
+
+class Transform(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer = nn.Linear(24, 16)
+
+    def forward(self, embedding: Tensor, side: Tensor) -> Tensor:
+        return nn.functional.normalize(self.layer(torch.cat((embedding, side), 1)), dim=1)
+
+
+def run(graph: bytes, **inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    found: NDArray[np.float32] = onnxruntime.InferenceSession(graph, options).run(["embedding"], inputs)[0]
+    return found
+
+
+def embed(module: nn.Module, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.no_grad():
+        found: NDArray[np.float32] = module(*map(torch.from_numpy, inputs)).numpy()
+    return found
+
+
+def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def pixels() -> NDArray[np.uint8]:
+    return golden_images(PREPROCESSING, 32)
+
+
+@pytest.fixture(scope="module")
+def images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return to_input(pixels, PREPROCESSING)
+
+
+@pytest.mark.parametrize(("precision", "worst"), [("fp16", 0.9999), ("int8", 0.999), ("int8-static", 0.97)])
+def test_a_small_format_keeps_the_direction_the_norm_and_a_free_batch(
+    images: NDArray[np.float32], precision: str, worst: float
+) -> None:
+    options = Options(
+        precision=precision,  # type: ignore[arg-type]
+        calibration=images if precision == "int8-static" else None,
+    )
+    graph = convert(small_embedder(), [IMAGE], options)["model.onnx"]
+    onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
+    for rows in (1, 5, 32):
+        found = run(graph, image=images[:rows])
+        assert found.dtype == np.float32 and found.shape == (rows, 16)
+        assert cosines(found, embed(small_embedder(), images[:rows])).min() > worst
+        assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+def test_int8_stores_one_scale_per_channel_and_leaves_activations_alone() -> None:
+    model = onnx.load_from_string(convert(small_embedder(), [IMAGE], Options(precision="int8"))["model.onnx"])
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("DequantizeLinear") == 4 and "QuantizeLinear" not in kinds
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear":
+            codes, scale = (tensors[name] for name in node.input)
+            (axis,) = (a.i for a in node.attribute if a.name == "axis")
+            assert codes.data_type == onnx.TensorProto.INT8 and scale.dims == [codes.dims[axis]]
+
+
+def test_pixels_in_fixed_batches_agree_with_prepared_images(
+    pixels: NDArray[np.uint8], images: NDArray[np.float32]
+) -> None:
+    graph = convert(small_embedder(), [IMAGE], Options(batch=8, pixels=PREPROCESSING))["model.onnx"]
+    (given,) = onnx.load_from_string(graph).graph.input
+    assert [d.dim_value for d in given.type.tensor_type.shape.dim] == [8, 3, 32, 32]
+    found = run(graph, image=pixels[:8].transpose(0, 3, 1, 2).astype(np.float32))
+    assert np.abs(found - embed(small_embedder(), images[:8])).max() < 1e-5
+
+
+def test_static_int8_is_calibrated_on_what_a_pixel_graph_is_given(
+    pixels: NDArray[np.uint8], images: NDArray[np.float32]
+) -> None:
+    options = Options(precision="int8-static", calibration=images[:30], batch=4, pixels=PREPROCESSING)
+    graph = convert(small_embedder(), [IMAGE], options)["model.onnx"]
+    found = run(graph, image=pixels[:4].transpose(0, 3, 1, 2).astype(np.float32))
+    assert cosines(found, embed(small_embedder(), images[:4])).min() > 0.97
+
+
+def test_two_inputs_share_a_free_batch() -> None:
+    module = Transform().eval()
+    graph = convert(module, [Port("old", (16,)), Port("side", (8,))], Options())["model.onnx"]
+    assert [given.name for given in onnx.load_from_string(graph).graph.input] == ["old", "side"]
+    generator = np.random.default_rng(0)
+    for rows in (1, 2, 7):
+        old, side = (generator.standard_normal((rows, width), dtype=np.float32) for width in (16, 8))
+        assert np.abs(run(graph, old=old, side=side) - embed(module, old, side)).max() < 1e-5
+
+
+def test_another_process_writes_the_same_bytes(images: NDArray[np.float32]) -> None:
+    code = (
+        "import hashlib\n"
+        "from compat_export.conversion import Options\n"
+        "from compat_export.pack import golden_images\n"
+        "from compat_export.to_onnx import convert\n"
+        "from compat_sdk.preprocess import to_input\n"
+        "from tests.export.test_onnx_precisions import IMAGE, PREPROCESSING, small_embedder\n"
+        "images = to_input(golden_images(PREPROCESSING, 32), PREPROCESSING)\n"
+        "options = Options(precision='int8-static', calibration=images)\n"
+        "print(hashlib.sha256(convert(small_embedder(), [IMAGE], options)['model.onnx']).hexdigest())\n"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    options = Options(precision="int8-static", calibration=images)
+    graph = convert(small_embedder(), [IMAGE], options)["model.onnx"]
+    assert child.stdout.strip() == hashlib.sha256(graph).hexdigest(), child.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(precision="int4"), "choose fp32, fp16, int8, int8-static"),
+        (Options(precision="palette6"), "choose fp32, fp16, int8, int8-static"),
+        (Options(layout="nhwc"), "choose nchw"),
+        (Options(precision="int8-static", calibration=np.zeros((2, 5), np.float32)), r"\[n, \*shape\]"),
+    ],
+)
+def test_what_this_target_does_not_have_is_refused(options: Options, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        convert(small_embedder(), [IMAGE], options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("precision", "worst"), [("fp32", 0.999999), ("fp16", 0.9999), ("int8", 0.999), ("int8-static", 0.97)]
+)
+def test_a_shufflenet_survives_every_precision(images: NDArray[np.float32], precision: str, worst: float) -> None:
+    torch.manual_seed(0)
+    module = UnitEmbedder(build_model("shufflenet_v2", dim=16, width=0.25)).eval()
+    calibration = images if precision == "int8-static" else None
+    options = Options(precision=precision, calibration=calibration)  # type: ignore[arg-type]
+    found = run(convert(module, [IMAGE], options)["model.onnx"], image=images)
+    assert cosines(found, embed(module, images)).min() > worst
