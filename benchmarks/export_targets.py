@@ -1,0 +1,186 @@
+"""Every network the project has, on every target: how far the exported graph is from PyTorch.
+
+All architectures, 20 random members of the CMP-NAS search space (and 5 of the phone-friendly one), and the transforms
+of FCT and DMU, at fp32 and fp16. Weights are random; batch norms have seen real images, so that activations are of
+ordinary size. Core ML packages are computed by `compat_export.mil`, the others by the engines that ship.
+
+    python benchmarks/export_targets.py                       # hours on one core; resumable
+    python benchmarks/export_targets.py --targets onnx coreml --size 64
+    python benchmarks/export_targets.py --report
+
+Rows go to results/export_targets.json as they come, with the conversion's seconds and the peak memory of its process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from compat_export.conversion import Options, Port
+from compat_export.graphs import TARGETS
+from compat_export.parity import compare_embeddings
+from compat_export.to_onnx import UnitEmbedder
+from compat_sdk.dataset import open_dataset
+from compat_sdk.files import write_json_atomic
+from compat_sdk.preprocess import Preprocessing, pixels_at, to_input
+from compat_train.models.build import ARCHITECTURES, build_model
+from compat_train.models.search_space import space_named
+from compat_train.models.transform import ForwardAdaptation, ForwardTransform
+from compat_train.nas.cost import cost_table
+from compat_train.nas.sampling import MemberSampler
+
+HERE = Path(__file__).parent
+IMAGES = 8
+
+
+class _Unit(nn.Module):
+    """A transform and the normalisation after it."""
+
+    def __init__(self, transform: nn.Module) -> None:
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.transform(*inputs)
+        return found / torch.linalg.vector_norm(found, dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def names(size: int) -> Iterator[str]:
+    """Everything that is exported."""
+    yield from ARCHITECTURES
+    for space, count in (("shuffle,last=512", 20), ("ane", 5)):
+        sampler = MemberSampler(cost_table(space_named(space), size=size))
+        generator = np.random.default_rng(0)
+        for _ in range(count):
+            yield sampler.draw(generator, sampler.lowest, min(sampler.highest, sampler.lowest * 3.5)).name
+    yield from ("fct-transform", "dmu-adaptation")
+
+
+def network(name: str, size: int) -> tuple[nn.Module, list[Port], list[np.ndarray[Any, np.dtype[np.float32]]]]:
+    """A settled network, its ports and real or random inputs."""
+    torch.manual_seed(0)
+    generator = np.random.default_rng(0)
+    if name in ("fct-transform", "dmu-adaptation"):
+        widths = {"old": 128, "side": 128} if name == "fct-transform" else {"old": 1024}
+        module: nn.Module = _Unit(ForwardTransform() if name == "fct-transform" else ForwardAdaptation())
+        ports = [Port(port, (width,)) for port, width in widths.items()]
+        inputs = [generator.normal(size=(64, width)).astype(np.float32) for width in widths.values()]
+        inputs = [array / np.linalg.norm(array, axis=1, keepdims=True) for array in inputs]
+    else:
+        module = UnitEmbedder(build_model(name))
+        ports = [Port("image", (3, size, size))]
+        preprocessing = Preprocessing(size=size)
+        images = open_dataset("sample").splits["query"].images
+        inputs = [to_input(np.stack([pixels_at(list(images), row, preprocessing) for row in range(32)]), preprocessing)]
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.momentum = None
+    module.train()
+    with torch.no_grad():
+        module(*map(torch.from_numpy, inputs))
+    return module.eval(), ports, [array[:IMAGES] for array in inputs]
+
+
+def measure(name: str, target: str, precision: str, size: int) -> dict[str, Any]:
+    """One row; called in a process of its own, so that its peak memory is its own."""
+    torch.set_num_threads(1)
+    from compat_export import to_coreml, to_executorch, to_litert, to_onnx
+    from compat_export.mil import CoreMLTwin, Package
+    from compat_sdk.engine import ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
+
+    module, ports, inputs = network(name, size)
+    options = Options(precision=precision)  # type: ignore[arg-type]
+    before = time.perf_counter()
+    converters = {"onnx": to_onnx, "tflite": to_litert, "coreml": to_coreml, "executorch": to_executorch}
+    files = converters[target].convert(module, ports, options)
+    seconds = time.perf_counter() - before
+    port_names = [port.name for port in ports]
+    data = next(iter(files.values()))
+    engine: Any
+    match target:
+        case "onnx":
+            engine = OnnxRuntimeEngine(data, input=port_names, threads=1)
+        case "tflite":
+            engine = LiteRTEngine(data, input=port_names, batch=1, threads=1)
+        case "coreml":
+            engine = CoreMLTwin(Package.from_files(files), inputs=port_names)
+        case _:
+            engine = ExecuTorchEngine(data, batch=1, threads=1)
+    with torch.no_grad():
+        reference = module(*map(torch.from_numpy, inputs)).numpy()
+    parity = compare_embeddings(reference, engine.run(*inputs))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "name": name,
+        "target": target,
+        "precision": precision,
+        "size": size,
+        "max_abs_difference": parity.max_abs_difference,
+        "worst_cosine": parity.worst_cosine,
+        "bytes": sum(map(len, files.values())),
+        "seconds": round(seconds, 1),
+        "peak_mib": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
+    }
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """Markdown: per target and precision the worst of all networks, and what failed."""
+    lines = [
+        "| target | precision | networks | largest difference | worst cosine | failed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for target in TARGETS:
+        for precision in ("fp32", "fp16"):
+            found = [row for row in rows if (row["target"], row["precision"]) == (target, precision)]
+            good = [row for row in found if "error" not in row]
+            if found:
+                largest = max((row["max_abs_difference"] for row in good), default=float("nan"))
+                worst = min((row["worst_cosine"] for row in good), default=float("nan"))
+                failed = ", ".join(row["name"] for row in found if "error" in row) or "none"
+                lines.append(f"| {target} | {precision} | {len(good)} | {largest:.1e} | {worst:.6f} | {failed} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measures what has no row yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16"])
+    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--only", nargs="+", help="these networks alone")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "export_targets.json")
+    parser.add_argument("--report", action="store_true")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = json.loads(options.out.read_text()) if options.out.is_file() else []
+    done = {(row["name"], row["target"], row["precision"], row["size"]) for row in rows}
+    for name in [] if options.report else options.only or names(options.size):
+        for target in options.targets:
+            for precision in options.precisions:
+                if (name, target, precision, options.size) in done:
+                    continue
+                with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+                    try:
+                        row = pool.submit(measure, name, target, precision, options.size).result()
+                    except Exception as error:  # a failed conversion is a result
+                        row = {"name": name, "target": target, "precision": precision, "size": options.size}
+                        row["error"] = f"{type(error).__name__}: {error}"[:300]
+                rows.append(row)
+                write_json_atomic(options.out, rows)
+                print(json.dumps(row), flush=True)
+    print(report(rows))
+
+
+if __name__ == "__main__":
+    main()
