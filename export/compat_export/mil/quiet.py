@@ -47,6 +47,8 @@ def quiet_coremltools() -> Iterator[Any]:
             warnings.filterwarnings("ignore", "Function _TORCH_OPS_REGISTRY", DeprecationWarning)
             # The converter's own folder for weights, which it leaves to Python to remove.
             warnings.filterwarnings("ignore", "Implicitly cleaning up <TemporaryDirectory", ResourceWarning)
+            # ExecuTorch's, which coremltools imports where it is installed.
+            warnings.filterwarnings("ignore", "read_text is deprecated", DeprecationWarning)
             yield importlib.import_module("coremltools")
     finally:
         bars.__init__ = start
