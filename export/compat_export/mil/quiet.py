@@ -41,15 +41,17 @@ def quiet_coremltools() -> Iterator[Any]:
     bars.__init__ = functools.partialmethod(start, disable=True)
     try:
         with warnings.catch_warnings():
+            # It imports whatever frameworks are installed; what these say as they load is about themselves.
+            warnings.simplefilter("ignore")
+            coremltools = importlib.import_module("coremltools")
+        with warnings.catch_warnings():
             # torch's own pytree, met while its graphs are copied.
             warnings.filterwarnings("ignore", r".*treespec, LeafSpec.*is deprecated", FutureWarning)
             # The converter's own registry, asked by itself in a way that it has given up.
             warnings.filterwarnings("ignore", "Function _TORCH_OPS_REGISTRY", DeprecationWarning)
             # The converter's own folder for weights, which it leaves to Python to remove.
             warnings.filterwarnings("ignore", "Implicitly cleaning up <TemporaryDirectory", ResourceWarning)
-            # ExecuTorch's, which coremltools imports where it is installed.
-            warnings.filterwarnings("ignore", "read_text is deprecated", DeprecationWarning)
-            yield importlib.import_module("coremltools")
+            yield coremltools
     finally:
         bars.__init__ = start
         logger.removeFilter(_is_about_a_model)
