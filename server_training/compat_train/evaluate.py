@@ -204,6 +204,8 @@ def evaluate_each(
             paragon = ranked(of_gallery["query"], of_gallery["gallery"])
         own = paragon if same else ranked(of_query["query"], of_query["gallery"])
         across = paragon if same else ranked(of_query["query"], of_gallery["gallery"])
+        if progress is not None:
+            progress("rank", len(_PAIRS), len(_PAIRS), {})
         per_query = dict(zip(_PAIRS, (own, across, paragon), strict=True))
         yield Evaluation(
             **{pair: summarise(found) for pair, found in per_query.items()},
