@@ -44,6 +44,9 @@ def cmp(
     ] = None,
     supernet_epochs: Annotated[int | None, _number("--supernet-epochs", "Epochs of the supernet; 32.")] = None,
     supernet_lr: Annotated[float | None, _number("--supernet-lr", "Highest rate of the supernet; 1.3.")] = None,
+    operation_warmup: Annotated[
+        float | None, _number("--operation-warmup", "Share of the supernet's steps on its first operation; 0.1.")
+    ] = None,
     channel_warmup: Annotated[
         float | None, _number("--channel-warmup", "Share of the supernet's steps in which its scales open; 0.25.")
     ] = None,
@@ -97,6 +100,7 @@ def cmp(
         mixed=mixed,
         supernet=given(
             method=supernet_method,
+            operation_warmup=operation_warmup,
             channel_warmup=channel_warmup,
             optimisation={"epochs": 32, "lr": 1.3, **given(epochs=supernet_epochs, lr=supernet_lr), **common},
         ),

@@ -230,7 +230,7 @@ def _cost(results: Results) -> str:
         f"<tr><td>{name} model<small>{escape(results['models'][role])}</small></td><td>{found['mmacs']:.1f}</td>"
         f"<td>{found['mmacs_paper']:.1f}</td><td>{found['params_m']:.2f}</td><td>{found['latency_ms']['p50']:.2f}</td>"
         f"<td>{found['latency_ms']['p95']:.2f}</td><td>{_whole(found['latency_ms'].get('cold'))}</td>"
-        f"<td>{_whole(found['peak_mib'])}</td><td>{size_text(results['bundles'][role]['bytes'])}</td></tr>"
+        f"<td>{_whole(found['peak_mib'])}</td><td>{size_text(results['bundles'][role]['graphs'][0]['bytes'])}</td></tr>"
         for (name, found), role in zip(profiles, ("gallery", "query"), strict=True)
     )
     rows = [

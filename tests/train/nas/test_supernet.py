@@ -97,7 +97,9 @@ def test_stratified_draws_train_the_smallest_tier_and_uniform_ones_do_not() -> N
     table = cost_table(space_named("shuffle"), size=112)
 
     def costs(bins: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        schedule = MemberSchedule(table, SupernetConfig(bins=bins, channel_warmup=0), budget=330, steps=400, seed=0)
+        schedule = MemberSchedule(
+            table, SupernetConfig(bins=bins, operation_warmup=0, channel_warmup=0), budget=330, steps=400, seed=0
+        )
         return np.array([table.mmacs(schedule.member(step)) for step in range(400)])
 
     stratified, uniform = costs(6), costs(0)
