@@ -11,6 +11,7 @@ import pytest
 from compat_export.conversion import Options
 from compat_export.graphs import TARGETS
 from compat_export.pack import export_checkpoint, export_run
+from compat_export.profile_model import untrained_checkpoint
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import ConfigError
 from compat_train.checkpoint import Checkpoint
@@ -21,10 +22,11 @@ for package in ("coremltools", "litert_torch", "ai_edge_quantizer", "executorch"
 
 
 @pytest.fixture(scope="module")
-def bundle(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("all") / "all.zip"
     # Activations of ordinary size: those of the planted weights are infinite in float16.
-    ordinary = replace(checkpoint, state=settled(checkpoint.build()).state_dict())
+    fresh = untrained_checkpoint("resnet18", size=28, dim=16, width=0.125)
+    ordinary = replace(fresh, state=settled(fresh.build()).state_dict())
     options = [Options(), Options(precision="fp16")]
     report = export_checkpoint(ordinary, out=out, targets=TARGETS, options=options)
     assert [(graph.target, graph.precision) for graph in report.graphs] == [
