@@ -12,7 +12,7 @@ from compat_train.models.layers import initialise, scale_channels
 from compat_train.models.mobilenet_v1 import MobileNetV1
 from compat_train.models.mobilenet_v2 import InvertedResidual
 from compat_train.models.mobilenet_v3 import MobileNetV3
-from compat_train.models.proxyless_mobile import MobileConv, ProxylessMobile
+from compat_train.models.proxyless_mobile import ProxylessMobile
 from compat_train.models.resnet import BasicBlock, Bottleneck, ResNet
 from compat_train.models.shufflenet_v1 import PoolingUnit, ResidualUnit, ShuffleNetV1
 from compat_train.models.shufflenet_v2 import ShuffleNetV2, interleave_channels
@@ -169,14 +169,14 @@ def test_inverted_residuals_add_their_input_only_where_the_shape_stays(
     features = torch.randn(1, 16, 8, 8)
     for block in (
         InvertedResidual(16, channels_out, 6, stride),
-        MobileConv(16, channels_out, kernel=7, expansion=3, stride=stride),
+        InvertedResidual(16, channels_out, kernel=7, expansion=3, stride=stride),
     ):
         output = _silence(block)(features)
         assert torch.equal(output, features) if residual else not output.any()
 
 
 def test_proxyless_mobile_has_the_searched_kernels_and_expansions() -> None:
-    blocks = [block for block in ProxylessMobile().modules() if isinstance(block, MobileConv)]
+    blocks = [block for block in ProxylessMobile().modules() if isinstance(block, InvertedResidual)]
     convolutions = [_depthwise(block)[0] for block in blocks]
     kernels = "".join(str(conv.kernel_size[0]) for conv in convolutions)
     assert kernels == "3" + "53" + "7355" + "7555" + "5555" + "7777" + "7"

@@ -19,7 +19,7 @@ _STAGES = (
 
 
 class InvertedResidual(nn.Module):
-    """Expand by a 1x1, filter by a depthwise 3x3, project by a linear 1x1.
+    """Expand by a 1x1, filter by a depthwise kernel, project by a linear 1x1.
 
     With expansion 1 there is nothing to expand, and the first 1x1 is left out.
 
@@ -28,15 +28,16 @@ class InvertedResidual(nn.Module):
         channels_out: Output channels.
         expansion: Factor from input channels to those of the depthwise convolution.
         stride: 1 or 2. The shortcut exists when it is 1 and the channels do not change.
+        kernel: Side of the depthwise kernel: 3 in MobileNetV2.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, expansion: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, expansion: int, stride: int, *, kernel: int = 3) -> None:
         super().__init__()
         hidden = channels_in * expansion
         layers: list[nn.Module] = []
         if expansion != 1:
             layers.append(ConvBN(channels_in, hidden, activation=nn.ReLU6))
-        layers.append(ConvBN(hidden, hidden, 3, stride=stride, groups=hidden, activation=nn.ReLU6))
+        layers.append(ConvBN(hidden, hidden, kernel, stride=stride, groups=hidden, activation=nn.ReLU6))
         layers.append(ConvBN(hidden, channels_out, activation=None))
         self.branch = nn.Sequential(*layers)
         self.residual = stride == 1 and channels_in == channels_out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise, scale_channels
+from compat_train.models.mobilenet_v2 import InvertedResidual
 
 # The searched network, stage by stage: output channels, stride of the first block, and kernel and expansion of
 # every block. The space has four blocks in each stage but the first and the last; the search left out two of
@@ -18,37 +19,6 @@ _STAGES: tuple[tuple[int, int, tuple[tuple[int, int], ...]], ...] = (
     (192, 2, ((7, 6), (7, 6), (7, 3), (7, 3))),
     (320, 1, ((7, 6),)),
 )
-
-
-class MobileConv(nn.Module):
-    """Expand by a 1x1, filter by a depthwise kernel of any side, project by a linear 1x1.
-
-    The block of MobileNetV2 with its kernel left open. With expansion 1 there is nothing to expand, and the
-    first 1x1 is left out.
-
-    Args:
-        channels_in: Input channels.
-        channels_out: Output channels.
-        kernel: Side of the depthwise kernel: 3, 5 or 7.
-        expansion: Factor from input channels to those of the depthwise convolution.
-        stride: 1 or 2. The shortcut exists when it is 1 and the channels do not change.
-    """
-
-    def __init__(self, channels_in: int, channels_out: int, *, kernel: int, expansion: int, stride: int) -> None:
-        super().__init__()
-        hidden = channels_in * expansion
-        layers: list[nn.Module] = []
-        if expansion != 1:
-            layers.append(ConvBN(channels_in, hidden, activation=nn.ReLU6))
-        layers.append(ConvBN(hidden, hidden, kernel, stride=stride, groups=hidden, activation=nn.ReLU6))
-        layers.append(ConvBN(hidden, channels_out, activation=None))
-        self.branch = nn.Sequential(*layers)
-        self.residual = stride == 1 and channels_in == channels_out
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map ``[n, channels_in, h, w]`` to ``[n, channels_out, h / stride, w / stride]``."""
-        output: Tensor = self.branch(features)
-        return features + output if self.residual else output
 
 
 class ProxylessMobile(nn.Module):
@@ -74,7 +44,9 @@ class ProxylessMobile(nn.Module):
             channels_out = scale_channels(base, width)
             for position, (kernel, expansion) in enumerate(blocks):
                 stride = first_stride if position == 0 else 1
-                layers.append(MobileConv(channels, channels_out, kernel=kernel, expansion=expansion, stride=stride))
+                layers.append(
+                    InvertedResidual(channels, channels_out, kernel=kernel, expansion=expansion, stride=stride)
+                )
                 channels = channels_out
         last = scale_channels(1280, max(1.0, width))
         layers.append(ConvBN(channels, last, activation=nn.ReLU6))
