@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compat_export.conversion import Options, Port
+from compat_export.quiet import quiet_torch
 from compat_export.to_onnx import UnitEmbedder, accept_pixels, require_precision
 from compat_sdk.errors import ConfigError, MissingExtraError
 
@@ -82,17 +82,8 @@ def _halve(module: nn.Module) -> nn.Module:
 @contextmanager
 def _quiet_converter() -> Iterator[None]:
     """Silence what the converter says about itself and its libraries; warnings about the model still come through."""
-    loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:  # kernels for GPUs that are not here; torchao's own use of torch
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # torch's own pytree, met while it copies its own graph.
-            warnings.filterwarnings("ignore", r".*treespec, LeafSpec.*is deprecated", FutureWarning)
-            # executorch reads files of its own by old calls.
-            warnings.filterwarnings("ignore", r"read_(text|binary) is deprecated", DeprecationWarning)
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    # Kernels for GPUs that are not here; torchao's own use of torch.
+    with quiet_torch("torchao", "torch.utils._pytree"):
+        # executorch reads files of its own by old calls.
+        warnings.filterwarnings("ignore", r"read_(text|binary) is deprecated", DeprecationWarning)
+        yield

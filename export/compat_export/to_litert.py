@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from compat_export.conversion import OUTPUT, Options, Port
 from compat_export.quantize_onnx import calibration_rows
+from compat_export.quiet import quiet_torch
 from compat_export.to_onnx import accept_pixels, require_precision
 from compat_sdk.errors import ConfigError, MissingExtraError
 
@@ -145,20 +145,13 @@ def _quiet_converter() -> Iterator[None]:
     """Silence what the converter says about itself and its libraries, on stdout, in logs and as warnings."""
     before = os.environ.get("LITERT_TORCH_SHOW_PROGRESS")
     os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
-    loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:  # kernels for GPUs that are not here; torchao's own use of torch
-        logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            # torch's own pytree, met while it copies its own graph.
-            warnings.filterwarnings("ignore", r".*treespec, LeafSpec.*is deprecated", FutureWarning)
+        # Kernels for GPUs that are not here; torchao's own use of torch.
+        with quiet_torch("torchao", "torch.utils._pytree"):
             # The calibrator keeps every tensor to read its range: what it is for.
             warnings.filterwarnings("ignore", r".*experimental_preserve_all_tensors", UserWarning)
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
         if before is None:
             del os.environ["LITERT_TORCH_SHOW_PROGRESS"]
         else:

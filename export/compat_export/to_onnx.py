@@ -6,7 +6,6 @@ files, stack traces and the producer's build are stripped, so that two exports o
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from compat_export.conversion import OUTPUT as OUTPUT
 from compat_export.conversion import Options, Port
 from compat_export.quantize_onnx import quantize
+from compat_export.quiet import quiet_torch
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.preprocess import Preprocessing
 
@@ -222,15 +222,8 @@ def _strip(model: onnx.ModelProto) -> None:
 @contextmanager
 def _quiet_converter() -> Iterator[None]:
     """Silence what the converter says about itself; warnings about the model still come through."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registration.level
-    registration.setLevel(logging.ERROR)  # "torchvision is not installed. Skipping torchvision::nms"
-    try:
-        with warnings.catch_warnings():
-            # torch's own pytree, met while it copies its own graph.
-            warnings.filterwarnings("ignore", r".*treespec, LeafSpec.*is deprecated", FutureWarning)
-            # Several inputs have one batch, which is what was asked for.
-            warnings.filterwarnings("ignore", "# The axis name: batch will not be used", UserWarning)
-            yield
-    finally:
-        registration.setLevel(level)
+    # "torchvision is not installed. Skipping torchvision::nms"
+    with quiet_torch("torch.onnx._internal.exporter._registration"):
+        # Several inputs have one batch, which is what was asked for.
+        warnings.filterwarnings("ignore", "# The axis name: batch will not be used", UserWarning)
+        yield

@@ -79,14 +79,14 @@ def export(
     for name in targets:
         for extra in _EXTRAS[name]:
             extras.require(extra)
-    from compat_export.pack import export_run
+    from compat_export.pack import export_checkpoint
     from compat_train.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.load(run)
     with console.working() as progress:
         chosen = _options(checkpoint, precision, ios, batch, layout, pixels, data, root, calibration)
-        done = export_run(
-            run,
+        done = export_checkpoint(
+            checkpoint,
             targets=targets,
             options=chosen,
             out=out,
