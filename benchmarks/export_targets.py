@@ -1,11 +1,12 @@
 """Every network the project has, on every target: how far the exported graph is from PyTorch.
 
-All architectures, 20 random members of the CMP-NAS search space (and 5 of the phone-friendly one), and the transforms
-of FCT and DMU, at fp32 and fp16. Networks are trained for 112 steps on the sample, because a network with random
-weights embeds all images alike: its batch norms then magnify rounding errors as much as what little tells images
-apart. Each row tells the mean cosine of different inputs' embeddings beside the worst cosine of one input's two.
-Core ML packages are computed by `compat_export.mil`, the others by the engines that ship.
+All architectures, the transforms of FCT and DMU, 20 random members of kanji's search space that cmp_nas.py trained for
+its figure 4, and members of the paper's larger space, at fp32 and fp16. The others are trained for 112 steps on the
+sample, because a network with random weights embeds all images alike: its batch norms then magnify rounding errors as
+much as what little tells images apart. Each row tells the mean cosine of different inputs' embeddings beside the worst
+cosine of one input's two. Core ML packages are computed by `compat_export.mil`, the others by the engines that ship.
 
+    python benchmarks/cmp_nas.py --root data/kanji            # trains fig4-bct-0-0 and so on
     python benchmarks/export_targets.py                       # hours on one core; resumable
     python benchmarks/export_targets.py --targets onnx coreml --only mobilenet_v2
     python benchmarks/export_targets.py --report
@@ -49,17 +50,18 @@ from compat_train.nas.sampling import MemberSampler
 
 HERE = Path(__file__).parent
 IMAGES = 8
+MEMBERS = 20
 
 
 def names(size: int) -> Iterator[str]:
     """Everything that is exported."""
     yield from ARCHITECTURES
-    for space, count in (("shuffle,last=512", 20), ("ane", 5)):
-        sampler = MemberSampler(cost_table(space_named(space), size=size))
-        generator = np.random.default_rng(0)
-        for _ in range(count):
-            yield sampler.draw(generator, sampler.lowest, min(sampler.highest, sampler.lowest * 3.5)).name
     yield from ("fct-transform", "dmu-adaptation")
+    yield from (f"fig4-bct-{number}-0" for number in range(MEMBERS))
+    sampler = MemberSampler(cost_table(space_named("shuffle,last=512"), size=size))
+    generator = np.random.default_rng(0)
+    for _ in range(MEMBERS):
+        yield sampler.draw(generator, sampler.lowest, min(sampler.highest, sampler.lowest * 3.5)).name
 
 
 def trained(name: str, size: int, runs: Path) -> UnitEmbedder:
@@ -80,7 +82,7 @@ def trained(name: str, size: int, runs: Path) -> UnitEmbedder:
 
 
 def network(
-    name: str, size: int, runs: Path
+    name: str, options: argparse.Namespace
 ) -> tuple[nn.Module, list[Port], list[np.ndarray[Any, np.dtype[np.float32]]]]:
     """A network or transform, its ports and inputs: real images, or random vectors of unit norm."""
     if name in ("fct-transform", "dmu-adaptation"):
@@ -98,21 +100,27 @@ def network(
         with torch.no_grad():
             module.train()(*map(torch.from_numpy, inputs))  # batch norms settle
         return module.eval(), [Port(port, (width,)) for port, width in widths.items()], [x[:IMAGES] for x in inputs]
-    preprocessing = Preprocessing(size=size)
-    images = list(open_dataset("sample").splits["query"].images)
+    if name.startswith("fig4-"):
+        checkpoint = Checkpoint.load(options.networks / name)
+        module, preprocessing = UnitEmbedder(checkpoint.build()), checkpoint.preprocessing
+        images = open_dataset("kanji-500", options.root).splits["query"].images
+    else:
+        module, preprocessing = trained(name, options.size, options.runs), Preprocessing(size=options.size)
+        images = open_dataset("sample").splits["query"].images
     pixels = np.stack([pixels_at(images, row, preprocessing) for row in range(IMAGES)])
-    return trained(name, size, runs).eval(), [Port("image", (3, size, size))], [to_input(pixels, preprocessing)]
+    size = preprocessing.size
+    return module.eval(), [Port("image", (3, size, size))], [to_input(pixels, preprocessing)]
 
 
-def measure(name: str, target: str, precisions: list[str], size: int, runs: Path) -> list[dict[str, Any]]:
+def measure(name: str, target: str, precisions: list[str], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of one network on one target; called in a process of its own, so that its peak memory is its own."""
     torch.set_num_threads(1)
-    module, ports, inputs = network(name, size, runs)
+    module, ports, inputs = network(name, options)
     with torch.no_grad():
         reference = module(*map(torch.from_numpy, inputs)).numpy()
     rows: list[dict[str, Any]] = []
     for precision in precisions:
-        row: dict[str, Any] = {"name": name, "target": target, "precision": precision, "size": size}
+        row: dict[str, Any] = {"name": name, "target": target, "precision": precision, "size": options.size}
         row["pair_cosine"] = pair_cosine(reference)
         try:
             row |= converted(module, ports, inputs, reference, target, precision)
@@ -194,6 +202,8 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16"])
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--runs", type=Path, default=Path("runs/export_targets"), help="folder of the trained networks")
+    parser.add_argument("--networks", type=Path, default=Path("runs/cmp/networks"), help="RUN folders of cmp_nas.py")
+    parser.add_argument("--root", type=Path, default=Path("data/kanji"), help="folder of the built kanji set")
     parser.add_argument("--only", nargs="+", help="these networks alone")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "export_targets.json")
     parser.add_argument("--report", action="store_true")
@@ -208,7 +218,7 @@ def main() -> None:
             if not wanted:
                 continue
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-                found = pool.submit(measure, name, target, wanted, options.size, options.runs).result()
+                found = pool.submit(measure, name, target, wanted, options).result()
             rows += found
             write_json_atomic(options.out, rows)
             for row in found:

@@ -46,7 +46,7 @@ class Plan:
 
 
 ADAM = Optimisation(epochs=40, batch=256, lr=1e-3, weight_decay=2**-15, warmup_epochs=2.0, optimiser="adam")
-SMALL = {"arch": "shufflenet_v2", "width": 0.5}
+SMALL = {"arch": "resnet18", "width": 0.125}
 KANJI = Plan(
     data="kanji-500-seen",
     size=32,
@@ -56,7 +56,7 @@ KANJI = Plan(
     encoder=SMALL,
     generations={"v1": Scenario(class_fraction=0.25), "old": Scenario(class_fraction=0.5), "new": Scenario()},
     optimisation=Optimisation(epochs=8, batch=128, lr=0.1),
-    side=Optimisation(epochs=12, batch=256, lr=0.2, weight_decay=1e-4),
+    side=Optimisation(epochs=30, batch=256, lr=0.2, weight_decay=1e-4),
     transform=ADAM,
     augmentation=Augmentation(shift=0.05, zoom=0.08, rotate=4),
 )

@@ -13,8 +13,8 @@ this kind of processor, so there is no bf16 subject.
 *Disk.* The same run with a transform that costs next to nothing (one small product): bytes written per second against
 a plain write of as many bytes with one sync.
 
-*Memory.* That cheap run with two workers in a process of its own at several sizes: peak resident memory of the process
-that steers, which holds the ids, and of the workers, which must not grow. A worker maps one shard of its inputs at a
+*Memory.* That cheap run with two workers in a process of its own at several sizes, and the cutover after it: peak
+resident memory of the process that steers and of the workers, which must not grow. A worker maps one shard of its inputs at a
 time: shards of 32,768 rows here, so that the smallest size has several.
 
 The projected time for a billion rows is that of one worker at the measured rate of the whole run. A line goes to
@@ -38,7 +38,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ from numpy.typing import NDArray
 from compat_sdk import upgrade
 from compat_sdk.files import write_json_atomic
 from compat_sdk.gallery import Gallery
-from compat_sdk.space import Embeddings
+from compat_sdk.gallery_files import write_segment
+from compat_sdk.gallery_store import read_state, write_state
 from compat_sdk.upgrade import BundleTransform
 
 HERE = Path(__file__).parent
@@ -58,7 +59,7 @@ PARTS = ("product", "disk", "memory")
 PRODUCT = 2048
 BLOCK = 4096
 DIM = 128
-CHUNK = 1 << 20
+CHUNK = 1 << 16
 OLD, SIDE, NEW = "old-128-benchmark", "side-128-benchmark", "new-128-benchmark"
 
 
@@ -115,12 +116,14 @@ def random_rows(rows: int, dim: int, seed: int) -> NDArray[np.float32]:
 
 
 def make_gallery(path: Path, space: str, dim: int, rows: int, seed: int) -> None:
-    """Store random rows, in chunks."""
+    """Store random rows, the same ones again after CHUNK; as one segment, written without ever holding them all."""
     gallery = Gallery.create(path, space=space, dim=dim)
-    for start in range(0, rows, CHUNK):
-        count = min(CHUNK, rows - start)
-        ids = [str(row) for row in range(start, start + count)]
-        gallery.add(Embeddings(random_rows(count, dim, seed + start), space), ids)
+    chunk = random_rows(min(CHUNK, rows), dim, seed)
+    starts = range(0, rows, CHUNK)
+    blocks = (chunk[: rows - start] for start in starts)
+    ids = (list(map(str, range(start, min(start + CHUNK, rows)))) for start in starts)
+    segment = write_segment(gallery.path, 1, blocks, (rows, dim), ((names, [""] * len(names)) for names in ids))
+    write_state(gallery.path, replace(read_state(gallery.path), generation=1, content=1, segments=(segment,)))
 
 
 def make_bundle(path: Path) -> Path:
@@ -264,9 +267,12 @@ def steer(folder: Path) -> None:
     peaks.mkdir()
     opener = Cheap(peaks=str(peaks))
     found = upgrade.run(folder / "gallery", opener, side=folder / "side", workers=2, shard_rows=1 << 15)
+    after_run = peak_mib()
+    upgrade.cutover(folder / "gallery")
     workers = [float(path.read_text()) for path in peaks.iterdir()]
     facts = {
-        "steering_peak_mib": round(peak_mib(), 1),
+        "steering_peak_mib": round(after_run, 1),
+        "steering_peak_mib_with_cutover": round(peak_mib(), 1),
         "worker_peak_mib": round(max(workers), 1),
         "workers": len(workers),
         "rows_per_second_two_workers": round(found.rows / found.seconds, 1),

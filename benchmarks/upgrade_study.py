@@ -133,7 +133,8 @@ class Study:
             classification=Classification(margin=0.3, scale=30.0),
             optimisation=plan.side,
             augmentation=replace(VIEWS, flip=plan.augmentation.flip) if method == "simclr" else plan.augmentation,
-            execution=self.execution({"old": 3, "v1": 4, "new": 5}[generation]),
+            channels=32,
+            execution=self.execution({"old": 3, "v1": 4, "new": 5}[generation], "bf16"),
         )
         return _trained(run, lambda: train_side_info(config, run, data=self.training(scenario)))
 
@@ -149,7 +150,7 @@ class Study:
             old=str(old),
             new=str(new),
             side_info=None if side is None else str(side),
-            execution=self.execution(6),
+            execution=self.execution(6, "bf16"),
             **values,
         )
         kept = self.folder / f"embeddings-{data or to}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -119,10 +120,21 @@ def _quantize(graph: bytes, port: Port, options: Options) -> bytes:
             blocks = calibration_rows(port, options)
             if options.layout == "nhwc":
                 blocks = (block.transpose(0, 2, 3, 1).copy() for block in blocks)
-            # A list: the calibrator goes through the blocks more than once.
-            measured = work.calibrate({SIGNATURE: [{port.name: block} for block in blocks]}, num_threads=1)
+            # Each by itself: given several, the calibrator takes a moving average of their ranges, which would clip
+            # whatever lies outside the average image's.
+            measured = _widest(work.calibrate({SIGNATURE: [{port.name: block}]}, num_threads=1) for block in blocks)
     result = work.quantize(measured, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
+
+
+def _widest(ranges: Iterable[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Join what several calibrations found of each tensor: its lowest minimum, its highest maximum."""
+    found: dict[str, dict[str, Any]] = {}
+    for measured in ranges:
+        for name, limits in measured.items():
+            known, join = found.get(name, limits), {"min": np.minimum, "max": np.maximum}
+            found[name] = {key: join[key](known[key], limits[key]) for key in limits}
+    return found
 
 
 def _name_tensors(graph: bytes) -> tuple[bytes, list[str]]:

@@ -87,7 +87,7 @@ class Gallery:
                 store.write_state(folder, state)
         except OSError as error:
             raise CompatError(f"cannot create gallery {folder}: {error.strerror or error}") from error
-        return cls(folder, Snapshot(folder, state, (), (), ()), True)
+        return cls(folder, Snapshot(folder, state, (), ((), ())), True)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, verify: bool = True) -> Gallery:
@@ -104,7 +104,7 @@ class Gallery:
         return cls(Path(path), load_snapshot(Path(path), verify), verify)
 
     def __len__(self) -> int:
-        return len(self._snapshot.ids)
+        return len(self._snapshot)
 
     @property
     def space(self) -> str:
@@ -202,7 +202,7 @@ class Gallery:
         with self._writing() as snapshot:
             gone = {snapshot.row_of[id] for id in set(ids) if id in snapshot.row_of}
             if gone:
-                keep = np.ones(len(snapshot.ids), bool)
+                keep = np.ones(len(snapshot), bool)
                 keep[list(gone)] = False
                 self._snapshot = select(snapshot, keep)
             return len(gone)

@@ -23,7 +23,11 @@ from compat_sdk.files import file_problem
 Dtype = Literal["float32", "float16", "int8"]
 """How the numbers of a gallery lie on the disk; they are unit float32 rows to everyone who reads them."""
 
+Names = tuple[Sequence[str], Sequence[str]]
+"""The ids and labels of consecutive rows."""
+
 RESTORE = "restore the gallery from a copy, or build it again"
+_ROWS_PER_LINE = 65536
 
 
 @dataclass(frozen=True)
@@ -48,17 +52,16 @@ def write_segment(
     folder: Path,
     generation: int,
     blocks: Iterable[NDArray[Any]],
-    dim: int,
-    ids: Sequence[str],
-    labels: Sequence[str],
+    shape: tuple[int, int],
+    names: Iterable[Names],
     dtype: Dtype = "float32",
 ) -> Segment:
-    """Write the rows of ``blocks``, in order, as a new segment; it counts once a state names it.
+    """Write the rows of ``blocks`` and their ``names``, in order, as a new segment; it counts once a state names it.
 
-    See `write_vectors`.
+    See `write_vectors` and `write_table`.
     """
-    vectors = write_vectors(folder, generation, blocks, (len(ids), dim), dtype)
-    return Segment(len(ids), vectors, write_table(folder, generation, ids, labels))
+    vectors = write_vectors(folder, generation, blocks, shape, dtype)
+    return Segment(shape[0], vectors, write_table(folder, generation, names, shape[0]))
 
 
 def write_vectors(
@@ -81,11 +84,13 @@ def write_vectors(
     return write_new(folder, "vectors", generation, ".npy", _chain(header.getvalue(), pieces))
 
 
-def write_table(folder: Path, generation: int, ids: Sequence[str], labels: Sequence[str]) -> StoredFile:
-    """Write the ids and labels of a segment."""
-    # ASCII escapes keep ids that are no valid Unicode, such as undecodable file names.
-    table = json.dumps({"ids": list(ids), "labels": list(labels)}).encode("ascii")
-    return write_new(folder, "rows", generation, ".json", [table])
+def write_table(folder: Path, generation: int, names: Iterable[Names], rows: int) -> StoredFile:
+    """Write the ids and labels of a segment of this many rows: one JSON object per line and 65,536 rows.
+
+    With one line it is the JSON file of earlier releases; with more its name says so, and they refuse it.
+    """
+    suffix = ".json" if rows <= _ROWS_PER_LINE else ".jsonl"
+    return write_new(folder, "rows", generation, suffix, _lines(names))
 
 
 def write_new(
@@ -146,22 +151,59 @@ def open_vectors(folder: Path, segment: Segment, dim: int, dtype: Dtype = "float
     return vectors
 
 
-def read_table(folder: Path, segment: Segment) -> tuple[list[str], list[str]]:
-    """Read the ids and labels of a segment.
+def read_names(folder: Path, segment: Segment) -> Iterator[tuple[list[str], list[str]]]:
+    """Read the ids and labels of a segment, a line of its table at a time, after comparing the file's digest.
 
     Raises:
         GalleryError: The file is missing, damaged, or of another length.
     """
-    data = read_checked(folder, segment.table)
+    path, rows = folder / segment.table.name, 0
+    problem = problem_with(folder, segment.table)
+    if problem:
+        raise GalleryError(f"{problem}; {RESTORE}")
     try:
-        value = json.loads(data)
-        ids, labels = value["ids"], value["labels"]
-        good = len(ids) == len(labels) == segment.rows and set(map(type, ids + labels)) <= {str}
-    except (ValueError, KeyError, TypeError, RecursionError):
-        good = False
-    if not good:
-        raise GalleryError(f"{folder / segment.table.name} does not list {segment.rows} ids and labels; {RESTORE}")
-    return ids, labels
+        with path.open("rb") as file:
+            for line in file:
+                value = json.loads(line)
+                ids, labels = value["ids"], value["labels"]
+                if len(ids) != len(labels) or not set(map(type, ids)) | set(map(type, labels)) <= {str}:
+                    raise ValueError(f"a line of {len(ids)} ids and {len(labels)} labels")
+                rows += len(ids)
+                yield ids, labels
+        if rows != segment.rows:
+            raise ValueError(f"{rows} rows")
+    except OSError as error:
+        raise GalleryError(f"cannot read {path}: {error.strerror or error}; {RESTORE}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise GalleryError(
+            f"{path} does not list {segment.rows} ids and labels ({type(error).__name__}: {error}); {RESTORE}"
+        ) from error
+
+
+class NameCursor:
+    """The ids and labels of a segment from a row to another, later ones later, a line in memory at a time."""
+
+    def __init__(self, folder: Path, segment: Segment) -> None:
+        """Read nothing yet."""
+        self._lines = read_names(folder, segment)
+        self._line: tuple[list[str], list[str]] = ([], [])
+        self._first = 0  # row of the line's first name
+
+    def between(self, start: int, stop: int) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield the names of rows ``start`` to ``stop``, which were not passed yet.
+
+        Raises:
+            GalleryError: See `read_names`.
+        """
+        while start < stop:
+            ids, labels = self._line
+            if start < self._first + len(ids):
+                piece = slice(start - self._first, stop - self._first)
+                yield ids[piece], labels[piece]
+                start = min(stop, self._first + len(ids))
+            else:
+                self._first += len(ids)
+                self._line = next(self._lines)
 
 
 def read_checked(folder: Path, file: StoredFile, advice: str = RESTORE) -> bytes:
@@ -187,6 +229,22 @@ def problem_with(folder: Path, file: StoredFile) -> str | None:
     """Say how a file differs from its record, or return None."""
     problem = file_problem(folder / file.name, {"sha256": file.sha256, "bytes": file.bytes})
     return f"{folder / file.name} {problem}" if problem else None
+
+
+def _lines(names: Iterable[Names]) -> Iterator[bytes]:
+    ids, labels = list[str](), list[str]()
+    for more_ids, more_labels in names:
+        ids += more_ids
+        labels += more_labels
+        while len(ids) > _ROWS_PER_LINE:
+            yield _line(ids[:_ROWS_PER_LINE], labels[:_ROWS_PER_LINE]) + b"\n"
+            del ids[:_ROWS_PER_LINE], labels[:_ROWS_PER_LINE]
+    yield _line(ids, labels)
+
+
+def _line(ids: list[str], labels: list[str]) -> bytes:
+    # ASCII escapes keep ids that are no valid Unicode, such as undecodable file names.
+    return json.dumps({"ids": ids, "labels": labels}).encode("ascii")
 
 
 def _chain(header: bytes, pieces: Iterable[memoryview]) -> Iterator[bytes | memoryview]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError, IncompatibleSpaceError, MissingExtraError, VectorError
-from compat_sdk.gallery_files import as_unit, open_vectors, problem_with, read_checked, read_table
+from compat_sdk.gallery_files import as_unit, open_vectors, problem_with, read_checked, read_names
 from compat_sdk.gallery_store import State, StoredIndex, read_state
 from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
 from compat_sdk.space import Embeddings, require_compatible
@@ -26,14 +26,40 @@ _SAMPLED_ROWS, _SAMPLED_K, _LOWEST_RECALL = 64, 10, 0.8
 
 @dataclass
 class Snapshot:
-    """A state, its mapped vectors as they are stored (one array per segment), and the id and label of every row."""
+    """A state, its mapped vectors as they are stored (one array per segment), and the id and label of every row.
+
+    ``names`` are the ids and the labels. Where they are None they are read when they are first asked for: what works
+    through tables line by line never holds them all.
+    """
 
     folder: Path
     state: State
     parts: tuple[NDArray[Any], ...]
-    ids: tuple[str, ...]
-    labels: tuple[str, ...]
+    names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     usearch: UsearchIndex | None = None
+
+    def __len__(self) -> int:
+        return sum(segment.rows for segment in self.state.segments)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Id of every row."""
+        return self._read_names()[0]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label of every row, empty where none was given."""
+        return self._read_names()[1]
+
+    def _read_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if self.names is None:
+            ids, labels = list[str](), list[str]()
+            for segment in self.state.segments:
+                for more_ids, more_labels in read_names(self.folder, segment):
+                    ids += more_ids
+                    labels += more_labels
+            self.names = tuple(ids), tuple(labels)
+        return self.names
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -92,7 +118,7 @@ class Snapshot:
             raise GalleryError(f"found an index of kind {record.kind!r}, this release reads 'usearch'; {_REPAIR}")
         content = read_checked(self.folder, record.file, _REPAIR)
         expansion = record.options.get("expansion_search", 64)
-        return UsearchIndex.load(content, len(self.ids), self.state.dim, expansion_search=expansion)
+        return UsearchIndex.load(content, len(self), self.state.dim, expansion_search=expansion)
 
     def index_problems(self) -> list[str]:
         """Say what is wrong with a fresh index: its digest, its content, or its answers to stored rows."""
@@ -104,9 +130,9 @@ class Snapshot:
             return [str(error)]
         except MissingExtraError as error:
             return [f"the usearch index could not be checked: {error}"]
-        if not self.ids:
+        if not len(self):
             return []
-        rows = spread(len(self.ids), _SAMPLED_ROWS)
+        rows = spread(len(self), _SAMPLED_ROWS)
         queries = np.ascontiguousarray(self.vectors[rows])
         worst = self.exact.search(queries, _SAMPLED_K)[1][:, -1:]
         recall = float(np.mean(index.search(queries, _SAMPLED_K)[1] >= worst - 1e-5))
@@ -131,12 +157,13 @@ class Snapshot:
         return self.index_problems()
 
 
-def load_snapshot(folder: Path, verify: bool) -> Snapshot:
+def load_snapshot(folder: Path, verify: bool, *, names: bool = True) -> Snapshot:
     """Open every file of the present state; start over if a writer replaces it meanwhile.
 
     Args:
         folder: The gallery's folder.
         verify: Compare the digests of the vector files as well.
+        names: Read the ids and labels now, rather than when they are first asked for.
 
     Raises:
         GalleryError: No gallery, or a damaged one.
@@ -144,7 +171,7 @@ def load_snapshot(folder: Path, verify: bool) -> Snapshot:
     while True:
         state = read_state(folder)
         try:
-            return _open(folder, state, verify)
+            return _open(folder, state, verify, names)
         except GalleryError:
             if read_state(folder).generation == state.generation:
                 raise
@@ -191,16 +218,14 @@ def blocks(parts: Iterable[NDArray[Any]], keep: NDArray[np.bool_] | None = None)
         first += len(part)
 
 
-def _open(folder: Path, state: State, verify: bool) -> Snapshot:
+def _open(folder: Path, state: State, verify: bool, names: bool) -> Snapshot:
     parts: list[NDArray[Any]] = []
-    ids: list[str] = []
-    labels: list[str] = []
     for segment in state.segments:
         problem = problem_with(folder, segment.vectors) if verify else None
         if problem:
             raise GalleryError(f"{problem}; restore the gallery from a copy, or build it again")
         parts.append(open_vectors(folder, segment, state.dim, state.dtype))
-        more_ids, more_labels = read_table(folder, segment)
-        ids += more_ids
-        labels += more_labels
-    return Snapshot(folder, state, tuple(parts), tuple(ids), tuple(labels))
+    snapshot = Snapshot(folder, state, tuple(parts))
+    if names:
+        _ = snapshot.ids
+    return snapshot

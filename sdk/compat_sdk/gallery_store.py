@@ -2,7 +2,7 @@
 
     gallery.json                     format, space, dimension, generation, and a record of every file below
     vectors-GENERATION-RANDOM.npy    rows of one segment, float32 or the gallery's dtype
-    rows-GENERATION-RANDOM.json      their ids and labels
+    rows-GENERATION-RANDOM.json      their ids and labels; .jsonl where they are more than 65,536
     index-GENERATION-RANDOM.usearch  optional graph over all rows: a cache
     gallery.lock                     held by the one process that writes
     upgrade/                         an upgrade to another space, see `compat_sdk.upgrade`; no file of it counts
@@ -33,7 +33,8 @@ _LOCK_FILE = "gallery.lock"
 _FORMAT = "compat-sdk-gallery"
 _VERSION = 1
 _COMPACT_VERSION = 2  # as 1, with a dtype; float32 is written as version 1, which earlier releases read
-_OURS = re.compile(r"(vectors-\d+-[0-9a-f]{16}\.npy|rows-\d+-[0-9a-f]{16}\.json|index-\d+-[0-9a-f]{16}\.usearch)")
+_LINES_VERSION = 3  # as 1 or 2, with a table of several lines; without one, as 1 or 2
+_OURS = re.compile(r"(vectors-\d+-[0-9a-f]{16}\.npy|rows-\d+-[0-9a-f]{16}\.jsonl?|index-\d+-[0-9a-f]{16}\.usearch)")
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
 
 
@@ -106,15 +107,15 @@ def read_state(folder: Path) -> State:
         raise GalleryError(f"{error}; {_RESTORE}") from error
     if value.get("format") != _FORMAT or type(value.get("version")) is not int:
         raise GalleryError(f"{path} does not describe a gallery; check the path, or {_RESTORE}")
-    if value["version"] not in (_VERSION, _COMPACT_VERSION):
+    if value["version"] not in (_VERSION, _COMPACT_VERSION, _LINES_VERSION):
         raise GalleryError(
-            f"{path} has version {value['version']}, this release reads versions {_VERSION} and {_COMPACT_VERSION}; "
+            f"{path} has version {value['version']}, this release reads versions {_VERSION} to {_LINES_VERSION}; "
             f"upgrade compat-sdk"
         )
     body = {key: item for key, item in value.items() if key not in ("format", "version", "digest")}
-    if _render(body) != data:
-        raise GalleryError(f"{path} differs from its own digest; {_RESTORE}")
     try:
+        if _render(body) != data:
+            raise GalleryError(f"{path} differs from its own digest; {_RESTORE}")
         return _parse(body)
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise GalleryError(f"{path} is malformed ({error!r}); {_RESTORE}") from error
@@ -172,8 +173,10 @@ def write_lock(folder: Path, lock_file: str = _LOCK_FILE, busy: str = "writing")
         yield
 
 
-def _render(body: Mapping[str, object]) -> bytes:
+def _render(body: Mapping[str, Any]) -> bytes:
     version = _COMPACT_VERSION if "dtype" in body else _VERSION
+    if any(str(segment["table"]["name"]).endswith(".jsonl") for segment in body["segments"]):
+        version = _LINES_VERSION
     return sealed_json({"format": _FORMAT, "version": version, **body})
 
 

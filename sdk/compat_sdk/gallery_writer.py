@@ -79,7 +79,7 @@ def append(snapshot: Snapshot, vectors: NDArray[np.float32], ids: tuple[str, ...
     kept = list(zip(segments[:keep], snapshot.parts[:keep], strict=True))
     known = snapshot.row_of
     after = _commit(snapshot, [*kept, written], all_ids, all_labels, changed=True)
-    known.update(zip(ids, range(len(snapshot.ids), len(all_ids)), strict=True))
+    known.update(zip(ids, range(len(snapshot), len(all_ids)), strict=True))
     after.__dict__["row_of"] = known  # the cache moves on: building it again would cost n for every addition
     return after
 
@@ -133,7 +133,7 @@ def build_index(snapshot: Snapshot, kind: str, options: Mapping[str, int]) -> Sn
 
 def _write(snapshot: Snapshot, ids: Sequence[str], labels: Sequence[str], rows: Iterable[NDArray[Any]]) -> _Written:
     dim, generation = snapshot.state.dim, snapshot.state.generation + 1
-    segment = write_segment(snapshot.folder, generation, rows, dim, ids, labels, snapshot.state.dtype)
+    segment = write_segment(snapshot.folder, generation, rows, (len(ids), dim), [(ids, labels)], snapshot.state.dtype)
     return segment, open_vectors(snapshot.folder, segment, dim, snapshot.state.dtype)
 
 
@@ -152,7 +152,7 @@ def _commit(
         segments=tuple(segment for segment, _ in segments),
     )
     write_state(snapshot.folder, state)
-    return Snapshot(snapshot.folder, state, tuple(part for _, part in segments), ids, labels)
+    return Snapshot(snapshot.folder, state, tuple(part for _, part in segments), (ids, labels))
 
 
 def _strings(what: str, values: Sequence[str], count: int) -> tuple[str, ...]:

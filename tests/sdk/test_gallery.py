@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compat_sdk import gallery_store
+from compat_sdk import gallery_files, gallery_store
 from compat_sdk.compact import from_float16, to_float16
 from compat_sdk.errors import (
     ConfigError,
@@ -248,9 +248,9 @@ def test_a_folder_that_is_no_gallery_is_refused(tmp_path: Path) -> None:
 
 def test_a_later_version_is_refused(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as later:
-        later.setattr(gallery_store, "_VERSION", 3)
+        later.setattr(gallery_store, "_VERSION", 4)
         gallery_store.write_state(gallery.path, gallery._snapshot.state)
-    with pytest.raises(GalleryError, match="version 3, this release reads versions 1 and 2"):
+    with pytest.raises(GalleryError, match="version 4, this release reads versions 1 to 3"):
         Gallery.open(gallery.path)
 
 
@@ -556,6 +556,42 @@ def test_a_gallery_of_float32_is_written_as_earlier_releases_read_it(gallery: Ga
     assert value["version"] == 1 and "dtype" not in value
     with pytest.raises(ConfigError, match="dtype is 'float64', expected one of float32, float16, int8"):
         Gallery.create(gallery.path / "other", space=SPACE, dim=16, dtype="float64")  # type: ignore[arg-type]
+
+
+def test_a_long_table_has_lines_and_earlier_releases_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery_files, "_ROWS_PER_LINE", 8)
+    gallery = Gallery.create(tmp_path / "gallery", space=SPACE, dim=16)
+    for first, rows in ((0, 8), (8, 1), (9, 40), (49, 2)):
+        ids = [f"image-{row}" for row in range(first, first + rows)]
+        gallery.add(embeddings(rows, seed=first), ids, [f"class-{row % 3}" for row in range(first, first + rows)])
+        version = json.loads((gallery.path / "gallery.json").read_text())["version"]
+        assert version == (1 if first < 9 else 3)
+    again = Gallery.open(gallery.path)
+    assert again.ids == gallery.ids == tuple(f"image-{row}" for row in range(51))
+    assert again.labels == tuple(f"class-{row % 3}" for row in range(51)) and again.verify() == []
+    long = next(gallery.path.glob("rows-*.jsonl"))
+    assert [len(json.loads(line)["ids"]) for line in long.read_bytes().splitlines()] == [8, 8, 8, 8, 8, 8, 1]
+    content = long.read_bytes()
+    long.write_bytes(content.replace(b"image-20", b"image-30"))
+    with pytest.raises(GalleryError, match="SHA-256"):
+        Gallery.open(gallery.path)
+    long.write_bytes(content)
+    gallery.remove(gallery.ids[5:])
+    assert json.loads((gallery.path / "gallery.json").read_text())["version"] == 1 and not list(
+        gallery.path.glob("*.jsonl")
+    )
+
+
+@pytest.mark.parametrize("table", [b"[]", b'{"ids": ["a"], "labels": []}', b'{"ids": [1], "labels": ["b"]}', b"", b"{"])
+def test_a_table_that_lists_something_else_is_refused(tmp_path: Path, table: bytes) -> None:
+    gallery = Gallery.create(tmp_path / "gallery", space=SPACE, dim=16)
+    gallery.add(embeddings(1), ["a"])
+    segment = gallery._snapshot.state.segments[0]
+    file = gallery_files.write_new(gallery.path, "rows", 9, ".json", [table])
+    state = replace(gallery._snapshot.state, segments=(replace(segment, table=file),))
+    gallery_store.write_state(gallery.path, state)
+    with pytest.raises(GalleryError, match="does not list 1 ids and labels"):
+        Gallery.open(gallery.path)
 
 
 def test_a_state_that_names_files_elsewhere_is_refused(gallery: Gallery) -> None:

@@ -7,44 +7,40 @@ keeps them at no cost; where the system makes none (another file system, FAT) th
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import DataError, GalleryError
+from compat_sdk.errors import GalleryError
 from compat_sdk.files import link_or_copy
-from compat_sdk.gallery_files import Segment, StoredFile, problem_with, write_new, write_segment
+from compat_sdk.gallery_files import (
+    Segment,
+    StoredFile,
+    problem_with,
+    read_names,
+    write_new,
+    write_segment,
+)
 from compat_sdk.gallery_snapshot import Snapshot, blocks
 from compat_sdk.upgrade.manifest import SIDE, SOURCES, Manifest, Side, Source
-from compat_sdk.upgrade.rows import find_rows
+from compat_sdk.upgrade.pairing import Pairing
+from compat_sdk.upgrade.rows import find_rows, selected, unknown
 
 
-def new_rows(folder: Path, manifest: Manifest, gallery: Snapshot) -> NDArray[np.bool_]:
-    """Say which rows of ``gallery`` the upgrade in ``folder`` has not frozen yet."""
-    return find_rows(gallery, folder / SOURCES, manifest.segments, manifest.old_dim) < 0
-
-
-def require_side(ids: Sequence[str], side: Snapshot) -> None:
-    """Refuse rows that have no side-information.
-
-    Raises:
-        DataError: Some have none; the message names them.
-    """
-    missing = [id for id in ids if id not in side.row_of]
-    if missing:
-        shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise DataError(
-            f"{len(missing)} of {len(ids)} rows have no side-information in {side.folder}: {shown}; embed those "
-            f"images with the side-information model into that gallery, or remove the rows"
-        )
+def new_rows(folder: Path, manifest: Manifest, gallery: Snapshot) -> list[NDArray[np.bool_]]:
+    """Say which rows of each segment of ``gallery`` the upgrade in ``folder`` has not frozen yet."""
+    return unknown(find_rows(gallery, folder / SOURCES, manifest.segments, manifest.old_dim))
 
 
 def freeze(
-    folder: Path, manifest: Manifest, gallery: Snapshot, wanted: NDArray[np.bool_], side: Snapshot | None
+    folder: Path,
+    manifest: Manifest,
+    gallery: Snapshot,
+    wanted: Sequence[NDArray[np.bool_]],
+    side: Snapshot | None,
 ) -> Manifest:
     """Give the wanted rows, and their side-information, names of the upgrade's own.
 
@@ -52,41 +48,39 @@ def freeze(
         folder: The upgrade's.
         manifest: As it is.
         gallery: Whose rows.
-        wanted: bool ``[n]``: which rows.
-        side: Gallery with the side-information, holding every wanted id.
+        wanted: For each segment of ``gallery`` bool ``[rows]``: which rows.
+        side: Gallery with the side-information.
 
     Returns:
         The manifest with these rows as further sources; it counts once it is written.
 
     Raises:
+        DataError: Rows have no side-information; the message names them.
         GalleryError: A file differs from its digest.
         OSError: The disk is full, the folder not writable, or a writer deleted the file meanwhile.
     """
     for name in (SOURCES, SIDE):
         (folder / name).mkdir(parents=True, exist_ok=True)
     side_segments = [_link(side.folder, folder / SIDE, segment) for segment in side.state.segments] if side else []
+    pairing = None if side is None else Pairing(side)
     sources = list(manifest.sources)
-    first = 0
-    for segment, part in zip(gallery.state.segments, gallery.parts, strict=True):
-        rows = slice(first, first + segment.rows)
-        first += segment.rows
-        mask = wanted[rows]
+    for segment, part, mask in zip(gallery.state.segments, gallery.parts, wanted, strict=True):
         if not mask.any():
             continue
-        ids = list(compress(gallery.ids[rows], mask))
+        number, rows = len(sources), int(np.count_nonzero(mask))
         if mask.all():
             frozen = _link(gallery.folder, folder / SOURCES, segment, table=True)
         else:
-            labels = list(compress(gallery.labels[rows], mask))
-            pieces = blocks([part], mask)
-            frozen = write_segment(
-                folder / SOURCES, len(sources), pieces, manifest.old_dim, ids, labels, manifest.dtype
-            )
+            names = selected(read_names(gallery.folder, segment), mask)
+            pieces, shape = blocks([part], mask), (rows, manifest.old_dim)
+            frozen = write_segment(folder / SOURCES, number, pieces, shape, names, manifest.dtype)
         paired = None
-        if side is not None:
-            pairs = _write_pairs(folder / SOURCES, len(sources), [side.row_of[id] for id in ids])
+        if side is not None and pairing is not None:
+            pairs = _write_pairs(folder / SOURCES, number, pairing, frozen)
             paired = Side(tuple(side_segments), side.state.dtype, pairs)
         sources.append(Source(frozen, paired))
+    if pairing is not None:
+        pairing.require_all()
     return replace(manifest, sources=tuple(sources))
 
 
@@ -129,7 +123,14 @@ def _link(source: Path, target: Path, segment: Segment, *, table: bool = False) 
     return segment
 
 
-def _write_pairs(folder: Path, number: int, rows: Sequence[int]) -> StoredFile:
-    file = io.BytesIO()
-    np.save(file, np.array(rows, "<i8"), allow_pickle=False)
-    return write_new(folder, "pairs", number, ".npy", [file.getbuffer()])
+def _write_pairs(folder: Path, number: int, pairing: Pairing, segment: Segment) -> StoredFile:
+    header = io.BytesIO()
+    description = {"descr": "<i8", "fortran_order": False, "shape": (segment.rows,)}
+    np.lib.format.write_array_header_1_0(header, description)  # type: ignore[no-untyped-call]
+
+    def pieces() -> Iterator[bytes | memoryview]:
+        yield header.getvalue()
+        for ids, _ in read_names(folder, segment):
+            yield pairing.rows(ids).astype("<i8", copy=False).data.cast("B")
+
+    return write_new(folder, "pairs", number, ".npy", pieces())

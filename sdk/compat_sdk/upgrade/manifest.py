@@ -25,7 +25,7 @@ SOURCES, SIDE, SHARDS, BEFORE, AFTER = "sources", "side", "shards", "before", "a
 LOCK_FILE = "upgrade.lock"
 _MANIFEST = "manifest.json"
 _FORMAT, _VERSION = "compat-sdk-upgrade", 1
-_FILE = re.compile(r"(vectors|rows|pairs)-\d+-[0-9a-f]{16}\.(npy|json)")
+_FILE = re.compile(r"(vectors|rows|pairs)-\d+-[0-9a-f]{16}\.(npy|jsonl?)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -16,12 +16,13 @@ from compat_sdk.errors import IncompatibleSpaceError
 from compat_sdk.gallery_snapshot import Snapshot, load_snapshot
 from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare
-from compat_sdk.upgrade.freeze import new_rows, require_side
-from compat_sdk.upgrade.manifest import FOLDER, SIDE, Manifest, read_manifest
+from compat_sdk.upgrade.freeze import new_rows
+from compat_sdk.upgrade.manifest import FOLDER, SIDE, read_manifest
 from compat_sdk.upgrade.mapping import cores
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
+from compat_sdk.upgrade.pairing import Pairing
 from compat_sdk.upgrade.prepare import new_manifest, open_side, require_old, require_same
-from compat_sdk.upgrade.rows import StackedRows
+from compat_sdk.upgrade.rows import StackedRows, all_rows, selected_ids
 from compat_sdk.upgrade.shard import opened, read_record, unit_rows
 
 _ROUNDS = 5
@@ -92,20 +93,22 @@ def plan(
     manifest = read_manifest(folder)
     if manifest is None:
         manifest = new_manifest(opener, transform, gallery, shard_rows, block_rows)
-        wanted = np.ones(len(gallery.ids), bool)
+        wanted = all_rows(gallery)
     else:
         require_same(gallery.folder, manifest, opener, gallery, shard_rows, block_rows)
         require_old(transform, gallery)
         wanted = new_rows(folder, manifest, gallery)
     if side_rows is not None:
-        require_side([id for id, new in zip(gallery.ids, wanted, strict=True) if new], side_rows)
+        pairing = Pairing(side_rows)
+        pairing.rows(list(selected_ids(gallery, wanted)))
+        pairing.require_all()
     unfinished = [shard.rows for shard in manifest.shards if read_record(folder, shard, manifest.transform) is None]
-    missing, added = sum(unfinished), int(wanted.sum())
-    new_shards = _new_shards(gallery, wanted, manifest)
+    missing, added = sum(unfinished), sum(int(np.count_nonzero(mask)) for mask in wanted)
+    new_shards = sum(-(-int(np.count_nonzero(mask)) // manifest.shard_rows) for mask in wanted)
     busy = max(1, min(workers or cores(), len(unfinished) + new_shards))
     rate = _rows_per_second(transform, gallery, side_rows, manifest.block_rows)
     return Plan(
-        rows=len(gallery.ids),
+        rows=len(gallery),
         remaining=missing + added,
         shards=len(manifest.shards) + new_shards,
         bytes_needed=(missing + added) * manifest.dim * np.dtype(manifest.dtype).itemsize
@@ -179,14 +182,6 @@ def _rows_per_second(transform: Transformer, gallery: Snapshot, side: Snapshot |
 def _complete(id: str, side: Snapshot | None) -> bool:
     """Whether a row can be transformed; rows of a begun upgrade may have lost their side-information since."""
     return side is None or id in side.row_of
-
-
-def _new_shards(gallery: Snapshot, wanted: NDArray[np.bool_], manifest: Manifest) -> int:
-    first = shards = 0
-    for segment in gallery.state.segments:
-        shards += -(-int(wanted[first : first + segment.rows].sum()) // manifest.shard_rows)
-        first += segment.rows
-    return shards
 
 
 def _bytes_to_copy(gallery: Snapshot, side: Snapshot | None) -> int:

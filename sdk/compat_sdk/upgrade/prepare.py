@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import CompatError, ConfigError, GalleryError, IncompatibleSpaceError
+from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError
 from compat_sdk.gallery_snapshot import Snapshot, load_snapshot
 from compat_sdk.gallery_store import read_state, write_lock
-from compat_sdk.upgrade.freeze import freeze, new_rows, require_side, sweep_sources
+from compat_sdk.upgrade.freeze import freeze, new_rows, sweep_sources
 from compat_sdk.upgrade.manifest import FOLDER, LOCK_FILE, SHARDS, Manifest, read_manifest, write_manifest
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
+from compat_sdk.upgrade.rows import all_rows
 from compat_sdk.upgrade.shard import read_record
 
 SHARD_ROWS = 1 << 18
@@ -41,7 +42,7 @@ def upgrading(gallery: Path) -> Iterator[None]:
 
 
 def open_side(transform: Transformer, side: str | Path | None) -> Snapshot | None:
-    """Open the side-information that a transform takes.
+    """Open the side-information that a transform takes; its ids are not read yet.
 
     Raises:
         ConfigError: It takes some and none was given, or the reverse.
@@ -57,7 +58,7 @@ def open_side(transform: Transformer, side: str | Path | None) -> Snapshot | Non
             f"found no side-information, but this transform takes it in space {transform.side_space}; name the "
             f"gallery that holds it (--side)"
         )
-    snapshot = load_snapshot(Path(side), False)
+    snapshot = load_snapshot(Path(side), False, names=False)
     if snapshot.state.space != transform.side_space or snapshot.state.dim != transform.side_dim:
         raise _other_space(
             f"side-information {side}", snapshot, f"space {transform.side_space} and dimension {transform.side_dim}"
@@ -129,20 +130,19 @@ def prepare(
     """
     folder = gallery / FOLDER
     while True:
-        snapshot, side_rows = load_snapshot(gallery, False), open_side(transform, side)
+        snapshot, side_rows = load_snapshot(gallery, False, names=False), open_side(transform, side)
         manifest = read_manifest(folder)
         if manifest is None:
             manifest = new_manifest(opener, transform, snapshot, shard_rows, block_rows)
-            wanted = np.ones(len(snapshot.ids), bool)
+            wanted = all_rows(snapshot)
         else:
             require_same(gallery, manifest, opener, snapshot, shard_rows, block_rows)
             require_old(transform, snapshot)
             wanted = new_rows(folder, manifest, snapshot)
-        if side_rows is not None:
-            require_side([id for id, new in zip(snapshot.ids, wanted, strict=True) if new], side_rows)
-        _require_room(folder, manifest, wanted)
+        added = sum(int(np.count_nonzero(mask)) for mask in wanted)
+        _require_room(folder, manifest, added)
         try:
-            return _freeze(folder, manifest, snapshot, wanted, side_rows), int(wanted.sum())
+            return _freeze(folder, manifest, snapshot, wanted, side_rows), added
         except (OSError, GalleryError):  # a writer may have deleted a file meanwhile: then start over
             read = [one for one in (snapshot, side_rows) if one is not None]
             if all(read_state(one.folder).generation == one.state.generation for one in read):
@@ -150,15 +150,26 @@ def prepare(
 
 
 def _freeze(
-    folder: Path, manifest: Manifest, snapshot: Snapshot, wanted: NDArray[np.bool_], side: Snapshot | None
+    folder: Path,
+    manifest: Manifest,
+    snapshot: Snapshot,
+    wanted: Sequence[NDArray[np.bool_]],
+    side: Snapshot | None,
 ) -> Manifest:
     begun = read_manifest(folder) is not None
     if not begun and folder.exists():
         shutil.rmtree(folder)  # left by a discard that was killed
     if begun:
         sweep_sources(folder, manifest)
-    if wanted.any() or not begun:
-        manifest = freeze(folder, manifest, snapshot, wanted, side)
+    if any(mask.any() for mask in wanted) or not begun:
+        try:
+            manifest = freeze(folder, manifest, snapshot, wanted, side)
+        except DataError:
+            if begun:
+                sweep_sources(folder, manifest)
+            else:
+                shutil.rmtree(folder)
+            raise
         write_manifest(folder, manifest)
     (folder / SHARDS).mkdir(exist_ok=True)
     return manifest
@@ -194,9 +205,9 @@ def require_same(
             raise ConfigError(f"{name} is {found}, but this upgrade was begun with {fixed}; leave it out")
 
 
-def _require_room(folder: Path, manifest: Manifest, wanted: NDArray[np.bool_]) -> None:
+def _require_room(folder: Path, manifest: Manifest, added: int) -> None:
     missing = sum(shard.rows for shard in manifest.shards if read_record(folder, shard, manifest.transform) is None)
-    needed = (missing + int(wanted.sum())) * manifest.dim * np.dtype(manifest.dtype).itemsize
+    needed = (missing + added) * manifest.dim * np.dtype(manifest.dtype).itemsize
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
         raise CompatError(

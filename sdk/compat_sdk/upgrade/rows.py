@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.gallery_files import Dtype, Segment, as_unit, open_vectors, read_table
+from compat_sdk.gallery_files import Dtype, NameCursor, Names, Segment, as_unit, open_vectors, read_names
 from compat_sdk.gallery_snapshot import Snapshot
 
 _ROWS_PER_BLOCK = 16384
+
+Rows = range | NDArray[np.int64]
+"""Frozen row numbers of one segment's rows: all of a run, or int64 ``[rows]``, -1 where there is none."""
 
 
 class StackedRows:
@@ -53,7 +57,7 @@ def stored_rows(folder: Path, segments: Sequence[Segment], dim: int, dtype: Dtyp
     return StackedRows([open_vectors(folder, segment, dim, dtype) for segment in segments], dim)
 
 
-def find_rows(current: Snapshot, folder: Path, segments: Sequence[Segment], dim: int) -> NDArray[np.int64]:
+def find_rows(current: Snapshot, folder: Path, segments: Sequence[Segment], dim: int) -> list[Rows]:
     """Say which frozen row each row of a gallery is: the same id, label and vector, to the byte, in the same order.
 
     Files that are the frozen ones need no look inside. Others were merged or written anew since, and are compared
@@ -66,57 +70,92 @@ def find_rows(current: Snapshot, folder: Path, segments: Sequence[Segment], dim:
         dim: Numbers per vector.
 
     Returns:
-        int64 ``[rows of current]``: numbers of frozen rows, rising; -1 where there is none.
+        For each segment of ``current`` the numbers of frozen rows, rising over all segments.
 
     Raises:
         GalleryError: A frozen file is damaged.
     """
-    found = np.full(len(current.ids), -1, np.int64)
     starts: dict[tuple[str, str], int] = {}
     total = 0
     for segment in segments:
         starts[segment.vectors.sha256, segment.table.sha256] = total
         total += segment.rows
-    changed: list[tuple[int, NDArray[Any]]] = []
-    first = 0
+    found: list[Rows] = []
+    frozen: _Frozen | None = None
+    highest = -1
     for segment, part in zip(current.state.segments, current.parts, strict=True):
         start = starts.get((segment.vectors.sha256, segment.table.sha256))
-        if start is None:
-            changed.append((first, part))
-        else:
-            found[first : first + segment.rows] = np.arange(start, start + segment.rows)
-        first += segment.rows
-    if changed and segments:
-        _compare(current, changed, folder, segments, dim, found)
-    before = np.maximum.accumulate(np.concatenate([[-1], found[:-1]])) if len(found) else found
-    found[found <= before] = -1  # removed and added again as it was: now it stands at the end
+        if start is not None and start > highest:
+            found.append(range(start, start + segment.rows))
+            highest = start + segment.rows - 1
+            continue
+        if frozen is None:
+            frozen = _Frozen(folder, segments, dim, current.state.dtype)
+        rows = frozen.find(NameCursor(current.folder, segment), part)
+        before = np.maximum.accumulate(np.concatenate([[highest], rows[:-1]]))
+        rows[rows <= before] = -1  # removed and added again as it was: now it stands at the end
+        highest = max(highest, int(rows.max(initial=-1)))
+        found.append(rows)
     return found
 
 
-def _compare(
-    current: Snapshot,
-    changed: Sequence[tuple[int, NDArray[Any]]],
-    folder: Path,
-    segments: Sequence[Segment],
-    dim: int,
-    found: NDArray[np.int64],
-) -> None:
-    row_of: dict[str, int] = {}
-    labels: list[str] = []
-    for segment in segments:
-        ids, more = read_table(folder, segment)
-        row_of.update(zip(ids, range(len(labels), len(labels) + len(ids)), strict=True))
-        labels += more
-    frozen = stored_rows(folder, segments, dim, current.state.dtype)
-    for first, part in changed:
+def all_rows(gallery: Snapshot) -> list[NDArray[np.bool_]]:
+    """Say for each segment that every row is wanted; takes no memory."""
+    return [np.broadcast_to(np.True_, segment.rows) for segment in gallery.state.segments]
+
+
+def unknown(found: Sequence[Rows]) -> list[NDArray[np.bool_]]:
+    """Say for each segment which of its rows are no frozen ones, after `find_rows`."""
+    return [np.broadcast_to(np.False_, len(rows)) if isinstance(rows, range) else rows < 0 for rows in found]
+
+
+def selected(names: Iterable[Names], mask: NDArray[np.bool_]) -> Iterator[Names]:
+    """Yield the ids and labels of the rows for which ``mask`` is True."""
+    first = 0
+    for ids, labels in names:
+        here = mask[first : first + len(ids)]
+        first += len(ids)
+        yield list(compress(ids, here)), list(compress(labels, here))
+
+
+def selected_ids(gallery: Snapshot, masks: Sequence[NDArray[np.bool_]]) -> Iterator[str]:
+    """Yield the ids of the rows for which the mask of their segment is True; other segments' tables are not read.
+
+    Raises:
+        GalleryError: A table is missing or damaged.
+    """
+    for segment, mask in zip(gallery.state.segments, masks, strict=True):
+        for ids, _ in selected(read_names(gallery.folder, segment), mask) if mask.any() else ():
+            yield from ids
+
+
+class _Frozen:
+    """Frozen rows by id; all their names are held, as those of files that were written anew may be anywhere."""
+
+    def __init__(self, folder: Path, segments: Sequence[Segment], dim: int, dtype: Dtype) -> None:
+        self._rows = stored_rows(folder, segments, dim, dtype)
+        self._row_of: dict[str, int] = {}
+        self._labels: list[str] = []
+        for segment in segments:
+            for ids, labels in read_names(folder, segment):
+                first = len(self._labels)
+                self._row_of.update(zip(ids, range(first, first + len(ids)), strict=True))
+                self._labels += labels
+
+    def find(self, names: NameCursor, part: NDArray[Any]) -> NDArray[np.int64]:
+        """Frozen row of each row of a segment, -1 where id, label or vector differ from those of every frozen row."""
+        found = np.empty(len(part), np.int64)
         for start in range(0, len(part), _ROWS_PER_BLOCK):
-            block = as_unit(part[start : start + _ROWS_PER_BLOCK])
-            place = slice(first + start, first + start + len(block))
-            candidates = np.array([row_of.get(id, -1) for id in current.ids[place]], np.int64)
-            for here, row in enumerate(candidates.tolist()):
-                if row >= 0 and labels[row] != current.labels[first + start + here]:
-                    candidates[here] = -1
+            stop = min(start + _ROWS_PER_BLOCK, len(part))
+            block = as_unit(part[start:stop])
+            candidates = found[start:stop]
+            here = 0
+            for ids, labels in names.between(start, stop):
+                for id, label in zip(ids, labels, strict=True):
+                    row = self._row_of.get(id, -1)
+                    candidates[here] = row if row >= 0 and self._labels[row] == label else -1
+                    here += 1
             known = np.flatnonzero(candidates >= 0)
-            equal = (frozen.take(candidates[known]).view(np.uint32) == block[known].view(np.uint32)).all(axis=1)
+            equal = (self._rows.take(candidates[known]).view(np.uint32) == block[known].view(np.uint32)).all(axis=1)
             candidates[known[~equal]] = -1
-            found[place] = candidates
+        return found

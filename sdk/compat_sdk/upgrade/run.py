@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.errors import CompatError, VectorError
-from compat_sdk.gallery_files import read_table
+from compat_sdk.gallery_files import NameCursor
 from compat_sdk.gallery_store import read_state
 from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SOURCES, Manifest
 from compat_sdk.upgrade.mapping import map_local, map_ray
@@ -115,8 +115,9 @@ def _failure(folder: Path, manifest: Manifest, outcome: Outcome) -> CompatError:
     stays = "the gallery is as it was and shards that are done stay"
     if not outcome.bad_rows:
         return CompatError(f"{where} failed: {outcome.message}; {stays}; then run again")
-    ids, _ = read_table(folder / SOURCES, manifest.sources[shard.source].segment)
-    named = [ids[row] for row in outcome.bad_rows]
+    names = NameCursor(folder / SOURCES, manifest.sources[shard.source].segment)
+    ids = [id for part, _ in names.between(shard.start, shard.stop) for id in part]
+    named = [ids[row - shard.start] for row in outcome.bad_rows]
     shown = ", ".join(named[:10]) + (", ..." if len(named) > 10 else "")
     rows = [shard.first - shard.start + row for row in outcome.bad_rows]
     return VectorError(f"{where} failed at ids {shown}: {outcome.message}; {stays}", rows)

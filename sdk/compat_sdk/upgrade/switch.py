@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import ne
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError
 from compat_sdk.files import link_or_copy, sync_folder
-from compat_sdk.gallery_files import Segment, open_vectors, problem_with, read_table, write_segment, write_table
+from compat_sdk.gallery_files import NameCursor, Segment, open_vectors, problem_with, write_segment, write_table
 from compat_sdk.gallery_snapshot import Snapshot, blocks, load_snapshot
 from compat_sdk.gallery_store import State, read_state, write_state
 from compat_sdk.gallery_writer import select, writing
@@ -34,7 +35,7 @@ from compat_sdk.upgrade.manifest import (
     require_manifest,
 )
 from compat_sdk.upgrade.prepare import upgrading
-from compat_sdk.upgrade.rows import find_rows
+from compat_sdk.upgrade.rows import Rows, all_rows, find_rows, selected, selected_ids, unknown
 from compat_sdk.upgrade.shard import Record, read_record
 
 
@@ -77,16 +78,14 @@ def cutover(path: str | Path) -> Cutover:
         if read_state(gallery).space == manifest.space:
             raise ConfigError(f"{gallery} has been cut over to space {manifest.space} already")
         records = _finished(folder, manifest)
-        with writing(gallery, load_snapshot(gallery, False), False) as current:
-            rows = find_rows(current, folder / SOURCES, manifest.segments, manifest.old_dim)
-            missing = [id for id, row in zip(current.ids, rows.tolist(), strict=True) if row < 0]
+        with writing(gallery, load_snapshot(gallery, False, names=False), False) as current:
+            found = find_rows(current, folder / SOURCES, manifest.segments, manifest.old_dim)
+            keep, missing = _kept(found, manifest.rows), tuple(selected_ids(current, unknown(found)))
             if missing:
                 raise ConfigError(
-                    f"{len(missing)} of {len(rows)} rows were added since the last run, such as {missing[0]}; run "
+                    f"{len(missing)} of {len(current)} rows were added since the last run, such as {missing[0]}; run "
                     f"`compat-sdk upgrade run` again, it transforms these alone"
                 )
-            keep = np.zeros(manifest.rows, bool)
-            keep[rows] = True
             state = replace(
                 current.state,
                 space=manifest.space,
@@ -100,7 +99,7 @@ def cutover(path: str | Path) -> Cutover:
             _keep(folder / BEFORE, gallery, current.state)
             _keep(folder / AFTER, gallery, state)
             write_state(gallery, state)
-        return Cutover(state.space, len(rows), manifest.rows - len(rows))
+        return Cutover(state.space, len(current), manifest.rows - len(current))
 
 
 def rollback(path: str | Path, *, drop_added: bool = False) -> Rollback:
@@ -126,20 +125,20 @@ def rollback(path: str | Path, *, drop_added: bool = False) -> Rollback:
         manifest = require_manifest(gallery)
         if read_state(gallery).space != manifest.space:
             raise ConfigError(f"{gallery} has not been cut over; there is nothing to roll back")
-        before, after = load_snapshot(folder / BEFORE, True), load_snapshot(folder / AFTER, False)
-        if before.ids != after.ids:
-            raise GalleryError(f"{folder / BEFORE} and {folder / AFTER} hold other ids; restore them from a copy")
-        with writing(gallery, load_snapshot(gallery, False), False) as current:
-            rows = find_rows(current, folder / AFTER, after.state.segments, manifest.dim)
-            added = tuple(id for id, row in zip(current.ids, rows.tolist(), strict=True) if row < 0)
+        before = load_snapshot(folder / BEFORE, True, names=False)
+        after = load_snapshot(folder / AFTER, False, names=False)
+        if any(map(ne, *(selected_ids(one, all_rows(one)) for one in (before, after)))) or len(before) != len(after):
+            raise GalleryError(f"{before.folder} and {after.folder} hold other ids; restore them from a copy")
+        with writing(gallery, load_snapshot(gallery, False, names=False), False) as current:
+            found = find_rows(current, folder / AFTER, after.state.segments, manifest.dim)
+            added = tuple(selected_ids(current, unknown(found)))
             if added and not drop_added:
                 shown = ", ".join(added[:10]) + (", ..." if len(added) > 10 else "")
                 raise ConfigError(
                     f"{len(added)} rows were added since the cutover and have no old vectors: {shown}; remove them, "
                     f"or give them up with drop_added (--drop-added)"
                 )
-            keep = np.zeros(len(before.ids), bool)
-            keep[rows[rows >= 0]] = True
+            keep = _kept(found, len(before))
             for file in before.state.files:
                 link_or_copy(folder / BEFORE / file.name, gallery / file.name)
             generation = current.state.generation
@@ -147,7 +146,7 @@ def rollback(path: str | Path, *, drop_added: bool = False) -> Rollback:
                 write_state(gallery, replace(before.state, generation=generation + 1))
             else:
                 old = replace(before.state, generation=generation)
-                select(Snapshot(gallery, old, before.parts, before.ids, before.labels), keep)
+                select(Snapshot(gallery, old, before.parts, (before.ids, before.labels)), keep)
         for name in (BEFORE, AFTER):
             shutil.rmtree(folder / name, ignore_errors=True)
         return Rollback(before.state.space, int(keep.sum()), added)
@@ -240,7 +239,7 @@ def _assemble(
 ) -> Iterator[Segment]:
     """Put the files of the new state into the gallery's folder, one segment per shard; nothing names them yet."""
     generation = current.state.generation + 1
-    read, ids, labels = -1, list[str](), list[str]()
+    read, names = -1, None
     for shard, record in records:
         mask = keep[shard.first : shard.first + shard.rows]
         if not mask.any():
@@ -252,18 +251,27 @@ def _assemble(
             link_or_copy(folder / SOURCES / frozen.table.name, current.folder / frozen.table.name)
             yield whole
             continue
-        if read != shard.source:
-            read, (ids, labels) = shard.source, read_table(folder / SOURCES, frozen)
-        rows = np.flatnonzero(mask) + shard.start
-        names, tags = [ids[row] for row in rows], [labels[row] for row in rows]
+        if read != shard.source or names is None:
+            read, names = shard.source, NameCursor(folder / SOURCES, frozen)
+        wanted, rows = selected(names.between(shard.start, shard.stop), mask), int(np.count_nonzero(mask))
         if mask.all():
             link_or_copy(folder / SHARDS / record.output.name, current.folder / record.output.name)
-            yield replace(whole, table=write_table(current.folder, generation, names, tags))
+            yield replace(whole, table=write_table(current.folder, generation, wanted, rows))
         else:
             part = open_vectors(folder / SHARDS, whole, manifest.dim, manifest.dtype)
-            yield write_segment(
-                current.folder, generation, blocks([part], mask), manifest.dim, names, tags, manifest.dtype
-            )
+            shape = (rows, manifest.dim)
+            yield write_segment(current.folder, generation, blocks([part], mask), shape, wanted, manifest.dtype)
+
+
+def _kept(found: Sequence[Rows], rows: int) -> NDArray[np.bool_]:
+    """Which of this many frozen rows were found."""
+    keep = np.zeros(rows, bool)
+    for numbers in found:
+        if isinstance(numbers, range):
+            keep[numbers.start : numbers.stop] = True
+        else:
+            keep[numbers[numbers >= 0]] = True
+    return keep
 
 
 def _keep(folder: Path, gallery: Path, state: State) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import GalleryError, IncompatibleSpaceError, VectorError
-from compat_sdk.gallery_files import Segment, as_stored, as_unit, open_vectors, problem_with, read_table
+from compat_sdk.gallery_files import NameCursor, Segment, as_stored, as_unit, open_vectors, problem_with
 from compat_sdk.gallery_snapshot import load_snapshot
 from compat_sdk.gallery_store import read_state
 from compat_sdk.space import Embeddings
@@ -184,14 +184,13 @@ def _accuracy(
     place = {id: row for row, id in enumerate(ids)}
     rows: dict[str, int] = {}
     first = 0
-    read, names = -1, list[str]()
+    read, names = -1, None
     for shard, _ in done:
-        if read != shard.source:
-            read, (names, _labels) = shard.source, read_table(folder / SOURCES, manifest.sources[shard.source].segment)
-        for row in range(shard.start, shard.stop):
-            if names[row] in place:
-                rows[names[row]] = first + row - shard.start
-        first += shard.rows
+        if read != shard.source or names is None:
+            read, names = shard.source, NameCursor(folder / SOURCES, manifest.sources[shard.source].segment)
+        for known, _labels in names.between(shard.start, shard.stop):
+            rows |= {id: first + row for row, id in enumerate(known) if id in place}
+            first += len(known)
     stored = StackedRows([_output(folder, manifest, shard, record) for shard, record in done], manifest.dim)
     pairs = np.array([(row, place[id]) for id, row in rows.items()], np.int64).reshape(-1, 2)
     ours, theirs = pairs[spread(len(pairs), MOST_ROWS)].T

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,5 +41,6 @@ class Decoder(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map embeddings ``[n, dim]`` to images ``[n, 3, size, size]``, in [0, 1]."""
         features = F.relu(self.start(embeddings)).view(-1, self.channels, self.side, self.side)
+        features = features.contiguous(memory_format=torch.channels_last)  # half the time of a step on a CPU
         images: Tensor = self.to_image(self.blocks(features)).sigmoid()
         return images[:, :, : self.size, : self.size]
