@@ -14,8 +14,8 @@ this kind of processor, so there is no bf16 subject.
 a plain write of as many bytes with one sync.
 
 *Memory.* That cheap run with two workers in a process of its own at several sizes, and the cutover after it: peak
-resident memory of the process that steers and of the workers, which must not grow. A worker maps one shard of its inputs at a
-time: shards of 32,768 rows here, so that the smallest size has several.
+resident memory of the process that steers and of the workers, which must not grow. A worker maps one shard of its
+inputs at a time: shards of 32,768 rows here, so that the smallest size has several.
 
 The projected time for a billion rows is that of one worker at the measured rate of the whole run. A line goes to
 stderr, JSON to results/upgrade_speed.json, where parts that were not asked for stay, and to stdout.
