@@ -50,8 +50,8 @@ from numpy.typing import NDArray
 from compat_sdk import upgrade
 from compat_sdk.files import write_json_atomic
 from compat_sdk.gallery import Gallery
-from compat_sdk.gallery_files import write_segment
-from compat_sdk.gallery_store import read_state, write_state
+from compat_sdk.gallery.files import write_segment
+from compat_sdk.gallery.store import read_state, write_state
 from compat_sdk.upgrade import BundleTransform
 
 HERE = Path(__file__).parent

@@ -15,10 +15,10 @@ from pathlib import Path
 from torch import nn
 
 from compat_export.conversion import OUTPUT, Options, Port
+from compat_sdk.bundle.manifest import Graph
 from compat_sdk.engine import Engine, ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
 from compat_sdk.engines.coreml import coreml_problem
 from compat_sdk.errors import ConfigError
-from compat_sdk.manifest import Graph
 
 TARGETS = ("onnx", "tflite", "coreml", "executorch")
 """Graph formats. ``tflite`` is LiteRT's."""

@@ -14,9 +14,9 @@ from compat_export.compare import Probe
 from compat_export.conversion import Options, Port
 from compat_export.graphs import Converted, convert, opened
 from compat_export.parity import Parity, measure_parity, require_parity
+from compat_sdk.bundle.manifest import Graph
 from compat_sdk.embedder import graph_input
 from compat_sdk.engine import Engine
-from compat_sdk.manifest import Graph
 from compat_sdk.preprocess import Preprocessing
 from compat_sdk.profile import Latency, measure_latency
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compat_sdk.bundle import Bundle, Graph, Manifest
+from compat_sdk.bundle.golden import SelfTest, compare_golden
 from compat_sdk.engine import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, ImageError, VectorError
-from compat_sdk.golden import SelfTest, compare_golden
 from compat_sdk.images import describe
 from compat_sdk.preprocess import ImageLike, Preprocessing, is_pixels, pixels_at, to_input, usable_cores
 from compat_sdk.space import Embeddings

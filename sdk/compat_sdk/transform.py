@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.bundle import Bundle, Graph, TransformSource
+from compat_sdk.bundle.golden import SelfTest, compare_golden
 from compat_sdk.engine import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, VectorError
-from compat_sdk.golden import SelfTest, compare_golden
 from compat_sdk.space import Embeddings
 
 ROWS = 4096

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from compat_sdk.bundle import Bundle, Graph
+from compat_sdk.bundle.manifest import Manifest
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.manifest import Manifest
 from tests.sdk.bundles import DIM, PACKAGE, PREPROCESSING, SIZE, golden, make_bundle
 
 FILES = ("manifest.json", "model.onnx", "golden/images.npy", "golden/embeddings.npy")

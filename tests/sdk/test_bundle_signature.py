@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from compat_sdk import bundle as bundle_module
 from compat_sdk.bundle import Bundle, sign_bundle
-from compat_sdk.bundle_zip import zip_bytes
+from compat_sdk.bundle import bundle as bundle_module
+from compat_sdk.bundle.archive import zip_bytes
+from compat_sdk.bundle.manifest import Manifest, record_of
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
 from compat_sdk.files import indented_json
-from compat_sdk.manifest import Manifest, record_of
 from tests.sdk.bundles import make_bundle
 from tests.sdk.test_bundle_zip import contents_of, run
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compat_sdk import gallery_files, gallery_store
 from compat_sdk.compact import from_float16, to_float16
 from compat_sdk.errors import (
     ConfigError,
@@ -24,8 +23,9 @@ from compat_sdk.errors import (
     IncompatibleSpaceError,
     VectorError,
 )
-from compat_sdk.gallery import Gallery, Hit
-from compat_sdk.gallery_files import Dtype
+from compat_sdk.gallery import Gallery, Hit, store
+from compat_sdk.gallery import files as gallery_files
+from compat_sdk.gallery.files import Dtype
 from compat_sdk.space import Embeddings
 
 SPACE = "resnet101-16-0123456789ab"
@@ -248,8 +248,8 @@ def test_a_folder_that_is_no_gallery_is_refused(tmp_path: Path) -> None:
 
 def test_a_later_version_is_refused(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as later:
-        later.setattr(gallery_store, "_VERSION", 4)
-        gallery_store.write_state(gallery.path, gallery._snapshot.state)
+        later.setattr(store, "_VERSION", 4)
+        store.write_state(gallery.path, gallery._snapshot.state)
     with pytest.raises(GalleryError, match="version 4, this release reads versions 1 to 3"):
         Gallery.open(gallery.path)
 
@@ -323,11 +323,11 @@ def test_an_index_over_other_rows_is_found_out(gallery: Gallery, tmp_path: Path)
     for each in (gallery, other):
         each.build_index(threads=1)
     foreign = files_of(other, "index")[0]
-    state = gallery_store.read_state(other.path)
+    state = store.read_state(other.path)
     assert state.index is not None
     (gallery.path / foreign.name).write_bytes(foreign.read_bytes())
-    mine = gallery_store.read_state(gallery.path)
-    gallery_store.write_state(gallery.path, replace(mine, index=state.index))
+    mine = store.read_state(gallery.path)
+    store.write_state(gallery.path, replace(mine, index=state.index))
     problems = Gallery.open(gallery.path).verify()
     assert len(problems) == 1 and "nearest rows of a sample" in problems[0]
     Gallery.open(gallery.path).repair()
@@ -336,7 +336,7 @@ def test_an_index_over_other_rows_is_found_out(gallery: Gallery, tmp_path: Path)
 
 def test_a_second_writer_fails_cleanly_and_succeeds_later(gallery: Gallery) -> None:
     second = Gallery.open(gallery.path)
-    with gallery_store.write_lock(gallery.path):
+    with store.write_lock(gallery.path):
         for write in (
             lambda: second.add(embeddings(1, seed=1), ["new"]),
             lambda: second.remove(["image-1"]),
@@ -589,7 +589,7 @@ def test_a_table_that_lists_something_else_is_refused(tmp_path: Path, table: byt
     segment = gallery._snapshot.state.segments[0]
     file = gallery_files.write_new(gallery.path, "rows", 9, ".json", [table])
     state = replace(gallery._snapshot.state, segments=(replace(segment, table=file),))
-    gallery_store.write_state(gallery.path, state)
+    store.write_state(gallery.path, state)
     with pytest.raises(GalleryError, match="does not list 1 ids and labels"):
         Gallery.open(gallery.path)
 
@@ -599,7 +599,7 @@ def test_a_state_that_names_files_elsewhere_is_refused(gallery: Gallery) -> None
     for name in ("../vectors.npy", "/etc/passwd", "vectors.npy"):
         value["segments"][0]["vectors"]["name"] = name
         body = {key: item for key, item in value.items() if key not in ("format", "version", "digest")}
-        (gallery.path / "gallery.json").write_bytes(gallery_store._render(body))
+        (gallery.path / "gallery.json").write_bytes(store._render(body))
         with pytest.raises(GalleryError, match="malformed"):
             Gallery.open(gallery.path)
 

@@ -168,7 +168,7 @@ def sign(
 
 def _copy(path: Path, out: Path, form: str, overwrite: bool, as_json: bool) -> None:
     from compat_sdk.bundle import Bundle
-    from compat_sdk.bundle_publish import form_of
+    from compat_sdk.bundle.publish import form_of
 
     if form_of(out) != form:
         ending = "ends with .zip" if form == "zip" else "does not end with .zip"

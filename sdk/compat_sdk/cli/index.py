@@ -12,7 +12,7 @@ from compat_sdk.errors import CheckFailedError, ConfigError
 
 if TYPE_CHECKING:
     from compat_sdk.gallery import Gallery
-    from compat_sdk.gallery_files import Dtype
+    from compat_sdk.gallery.files import Dtype
 
 app = typer.Typer(help="Build and keep a gallery.", no_args_is_help=True, rich_markup_mode=None)
 _Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder.")]

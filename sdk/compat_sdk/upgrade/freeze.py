@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import GalleryError
 from compat_sdk.files import link_or_copy
-from compat_sdk.gallery_files import (
+from compat_sdk.gallery.files import (
     Segment,
     StoredFile,
     problem_with,
@@ -24,7 +24,7 @@ from compat_sdk.gallery_files import (
     write_new,
     write_segment,
 )
-from compat_sdk.gallery_snapshot import Snapshot, blocks
+from compat_sdk.gallery.snapshot import Snapshot, blocks
 from compat_sdk.upgrade.manifest import SIDE, SOURCES, Manifest, Side, Source
 from compat_sdk.upgrade.pairing import Pairing
 from compat_sdk.upgrade.rows import find_rows, selected, unknown

@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError
 from compat_sdk.files import parse_sealed, sealed_json, sync_folder, write_atomic
-from compat_sdk.gallery_files import Dtype, Segment, StoredFile
+from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.space import check_space
 
 FOLDER = "upgrade"

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle_files import open_files, read_document
-from compat_sdk.bundle_names import MANIFEST
+from compat_sdk.bundle.files import open_files, read_document
+from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError, ConfigError
 
 

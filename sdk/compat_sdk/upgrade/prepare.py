@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError
-from compat_sdk.gallery_snapshot import Snapshot, load_snapshot
-from compat_sdk.gallery_store import read_state, write_lock
+from compat_sdk.gallery.snapshot import Snapshot, load_snapshot
+from compat_sdk.gallery.store import read_state, write_lock
 from compat_sdk.upgrade.freeze import freeze, new_rows, sweep_sources
 from compat_sdk.upgrade.manifest import FOLDER, LOCK_FILE, SHARDS, Manifest, read_manifest, write_manifest
 from compat_sdk.upgrade.opener import Transformer, TransformOpener

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.gallery_files import Dtype, NameCursor, Names, Segment, as_unit, open_vectors, read_names
-from compat_sdk.gallery_snapshot import Snapshot
+from compat_sdk.gallery.files import Dtype, NameCursor, Names, Segment, as_unit, open_vectors, read_names
+from compat_sdk.gallery.snapshot import Snapshot
 
 _ROWS_PER_BLOCK = 16384
 

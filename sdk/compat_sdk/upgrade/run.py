@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.errors import CompatError, VectorError
-from compat_sdk.gallery_files import NameCursor
-from compat_sdk.gallery_store import read_state
+from compat_sdk.gallery.files import NameCursor
+from compat_sdk.gallery.store import read_state
 from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SOURCES, Manifest
 from compat_sdk.upgrade.mapping import map_local, map_ray
 from compat_sdk.upgrade.opener import TransformOpener

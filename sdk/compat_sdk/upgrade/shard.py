@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, CorruptFileError, GalleryError, VectorError
 from compat_sdk.files import canonical_json, parse_sealed, sealed_json, sync_folder, write_atomic
-from compat_sdk.gallery_files import Dtype, StoredFile, problem_with, write_vectors
+from compat_sdk.gallery.files import Dtype, StoredFile, problem_with, write_vectors
 from compat_sdk.upgrade.freeze import open_pairs
 from compat_sdk.upgrade.manifest import SHARDS, SIDE, SOURCES, Manifest, Shard, Source, stored_file
 from compat_sdk.upgrade.opener import Transformer, TransformOpener

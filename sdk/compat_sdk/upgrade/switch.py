@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError
 from compat_sdk.files import link_or_copy, sync_folder
-from compat_sdk.gallery_files import NameCursor, Segment, open_vectors, problem_with, write_segment, write_table
-from compat_sdk.gallery_snapshot import Snapshot, blocks, load_snapshot
-from compat_sdk.gallery_store import State, read_state, write_state
-from compat_sdk.gallery_writer import select, writing
+from compat_sdk.gallery.files import NameCursor, Segment, open_vectors, problem_with, write_segment, write_table
+from compat_sdk.gallery.snapshot import Snapshot, blocks, load_snapshot
+from compat_sdk.gallery.store import State, read_state, write_state
+from compat_sdk.gallery.writer import select, writing
 from compat_sdk.upgrade.manifest import (
     AFTER,
     BEFORE,

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import GalleryError, IncompatibleSpaceError, VectorError
-from compat_sdk.gallery_files import NameCursor, Segment, as_stored, as_unit, open_vectors, problem_with
-from compat_sdk.gallery_snapshot import load_snapshot
-from compat_sdk.gallery_store import read_state
+from compat_sdk.gallery.files import NameCursor, Segment, as_stored, as_unit, open_vectors, problem_with
+from compat_sdk.gallery.snapshot import load_snapshot
+from compat_sdk.gallery.store import read_state
 from compat_sdk.space import Embeddings
 from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare

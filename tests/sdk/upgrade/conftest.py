@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from compat_sdk import gallery_files
+from compat_sdk.gallery import files
 
 
 @pytest.fixture(autouse=True)
 def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gallery_files, "_ROWS_PER_LINE", 7)
+    monkeypatch.setattr(files, "_ROWS_PER_LINE", 7)

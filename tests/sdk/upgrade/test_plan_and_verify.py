@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from compat_sdk import upgrade
+from compat_sdk.bundle.manifest import Graph
 from compat_sdk.errors import ConfigError, DataError, IncompatibleSpaceError
 from compat_sdk.gallery import Gallery
-from compat_sdk.manifest import Graph
 from compat_sdk.space import Embeddings
 from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import compare

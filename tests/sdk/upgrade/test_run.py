@@ -22,8 +22,8 @@ from compat_sdk.errors import (
     VectorError,
 )
 from compat_sdk.gallery import Gallery
-from compat_sdk.gallery_files import Dtype
-from compat_sdk.gallery_store import write_lock
+from compat_sdk.gallery.files import Dtype
+from compat_sdk.gallery.store import write_lock
 from compat_sdk.space import Embeddings
 from compat_sdk.upgrade import manifest as layout
 from compat_sdk.upgrade import mapping, prepare

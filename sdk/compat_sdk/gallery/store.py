@@ -24,8 +24,8 @@ from typing import Any, get_args
 
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, GalleryError, GalleryLockedError
 from compat_sdk.files import parse_json, sealed_json, sync_folder, write_atomic
-from compat_sdk.gallery_files import RESTORE as _RESTORE
-from compat_sdk.gallery_files import Dtype, Segment, StoredFile
+from compat_sdk.gallery.files import RESTORE as _RESTORE
+from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.space import check_space
 
 STATE_FILE = "gallery.json"

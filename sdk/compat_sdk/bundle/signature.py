@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.bundle_files import BundleFiles, read_document
-from compat_sdk.bundle_names import MANIFEST, SIGNATURE
+from compat_sdk.bundle.files import BundleFiles, read_document
+from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
 
 

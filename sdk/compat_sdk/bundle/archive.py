@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from compat_sdk.bundle_names import MANIFEST, SIGNATURE, check_file_name, check_file_names
+from compat_sdk.bundle.names import MANIFEST, SIGNATURE, check_file_name, check_file_names
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import read_chunks
 

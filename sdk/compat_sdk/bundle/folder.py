@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from compat_sdk.bundle_names import MANIFEST
+from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError
 from compat_sdk.files import read_chunks, sync_folder, write_atomic
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, ConfigError, DataError
-from compat_sdk.gallery_files import Segment, open_vectors, write_new, write_segment
-from compat_sdk.gallery_snapshot import Snapshot, blocks, load_snapshot
-from compat_sdk.gallery_store import StoredIndex, read_state, sweep, write_lock, write_state
+from compat_sdk.gallery.files import Segment, open_vectors, write_new, write_segment
+from compat_sdk.gallery.snapshot import Snapshot, blocks, load_snapshot
+from compat_sdk.gallery.store import StoredIndex, read_state, sweep, write_lock, write_state
 from compat_sdk.index import UsearchIndex
 
 _INDEX_OPTIONS = ("connectivity", "expansion_add", "expansion_search", "threads")

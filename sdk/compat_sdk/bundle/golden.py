@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.bundle.manifest import TransformSource
 from compat_sdk.errors import BundleError, CheckFailedError
-from compat_sdk.manifest import TransformSource
 from compat_sdk.preprocess import Preprocessing
 
 Arrays = Sequence[NDArray[Any]]

@@ -6,7 +6,7 @@
     NAME/golden/embeddings.npy     float32 [m, dim]: what the trained model made of them
     NAME/signature.json            if the bundle was signed: a signature over all of the above
 
-The same files in a zip, see `compat_sdk.bundle_zip`, are the same bundle.
+The same files in a zip, see `compat_sdk.bundle.archive`, are the same bundle.
 
 No file format used here notices its own corruption: of 90 damaged ONNX graphs 17 load and answer wrongly. So
 every file is compared with its digest before a parser sees it, and a bundle that holds anything else is refused.
@@ -23,15 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle_files import BundleFiles, open_files, parse_manifest, read_document, verify_file
-from compat_sdk.bundle_names import MANIFEST, SIGNATURE
-from compat_sdk.bundle_publish import publish, require_free
+from compat_sdk.bundle.files import BundleFiles, open_files, parse_manifest, read_document, verify_file
+from compat_sdk.bundle.golden import Arrays, golden_files, golden_names, golden_problem, read_array
+from compat_sdk.bundle.manifest import FileRecord, Graph, Manifest, Role, TransformSource, record_of
+from compat_sdk.bundle.names import MANIFEST, SIGNATURE
+from compat_sdk.bundle.publish import publish, require_free
+from compat_sdk.bundle.signature import make_signature, require_signature
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import indented_json, write_atomic
-from compat_sdk.golden import Arrays, golden_files, golden_names, golden_problem, read_array
-from compat_sdk.manifest import FileRecord, Graph, Manifest, Role, TransformSource, record_of
 from compat_sdk.preprocess import Preprocessing
-from compat_sdk.signature import make_signature, require_signature
 
 __all__ = ["Bundle", "FileRecord", "Graph", "Manifest", "TransformSource", "sign_bundle", "write_bundle"]
 
@@ -270,7 +270,7 @@ def sign_bundle(
 
     Args:
         path: The bundle, folder or zip.
-        private_key: PEM file of the private key, see `compat_sdk.signature`.
+        private_key: PEM file of the private key, see `compat_sdk.bundle.signature`.
         out: Write a signed copy here, in the form of its name; by default the bundle itself is signed.
         overwrite: Replace an existing bundle at ``out``.
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
-from compat_sdk.bundle_names import MANIFEST, check_file_name, check_file_names
+from compat_sdk.bundle.names import MANIFEST, check_file_name, check_file_names
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import canonical_json
 from compat_sdk.preprocess import Preprocessing

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from compat_sdk.bundle_folder import FolderFiles
-from compat_sdk.bundle_names import MANIFEST
-from compat_sdk.bundle_zip import ZipFiles
+from compat_sdk.bundle.archive import ZipFiles
+from compat_sdk.bundle.folder import FolderFiles
+from compat_sdk.bundle.manifest import FileRecord
+from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError, CorruptFileError
 from compat_sdk.files import parse_json
-from compat_sdk.manifest import FileRecord
 
 _DOCUMENT_LIMIT = 4 << 20
 _SUFFIXES = {

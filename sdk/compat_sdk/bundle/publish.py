@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from compat_sdk.bundle_files import open_files, parse_manifest, read_document
-from compat_sdk.bundle_folder import replace_folder, write_folder
-from compat_sdk.bundle_names import MANIFEST
-from compat_sdk.bundle_zip import zip_bytes
+from compat_sdk.bundle.archive import zip_bytes
+from compat_sdk.bundle.files import open_files, parse_manifest, read_document
+from compat_sdk.bundle.folder import replace_folder, write_folder
+from compat_sdk.bundle.manifest import FORMAT
+from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import sync_folder
-from compat_sdk.manifest import FORMAT
 
 
 def form_of(path: Path) -> Literal["folder", "zip"]:

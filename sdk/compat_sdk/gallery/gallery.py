@@ -16,12 +16,12 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk import gallery_store as store
 from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError
 from compat_sdk.files import canonical_json
-from compat_sdk.gallery_files import Dtype
-from compat_sdk.gallery_snapshot import Snapshot, load_snapshot, own_vectors
-from compat_sdk.gallery_writer import append, build_index, check_names, compact, select, writing
+from compat_sdk.gallery import store
+from compat_sdk.gallery.files import Dtype
+from compat_sdk.gallery.snapshot import Snapshot, load_snapshot, own_vectors
+from compat_sdk.gallery.writer import append, build_index, check_names, compact, select, writing
 from compat_sdk.space import Embeddings, check_space
 
 

@@ -1,0 +1,17 @@
+"""Bundles: an exported model with everything that is needed to use it, and to know that it is intact.
+
+names      what files inside a bundle may be called
+manifest   manifest.json: what a bundle says about its model
+golden     a few inputs, and the vectors that the trained model makes of them
+folder     the files of a bundle that is a folder
+archive    the files of a bundle that is a zip
+files      the same for both: listed, read, and judged by their content
+publish    a new bundle under its name, whole or not at all
+signature  who made it
+bundle     `Bundle`, which opens and checks one, `write_bundle` and `sign_bundle`
+"""
+
+from compat_sdk.bundle.bundle import Bundle, sign_bundle, write_bundle
+from compat_sdk.bundle.manifest import Graph, Manifest, TransformSource
+
+__all__ = ["Bundle", "Graph", "Manifest", "TransformSource", "sign_bundle", "write_bundle"]
