@@ -132,8 +132,11 @@ def _widest(ranges: Iterable[dict[str, dict[str, Any]]]) -> dict[str, dict[str, 
     found: dict[str, dict[str, Any]] = {}
     for measured in ranges:
         for name, limits in measured.items():
-            known, join = found.get(name, limits), {"min": np.minimum, "max": np.maximum}
-            found[name] = {key: join[key](known[key], limits[key]) for key in limits}
+            known = found.get(name) or limits
+            found[name] = limits and {
+                "min": np.minimum(known["min"], limits["min"]),
+                "max": np.maximum(known["max"], limits["max"]),
+            }
     return found
 
 

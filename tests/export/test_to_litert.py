@@ -101,6 +101,13 @@ def test_static_int8_takes_nhwc_pixels_in_fixed_batches(
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
+def test_static_int8_clips_no_calibration_image(small: UnitEmbedder, images: NDArray[np.float32]) -> None:
+    # The calibrator itself takes a moving average of the images' ranges: fitted to the 30 faint ones.
+    calibration = np.concatenate([images[:2], images[2:32] * np.float32(0.02)])
+    graph = convert(small, [IMAGE], Options(precision="int8-static", calibration=calibration))["model.tflite"]
+    assert cosines(run(graph, image=images[:2]), embed(small, images[:2])).min() > 0.97
+
+
 def test_pixels_and_layout_and_batch_are_exact_in_float(
     small: UnitEmbedder, pixels: NDArray[np.uint8], images: NDArray[np.float32]
 ) -> None:
