@@ -23,7 +23,7 @@ from compat_train.config import (
     Scenario,
     Source,
 )
-from compat_train.data.batches import Batch, Batches
+from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.log import read_log
 from compat_train.losses.dmu import entropy_weights
@@ -72,13 +72,13 @@ def config(old: Checkpoint, clothes: Path, **values: object) -> QueryConfig:
 class Step:
     """One batch with fixed new embeddings, so that terms can be compared with arithmetic written out."""
 
-    def __init__(self, old: Checkpoint, data: TrainingSet) -> None:
+    def __init__(self, old: Checkpoint, data: TrainingSet, augmentation: Augmentation | None = None) -> None:
         self.old, self.data = old, data
         generator = torch.Generator().manual_seed(5)
         self.embeddings = torch.randn(16, old.dim, generator=generator, requires_grad=True)
         self.classifier = new_classifier(len(data.classes), old.dim)
-        plain = Augmentation()
-        batches = Batches(data.pixels, data.labels, batch=16, seed=0, augmentation=plain, device=DEVICE)
+        views = augmentation or Augmentation()
+        batches = Batches(data.pixels, data.labels, batch=16, seed=0, augmentation=views, device=DEVICE)
         self.batch: Batch = batches.at(0)
         self.of_old = training_embeddings(old, data.pixels, DEVICE)[self.batch.index]
         self.psi = ForwardAdaptation(old=old.dim, new=old.dim, hidden=8)
@@ -122,6 +122,16 @@ def test_psi_is_trained_beside_the_model_by_equation_11(step: Step, old: Checkpo
     moved = [*step.psi.parameters(), step.classifier.weight]
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in moved[-3:])
     assert step.embeddings.grad is None
+
+
+def test_psi_is_trained_on_unit_vectors_of_random_views_too(old: Checkpoint, data: TrainingSet, clothes: Path) -> None:
+    step = Step(old, data, Augmentation(shift=0.1))
+    raw = old.build()(normalise(step.batch.images, old.preprocessing)).detach()
+    assert (raw.norm(dim=1) - 1).abs().min() > 0.01  # what the old model gives is not what galleries hold
+    found = step.terms(config(old, clothes, method="dmu", augmentation=Augmentation(shift=0.1)))["adaptation"]
+    adapted = step.psi(torch.nn.functional.normalize(raw))
+    expected = angular_margin_loss(adapted, step.classifier.weight, step.batch.labels, margin=0.3, scale=30.0)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_psi_is_left_in_a_run_of_its_own(old: Checkpoint, clothes: Path, tmp_path: Path) -> None:

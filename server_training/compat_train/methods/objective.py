@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
@@ -120,7 +121,8 @@ def compatibility_objective(
                 terms["regression"] = weights["regression"] * embedding_regression_loss(embeddings, of_batch)
         if weights["adaptation"]:
             assert psi is not None and of_batch is not None
-            adapted = classification_loss(psi(of_batch), classifier.weight, batch.labels, chosen)
+            # What is stored of the old model, and what an upgrade hands to psi, has unit norm.
+            adapted = classification_loss(psi(F.normalize(of_batch)), classifier.weight, batch.labels, chosen)
             terms["adaptation"] = weights["adaptation"] * adapted
         if weights["alignment"]:
             terms["alignment"] = weights["alignment"] * alignment_loss(classifier.weight, centres)
