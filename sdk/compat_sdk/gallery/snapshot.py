@@ -163,7 +163,7 @@ def load_snapshot(folder: Path, verify: bool, *, names: bool = True) -> Snapshot
     Args:
         folder: The gallery's folder.
         verify: Compare the digests of the vector files as well.
-        names: Read the ids and labels now, rather than when they are first asked for.
+        names: Read the ids and labels now, rather than compare their digests now and read them when they are asked for.
 
     Raises:
         GalleryError: No gallery, or a damaged one.
@@ -221,9 +221,10 @@ def blocks(parts: Iterable[NDArray[Any]], keep: NDArray[np.bool_] | None = None)
 def _open(folder: Path, state: State, verify: bool, names: bool) -> Snapshot:
     parts: list[NDArray[Any]] = []
     for segment in state.segments:
-        problem = problem_with(folder, segment.vectors) if verify else None
-        if problem:
-            raise GalleryError(f"{problem}; restore the gallery from a copy, or build it again")
+        for file, checked in ((segment.vectors, verify), (segment.table, not names)):
+            problem = problem_with(folder, file) if checked else None
+            if problem:
+                raise GalleryError(f"{problem}; restore the gallery from a copy, or build it again")
         parts.append(open_vectors(folder, segment, state.dim, state.dtype))
     snapshot = Snapshot(folder, state, tuple(parts))
     if names:

@@ -61,8 +61,10 @@ def freeze(
     """
     for name in (SOURCES, SIDE):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    side_segments = [_link(side.folder, folder / SIDE, segment) for segment in side.state.segments] if side else []
-    pairing = None if side is None else Pairing(side)
+    side_segments, pairing = list[Segment](), None
+    if side is not None:
+        side_segments = [_link(side.folder, folder / SIDE, segment) for segment in side.state.segments]
+        pairing = Pairing(side)
     sources = list(manifest.sources)
     for segment, part, mask in zip(gallery.state.segments, gallery.parts, wanted, strict=True):
         if not mask.any():

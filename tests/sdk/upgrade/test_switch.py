@@ -33,6 +33,16 @@ def query(gallery: Path, row: int) -> Embeddings:
     return Embeddings(np.ascontiguousarray(opened.vectors[row : row + 1]), opened.space)
 
 
+def test_a_damaged_table_stops_run_and_cutover_before_they_change_anything(pair: tuple[Path, Path]) -> None:
+    gallery, side = pair
+    before, table = (gallery / "gallery.json").read_bytes(), next(gallery.glob("rows-*"))
+    table.write_bytes(table.read_bytes().replace(b"image-7", b"image-x"))
+    for attempt in (lambda: upgrade.cutover(gallery), lambda: upgrade.run(gallery, Toy(), side=side)):
+        with pytest.raises(GalleryError, match="SHA-256"):
+            attempt()
+    assert (gallery / "gallery.json").read_bytes() == before
+
+
 def test_a_cutover_changes_space_and_vectors_and_nothing_else(pair: tuple[Path, Path]) -> None:
     gallery, side = pair
     old, wanted = Gallery.open(gallery), expected(gallery, side)
