@@ -10,6 +10,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from compat_train.models.layers import fold_batch_norms
+
 SMALLEST_NORM = 1e-12
 """Norms are clamped to this before dividing, as ``torch.nn.functional.normalize`` does."""
 
@@ -76,9 +78,10 @@ Unit = UnitEmbedder | UnitTransform | UnitTransformWithSide
 def half_inside(module: Unit) -> Unit:
     """A copy that computes in float16 but for its inputs, its output and the normalisation.
 
-    A norm above 256 overflows a float16 sum of squares, so the normalisation stays float32.
+    A norm above 256 overflows a float16 sum of squares, so the normalisation stays float32. Batch norms are folded
+    first: their variances, and what enters them, may be beyond float16, where what leaves them is of the order of 1.
     """
-    return type(module)(_HalfInside(copy.deepcopy(module.network).half()))
+    return type(module)(_HalfInside(fold_batch_norms(copy.deepcopy(module.network)).half()))
 
 
 class _HalfInside(nn.Module):

@@ -81,6 +81,19 @@ def test_half_precision_keeps_float_ports_the_direction_and_the_module(
     assert all(value.dtype == torch.float32 for value in module.parameters())
 
 
+def test_half_precision_survives_variances_beyond_its_range(images: NDArray[np.float32]) -> None:
+    module = small_embedder()
+    layers = module.network
+    assert isinstance(layers, nn.Sequential)
+    conv, norm = layers[0], layers[1]
+    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
+    with torch.no_grad():  # the same function, as trained networks have it: a loud channel and a batch norm that knows
+        conv.weight *= 1000
+        norm.running_var *= 1e6
+    found = run(convert(module, [IMAGE], Options(precision="fp16"))["model.pte"], images)
+    assert cosines(found, embed(small_embedder(), images)).min() > 0.9999
+
+
 def test_two_inputs_are_taken_in_the_order_of_the_ports() -> None:
     module = Transform().eval()
     graph = convert(module, [Port("old", (16,)), Port("side", (8,))], Options())["model.pte"]

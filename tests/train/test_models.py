@@ -8,7 +8,7 @@ from torch import nn
 
 from compat_sdk.errors import ConfigError
 from compat_train.models import ARCHITECTURES, build_model
-from compat_train.models.layers import initialise, scale_channels
+from compat_train.models.layers import fold_batch_norms, initialise, scale_channels
 from compat_train.models.mobilenet_v1 import MobileNetV1
 from compat_train.models.mobilenet_v2 import InvertedResidual
 from compat_train.models.mobilenet_v3 import MobileNetV3
@@ -16,6 +16,7 @@ from compat_train.models.proxyless_mobile import ProxylessMobile
 from compat_train.models.resnet import BasicBlock, Bottleneck, ResNet
 from compat_train.models.shufflenet_v1 import PoolingUnit, ResidualUnit, ShuffleNetV1
 from compat_train.models.shufflenet_v2 import ShuffleNetV2, interleave_channels
+from compat_train.models.transform import ForwardTransform
 
 NARROW = 0.25
 
@@ -24,6 +25,20 @@ NARROW = 0.25
 def one_thread_and_a_seed() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v3", "shufflenet_v1", "global:plain:4:s3c3s5", "transform"])
+def test_folding_batch_norms_leaves_the_function_and_no_batch_norm(arch: str) -> None:
+    is_transform = arch == "transform"
+    model = ForwardTransform(16, 16, 16, 32) if is_transform else build_model(arch, dim=16)
+    inputs = (torch.randn(8, 16), torch.randn(8, 16)) if is_transform else (torch.randn(8, 3, 32, 32),)
+    with torch.no_grad():
+        for _ in range(20):
+            model.train()(*inputs)
+        before = model.eval()(*inputs)
+        after = fold_batch_norms(model)(*inputs)
+    assert not any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in model.modules())
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 
 def scale_channels(channels: int, width: float, multiple: int = 8) -> int:
@@ -63,6 +65,26 @@ class ConvBN(nn.Sequential):
             layers.append(activation(inplace=True))
         super().__init__(*layers)
         self.channels_out = channels_out
+
+
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """Fold each batch norm into the convolution or linear layer before it, in place: the same function in fewer passes.
+
+    Args:
+        network: In evaluation mode. A batch norm is one with its layer where the two stand together in a Sequential.
+    """
+    for layers in network.modules():
+        if not isinstance(layers, nn.Sequential):
+            continue
+        for number, (layer, norm) in enumerate(pairwise(list(layers))):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                layers[number] = fuse_conv_bn_eval(layer, norm)
+            elif isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+                layers[number] = fuse_linear_bn_eval(layer, norm)
+            else:
+                continue
+            layers[number + 1] = nn.Identity()
+    return network
 
 
 class GlobalAveragePool(nn.Module):

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from compat_sdk.files import read_json
 from compat_sdk.preprocess import Preprocessing
 from compat_train.device import device_of, place, torch_threads
 from compat_train.embed import embed_images, input_tensor
-from compat_train.models.layers import ConvBN
+from compat_train.models.layers import fold_batch_norms
 from compat_train.models.search_space import Member
 from compat_train.models.supernet import take_member
 from compat_train.nas.evaluations import Need, Score
@@ -133,14 +132,3 @@ def recalibrate(
         block = torch.from_numpy(np.array(pixels[start : start + batch])).to(device)
         network(input_tensor(block, preprocessing).contiguous(memory_format=torch.channels_last))
     network.eval()
-
-
-def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """Folds each batch norm into its convolution, in place: fewer passes over memory, the same function."""
-    for layer in network.modules():
-        if isinstance(layer, ConvBN) and isinstance(layer[1], nn.BatchNorm2d):
-            conv = layer[0]
-            assert isinstance(conv, nn.Conv2d)
-            layer[0] = fuse_conv_bn_eval(conv, layer[1])
-            layer[1] = nn.Identity()
-    return network

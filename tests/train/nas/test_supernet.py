@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from compat_sdk.preprocess import Preprocessing
+from compat_train.models.layers import fold_batch_norms
 from compat_train.models.search_space import SCALES, Member, space_named
 from compat_train.models.supernet import Supernet, take_member
-from compat_train.nas.candidate import fold_batch_norms, recalibrate
+from compat_train.nas.candidate import recalibrate
 from compat_train.nas.config import SupernetConfig
 from compat_train.nas.cost import cost_table
 from compat_train.nas.sampling import MemberSampler
