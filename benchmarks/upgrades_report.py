@@ -33,6 +33,7 @@ COMPATIBLE = {
     "dmu": "DMU, entropy as printed, psi trained beside",
     "dmu-sharp": "DMU, entropy at scale 30 and temperature 0.1, psi trained beside",
 }
+_SIMILARITY = ("CKA(side,old)", "CKA(h,new)", "cosine(h,new)")
 _PAIR = "| {} | top-1 | mAP |\n|---|---|---|"
 
 
@@ -63,6 +64,14 @@ class Results:
             return ""
         return cell(paired_difference(self.hits(*first, seeds), self.hits(*second, seeds)), "+")
 
+    def map_differences(self, first: tuple[str, str], second: tuple[str, str]) -> str:
+        """The difference in mAP, points, of each seed that has both."""
+        seeds = self.seeds(first[0], second[0])
+        ours, theirs = (
+            [row[pair]["map"] for row in self.of(name) if row["seed"] in seeds] for name, pair in (first, second)
+        )
+        return ", ".join(f"{100 * (one - other):+.1f}" for one, other in zip(ours, theirs, strict=True))
+
     def mean(self, name: str, *keys: str) -> float:
         """Mean over the seeds of a figure."""
         found = []
@@ -77,6 +86,8 @@ class Results:
         """One row of a table of pairs; "" where nothing was measured."""
         if not self.of(name):
             return ""
+        if len(seeds := self.seeds(name)) < len(self.seeds("models")):
+            label += f" (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
         return f"| {label} | {cell(bootstrap_mean(self.hits(name, pair)))} | {100 * self.mean(name, pair, 'map'):.1f} |"
 
 
@@ -159,8 +170,13 @@ def _claims(found: Results) -> str:
         ),
         "random views: M(new,h) - the same without": (("fct-views", "new_transformed"), ours),
     }
-    lines = [f"| {name} | {value} |" for name, pair in differences.items() if (value := found.difference(*pair))]
-    return _table("Differences at top-1, paired", "| | points |\n|---|---|", lines)
+    lines = [
+        f"| {name} | {value} | {found.map_differences(*pair)} |"
+        for name, pair in differences.items()
+        if (value := found.difference(*pair))
+    ]
+    header = "| | points at top-1, paired | mAP, seed by seed |\n|---|---|---|"
+    return _table("Differences", header, lines)
 
 
 def _kinds(found: Results) -> str:
@@ -170,15 +186,14 @@ def _kinds(found: Results) -> str:
         if not found.of(name):
             continue
         gain = found.difference((name, "new_transformed"), ("fct-none", "new_transformed"))
+        ahead = found.difference((name, "new_transformed"), ("bct", "new_old"))
         cka = f"{found.mean(name, 'cka_side_old'):.2f}" if kind != "none" else "0"
         lines.append(
-            f"{found.line(label, name, 'new_transformed')} {gain if kind != 'none' else ''} | {cka} "
+            f"{found.line(label, name, 'new_transformed')} {gain if kind != 'none' else ''} | {ahead} | {cka} "
             f"| {found.mean(name, 'cka_new'):.3f} | {found.mean(name, 'cosine'):.3f} |"
         )
-    header = (
-        "| side-information | M(new,h) top-1 | mAP | over none | CKA(side,old) | CKA(h,new) | cosine |\n"
-        "|---|---|---|---|---|---|---|"
-    )
+    columns = "side-information", "M(new,h) top-1", "mAP", "over none", "over M(BCT,old)", *_SIMILARITY
+    header = f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|"
     return _table("Kinds of side-information, in the order of FCT's table 6", header, lines)
 
 
