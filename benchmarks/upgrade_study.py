@@ -213,6 +213,7 @@ class Study:
             for name, to, back in (("fp16", to_float16, from_float16), ("int8", to_int8, from_int8)):
                 yield f"{name}-{kind}", lambda kind=kind, to=to, back=back: self._quantised(kind, to, back)
         yield "two-hops", lambda: self._two_hops("simclr")
+        yield "two-hops-through", lambda: self._two_hops_through("simclr")
         yield "direct", lambda: self._direct("simclr")
         yield "two-hops-none", lambda: self._two_hops(None)
         yield "direct-none", lambda: self._direct(None)
@@ -275,6 +276,17 @@ class Study:
         return self.row(self.upgraded(self.fct(kind)[0], vectors, side), new) | {
             "images_anew": self.row(self.upgraded(self.fct(kind)[0], vectors, after), new)
         }
+
+    def _two_hops_through(self, kind: str) -> dict[str, Any]:
+        """The second transform is trained on what the first one gives."""
+        first, old, new = (self.model(name) for name in ("v1", "old", "new"))
+        before, after = self.side(f"{kind}-v1"), self.side(kind)
+        hop = self.transform("fct-v1-old", first, old, before, to="old")
+        carry = self.transform("fct-v1-old-side", first, after, before, to="old")
+        earlier = {"through": (str(hop),), "side_through": (str(carry),)}
+        run = self.transform("fct-v1-old-new", first, new, before, **earlier)
+        vectors, side = (self.upgraded(one, first, before) for one in (hop, carry))
+        return self.row(self.upgraded(run, vectors, side), new)
 
     def _direct(self, kind: str | None) -> dict[str, Any]:
         side = None if kind is None else self.side(f"{kind}-v1")

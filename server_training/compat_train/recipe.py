@@ -60,6 +60,7 @@ from compat_train.nas.result import CmpResult
 from compat_train.settings import config_from_mapping, config_to_json
 from compat_train.upgrade_config import SideInfoConfig, UpgradeConfig, upgrade_config
 
+_CHAINS = ("through", "side_through")  # settings of an upgrade that name several transforms
 _TABLES = ("description", "source", "execution", "gallery", "model", "query", "side_info", "upgrade", "cmp", "global")
 
 
@@ -154,7 +155,8 @@ def read_recipe(
 
     def upgrade(values: dict[str, Any], where: str) -> UpgradeConfig:
         named = {name: values[name] for name in ("old", "new", "side_info") if name in values}
-        return upgrade_config(values | _runs(folder, found, where, **named), where)
+        chains = {name: _upgrades(folder, found, f"{where}{name}", values[name]) for name in _CHAINS if name in values}
+        return upgrade_config(values | _runs(folder, found, where, **named) | chains, where)
 
     def global_search(values: dict[str, Any]) -> GlobalConfig:
         placed = {} if alone else _runs(folder, found, "global.", gallery=values.get("gallery", "gallery"))
@@ -224,6 +226,14 @@ def _runs(folder: Path, found: Mapping[str, Any], where: str, **names: Any) -> d
         if name not in known:
             raise ConfigError(f"{where}{setting} is {name!r}; expected a run of this recipe: {', '.join(known)}")
     return {setting: str(folder / name) for setting, name in names.items()}
+
+
+def _upgrades(folder: Path, found: Mapping[str, Any], where: str, names: Any) -> list[str]:
+    """RUN folder of each named transform of the recipe."""
+    known = list(found.get("upgrade", {}))
+    if not isinstance(names, list) or not set(map(str, names)) <= set(known):
+        raise ConfigError(f"{where} is {names!r}; expected a list of transforms of this recipe: {', '.join(known)}")
+    return [str(folder / name) for name in names]
 
 
 def _values(config: Source | Execution) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from compat_sdk.errors import ConfigError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.config import Augmentation, Classification, Execution, Optimisation, Source
-from compat_train.settings import check_choice, check_range, config_from_mapping
+from compat_train.settings import ADDED, check_choice, check_range, config_from_mapping
 
 SideInfoMethod = Literal["simclr", "autoencoder", "alternate", "mixup"]
 UpgradeMethod = Literal["fct", "dmu"]
@@ -89,6 +89,10 @@ class UpgradeConfig:
     old: str  # RUN folder of the old model
     new: str  # RUN folder of the new model; a side-information encoder gives FCT's g
     side_info: str | None = None  # RUN folder of the side-information encoder; None: no side-information
+    # A gallery that was upgraded before holds no vectors of a model: RUN folders of the transforms that `old`'s went
+    # through, in order, and of those (FCT's g) that `side_info`'s did.
+    through: tuple[str, ...] = field(default=(), metadata=ADDED)
+    side_through: tuple[str, ...] = field(default=(), metadata=ADDED)
     method: UpgradeMethod = "fct"
     hidden: int | None = None  # width of the hidden layers; None: 2048 for fct, 1024 for dmu
     l2: float | None = None  # weight of the squared distance to the new embedding
@@ -107,6 +111,13 @@ class UpgradeConfig:
             raise ConfigError(
                 "method 'dmu' adapts the old embedding alone, but side_info is given; leave it out, or choose "
                 "method 'fct'"
+            )
+        if self.side_through and self.side_info is None:
+            raise ConfigError("side_through is set, but side_info is not: there is no side-information to carry on")
+        if not len(self.through) - 1 <= len(self.side_through) <= len(self.through) and self.side_info is not None:
+            raise ConfigError(
+                f"side_through has {len(self.side_through)} transforms and through {len(self.through)}; expected one g "
+                f"per upgrade, or one fewer where the last left no side-information"
             )
         check_range("hidden", self.width, 1, 65536)
         check_range("frozen_norm", self.frozen_after, 0, 1)

@@ -178,6 +178,12 @@ def test_a_recipe_of_an_upgrade_runs_and_names_its_models_by_their_tables(clothe
         ConfigError, match=r"upgrade\.fct\.new is 'newest'; expected a run of this recipe: gallery, old"
     ):
         read_recipe(path, tmp_path / "runs")
+    second = '[upgrade.second]\nold = "old"\nnew = "small"\nside_info = "psi"\nthrough = ["fct"]\n'
+    path.write_text(SMALL.format(data=clothes) + UPGRADE + second)
+    assert read_recipe(path, tmp_path / "runs").upgrades["second"].through == (str(tmp_path / "runs" / "fct"),)
+    path.write_text(SMALL.format(data=clothes) + UPGRADE + second.replace('["fct"]', '["old"]'))
+    with pytest.raises(ConfigError, match=r"upgrade\.second\.through is \['old'\]; expected a list of transforms"):
+        read_recipe(path, tmp_path / "runs")
     path.write_text(SMALL.format(data=clothes) + UPGRADE.replace("psi", "small"))
     with pytest.raises(ConfigError, match="gives the name small to two runs"):
         read_recipe(path, tmp_path / "runs")

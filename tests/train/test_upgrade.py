@@ -25,6 +25,7 @@ from compat_train.config import Augmentation, Classification, Execution, Gallery
 from compat_train.data.batches import Batches
 from compat_train.evaluate_upgrade import evaluate_upgrade
 from compat_train.methods import gallery_outputs, upgrade
+from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.side_info import train_side_info
 from compat_train.methods.upgrade import train_upgrade
@@ -279,6 +280,40 @@ def test_two_hops_with_carried_side_information_and_directly(runs: Path, clothes
         evaluate_upgrade(dataset, runs / "old", runs / "old", hops[:1], [runs / "side-old"], threads=1)
 
 
+def test_a_second_upgrade_learns_from_what_the_first_one_gives(runs: Path, clothes: Path, tmp_path: Path) -> None:
+    h2 = train_upgrade(config_of(runs, clothes), tmp_path / "h2")
+    g2 = train_upgrade(config_of(runs, clothes, new=str(runs / "side-new")), tmp_path / "g2")
+    back = {"new": str(runs / "old"), "through": (str(h2.path),)}
+    carried = back | {"side_through": (str(g2.path),)}
+    h3 = train_upgrade(config_of(runs, clothes, **carried), tmp_path / "h3")
+    assert (h3.old_space, h3.side_space) == (h2.space, g2.space)
+    plain = {"old": str(runs / "new"), "new": str(runs / "old"), "side_info": str(runs / "side-new")}
+    train_upgrade(config_of(runs, clothes, **plain), tmp_path / "plain")
+    dataset = open_dataset(str(clothes))
+    cosines = [
+        evaluate_upgrade(
+            dataset, runs / "old", runs / "old", [h2.path, last], [runs / "side-old", g2.path], threads=1
+        ).cosine
+        for last in (h3.path, tmp_path / "plain")
+    ]
+    assert cosines[0] > cosines[1]
+    alone = train_upgrade(config_of(runs, clothes, **back), tmp_path / "alone")  # the first upgrade left none
+    assert (alone.old_space, alone.side_space) == (h2.space, None)
+    generator = torch.Generator().manual_seed(0)
+    old, side = (F.normalize(torch.randn(5, dim, generator=generator)) for dim in (16, 8))
+    models = [Checkpoint.load(runs / name) for name in ("old", "side-old")]
+    found = EarlierUpgrades(*models, (str(h2.path),), (str(g2.path),), torch.device("cpu"))(old, side)
+    for vectors, run in zip(found, (h2, g2), strict=True):
+        torch.testing.assert_close(vectors, F.normalize(run.build()(old, side)))
+    for values, says in (
+        (carried | {"through": (str(h3.path),)}, "takes vectors in .*order of the upgrades"),
+        (back | {"through": (str(h2.path), str(h2.path)), "side_through": (str(g2.path),)}, "takes vectors in"),
+        (carried | {"new": str(runs / "new")}, "nothing to transform"),
+    ):
+        with pytest.raises(TrainingError, match=says):
+            train_upgrade(config_of(runs, clothes, **values), tmp_path / "wrong")
+
+
 def test_an_exported_g_is_a_source_of_side_information(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_transform(tmp_path / "g.bundle")
     opened: list[Path] = []
@@ -347,6 +382,9 @@ def test_the_papers_settings_are_the_defaults_and_a_short_run_has_a_short_warm_u
         ({"l2": -1.0}, "l2 is"),
         ({"frozen_norm": 1.5}, "frozen_norm"),
         ({"method": "bct"}, "expected one of fct, dmu"),
+        ({"through": ("h",), "side_through": ("g",)}, "side_through is set, but side_info is not"),
+        ({"side_info": "s", "through": ("h", "i")}, "side_through has 0 transforms and through 2"),
+        ({"side_info": "s", "side_through": ("g",)}, "side_through has 1 transforms and through 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(values: dict[str, object], says: str) -> None:

@@ -133,6 +133,20 @@ def upgrade(
         Path | None,
         typer.Option("--side-info", help="RUN folder of the side-information encoder.", show_default=False),
     ] = None,
+    through: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--through",
+            help="RUN of a transform that the gallery was upgraded by before; repeat, in order.",
+            metavar="RUN",
+        ),
+    ] = None,
+    side_through: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--side-through", help="RUN of the g that carried its side-information on; repeat, in order.", metavar="RUN"
+        ),
+    ] = None,
     method: Annotated[str, typer.Option("--method", help="fct or dmu.")] = "fct",
     hidden: Annotated[
         shared.Int, shared.number("--hidden", "Width of the hidden layers; 2048 for fct, 1024 for dmu.")
@@ -189,6 +203,8 @@ def upgrade(
         old=str(old),
         new=str(new),
         side_info=shared.text_of(side_info_run),
+        through=[str(run) for run in through or ()] or None,
+        side_through=[str(run) for run in side_through or ()] or None,
         method=method,
         hidden=hidden,
         l2=l2,

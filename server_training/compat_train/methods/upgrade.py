@@ -24,6 +24,7 @@ from compat_train.loop import Objective, Progress, fit, use_bf16
 from compat_train.losses.distill import embedding_regression_loss
 from compat_train.losses.forward import forward_transform_loss
 from compat_train.methods.classify import classification_loss, finished_run
+from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.run_files import on_cpu
@@ -62,47 +63,48 @@ def train_upgrade(
             and images; None keeps them in the RUN folder, for a resumed run, until it is finished.
 
     Returns:
-        The finished transform; its space is the new model's.
+        The finished transform; its space is the new model's. With ``config.through`` its inputs are what a gallery
+        holds after those upgrades, and it belongs to such galleries: a model's own vectors in that space differ.
 
     Raises:
         DataError: The dataset cannot be used.
         TrainingError: The new run cannot serve the method, the new model or the side-information encoder is the old
-            model itself, the loss is not finite, or the folder belongs to a run with other settings.
+            model itself, earlier upgrades do not follow each other, the loss is not finite, or the folder belongs to a
+            run with other settings.
     """
     run = Path(out)
     models = {"old": Checkpoint.load(config.old), "new": Checkpoint.load(config.new)}
     if config.side_info is not None:
         models["side"] = Checkpoint.load(config.side_info)
     old, new, side = models["old"], models["new"], models.get("side")
-    side_space = None if side is None else side.space
-    if new.space == old.space:
+    device = device_of(config.execution.device)
+    earlier = EarlierUpgrades(old, side, config.through, config.side_through, device)
+    if new.space == earlier.space:
         raise TrainingError(
-            f"the new model {config.new} writes what the old model writes ({old.space}), so there is nothing to "
+            f"the new model {config.new} writes what the old model writes ({new.space}), so there is nothing to "
             f"transform; pass the RUN of another model as new"
         )
-    if side_space == old.space:
+    if side is not None and side.space == old.space:
         raise TrainingError(
             f"the side-information encoder {config.side_info} writes what the old model writes ({old.space}), so it "
             f"adds nothing; train it with another seed, architecture or method, or leave it out"
         )
-    spaces = {"old_space": old.space, "new_space": new.space, "side_space": side_space}
+    spaces = {"old_space": earlier.space, "new_space": new.space, "side_space": earlier.side_space}
     settings = config_to_json(replace(config, optimisation=config.schedule)) | spaces
     if finished := finished_run(run, settings, TransformRun.load):
         return finished
-    device = device_of(config.execution.device)
     torch.manual_seed(config.execution.seed)
     transform: nn.Module
     if config.method == "fct":
-        side_dim = None if side is None else side.dim
-        transform = ForwardTransform(old=old.dim, side=side_dim, new=new.dim, hidden=config.width)
+        transform = ForwardTransform(old=earlier.dim, side=earlier.side_dim, new=new.dim, hidden=config.width)
     else:
-        transform = ForwardAdaptation(old=old.dim, new=new.dim, hidden=config.width)
+        transform = ForwardAdaptation(old=earlier.dim, new=new.dim, hidden=config.width)
     transform.to(device)
     kept = run / "embeddings" if embeddings is None else embeddings
     views = _SharedViews(config, models, run, device, progress, data, kept)
     fit(
         nn.ModuleDict({"transform": transform}),
-        _objective(config, transform, views, new, device),
+        _objective(config, transform, views, earlier, new, device),
         views.batches,
         config.schedule,
         config.execution,
@@ -115,10 +117,10 @@ def train_upgrade(
         path=run,
         method=config.method,
         kind="forward-transform" if config.method == "fct" else "forward-adaptation",
-        old_space=old.space,
-        old_dim=old.dim,
-        side_space=side_space,
-        side_dim=None if side is None else side.dim,
+        old_space=earlier.space,
+        old_dim=earlier.dim,
+        side_space=earlier.side_space,
+        side_dim=earlier.side_dim,
         space=new.space,
         dim=new.dim,
         hidden=config.width,
@@ -177,9 +179,9 @@ class _SharedViews:
         self.batches = self._batches[self._decoding["new"]]
         self.classes = sets[self._decoding["new"]].classes
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._outputs)
+    def stored(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """What was stored of a batch's images: vectors of the old model, and side-information if there is some."""
+        return self.of_batch("old", batch), self.of_batch("side", batch) if "side" in self._outputs else None
 
     def of_batch(self, name: str, batch: Batch) -> Tensor:
         """Unit-norm embeddings ``[n, dim]`` of a batch of ``batches`` by one of the models, without gradient."""
@@ -196,7 +198,12 @@ def _decoding(preprocessing: Preprocessing) -> Preprocessing:
 
 
 def _objective(
-    config: UpgradeConfig, transform: nn.Module, views: _SharedViews, new: Checkpoint, device: torch.device
+    config: UpgradeConfig,
+    transform: nn.Module,
+    views: _SharedViews,
+    earlier: EarlierUpgrades,
+    new: Checkpoint,
+    device: torch.device,
 ) -> Objective:
     weights = config.weights
     chosen = config.classification or new.classification
@@ -207,7 +214,7 @@ def _objective(
 
     def objective(batch: Batch) -> dict[str, Tensor]:
         transform.train(batch.step < frozen_from)  # batch norm is the only layer with a mode
-        inputs = [views.of_batch(name, batch) for name in views.names if name != "new"]
+        inputs = earlier(*views.stored(batch))
         target = views.of_batch("new", batch)
         transformed = transform(*inputs)
         terms: dict[str, Tensor] = {}
