@@ -11,6 +11,7 @@ from compat_train.config import Augmentation, Optimisation, Scenario
 KINDS = ("none", "autoencoder", "alternate", "mixup", "simclr", "simclr-new")  # in the order of FCT's table 6
 COMPATIBLE: dict[str, Mapping[str, Any]] = {  # how a new model is made compatible: BCT, and DMU's selection of images
     "bct": {"method": "bct"},
+    "lce": {"method": "lce"},
     "sbc-entropy": {"method": "dmu", "adaptation": 0.0, "selection": "entropy"},  # weights as printed, nearly uniform
     "sbc-least": {"method": "dmu", "adaptation": 0.0, "selection": "least-confidence"},
     "sbc-sharp": {

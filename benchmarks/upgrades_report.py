@@ -26,6 +26,7 @@ KINDS = {
 COMPATIBLE = {
     "new": "independent (oracle)",
     "bct": "BCT",
+    "lce": "LCE",
     "sbc-entropy": "DMU, entropy as printed",
     "sbc-least": "DMU, least confidence",
     "sbc-sharp": "DMU, entropy at scale 30 and temperature 0.1",
@@ -72,22 +73,29 @@ class Results:
         )
         return ", ".join(f"{100 * (one - other):+.1f}" for one, other in zip(ours, theirs, strict=True))
 
-    def mean(self, name: str, *keys: str) -> float:
-        """Mean over the seeds of a figure."""
+    def mean(self, name: str, *keys: str, seeds: Sequence[int] | None = None) -> float:
+        """Mean over the seeds, or some of them, of a figure."""
         found = []
         for row in self.of(name):
+            if seeds is not None and row["seed"] not in seeds:
+                continue
             value: Any = row
             for key in keys:
                 value = value[key]
             found.append(value)
         return float(np.mean(found))
 
+    def few(self, name: str) -> str:
+        """Says which seeds a row has, where they are not all."""
+        seeds = self.seeds(name)
+        all_there = len(seeds) == len(self.seeds("models"))
+        return "" if all_there else f" (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
+
     def line(self, label: str, name: str, pair: str) -> str:
         """One row of a table of pairs; "" where nothing was measured."""
         if not self.of(name):
             return ""
-        if len(seeds := self.seeds(name)) < len(self.seeds("models")):
-            label += f" (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
+        label += self.few(name)
         return f"| {label} | {cell(bootstrap_mean(self.hits(name, pair)))} | {100 * self.mean(name, pair, 'map'):.1f} |"
 
 
@@ -137,6 +145,7 @@ def _systems(found: Results) -> str:
         found.line("M(new,old), independent", "models", "new_old"),
         found.line("M(BCT,old)", "bct", "new_old"),
         found.line("M(BCT,BCT)", "bct", "new_new"),
+        found.line("M(LCE,old)", "lce", "new_old"),
         found.line("M(new,h), FCT without side-information", "fct-none", "new_transformed"),
         found.line("M(new,h), FCT with SimCLR", "fct-simclr", "new_transformed"),
         found.line("M(new,h), classification and regression, no side-information", "fct-arc-none", "new_transformed"),
@@ -168,6 +177,7 @@ def _claims(found: Results) -> str:
             ("fct-arc-simclr-new", "new_transformed"),
             ("bct", "new_old"),
         ),
+        "h into BCT's space: M(BCT,h) - M(BCT,old)": (("fct-bct", "new_transformed"), ("bct", "new_old")),
         "random views: M(new,h) - the same without": (("fct-views", "new_transformed"), ours),
     }
     lines = [
@@ -243,8 +253,6 @@ def _bytes(found: Results) -> str:
 def _dmu(found: Results) -> str:
     if not found.of("models"):
         return ""
-    before = found.mean("models", "old_old", "top1")
-    oracle = found.mean("models", "new_new", "top1")
     lines = []
     for name, label in COMPATIBLE.items():
         own, across = ("models", "new_new"), ("models", "new_old")
@@ -252,7 +260,10 @@ def _dmu(found: Results) -> str:
             own, across = (name, "new_new"), (name, "new_old")
         if not found.of(own[0]):
             continue
-        cells = [label, *(cell(bootstrap_mean(found.hits(*pair))) for pair in (own, across))]
+        seeds = found.seeds(own[0])
+        before = found.mean("models", "old_old", "top1", seeds=seeds)
+        oracle = found.mean("models", "new_new", "top1", seeds=seeds)
+        cells = [label + found.few(own[0]), *(cell(bootstrap_mean(found.hits(*pair))) for pair in (own, across))]
         cells.append(
             "" if name == "new" else _percent(discriminativeness_degradation(oracle, found.mean(*own, "top1")))
         )
