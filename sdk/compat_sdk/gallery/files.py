@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,12 +77,17 @@ def write_vectors(
     Unit float32 rows are rounded to ``dtype``; rows that are of it already, since they were read from such a file, are
     written as they are: rounding them again might move them.
     """
-    header = io.BytesIO()
     descr = {"float32": "<f4", "float16": "<f2", "int8": "|i1"}[dtype]
+    pieces = (np.ascontiguousarray(as_stored(block, dtype), descr).data.cast("B") for block in blocks if len(block))
+    return write_new(folder, "vectors", generation, ".npy", chain([array_header(descr, shape)], pieces))
+
+
+def array_header(descr: str, shape: tuple[int, ...]) -> bytes:
+    """The beginning of an .npy file whose rows follow piece by piece."""
+    header = io.BytesIO()
     description = {"descr": descr, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, description)  # type: ignore[no-untyped-call]
-    pieces = (np.ascontiguousarray(as_stored(block, dtype), descr).data.cast("B") for block in blocks if len(block))
-    return write_new(folder, "vectors", generation, ".npy", _chain(header.getvalue(), pieces))
+    return header.getvalue()
 
 
 def write_table(folder: Path, generation: int, names: Iterable[Names], rows: int) -> StoredFile:
@@ -245,8 +251,3 @@ def _lines(names: Iterable[Names]) -> Iterator[bytes]:
 def _line(ids: list[str], labels: list[str]) -> bytes:
     # ASCII escapes keep ids that are no valid Unicode, such as undecodable file names.
     return json.dumps({"ids": ids, "labels": labels}).encode("ascii")
-
-
-def _chain(header: bytes, pieces: Iterable[memoryview]) -> Iterator[bytes | memoryview]:
-    yield header
-    yield from pieces

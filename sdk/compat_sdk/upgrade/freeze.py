@@ -6,9 +6,9 @@ keeps them at no cost; where the system makes none (another file system, FAT) th
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from compat_sdk.files import link_or_copy
 from compat_sdk.gallery.files import (
     Segment,
     StoredFile,
+    array_header,
     problem_with,
     read_names,
     write_new,
@@ -126,13 +127,5 @@ def _link(source: Path, target: Path, segment: Segment, *, table: bool = False) 
 
 
 def _write_pairs(folder: Path, number: int, pairing: Pairing, segment: Segment) -> StoredFile:
-    header = io.BytesIO()
-    description = {"descr": "<i8", "fortran_order": False, "shape": (segment.rows,)}
-    np.lib.format.write_array_header_1_0(header, description)  # type: ignore[no-untyped-call]
-
-    def pieces() -> Iterator[bytes | memoryview]:
-        yield header.getvalue()
-        for ids, _ in read_names(folder, segment):
-            yield pairing.rows(ids).astype("<i8", copy=False).data.cast("B")
-
-    return write_new(folder, "pairs", number, ".npy", pieces())
+    rows = (pairing.rows(ids).astype("<i8", copy=False).data.cast("B") for ids, _ in read_names(folder, segment))
+    return write_new(folder, "pairs", number, ".npy", chain([array_header("<i8", (segment.rows,))], rows))
