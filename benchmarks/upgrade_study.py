@@ -270,19 +270,23 @@ class Study:
             vectors = self.upgraded(self.fct("none")[0], self.upgraded(hop, first, None), None)
             return self.row(vectors, new)
         before, after = self.side(f"{kind}-v1"), self.side(kind)
-        hop = self.transform("fct-v1-old", first, old, before, to="old")
-        carry = self.transform("fct-v1-old-side", first, after, before, to="old")
+        hop, carry = self._first_hop(before, after)
         vectors, side = (self.upgraded(run, first, before) for run in (hop, carry))
         return self.row(self.upgraded(self.fct(kind)[0], vectors, side), new) | {
             "images_anew": self.row(self.upgraded(self.fct(kind)[0], vectors, after), new)
         }
 
+    def _first_hop(self, before: Path, after: Path) -> tuple[Path, Path]:
+        """H and g from v1 to old, given both generations' side-information."""
+        first, old = self.model("v1"), self.model("old")
+        hop = self.transform("fct-v1-old", first, old, before, to="old")
+        return hop, self.transform("fct-v1-old-side", first, after, before, to="old")
+
     def _two_hops_through(self, kind: str) -> dict[str, Any]:
         """The second transform is trained on what the first one gives."""
-        first, old, new = (self.model(name) for name in ("v1", "old", "new"))
-        before, after = self.side(f"{kind}-v1"), self.side(kind)
-        hop = self.transform("fct-v1-old", first, old, before, to="old")
-        carry = self.transform("fct-v1-old-side", first, after, before, to="old")
+        first, new = self.model("v1"), self.model("new")
+        before = self.side(f"{kind}-v1")
+        hop, carry = self._first_hop(before, self.side(kind))
         earlier = {"through": (str(hop),), "side_through": (str(carry),)}
         run = self.transform("fct-v1-old-new", first, new, before, **earlier)
         vectors, side = (self.upgraded(one, first, before) for one in (hop, carry))

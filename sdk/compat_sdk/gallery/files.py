@@ -240,11 +240,12 @@ def problem_with(folder: Path, file: StoredFile) -> str | None:
 def _lines(names: Iterable[Names]) -> Iterator[bytes]:
     ids, labels = list[str](), list[str]()
     for more_ids, more_labels in names:
-        ids += more_ids
-        labels += more_labels
-        while len(ids) > _ROWS_PER_LINE:
-            yield _line(ids[:_ROWS_PER_LINE], labels[:_ROWS_PER_LINE]) + b"\n"
-            del ids[:_ROWS_PER_LINE], labels[:_ROWS_PER_LINE]
+        for start in range(0, len(more_ids), _ROWS_PER_LINE):  # at most a line more: what is left over moves once
+            ids += more_ids[start : start + _ROWS_PER_LINE]
+            labels += more_labels[start : start + _ROWS_PER_LINE]
+            if len(ids) > _ROWS_PER_LINE:
+                yield _line(ids[:_ROWS_PER_LINE], labels[:_ROWS_PER_LINE]) + b"\n"
+                del ids[:_ROWS_PER_LINE], labels[:_ROWS_PER_LINE]
     yield _line(ids, labels)
 
 

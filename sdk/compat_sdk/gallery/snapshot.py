@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError, IncompatibleSpaceError, MissingExtraError, VectorError
-from compat_sdk.gallery.files import as_unit, open_vectors, problem_with, read_checked, read_names
+from compat_sdk.gallery.files import RESTORE, as_unit, open_vectors, problem_with, read_checked, read_names
 from compat_sdk.gallery.store import State, StoredIndex, read_state
 from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
 from compat_sdk.space import Embeddings, require_compatible
@@ -224,7 +224,7 @@ def _open(folder: Path, state: State, verify: bool, names: bool) -> Snapshot:
         for file, checked in ((segment.vectors, verify), (segment.table, not names)):
             problem = problem_with(folder, file) if checked else None
             if problem:
-                raise GalleryError(f"{problem}; restore the gallery from a copy, or build it again")
+                raise GalleryError(f"{problem}; {RESTORE}")
         parts.append(open_vectors(folder, segment, state.dim, state.dtype))
     snapshot = Snapshot(folder, state, tuple(parts))
     if names:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from compat_sdk.errors import GalleryError
 from compat_sdk.files import link_or_copy
 from compat_sdk.gallery.files import (
+    RESTORE,
     Segment,
     StoredFile,
     array_header,
@@ -122,7 +123,7 @@ def _link(source: Path, target: Path, segment: Segment, *, table: bool = False) 
         link_or_copy(source / file.name, target / file.name)
         problem = problem_with(target, file)
         if problem:
-            raise GalleryError(f"{problem}; restore the gallery from a copy, or build it again")
+            raise GalleryError(f"{problem}; {RESTORE}")
     return segment
 
 
