@@ -20,11 +20,12 @@ from kanji_compatibility import gallery_config
 from numpy.typing import NDArray
 
 from compat_sdk.dataset import open_dataset
+from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import GalleryConfig, Scenario
+from compat_train.config import GalleryConfig, Scenario, Source
 from compat_train.data.batches import Batches, normalise
 from compat_train.data.pixels import decode_split
-from compat_train.data.training_set import TrainingSet
+from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import place
 from compat_train.embed import embed_images
 from compat_train.loop import DivergedError
@@ -35,7 +36,7 @@ from compat_train.models.global_space import Bounds, GlobalMember, Layer, mmacs,
 from compat_train.nas.cmp import prepare as prepare_cmp
 from compat_train.nas.cmp import search_tiers
 from compat_train.nas.global_config import GlobalConfig, Schedule
-from compat_train.nas.global_evaluate import CandidateTrainer
+from compat_train.nas.global_evaluate import CandidateTrainer, train_network
 from compat_train.nas.global_result import GlobalResult, TrainedNetwork
 from compat_train.nas.global_run import prepare, search_network
 from compat_train.nas.ranking import rank
@@ -47,7 +48,7 @@ TEST = ("query", "gallery")  # splits of the test images, in the order in which 
 ROUNDS = 9  # steps that are timed, after one that is not
 PEAK_SIDE = 1024  # of the product that measures the sgemm peak
 SAMPLE_SEED = 14  # of the members that rankings are compared on
-FASHION_ROWS = ("search", "search-static", "ranking", "ranking-equal", "step")
+FASHION_ROWS = ("search", "search-static", "ranking", "ranking-equal", "whole", "step")
 KANJI_ROWS = ("kanji-r3", "cmp-cost")
 
 Row = dict[str, Any]
@@ -61,10 +62,11 @@ class Plan:
     rows: tuple[str, ...]
     change: Mapping[str, Any] = field(default_factory=dict)  # what differs from the recipe's search
     source: Mapping[str, Any] = field(default_factory=dict)  # what differs from its data
-    members: int = 16  # random members that rankings are compared on
+    members: int = 12  # random members that rankings are compared on
     static: int = 1  # epochs of each for static ranking
     step: int = 1  # epochs by which each is trained longer than the next smaller one
-    full: int = 20  # epochs of the full training
+    full: int = 15  # epochs of the full training
+    whole: int = 20  # epochs of the found network on all training images
     cmp: Mapping[str, Any] = field(default_factory=dict)  # what differs from cmp_nas.py's search
 
 
@@ -84,6 +86,7 @@ PLANS = {
         {"data": "sample", "scenario": Scenario(fraction=0.1)},
         members=4,
         full=4,
+        whole=2,
     ),
     "kanji-sample": Plan(
         "global_kanji.toml",
@@ -112,6 +115,7 @@ class Study:
             "search-static": self.search_static,
             "ranking": self.ranking,
             "ranking-equal": self.ranking_equal,
+            "whole": self.whole,
             "step": self.step,
             "kanji-r3": self.kanji_r3,
             "cmp-cost": self.cmp_cost,
@@ -136,9 +140,7 @@ class Study:
 
     def _classifiers(self, config: GlobalConfig, name: str) -> Row:
         result = search_network(config, self.folder / name)
-        dataset = open_dataset(config.source.data)
-        preprocessing = Checkpoint.load(result.network.run).preprocessing
-        test = [(decode_split(split, preprocessing).images, split.labels) for split in map(dataset.splits.get, TEST)]
+        test = test_images(config.source, Checkpoint.load(result.network.run).preprocessing)
 
         def hits(network: TrainedNetwork) -> Row:
             found = [correct(Checkpoint.load(network.run), *images) for images in test]
@@ -146,6 +148,24 @@ class Study:
             return {"test": packed(np.concatenate(found))}
 
         return found_row(result, hits) | {"queries": len(test[0][1]), "test_images": sum(len(s[1]) for s in test)}
+
+    def whole(self) -> Row:
+        """The network of ``search`` trained on every training image of the dataset."""
+        config = self.config()
+        network = search_network(config, self.folder / "search").network
+        source = replace(config.source, scenario=Scenario())
+        data = load_training_set(source, Checkpoint.load(network.run).preprocessing, cache=self.folder / "whole-pixels")
+        config = replace(config, source=source)
+        checkpoint = train_network(config, network.arch, self.plan.whole, self.folder / "whole", data)
+        test = test_images(source, checkpoint.preprocessing)
+        return {
+            **{name: getattr(network, name) for name in ("arch", "parameters", "mmacs")},
+            "images": len(data.labels),
+            "epochs": self.plan.whole,
+            "queries": len(test[0][1]),
+            "test_images": sum(len(labels) for _, labels in test),
+            "hits": {"test": packed(np.concatenate([correct(checkpoint, *images) for images in test]))},
+        }
 
     def ranking(self, static: int | None = None) -> Row:
         """Random members trained three times, and how the short trainings rank them."""
@@ -223,6 +243,12 @@ class Study:
             assert isinstance(training, GalleryConfig)  # accuracy trains networks by themselves
             found[name] = timed_steps(training, member, prepared.images.data)
         return found
+
+
+def test_images(source: Source, preprocessing: Preprocessing) -> list[tuple[NDArray[np.uint8], tuple[str, ...]]]:
+    """Pixels and labels of both splits of the test images."""
+    dataset = open_dataset(source.data)
+    return [(decode_split(split, preprocessing).images, split.labels) for split in map(dataset.splits.get, TEST)]
 
 
 def timed_steps(training: GalleryConfig, member: GlobalMember, data: TrainingSet) -> Row:
