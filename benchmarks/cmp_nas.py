@@ -39,10 +39,10 @@ from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
-from compat_train.nas.cmp import prepare, search_tiers
-from compat_train.nas.config import TABLE_5, CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
-from compat_train.nas.sampling import MemberSampler
-from compat_train.nas.train_supernet import train_supernet
+from compat_train.nas.cmp.config import TABLE_5, CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
+from compat_train.nas.cmp.run import prepare, search_tiers
+from compat_train.nas.cmp.sampling import MemberSampler
+from compat_train.nas.cmp.train_supernet import train_supernet
 
 HERE = Path(__file__).parent
 SPACE = "shuffle,stem=4,channels=12-32-64-128,repeats=2-2-4-2,last=128"

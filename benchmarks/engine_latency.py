@@ -35,8 +35,8 @@ from compat_sdk.embedder import graph_input
 from compat_sdk.engine import engines_here, open_graph
 from compat_sdk.files import write_json_atomic
 from compat_train.models.search_space import space_named
-from compat_train.nas.cost import cost_table
-from compat_train.nas.sampling import MemberSampler
+from compat_train.nas.cmp.cost import cost_table
+from compat_train.nas.cmp.sampling import MemberSampler
 
 HERE = Path(__file__).parent
 PRODUCT = 1024

@@ -45,8 +45,8 @@ from compat_train.methods.gallery import train_gallery
 from compat_train.models.build import ARCHITECTURES
 from compat_train.models.search_space import space_named
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
-from compat_train.nas.cost import cost_table
-from compat_train.nas.sampling import MemberSampler
+from compat_train.nas.cmp.cost import cost_table
+from compat_train.nas.cmp.sampling import MemberSampler
 
 HERE = Path(__file__).parent
 IMAGES = 8

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.metrics import bootstrap_mean, paired_difference
-from compat_train.nas.global_result import relative_improvement
+from compat_train.nas.global_nas.result import relative_improvement
 
 Row = dict[str, Any]
 Hits = NDArray[np.float64]

@@ -33,14 +33,14 @@ from compat_train.methods.classify import classification_loss, new_classifier
 from compat_train.methods.gallery import train_gallery
 from compat_train.models.build import build_model
 from compat_train.models.global_space import Bounds, GlobalMember, Layer, mmacs, random_member
-from compat_train.nas.cmp import prepare as prepare_cmp
-from compat_train.nas.cmp import search_tiers
-from compat_train.nas.global_config import GlobalConfig, Schedule
-from compat_train.nas.global_evaluate import CandidateTrainer, train_network
-from compat_train.nas.global_result import GlobalResult, TrainedNetwork
-from compat_train.nas.global_run import prepare, search_network
-from compat_train.nas.ranking import rank
-from compat_train.nas.train_supernet import train_supernet
+from compat_train.nas.cmp.run import prepare as prepare_cmp
+from compat_train.nas.cmp.run import search_tiers
+from compat_train.nas.cmp.train_supernet import train_supernet
+from compat_train.nas.global_nas.config import GlobalConfig, Schedule
+from compat_train.nas.global_nas.evaluate import CandidateTrainer, train_network
+from compat_train.nas.global_nas.ranking import rank
+from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
+from compat_train.nas.global_nas.run import prepare, search_network
 from compat_train.recipe import read_recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"

@@ -41,11 +41,11 @@ from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.build import build_model
 from compat_train.models.search_space import Member
 from compat_train.models.supernet import Supernet, take_member
-from compat_train.nas.candidate import CandidateEvaluator, recalibrate
-from compat_train.nas.cmp import prepare
-from compat_train.nas.sampling import MemberSampler
-from compat_train.nas.train_supernet import MemberSchedule
-from compat_train.nas.validation import Validation
+from compat_train.nas.cmp.candidate import CandidateEvaluator, recalibrate
+from compat_train.nas.cmp.run import prepare
+from compat_train.nas.cmp.sampling import MemberSampler
+from compat_train.nas.cmp.train_supernet import MemberSchedule
+from compat_train.nas.cmp.validation import Validation
 
 HERE = Path(__file__).parent
 

@@ -51,12 +51,12 @@ from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.methods.side_info import train_side_info
 from compat_train.methods.upgrade import train_upgrade
-from compat_train.nas.cmp import search_query_models
-from compat_train.nas.config import CmpConfig
-from compat_train.nas.global_config import GlobalConfig
-from compat_train.nas.global_result import GlobalResult
-from compat_train.nas.global_run import search_network
-from compat_train.nas.result import CmpResult
+from compat_train.nas.cmp.config import CmpConfig
+from compat_train.nas.cmp.result import CmpResult
+from compat_train.nas.cmp.run import search_query_models
+from compat_train.nas.global_nas.config import GlobalConfig
+from compat_train.nas.global_nas.result import GlobalResult
+from compat_train.nas.global_nas.run import search_network
 from compat_train.settings import config_from_mapping, config_to_json
 from compat_train.upgrade_config import SideInfoConfig, UpgradeConfig, upgrade_config
 

@@ -8,8 +8,8 @@ import pytest
 
 from compat_sdk.errors import ConfigError
 from compat_train.checkpoint import Checkpoint
-from compat_train.nas.global_config import MOBILE, TINY
-from compat_train.nas.global_result import GlobalResult
+from compat_train.nas.global_nas.config import MOBILE, TINY
+from compat_train.nas.global_nas.result import GlobalResult
 from compat_train.recipe import read_recipe, run_recipe
 from compat_train.transform_run import TransformRun
 

@@ -12,7 +12,7 @@ from compat_sdk.cli.train_options import given
 from compat_sdk.files import write_atomic
 
 if TYPE_CHECKING:
-    from compat_train.nas.result import CmpResult
+    from compat_train.nas.cmp.result import CmpResult
 
 app = typer.Typer(help="Search for networks.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -83,8 +83,8 @@ def cmp(
     extras.require("report")
     from compat_sdk.errors import ConfigError
     from compat_train.config import config_from_mapping
-    from compat_train.nas.cmp import search_query_models
-    from compat_train.nas.config import CmpConfig
+    from compat_train.nas.cmp.config import CmpConfig
+    from compat_train.nas.cmp.run import search_query_models
 
     if no_static and static:
         raise ConfigError("--static and --no-static contradict each other; leave one out")
@@ -144,7 +144,7 @@ def run(
 ) -> None:
     """Run an experiment from a recipe, or continue it."""
     extras.require("train")
-    from compat_train.nas.global_result import GlobalResult
+    from compat_train.nas.global_nas.result import GlobalResult
     from compat_train.recipe import read_recipe, run_recipe
 
     folder = Path("runs") / recipe.stem if out is None else out

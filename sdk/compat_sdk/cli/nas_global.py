@@ -11,7 +11,7 @@ from compat_sdk.cli import console, extras, options
 from compat_sdk.cli import train_options as shared
 
 if TYPE_CHECKING:
-    from compat_train.nas.global_result import GlobalResult
+    from compat_train.nas.global_nas.result import GlobalResult
 
 
 def global_search(
@@ -104,8 +104,8 @@ def global_search(
     extras.require("train")
     from compat_sdk.errors import ConfigError
     from compat_train.config import config_from_mapping, config_to_json
-    from compat_train.nas.global_config import CUTOUT, MOBILE, SOFTMAX, TINY, GlobalConfig
-    from compat_train.nas.global_run import search_network
+    from compat_train.nas.global_nas.config import CUTOUT, MOBILE, SOFTMAX, TINY, GlobalConfig
+    from compat_train.nas.global_nas.run import search_network
 
     if preset not in ("tiny", "mobile"):
         raise ConfigError(f"--preset is {preset!r}; expected tiny or mobile")

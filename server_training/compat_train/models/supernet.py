@@ -46,7 +46,7 @@ class Supernet(nn.Module):
     """Every operation of every block at its largest scale; a member runs with the leading channels.
 
     Batch norms have neither parameters nor running statistics: both would be a mixture over members. A member
-    that is taken out gets statistics of its own (`compat_train.nas.candidate`).
+    that is taken out gets statistics of its own (`compat_train.nas.cmp.candidate`).
 
     Source: Guo et al., ECCV 2020, https://arxiv.org/abs/1904.00420, section 3.
 

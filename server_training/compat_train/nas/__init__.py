@@ -1,1 +1,1 @@
-"""Searches for query architectures: a space, a supernet, rewards, evolution, and training of what is found."""
+"""Searches for architectures: CMP-NAS (`cmp`) and Efficient Global NAS (`global_nas`)."""

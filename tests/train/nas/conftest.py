@@ -11,7 +11,7 @@ from compat_sdk.dataset import open_dataset
 from compat_sdk.preprocess import Preprocessing
 from compat_train.config import Execution, GalleryConfig, Optimisation, Source
 from compat_train.methods.gallery import train_gallery
-from compat_train.nas.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
+from compat_train.nas.cmp.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
 from tests.train.folders import write_identities
 
 SPACE = "shuffle,stem=4,channels=8-16-24-32,repeats=1-1-2-1,last=16"

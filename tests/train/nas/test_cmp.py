@@ -15,12 +15,12 @@ from compat_sdk.errors import CompatError, ConfigError, DataError, TrainingError
 from compat_train.checkpoint import Checkpoint
 from compat_train.embed import embed_images
 from compat_train.models.search_space import is_member_name
-from compat_train.nas.cmp import open_evaluations, prepare, search_query_models, search_tiers
-from compat_train.nas.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
-from compat_train.nas.evaluations import Score
-from compat_train.nas.reward import reward_of
-from compat_train.nas.train_supernet import train_supernet
-from compat_train.nas.validation import Validation
+from compat_train.nas.cmp.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
+from compat_train.nas.cmp.evaluations import Score
+from compat_train.nas.cmp.reward import reward_of
+from compat_train.nas.cmp.run import open_evaluations, prepare, search_query_models, search_tiers
+from compat_train.nas.cmp.train_supernet import train_supernet
+from compat_train.nas.cmp.validation import Validation
 
 
 class Stop(BaseException):

@@ -20,11 +20,11 @@ import pytest
 
 from compat_sdk.errors import ConfigError, CorruptFileError, ImageError, TrainingError
 from compat_train.models.search_space import Member, SearchSpace
-from compat_train.nas.config import SearchConfig
-from compat_train.nas.cost import cost_table
-from compat_train.nas.evaluations import Evaluations, Measure, Need, Score
-from compat_train.nas.evolve import search
-from compat_train.nas.sampling import MemberSampler
+from compat_train.nas.cmp.config import SearchConfig
+from compat_train.nas.cmp.cost import cost_table
+from compat_train.nas.cmp.evaluations import Evaluations, Measure, Need, Score
+from compat_train.nas.cmp.evolve import search
+from compat_train.nas.cmp.sampling import MemberSampler
 
 SPACE = SearchSpace()
 SETTINGS = {"supernet": "ab12", "validation": {"queries": 40, "digest": "cd34"}}

@@ -10,10 +10,10 @@ import pytest
 
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_train.models.search_space import SCALES, Member, SearchSpace
-from compat_train.nas.config import SearchConfig
-from compat_train.nas.cost import cost_table
-from compat_train.nas.evolve import Ranked, cross, mutate, search
-from compat_train.nas.sampling import MemberSampler
+from compat_train.nas.cmp.config import SearchConfig
+from compat_train.nas.cmp.cost import cost_table
+from compat_train.nas.cmp.evolve import Ranked, cross, mutate, search
+from compat_train.nas.cmp.sampling import MemberSampler
 
 SMALL = SearchConfig(population=12, parents=4, crossovers=5, mutations=5, rounds=6, seed=1)
 COSTS = cost_table(SearchSpace(), size=32)

@@ -9,7 +9,7 @@ import pytest
 
 from compat_sdk.errors import ConfigError
 from compat_train.config import Classification, GalleryConfig, QueryConfig, Source
-from compat_train.nas.global_config import MOBILE, TINY, GlobalConfig, Schedule
+from compat_train.nas.global_nas.config import MOBILE, TINY, GlobalConfig, Schedule
 from tests.train.nas.test_global_run import tiny
 
 

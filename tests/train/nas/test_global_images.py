@@ -9,8 +9,8 @@ import pytest
 
 from compat_sdk.preprocess import Preprocessing
 from compat_train.data.training_set import load_training_set
-from compat_train.nas.global_images import alternate, held_out_rows
-from compat_train.nas.global_run import prepare
+from compat_train.nas.global_nas.images import alternate, held_out_rows
+from compat_train.nas.global_nas.run import prepare
 from tests.train.nas.test_global_run import tiny
 
 

@@ -17,9 +17,9 @@ from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.methods.side_info import train_side_info
 from compat_train.methods.upgrade import train_upgrade
-from compat_train.nas.cmp import prepare
-from compat_train.nas.config import CmpConfig
-from compat_train.nas.train_supernet import train_supernet
+from compat_train.nas.cmp.config import CmpConfig
+from compat_train.nas.cmp.run import prepare
+from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.upgrade_config import SideInfoConfig, UpgradeConfig
 
 CPU = Execution(device="cpu", threads=1)

@@ -22,17 +22,17 @@ from compat_train.config import Execution, Source
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.models.global_space import Bounds
-from compat_train.nas.global_config import GlobalConfig, Schedule
-from compat_train.nas.global_log import CandidateLog
-from compat_train.nas.global_result import relative_improvement
-from compat_train.nas.global_run import prepare, search_candidates, search_network
+from compat_train.nas.global_nas.config import GlobalConfig, Schedule
+from compat_train.nas.global_nas.log import CandidateLog
+from compat_train.nas.global_nas.result import relative_improvement
+from compat_train.nas.global_nas.run import prepare, search_candidates, search_network
 
 SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, {root!r})
 from tests.train.nas.test_global_run import tiny
-from compat_train.nas.global_run import search_network
+from compat_train.nas.global_nas.run import search_network
 search_network(tiny({data!r}, random=1), {out!r}, lambda *a: print(a[0], flush=True))
 """
 
@@ -157,10 +157,10 @@ def test_a_run_that_was_stopped_ends_like_an_undisturbed_one(
 def test_a_run_that_is_stopped_between_a_training_and_its_line_trains_nothing_twice(
     clothes: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compat_train.nas import global_log
+    from compat_train.nas.global_nas import log as log_module
 
     with monkeypatch.context() as patch:
-        patch.setattr(global_log, "write_atomic", lambda *_: (_ for _ in ()).throw(Stop()))
+        patch.setattr(log_module, "write_atomic", lambda *_: (_ for _ in ()).throw(Stop()))
         with pytest.raises(Stop):
             search_network(tiny(clothes, random=1), tmp_path)
     assert len(list((tmp_path / "candidates").iterdir())) == 1

@@ -11,8 +11,8 @@ import pytest
 from compat_sdk.errors import ConfigError
 from compat_train.config import Source
 from compat_train.models.global_space import Bounds, GlobalMember, Layer, mmacs, parameters
-from compat_train.nas.global_config import GlobalConfig
-from compat_train.nas.global_search import Found, Step, operations_and_kernels, search
+from compat_train.nas.global_nas.config import GlobalConfig
+from compat_train.nas.global_nas.search import Found, Step, operations_and_kernels, search
 
 DIM = 16
 BOUNDS = Bounds(min_depth=4, max_depth=12, min_width=8, max_width=16, width_step=2)

@@ -10,8 +10,8 @@ from compat_sdk.errors import ConfigError
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.models.search_space import SCALES, Member, SearchSpace, member_named, space_named
-from compat_train.nas.cost import cost_table
-from compat_train.nas.sampling import MemberSampler
+from compat_train.nas.cmp.cost import cost_table
+from compat_train.nas.cmp.sampling import MemberSampler
 
 SMALL = "shuffle,stem=4,channels=8-16-24-32,repeats=1-1-2-1,last=32"
 

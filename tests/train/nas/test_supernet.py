@@ -10,11 +10,11 @@ from compat_sdk.preprocess import Preprocessing
 from compat_train.models.layers import fold_batch_norms
 from compat_train.models.search_space import SCALES, Member, space_named
 from compat_train.models.supernet import Supernet, take_member
-from compat_train.nas.candidate import recalibrate
-from compat_train.nas.config import SupernetConfig
-from compat_train.nas.cost import cost_table
-from compat_train.nas.sampling import MemberSampler
-from compat_train.nas.train_supernet import MemberSchedule
+from compat_train.nas.cmp.candidate import recalibrate
+from compat_train.nas.cmp.config import SupernetConfig
+from compat_train.nas.cmp.cost import cost_table
+from compat_train.nas.cmp.sampling import MemberSampler
+from compat_train.nas.cmp.train_supernet import MemberSchedule
 
 SPACES = {
     "shuffle": "shuffle,stem=4,channels=8-16-24-32,repeats=1-1-2-1,last=16",

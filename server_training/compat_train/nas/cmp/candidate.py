@@ -19,8 +19,8 @@ from compat_train.embed import embed_images, input_tensor
 from compat_train.models.layers import fold_batch_norms
 from compat_train.models.search_space import Member
 from compat_train.models.supernet import take_member
-from compat_train.nas.evaluations import Need, Score
-from compat_train.nas.validation import DIGEST, Validation
+from compat_train.nas.cmp.evaluations import Need, Score
+from compat_train.nas.cmp.validation import DIGEST, Validation
 from compat_train.run_files import read_tensors
 
 

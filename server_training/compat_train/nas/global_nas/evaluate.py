@@ -21,8 +21,8 @@ from compat_train.loop import Progress
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.models.global_space import GlobalMember
-from compat_train.nas.global_config import GlobalConfig
-from compat_train.nas.global_images import SearchImages
+from compat_train.nas.global_nas.config import GlobalConfig
+from compat_train.nas.global_nas.images import SearchImages
 
 
 class CandidateTrainer:

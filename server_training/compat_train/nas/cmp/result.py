@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_train.evaluate import Evaluation
-from compat_train.nas.evolve import Ranked
+from compat_train.nas.cmp.evolve import Ranked
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,16 +28,17 @@ from compat_train.evaluate import evaluate_each
 from compat_train.loop import Progress
 from compat_train.methods.objective import gallery_rows
 from compat_train.methods.query import train_query
-from compat_train.nas.candidate import CandidateEvaluator
-from compat_train.nas.config import CmpConfig
-from compat_train.nas.cost import CostTable, cost_table
-from compat_train.nas.evaluations import Evaluations
-from compat_train.nas.evolve import Ranked, search
-from compat_train.nas.result import CmpResult, Network
-from compat_train.nas.reward import NEEDS, reward_of
-from compat_train.nas.sampling import MemberSampler
-from compat_train.nas.train_supernet import train_supernet
-from compat_train.nas.validation import DIGEST, check_held_out, prepare_validation
+from compat_train.nas.cmp.candidate import CandidateEvaluator
+from compat_train.nas.cmp.config import CmpConfig
+from compat_train.nas.cmp.cost import CostTable, cost_table
+from compat_train.nas.cmp.evaluations import Evaluations
+from compat_train.nas.cmp.evolve import Ranked, search
+from compat_train.nas.cmp.result import CmpResult, Network
+from compat_train.nas.cmp.reward import NEEDS, reward_of
+from compat_train.nas.cmp.sampling import MemberSampler
+from compat_train.nas.cmp.train_supernet import train_supernet
+from compat_train.nas.cmp.validation import DIGEST, prepare_validation
+from compat_train.nas.held_out import check_held_out
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.dataset import Dataset, Split
+from compat_sdk.dataset import Dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
@@ -17,8 +17,8 @@ from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
 from compat_train.device import device_of
 from compat_train.embed import embed_images
-from compat_train.nas.global_config import GlobalConfig
-from compat_train.nas.validation import check_held_out
+from compat_train.nas.global_nas.config import GlobalConfig
+from compat_train.nas.held_out import alternate, check_held_out, sides
 
 _BLOCK = 1024
 _HELD_OUT_SEED = 12
@@ -86,7 +86,7 @@ def search_images(
             f"held_out is set, but {dataset.name} has a split 'val', which judges retrieval; leave it out"
         )
     split = check_held_out(dataset, gallery)
-    queries, others = (split_rows(split, rows) for rows in _sides(split))
+    queries, others = (split_rows(split, rows) for rows in sides(split))
     gallery_pixels = decode_split(others, preprocessing).images
     embeddings = None
     if gallery is not None:
@@ -146,28 +146,6 @@ def _held_out(config: GlobalConfig, data: TrainingSet, folder: Path) -> SearchIm
         gallery=np.ascontiguousarray(data.pixels[others]),
         gallery_labels=tuple(data.classes[label] for label in data.labels[others]),
     )
-
-
-def alternate(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Of each class, the second, fourth, ... image is a query."""
-    side = np.zeros(len(labels), np.bool_)
-    for label in np.unique(labels):
-        side[np.flatnonzero(labels == label)[1::2]] = True
-    return side
-
-
-def _sides(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the query and the gallery side of a validation split, of identities that are on both."""
-    labels = np.unique(np.array(split.labels), return_inverse=True)[1].astype(np.int64)
-    side = np.array(split.query_side) if split.query_side is not None else alternate(labels)
-    both = np.intersect1d(labels[side], labels[~side])
-    if len(both) < 2:
-        raise DataError(
-            f"the validation split has {len(both)} identities with images on the query and the gallery side; "
-            f"expected at least 2, each with two images or more"
-        )
-    usable = np.isin(labels, both)
-    return np.flatnonzero(usable & side), np.flatnonzero(usable & ~side)
 
 
 def _picked(pixels: NDArray[np.uint8], rows: NDArray[np.int64], path: Path) -> NDArray[np.uint8]:

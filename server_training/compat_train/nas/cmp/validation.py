@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.dataset import Dataset, Split
-from compat_sdk.datasets.split import is_array
-from compat_sdk.errors import DataError
+from compat_sdk.dataset import Split
 from compat_sdk.files import write_json_atomic
 from compat_sdk.spread import spread
 from compat_train.checkpoint import Checkpoint
 from compat_train.data.pixels import decode_split
-from compat_train.data.training_set import TrainingSet
+from compat_train.data.training_set import TrainingSet, split_rows
 from compat_train.embed import embed_images
-from compat_train.nas.config import ValidationConfig
+from compat_train.nas.cmp.config import ValidationConfig
+from compat_train.nas.held_out import sides
 
 DIGEST = "digest.json"
 _ARRAYS = ("queries", "query_labels", "gallery", "gallery_labels", "gallery_embeddings", "calibration")
@@ -63,35 +62,6 @@ class Validation:
         )
 
 
-def check_held_out(dataset: Dataset, gallery: Checkpoint | None) -> Split:
-    """The validation split, once it is sure that nobody trained on its identities.
-
-    Raises:
-        DataError: There is none, it cannot judge anything, or it shares identities with the training split or with
-            the gallery model's classes.
-    """
-    split = dataset.splits.get("val")
-    if split is None or not len(split):
-        raise DataError(
-            f"{dataset.name} has no validation split, and rewards measured on training identities would choose the "
-            f"wrong networks; move some identities from train/ to val/ (5 to 10 percent, before the gallery model is "
-            f"trained)"
-        )
-    known = set(dataset.splits["train"].labels) if "train" in dataset.splits else set()
-    trained = {"the training split": known}
-    if gallery is not None:
-        trained[f"the gallery model {gallery.name}"] = set(gallery.classes)
-    for where, identities in trained.items():
-        shared = sorted(identities & set(split.labels))
-        if shared:
-            raise DataError(
-                f"{len(shared)} of the {len(split.classes)} validation identities of {dataset.name} also belong to "
-                f"{where} (such as {shared[0]!r}); rewards must be measured on identities that no model was trained "
-                f"on: keep them in val/ only"
-            )
-    return split
-
-
 def prepare_validation(
     split: Split, data: TrainingSet, gallery: Checkpoint, config: ValidationConfig, *, device: str
 ) -> Validation:
@@ -110,20 +80,12 @@ def prepare_validation(
     Raises:
         DataError: An image cannot be read, or no identity has images on both sides.
     """
+    queries, gallery_rows = sides(split)
+    queries, gallery_rows = _evenly(queries, config.queries), _evenly(gallery_rows, config.gallery)
     labels = np.unique(np.array(split.labels), return_inverse=True)[1].astype(np.int64)
-    side = np.array(split.query_side) if split.query_side is not None else _every_second(labels)
-    both = np.intersect1d(labels[side], labels[~side])
-    usable = np.isin(labels, both)
-    if len(both) < 2:
-        raise DataError(
-            f"the validation split has {len(both)} identities with images on the query and the gallery side; "
-            f"expected at least 2, each with two images or more"
-        )
-    queries = _evenly(np.flatnonzero(usable & side), config.queries)
-    gallery_rows = _evenly(np.flatnonzero(usable & ~side), config.gallery)
-    gallery_pixels = _pixels(split, gallery_rows, gallery)
+    gallery_pixels = decode_split(split_rows(split, gallery_rows), gallery.preprocessing).images
     return Validation(
-        queries=_pixels(split, queries, gallery),
+        queries=decode_split(split_rows(split, queries), gallery.preprocessing).images,
         query_labels=labels[queries],
         gallery=gallery_pixels,
         gallery_labels=labels[gallery_rows],
@@ -134,24 +96,5 @@ def prepare_validation(
     )
 
 
-def _every_second(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Within each identity, the second, fourth, ... image is a query."""
-    side = np.zeros(len(labels), np.bool_)
-    for label in np.unique(labels):
-        side[np.flatnonzero(labels == label)[1::2]] = True
-    return side
-
-
 def _evenly(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return rows[spread(len(rows), most)] if most else rows
-
-
-def _pixels(split: Split, rows: Sequence[int] | NDArray[np.int64], gallery: Checkpoint) -> NDArray[np.uint8]:
-    images = split.images
-    part = Split(
-        name=split.name,
-        images=images[rows] if is_array(images) else [images[int(row)] for row in rows],
-        labels=tuple(split.labels[int(row)] for row in rows),
-        ids=tuple(split.ids[int(row)] for row in rows),
-    )
-    return decode_split(part, gallery.preprocessing).images

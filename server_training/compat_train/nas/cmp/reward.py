@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compat_train.nas.config import Reward
-from compat_train.nas.evaluations import Need, Score
+from compat_train.nas.cmp.config import Reward
+from compat_train.nas.cmp.evaluations import Need, Score
 
 NEEDS: dict[Reward, Need] = {"r1": "own", "r2": "across", "r3": "both"}
 """Which accuracies a reward needs. r2 needs no gallery pass of the candidate."""

@@ -25,9 +25,9 @@ from compat_train.methods.classify import new_classifier
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.search_space import SCALES, Member
 from compat_train.models.supernet import Supernet
-from compat_train.nas.config import CmpConfig, SupernetConfig
-from compat_train.nas.cost import CostTable, cost_table
-from compat_train.nas.sampling import MemberSampler
+from compat_train.nas.cmp.config import CmpConfig, SupernetConfig
+from compat_train.nas.cmp.cost import CostTable, cost_table
+from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.run_files import on_cpu
 
 WEIGHTS, MANIFEST = "supernet.safetensors", "supernet.json"

@@ -15,9 +15,9 @@ import numpy as np
 
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_train.models.search_space import SCALES, Member
-from compat_train.nas.config import SearchConfig
-from compat_train.nas.cost import CostTable
-from compat_train.nas.sampling import MemberSampler
+from compat_train.nas.cmp.config import SearchConfig
+from compat_train.nas.cmp.cost import CostTable
+from compat_train.nas.cmp.sampling import MemberSampler
 
 Evaluate = Callable[[Sequence[Member]], Sequence[float | None]]
 """Rewards of members, in their order; higher is better, and None means that the candidate failed."""

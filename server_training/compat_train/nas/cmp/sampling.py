@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError
 from compat_train.models.search_space import SCALES, Member
-from compat_train.nas.cost import CostTable
+from compat_train.nas.cmp.cost import CostTable
 
 _STEPS = 2048
 

@@ -33,12 +33,12 @@ from compat_train.evaluate import Evaluation, evaluate_each, filled_split
 from compat_train.loop import DivergedError, Progress
 from compat_train.methods.objective import gallery_rows
 from compat_train.models.global_space import GlobalMember, mmacs, parameters, random_member
-from compat_train.nas.global_config import GlobalConfig
-from compat_train.nas.global_evaluate import CandidateTrainer, classification_accuracy, renamed, train_network
-from compat_train.nas.global_images import SearchImages, search_images
-from compat_train.nas.global_log import CandidateLog
-from compat_train.nas.global_result import GlobalResult, TrainedNetwork
-from compat_train.nas.global_search import Found, Step, search
+from compat_train.nas.global_nas.config import GlobalConfig
+from compat_train.nas.global_nas.evaluate import CandidateTrainer, classification_accuracy, renamed, train_network
+from compat_train.nas.global_nas.images import SearchImages, search_images
+from compat_train.nas.global_nas.log import CandidateLog
+from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
+from compat_train.nas.global_nas.search import Found, Step, search
 
 _RANDOM_SEED = 13
 _TRIES = 1_000

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from compat_train.evaluate import Evaluation
 from compat_train.models.global_space import Bounds
-from compat_train.nas.global_config import Objective
-from compat_train.nas.global_search import Found, operations_and_kernels
+from compat_train.nas.global_nas.config import Objective
+from compat_train.nas.global_nas.search import Found, operations_and_kernels
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from compat_sdk.errors import ConfigError
 from compat_sdk.metrics import rank_correlation
 from compat_train.models.global_space import GlobalMember, parameters
-from compat_train.nas.global_search import Evaluate
+from compat_train.nas.global_nas.search import Evaluate
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files import parse_json, write_atomic
 from compat_train.models.global_space import GlobalMember
-from compat_train.nas.global_search import Step
+from compat_train.nas.global_nas.search import Step
 
 _FORMAT, _VERSION = "compat-sdk-global-search", 1
 _KEYS = {"stage", "arch", "epochs", "score", "decision"}

@@ -16,7 +16,7 @@ from typing import Literal
 
 from compat_sdk.errors import ConfigError
 from compat_train.models.global_space import GlobalMember, Layer, fitted, parameters
-from compat_train.nas.global_config import GlobalConfig
+from compat_train.nas.global_nas.config import GlobalConfig
 
 Stage = Literal["depth", "width", "baseline", "operation", "kernel"]
 Decision = Literal["adopted", "passed over", "strike", "rejected", "does not fit"]

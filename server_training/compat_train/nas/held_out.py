@@ -1,0 +1,67 @@
+"""Images that judge candidates, which none of the networks may have been trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.dataset import Dataset, Split
+from compat_sdk.errors import DataError
+from compat_train.checkpoint import Checkpoint
+
+
+def check_held_out(dataset: Dataset, gallery: Checkpoint | None) -> Split:
+    """The validation split, once it is sure that nobody trained on its identities.
+
+    Raises:
+        DataError: There is none, it cannot judge anything, or it shares identities with the training split or with
+            the gallery model's classes.
+    """
+    split = dataset.splits.get("val")
+    if split is None or not len(split):
+        raise DataError(
+            f"{dataset.name} has no validation split, and rewards measured on training identities would choose the "
+            f"wrong networks; move some identities from train/ to val/ (5 to 10 percent, before the gallery model is "
+            f"trained)"
+        )
+    known = set(dataset.splits["train"].labels) if "train" in dataset.splits else set()
+    trained = {"the training split": known}
+    if gallery is not None:
+        trained[f"the gallery model {gallery.name}"] = set(gallery.classes)
+    for where, identities in trained.items():
+        shared = sorted(identities & set(split.labels))
+        if shared:
+            raise DataError(
+                f"{len(shared)} of the {len(split.classes)} validation identities of {dataset.name} also belong to "
+                f"{where} (such as {shared[0]!r}); rewards must be measured on identities that no model was trained "
+                f"on: keep them in val/ only"
+            )
+    return split
+
+
+def sides(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the query and the gallery side of a validation split, of identities that are on both.
+
+    The split's own marks tell the sides apart; without any, every second image of each identity is a query.
+
+    Raises:
+        DataError: Fewer than two identities are on both sides.
+    """
+    labels = np.unique(np.array(split.labels), return_inverse=True)[1].astype(np.int64)
+    side = np.array(split.query_side) if split.query_side is not None else alternate(labels)
+    both = np.intersect1d(labels[side], labels[~side])
+    if len(both) < 2:
+        raise DataError(
+            f"the validation split has {len(both)} identities with images on the query and the gallery side; "
+            f"expected at least 2, each with two images or more"
+        )
+    usable = np.isin(labels, both)
+    return np.flatnonzero(usable & side), np.flatnonzero(usable & ~side)
+
+
+def alternate(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of each class, the second, fourth, ... image is a query."""
+    side = np.zeros(len(labels), np.bool_)
+    for label in np.unique(labels):
+        side[np.flatnonzero(labels == label)[1::2]] = True
+    return side
