@@ -8,9 +8,9 @@ ranking         random members trained as static ranking, as dynamic ranking and
 ranking-equal   the same networks; static ranking may spend as many epochs as dynamic ranking
 whole           the network of ``search`` trained on all 60,000 training images
 step            a step of a candidate against the sgemm peak of the same run; measured before anything else runs
-kanji-r3        the search with R3 against the gallery models of kanji_compatibility.py; data, schedule and limit of
-                its networks are those of cmp_nas.py's dearest tier (its schedule is not the recipe's)
-cmp-cost        CMP-NAS's supernet and search for that tier once more, from nothing, for their CPU time alone
+kanji-r3        the search with R3 against the gallery models of kanji_compatibility.py, under the limit of the
+                dearest tier of cmp_nas.py
+cmp             CMP-NAS for that tier, from nothing, with its CPU time; its best network is trained as those of kanji-r3
 
 Rows go to global_nas.json as they come; finished rows and RUN folders are kept.
 
@@ -95,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.report:
         run_all(options)
-    write_report(json.loads(options.out.read_text()), options.out.with_suffix(".md"), HERE / "cmp_nas.json")
+    write_report(json.loads(options.out.read_text()), options.out.with_suffix(".md"))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""global_nas.md from the rows of global_nas.py, and of cmp_nas.py for comparison."""
+"""global_nas.md from the rows of global_nas.py."""
 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,20 @@ SEARCHES = {"search": "dynamic", "search-static": "static"}
 RANKINGS = (("ranking", "static"), ("ranking-equal", "static"), ("ranking", "dynamic"), ("ranking", "parameters"))
 
 
-def write_report(results: Row, page: Path, cmp_nas: Path) -> None:
+def write_report(results: Row, page: Path) -> None:
     """Writes the tables of every dataset that has rows below the mark of a page, and prints them.
 
     Args:
         results: What global_nas.py found.
         page: Markdown file; what is above its mark stays.
-        cmp_nas: The rows of cmp_nas.py.
     """
     parts = []
-    stored = json.loads(cmp_nas.read_text()) if cmp_nas.is_file() else {"rows": [], "searches": []}
     for dataset in dict.fromkeys(row["dataset"] for row in results["rows"]):
         found = sorted((row for row in results["rows"] if row["dataset"] == dataset), key=lambda row: row["seed"])
         seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in found}))
         parts.append(f"## {dataset} (seeds {seeds})")
         parts += [_searches(found), _accuracy(found), _whole(found), _ranking(found)]
-        parts += [_kanji(found, stored), _costs(found, stored), _steps(found)]
+        parts += [_kanji(found), _costs(found), _steps(found)]
     text = "\n\n".join(part for part in parts if part)
     above = page.read_text().partition(MARK)[0] if page.is_file() else ""
     page.write_text(f"{above}{MARK}\n\n{text}\n")
@@ -210,84 +207,65 @@ def _ranking(rows: Sequence[Row]) -> str:
     return _table("Spearman correlation with full training", header, lines, " ".join(notes))
 
 
-def _kanji(rows: Sequence[Row], stored: Row) -> str:
+def _kanji(rows: Sequence[Row]) -> str:
     """What the global search found for R3 beside what CMP-NAS found, and random members of the global space."""
-    found = _of(rows, "kanji-r3")
+    found, other = _of(rows, "kanji-r3"), _of(rows, "cmp")
     if not found:
         return ""
-    limit = next(iter(found.values()))["limit"]
-    searched = [row for row in stored["rows"] if row["stage"] == "search" and row["variant"] == "r3"]
-    tier = [row for row in searched if row["budget"] == limit]
-    count = {row["queries"] for row in found.values()}
-    if len(count) != 1:
+    if len(count := {row["queries"] for row in (*found.values(), *other.values())}) != 1:
         raise ValueError(f"seeds were asked {sorted(count)} queries; expected the same for all")
-    queries = count.pop()
 
-    def sides(of: Sequence[Row]) -> tuple[Hits, Hits]:
-        own, across = (np.stack([_unpacked(row["hits"][side], queries) for row in of]) for side in ("own", "across"))
-        return own, across
-
-    def line(label: str, networks: Sequence[Row], pair: tuple[Hits, Hits], cost: str) -> list[str]:
+    def line(label: str, of: Sequence[Row], who: str, cost: str) -> list[str]:
+        sides = [_hits(of, side, who) for side in ("own", "across")]
+        networks = [network for row in of for network in (row["random"] if who == "random" else [row["network"]])]
         price = f"{np.mean([network['mmacs'] for network in networks]):.2f}"
-        rule = cell(paired_difference(pair[1], pair[0]), "+")
-        return [label, price, *(cell(bootstrap_mean(hits)) for hits in pair), rule, cost]
+        rule = cell(paired_difference(sides[1], sides[0]), "+")
+        return [label, price, *(cell(bootstrap_mean(hits)) for hits in sides), rule, cost]
 
-    of_global = list(found.values())
-    networks = [row["network"] for row in of_global]
+    of_global, of_cmp = list(found.values()), list(other.values())
     cost = f"{np.mean([row['search_cpu_seconds'] for row in of_global]):,.0f}"
-    lines = [line("global search", networks, sides(networks), cost)]
+    lines = [line("global search", of_global, "network", cost)]
     if all(row["random"] for row in of_global):
-        pair = (_hits(of_global, "own", "random"), _hits(of_global, "across", "random"))
-        lines.append(line("random members of its space", [n for row in of_global for n in row["random"]], pair, ""))
-    price = _of(rows, "cmp-cost")
-    totals = [row["supernet_cpu_seconds"] + row["search_cpu_seconds"] for row in price.values()]
-    cost = f"{np.mean(totals):,.0f}" if totals else "not measured"
-    best = {row["seed"]: row for row in tier if row["place"] == 1 and row["seed"] in found}
+        lines.append(line("random members of its space", of_global, "random", ""))
     notes = []
-    if best:
-        lines.append(line("CMP-NAS, its best by reward", list(best.values()), sides(list(best.values())), cost))
-        every = [row for row in tier if row["seed"] in found]
-        lines.append(line(f"CMP-NAS, all {len(every)} retrained", every, sides(every), ""))
-        one, other = sides([found[seed]["network"] for seed in best]), sides(list(best.values()))
-        for number, name in enumerate(("M(q,q)", "M(q,g)")):
-            apart = cell(paired_difference(one[number], other[number]), "+")
-            each = ", ".join(
-                f"{100 * (a.mean() - b.mean()):+.1f}" for a, b in zip(one[number], other[number], strict=True)
-            )
-            notes.append(f"{name}, global search - CMP-NAS's best, paired: {apart}; seed by seed {each}.")
+    if of_cmp:
+        cost = f"{np.mean([_cmp_seconds(row) for row in of_cmp]):,.0f}"
+        lines.append(line("CMP-NAS", of_cmp, "network", cost))
+    if both := [seed for seed in found if seed in other]:
+        for side, name in (("own", "M(q,q)"), ("across", "M(q,g)")):
+            pair = [_hits([of[seed] for seed in both], side) for of in (found, other)]
+            apart = cell(paired_difference(*pair), "+")
+            each = ", ".join(f"{100 * (one.mean() - two.mean()):+.1f}" for one, two in zip(*pair, strict=True))
+            notes.append(f"{name}, global search - CMP-NAS, paired: {apart}; seed by seed {each}.")
     header = ["", "MMACs", "M(q,q)", "M(q,g)", "M(q,g) - M(q,q)", "search, CPU seconds"]
-    note = "Top-1 in percent, means over the seeds, 95 % intervals bootstrapped over seeds and queries."
-    return _table(f"R3 at {limit:g} MMACs", header, lines, note, *notes)
+    note = (
+        "Top-1 in percent, means over the seeds, 95 % intervals bootstrapped over seeds and queries. All networks are "
+        "trained alike. CPU seconds leave out reading images, embedding the gallery, and training what was found."
+    )
+    return _table(f"R3 at {of_global[0]['limit']:g} MMACs", header, lines, note, *notes)
 
 
-def _costs(rows: Sequence[Row], stored: Row) -> str:
-    """CPU seconds of both searches, seed by seed."""
-    of_global, of_cmp = _of(rows, "kanji-r3"), _of(rows, "cmp-cost")
+def _cmp_seconds(row: Row) -> float:
+    return float(row["supernet_cpu_seconds"] + row["search_cpu_seconds"])
+
+
+def _costs(rows: Sequence[Row]) -> str:
+    """CPU seconds of both searches and what they found, seed by seed."""
+    of_global, of_cmp = _of(rows, "kanji-r3"), _of(rows, "cmp")
     lines = []
     for seed in sorted(of_global | of_cmp):
         cells = [str(seed), "", "", "", ""]
         if seed in of_global:
             row = of_global[seed]
             trained = row["depth_evaluated"] + row["width_evaluated"] + row["micro_evaluated"]
-            cells[1:3] = f"{row['search_cpu_seconds']:,.0f}", str(trained)
+            cells[1:3] = f"{row['search_cpu_seconds']:,.0f}, {trained} trained", f"`{row['network']['arch']}`"
         if seed in of_cmp:
             row = of_cmp[seed]
-            parts = row["supernet_cpu_seconds"], row["search_cpu_seconds"]
-            cells[3:] = f"{sum(parts):,.0f} ({parts[0]:,.0f} + {parts[1]:,.0f})", str(row["candidates"])
+            parts = f"{row['supernet_cpu_seconds']:,.0f} + {row['search_cpu_seconds']:,.0f}"
+            cells[3:] = f"{_cmp_seconds(row):,.0f} ({parts}), {row['candidates']} judged", f"`{row['network']['arch']}`"
         lines.append(cells)
-    header = ["seed", "global search", "networks trained", "CMP-NAS (supernet + search)", "candidates judged"]
-    note = (
-        "cmp_nas.json holds no search costs: those of CMP-NAS are of a repetition for this tier alone. Neither side "
-        "counts reading images, embedding the gallery, or training what was found."
-    )
-    best = {
-        (found["seed"], found["budget"]): found["best"][0]["arch"]
-        for found in stored["searches"]
-        if found["variant"] == "r3"
-    }
-    same = sum(best.get((seed, row["limit"])) == row["best"] for seed, row in of_cmp.items())
-    check = f"The repetition found the stored search's network in {same} of {len(of_cmp)} seeds." if of_cmp else ""
-    return _table("CPU seconds of the searches", header, lines, note, check)
+    header = ["seed", "global search", "found", "CMP-NAS (supernet + search)", "found"]
+    return _table("CPU seconds of the searches", header, lines)
 
 
 def _steps(rows: Sequence[Row]) -> str:

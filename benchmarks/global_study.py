@@ -7,14 +7,14 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from cmp_nas import SCHEDULE, SEARCH, search_config
+from cmp_nas import SEARCH, search_config
 from exact_search import machine
 from kanji_compatibility import gallery_config
 from numpy.typing import NDArray
@@ -28,15 +28,17 @@ from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import place
 from compat_train.embed import embed_images
+from compat_train.evaluate import Evaluation
 from compat_train.loop import DivergedError
 from compat_train.methods.classify import classification_loss, new_classifier
 from compat_train.methods.gallery import train_gallery
+from compat_train.methods.query import train_query
 from compat_train.models.build import build_model
 from compat_train.models.global_space import Bounds, GlobalMember, Layer, mmacs, random_member
+from compat_train.nas.cmp.run import measure, search_tiers
 from compat_train.nas.cmp.run import prepare as prepare_cmp
-from compat_train.nas.cmp.run import search_tiers
 from compat_train.nas.cmp.train_supernet import train_supernet
-from compat_train.nas.global_nas.config import GlobalConfig, Schedule
+from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, train_network
 from compat_train.nas.global_nas.ranking import rank
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
@@ -49,7 +51,7 @@ ROUNDS = 9  # steps that are timed, after one that is not
 PEAK_SIDE = 1024  # of the product that measures the sgemm peak
 SAMPLE_SEED = 14  # of the members that rankings are compared on
 FASHION_ROWS = ("search", "search-static", "ranking", "ranking-equal", "whole", "step")
-KANJI_ROWS = ("kanji-r3", "cmp-cost")
+KANJI_ROWS = ("kanji-r3", "cmp")
 
 Row = dict[str, Any]
 
@@ -70,14 +72,10 @@ class Plan:
     cmp: Mapping[str, Any] = field(default_factory=dict)  # what differs from cmp_nas.py's search
 
 
-AS_CMP_NAS = {
-    "optimisation": Schedule(**{entry.name: getattr(SCHEDULE, entry.name) for entry in fields(Schedule)}),
-    "final_epochs": SCHEDULE.epochs,
-}
 SHORT = {"macro_epochs": 1, "final_epochs": 2, "random": 2}
 PLANS = {
     "fashion-mnist": Plan("global_fashion_laptop.toml", FASHION_ROWS),
-    "kanji": Plan("global_kanji.toml", KANJI_ROWS, AS_CMP_NAS),
+    "kanji": Plan("global_kanji.toml", KANJI_ROWS),
     # Two plans whose figures say nothing, to try the script.
     "sample": Plan(
         "global_fashion_laptop.toml",
@@ -91,9 +89,7 @@ PLANS = {
     "kanji-sample": Plan(
         "global_kanji.toml",
         KANJI_ROWS,
-        AS_CMP_NAS
-        | SHORT
-        | {"bounds": Bounds(min_depth=3, max_depth=3, min_width=2, max_width=3), "micro": False, "random": 1},
+        SHORT | {"bounds": Bounds(min_depth=3, max_depth=3, min_width=2, max_width=3), "micro": False, "random": 1},
         {"scenario": Scenario(fraction=0.01)},
         cmp={"search": replace(SEARCH, population=4, parents=2, crossovers=1, mutations=1, rounds=2)},
     ),
@@ -118,7 +114,7 @@ class Study:
             "whole": self.whole,
             "step": self.step,
             "kanji-r3": self.kanji_r3,
-            "cmp-cost": self.cmp_cost,
+            "cmp": self.cmp,
         }
         return compute[name]()
 
@@ -196,19 +192,26 @@ class Study:
 
         def hits(network: TrainedNetwork) -> Row:
             assert network.evaluation is not None  # r3 evaluates
-            pairs = {"own": "query_query", "across": "query_gallery"}
-            return {side: packed(network.evaluation.per_query[pair].hits(1) > 0) for side, pair in pairs.items()}
+            return both_sides(network.evaluation)
 
         evaluation = result.network.evaluation
         assert evaluation is not None
         return found_row(result, hits) | {"queries": evaluation.queries, "limit": config.mmacs}
 
-    def cmp_cost(self) -> Row:
-        """CPU seconds of CMP-NAS for the same tier; reading and embedding images is left out on both sides."""
-        config = search_config(self.root, self.runs, self.seed)
-        source, limit = replace(config.source, **self.plan.source), self.config(gallery=str(self._gallery())).mmacs
-        assert limit is not None  # the recipe has one
-        config = replace(config, source=source, mmacs=(limit,), **self.plan.cmp)
+    def cmp(self) -> Row:
+        """CMP-NAS for the same limit: CPU seconds of supernet and search, and its best network trained alike.
+
+        Reading and embedding images is left out of the seconds, as it is of those of the global search.
+        """
+        search = self.config(gallery=str(self._gallery()))
+        assert search.mmacs is not None  # the recipe has a limit
+        config = replace(
+            search_config(self.root, self.runs, self.seed),
+            source=search.source,
+            mmacs=(search.mmacs,),
+            retrain=search.optimisation.of(search.final_epochs),
+            **self.plan.cmp,
+        )
         folder = self.folder / "cmp"
         if folder.is_dir():  # of a measurement that was cut off
             shutil.rmtree(folder)
@@ -216,13 +219,23 @@ class Study:
         start = time.process_time()
         weights = train_supernet(config, prepared.gallery, prepared.data, folder / "supernet")
         trained = time.process_time()
-        tiers = search_tiers(config, prepared, weights, folder)
+        ranked = search_tiers(config, prepared, weights, folder)[search.mmacs]
+        searched = time.process_time()
+        train_query(config.training(ranked[0].member.name), folder / "best", data=prepared.data)
+        network = measure(config, prepared, [(folder / "best", search.mmacs, 1, ranked[0])]).networks[0]
         return {
-            "limit": limit,
+            "limit": search.mmacs,
+            "supernet_epochs": config.supernet.optimisation.epochs,
             "supernet_cpu_seconds": trained - start,
-            "search_cpu_seconds": time.process_time() - trained,
-            "candidates": len(tiers[limit]),
-            "best": tiers[limit][0].member.name,
+            "search_cpu_seconds": searched - trained,
+            "candidates": len(ranked),
+            "queries": network.evaluation.queries,
+            "network": {
+                "arch": network.arch,
+                "mmacs": ranked[0].mmacs,
+                "reward": ranked[0].reward,
+                "hits": both_sides(network.evaluation),
+            },
         }
 
     def _gallery(self) -> Path:
@@ -316,6 +329,12 @@ def correct(checkpoint: Checkpoint, pixels: NDArray[np.uint8], labels: tuple[str
     embeddings = embed_images(checkpoint.build(), pixels, checkpoint.preprocessing, channels_last=True)
     rows = torch.nn.functional.normalize(checkpoint.classifier).numpy()
     return np.array(checkpoint.classes)[(embeddings @ rows.T).argmax(1)] == np.array(labels)
+
+
+def both_sides(evaluation: Evaluation) -> Row:
+    """Hits of a query network's queries among its own embeddings and among the gallery model's."""
+    pairs = {"own": "query_query", "across": "query_gallery"}
+    return {side: packed(evaluation.per_query[pair].hits(1) > 0) for side, pair in pairs.items()}
 
 
 def packed(hits: NDArray[np.bool_]) -> str:
