@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -46,6 +47,29 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
+
+
+def open_locked(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file, made if need be, that one process at a time may hold; closing it, or dying, lets it go.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+        OSError: It cannot be opened for writing.
+    """
+    file = Path(path).open("ab")
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise BlockingIOError(f"another process holds {path}") from error
+    return file
 
 
 def write_json_atomic(path: str | os.PathLike[str], value: object) -> None:

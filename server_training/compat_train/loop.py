@@ -19,6 +19,7 @@ from compat_train.config import Execution, Optimisation
 from compat_train.data.batches import Batch, Batches, step_generator
 from compat_train.device import torch_threads
 from compat_train.log import TrainingLog
+from compat_train.run_files import alone
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 Objective = Callable[[Batch], dict[str, Tensor]]
@@ -82,7 +83,7 @@ def fit(
 
     Raises:
         DivergedError: The loss is not finite.
-        TrainingError: The folder belongs to a run with other settings.
+        TrainingError: The folder belongs to a run with other settings, or another process is training in it.
     """
     device = next(trained.parameters()).device
     autocast = use_bf16(execution, device)
@@ -90,36 +91,37 @@ def fit(
     optimiser = _optimiser(trained, optimisation)
     points = ResumePoints(run)
     facts = {"settings": json.loads(json.dumps(settings))}
-    start = _resume(points, trained, optimiser, facts)
-    saved_at = time.monotonic()
-    trained.train()
-    with torch_threads(execution.threads or None), TrainingLog(run, resumed_at=start) as log:
-        for step, batch in batches.between(start, steps):
-            # Layers with randomness of their own (dropout) draw from the global generator.
-            torch.manual_seed(step_generator(execution.seed, _STEP_SEED, step).initial_seed())
-            rate = learning_rate(step, batches.steps_per_epoch, optimisation)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                terms = objective(batch)
-            loss = torch.stack(list(terms.values())).sum()
-            epoch, place = divmod(step, batches.steps_per_epoch)
-            values = {"loss": loss.item()} | {name: term.item() for name, term in terms.items()}
-            if not all(map(math.isfinite, values.values())):
-                raise DivergedError(_not_finite(values, step, epoch + 1, rate, batch, run))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if optimisation.gradient_norm:
-                nn.utils.clip_grad_norm_(trained.parameters(), optimisation.gradient_norm)
-            optimiser.step()
-            log.write(step + 1, epoch + 1, rate, values)
-            if progress is not None:
-                progress(stage, step + 1, steps, {"epoch": float(epoch + 1), "lr": rate} | values)
-            last_of_epoch = place + 1 == batches.steps_per_epoch
-            if _is_due(execution, step + 1, last_of_epoch, time.monotonic() - saved_at):
-                log.flush()
-                points.save(step + 1, _tensors(trained, optimiser), facts)
-                saved_at = time.monotonic()
+    with alone(run / "state" / "lock", f"training in {run}"), torch_threads(execution.threads or None):
+        start = _resume(points, trained, optimiser, facts)
+        saved_at = time.monotonic()
+        trained.train()
+        with TrainingLog(run, resumed_at=start) as log:
+            for step, batch in batches.between(start, steps):
+                # Layers with randomness of their own (dropout) draw from the global generator.
+                torch.manual_seed(step_generator(execution.seed, _STEP_SEED, step).initial_seed())
+                rate = learning_rate(step, batches.steps_per_epoch, optimisation)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                    terms = objective(batch)
+                loss = torch.stack(list(terms.values())).sum()
+                epoch, place = divmod(step, batches.steps_per_epoch)
+                values = {"loss": loss.item()} | {name: term.item() for name, term in terms.items()}
+                if not all(map(math.isfinite, values.values())):
+                    raise DivergedError(_not_finite(values, step, epoch + 1, rate, batch, run))
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                if optimisation.gradient_norm:
+                    nn.utils.clip_grad_norm_(trained.parameters(), optimisation.gradient_norm)
+                optimiser.step()
+                log.write(step + 1, epoch + 1, rate, values)
+                if progress is not None:
+                    progress(stage, step + 1, steps, {"epoch": float(epoch + 1), "lr": rate} | values)
+                last_of_epoch = place + 1 == batches.steps_per_epoch
+                if _is_due(execution, step + 1, last_of_epoch, time.monotonic() - saved_at):
+                    log.flush()
+                    points.save(step + 1, _tensors(trained, optimiser), facts)
+                    saved_at = time.monotonic()
     trained.eval()
 
 

@@ -6,7 +6,8 @@ Every kind of model that training leaves behind is stored this way; the ``role``
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, read_json, write_atomic, write_json_atomic
+from compat_sdk.files import file_problem, open_locked, read_json, write_atomic, write_json_atomic
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
 
@@ -32,6 +33,27 @@ _KINDS = {
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors as files can take them: without gradient, on the CPU, contiguous."""
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+@contextmanager
+def alone(lock: Path, work: str) -> Iterator[None]:
+    """Keeps other processes from the same work; the lock ends with this process, however it ends.
+
+    Args:
+        lock: File to hold, made if need be with its folder.
+        work: What is done, for the error, such as ``training in RUN``.
+
+    Raises:
+        TrainingError: Another process holds the lock.
+        OSError: The folder cannot be written.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file = open_locked(lock)
+    except BlockingIOError as error:
+        raise TrainingError(f"another process is {work}; wait until it is done, or write to another folder") from error
+    with file:
+        yield
 
 
 def write_run(run: Path, model: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

@@ -100,6 +100,25 @@ def test_a_process_killed_at_random_moments_ends_with_the_same_weights(
     assert not (out / "state").exists()
 
 
+def test_a_folder_that_another_process_trains_in_is_left_to_it(
+    clothes: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    other = (
+        "import sys; from compat_sdk.files import open_locked; f = open_locked(sys.argv[1]); print(flush=True); input()"
+    )
+    (tmp_path / "run" / "state").mkdir(parents=True)
+    command = [sys.executable, "-c", other, str(tmp_path / "run" / "state" / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(TrainingError, match=r"another process is training in .*run; wait"):
+            train_gallery(gallery_config(clothes), tmp_path / "run")
+        assert not (tmp_path / "run" / "log.jsonl").exists()
+        process.kill()
+    train_gallery(gallery_config(clothes), tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(undisturbed)
+
+
 def test_a_damaged_newest_resume_point_falls_back_to_the_one_before(
     clothes: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,6 @@ that it opened, so a writer never disturbs it.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, GalleryError, GalleryLockedError
-from compat_sdk.files import parse_json, sealed_json, sync_folder, write_atomic
+from compat_sdk.files import open_locked, parse_json, sealed_json, sync_folder, write_atomic
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.space import check_space
@@ -151,25 +150,16 @@ def write_lock(folder: Path, lock_file: str = _LOCK_FILE, busy: str = "writing")
         CompatError: The folder cannot be written.
     """
     try:
-        file = (folder / lock_file).open("ab")
+        file = open_locked(folder / lock_file)
+    except BlockingIOError as error:
+        raise GalleryLockedError(
+            f"another process is {busy} gallery {folder}; wait until it is done and try again"
+        ) from error
     except OSError as error:
         raise CompatError(
             f"cannot write to gallery {folder}: {error.strerror or error}; nothing was changed"
         ) from error
     with file:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise GalleryLockedError(
-                f"another process is {busy} gallery {folder}; wait until it is done and try again"
-            ) from error
         yield
 
 

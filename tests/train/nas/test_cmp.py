@@ -21,6 +21,7 @@ from compat_train.nas.cmp.reward import reward_of
 from compat_train.nas.cmp.run import open_evaluations, prepare, search_query_models, search_tiers
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.cmp.validation import Validation
+from compat_train.run_files import alone
 
 
 class Stop(BaseException):
@@ -105,6 +106,14 @@ def test_workers_find_what_one_process_finds(smallest: CmpConfig, finished: Path
 def tmp_path_with(run: Path, folder: Path) -> Path:
     shutil.copytree(run / "validation", folder / "validation")
     return folder
+
+
+def test_a_search_that_another_process_is_at_is_left_to_it(smallest: CmpConfig, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "out")
+    with alone(tmp_path / "out" / "search.lock", "searching"):
+        with pytest.raises(TrainingError, match=r"another process is searching in .*out; wait"):
+            search_query_models(smallest, tmp_path / "out")
+    search_query_models(smallest, tmp_path / "out")
 
 
 def test_the_gallery_side_of_validation_is_embedded_once_by_the_gallery_model(

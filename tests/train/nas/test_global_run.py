@@ -26,6 +26,7 @@ from compat_train.nas.global_nas.config import GlobalConfig, Schedule
 from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.result import relative_improvement
 from compat_train.nas.global_nas.run import prepare, search_candidates, search_network
+from compat_train.run_files import alone
 
 SCRIPT = """
 import sys, torch
@@ -152,6 +153,15 @@ def test_a_run_that_was_stopped_ends_like_an_undisturbed_one(
     for run in ("network", "random/1"):
         weights = f"{run}/model.safetensors"
         assert (tmp_path / weights).read_bytes() == (finished / weights).read_bytes()
+
+
+def test_a_search_that_another_process_is_at_is_left_to_it(clothes: Path, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "out")
+    with alone(tmp_path / "out" / "search.lock", "searching"):
+        with pytest.raises(TrainingError, match=r"another process is searching in .*out; wait"):
+            search_network(tiny(clothes, random=1), tmp_path / "out")
+    search_network(tiny(clothes, random=1), tmp_path / "out")
+    assert result_of(tmp_path / "out") == result_of(finished)
 
 
 def test_a_run_that_is_stopped_between_a_training_and_its_line_trains_nothing_twice(

@@ -39,6 +39,7 @@ from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.cmp.validation import DIGEST, prepare_validation
 from compat_train.nas.held_out import check_held_out
+from compat_train.run_files import alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,11 +140,15 @@ def search_tiers(
         weights: The finished supernet.
         folder: Of the run; scores are kept in its ``scores.jsonl``.
         progress: Called after each round of each tier.
+
+    Raises:
+        TrainingError: Another process is searching in the folder, or workers cannot be started.
     """
     sampler = MemberSampler(prepared.costs)
     need = NEEDS[config.reward]
     tiers: dict[float, list[Ranked]] = {}
-    with open_evaluations(config, prepared, weights, folder) as evaluations:
+    lock = alone(folder / "search.lock", f"searching in {folder}")
+    with lock, open_evaluations(config, prepared, weights, folder) as evaluations:
         for budget in config.mmacs:
 
             def report(done: int, total: int, values: Mapping[str, float], budget: float = budget) -> None:

@@ -39,6 +39,7 @@ from compat_train.nas.global_nas.images import SearchImages, search_images
 from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
 from compat_train.nas.global_nas.search import Found, Step, search
+from compat_train.run_files import alone
 
 _RANDOM_SEED = 13
 _TRIES = 1_000
@@ -162,6 +163,9 @@ def search_candidates(
         log: Of the run.
         folder: Of the run.
         progress: Called while candidates are trained and after each step of the search.
+
+    Raises:
+        TrainingError: Another process is searching in the folder.
     """
     trainer = CandidateTrainer(config, prepared.images, folder / "candidates", progress)
     spent = (0.0, 0.0)
@@ -201,13 +205,14 @@ def search_candidates(
             progress(f"search {step.stage}", done[step.stage], total, values)
 
     limit = config.mmacs
-    return search(
-        config,
-        evaluated,
-        dim=prepared.dim,
-        fits=lambda member: limit is None or prepared.cost(config, member) <= limit,
-        record=record,
-    )
+    with alone(folder / "search.lock", f"searching in {folder}"):
+        return search(
+            config,
+            evaluated,
+            dim=prepared.dim,
+            fits=lambda member: limit is None or prepared.cost(config, member) <= limit,
+            record=record,
+        )
 
 
 def _trained(
