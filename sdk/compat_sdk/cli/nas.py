@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compat_sdk.cli import console, extras, nas_global, options
-from compat_sdk.cli.train_options import given
+from compat_sdk.cli import train_options as shared
 from compat_sdk.files import write_atomic
 
 if TYPE_CHECKING:
@@ -17,18 +17,16 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Search for networks.", no_args_is_help=True, rich_markup_mode=None)
 
 
-def _number(name: str, text: str) -> Any:
-    return typer.Option(name, help=text, show_default=False)
-
-
 @app.callback()
 def nas() -> None:
     """Search for networks."""
 
 
 @app.command("cmp")
+@shared.grouped
 def cmp(
-    data: options.Data,
+    *,
+    source: shared.SourceOptions,
     gallery: Annotated[Path, typer.Option("--gallery", help="RUN folder of the gallery model.")],
     mmacs: Annotated[list[float], typer.Option("--mmacs", help="Budget of a tier, MMACs; repeat for more tiers.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; an interrupted search in it is continued.")],
@@ -36,46 +34,44 @@ def cmp(
     space: Annotated[
         str, typer.Option("--space", help="shuffle or ane, with settings such as shuffle,last=512,stem=8.")
     ] = "shuffle",
-    stem_stride: Annotated[int | None, _number("--stem-stride", "Stride of the first convolution, 1 or 2; 1.")] = None,
+    stem_stride: shared.Stem = None,
     method: Annotated[str, typer.Option("--method", help="How networks are trained: bct, bct-regression, ...")] = "bct",
     mixed: Annotated[bool, typer.Option("--mixed", help="Regress on cut-and-paste images too.")] = False,
     supernet_method: Annotated[
-        str | None, _number("--supernet-method", "Another method for the supernet; vanilla is the baseline NAS.")
+        str | None, shared.number("--supernet-method", "Another method for the supernet; vanilla is the baseline NAS.")
     ] = None,
-    supernet_epochs: Annotated[int | None, _number("--supernet-epochs", "Epochs of the supernet; 32.")] = None,
-    supernet_lr: Annotated[float | None, _number("--supernet-lr", "Highest rate of the supernet; 1.3.")] = None,
+    supernet_epochs: Annotated[shared.Int, shared.number("--supernet-epochs", "Epochs of the supernet; 32.")] = None,
+    supernet_lr: Annotated[shared.Float, shared.number("--supernet-lr", "Highest rate of the supernet; 1.3.")] = None,
     operation_warmup: Annotated[
-        float | None, _number("--operation-warmup", "Share of the supernet's steps on its first operation; 0.1.")
+        float | None, shared.number("--operation-warmup", "Share of the supernet's steps on its first operation; 0.1.")
     ] = None,
     channel_warmup: Annotated[
-        float | None, _number("--channel-warmup", "Share of the supernet's steps in which its scales open; 0.25.")
+        float | None, shared.number("--channel-warmup", "Share of the supernet's steps in which its scales open; 0.25.")
     ] = None,
-    epochs: Annotated[int | None, _number("--epochs", "Epochs of each network that is retrained; 32.")] = None,
-    lr: Annotated[float | None, _number("--lr", "Highest learning rate of the same; 1.3.")] = None,
-    batch: Annotated[int | None, _number("--batch", "Images per step, everywhere; 320.")] = None,
-    weight_decay: Annotated[float | None, _number("--weight-decay", "Weight decay, everywhere; 0.0005.")] = None,
-    strategy: Annotated[str | None, _number("--strategy", "evolution or random; evolution.")] = None,
-    population: Annotated[int | None, _number("--population", "Members per round; 50.")] = None,
-    parents: Annotated[int | None, _number("--parents", "Best members that have children; 10.")] = None,
-    crossovers: Annotated[int | None, _number("--crossovers", "Children of two parents per round; 25.")] = None,
-    mutations: Annotated[int | None, _number("--mutations", "Children of one parent per round; 25.")] = None,
-    mutation: Annotated[float | None, _number("--mutation", "Probability that a gene changes; 0.1.")] = None,
-    rounds: Annotated[int | None, _number("--rounds", "Populations evaluated; 20.")] = None,
-    rank: Annotated[int | None, _number("--rank", "Reward is top-RANK accuracy; 1.")] = None,
-    keep: Annotated[int | None, _number("--keep", "Best members of each tier that are retrained; 5.")] = None,
+    epochs: Annotated[shared.Int, shared.number("--epochs", "Epochs of each network that is retrained; 32.")] = None,
+    lr: Annotated[shared.Float, shared.number("--lr", "Highest learning rate of the same; 1.3.")] = None,
+    batch: Annotated[shared.Int, shared.number("--batch", "Images per step, everywhere; 320.")] = None,
+    weight_decay: Annotated[shared.Float, shared.number("--weight-decay", "Weight decay, everywhere; 0.0005.")] = None,
+    strategy: Annotated[shared.Text, shared.number("--strategy", "evolution or random; evolution.")] = None,
+    population: Annotated[shared.Int, shared.number("--population", "Members per round; 50.")] = None,
+    parents: Annotated[shared.Int, shared.number("--parents", "Best members that have children; 10.")] = None,
+    crossovers: Annotated[shared.Int, shared.number("--crossovers", "Children of two parents per round; 25.")] = None,
+    mutations: Annotated[shared.Int, shared.number("--mutations", "Children of one parent per round; 25.")] = None,
+    mutation: Annotated[shared.Float, shared.number("--mutation", "Probability that a gene changes; 0.1.")] = None,
+    rounds: Annotated[shared.Int, shared.number("--rounds", "Populations evaluated; 20.")] = None,
+    rank: Annotated[shared.Int, shared.number("--rank", "Reward is top-RANK accuracy; 1.")] = None,
+    keep: Annotated[shared.Int, shared.number("--keep", "Best members of each tier that are retrained; 5.")] = None,
     static: Annotated[
         list[str] | None,
-        _number("--static", "Static network trained beside them; repeat. All of seed 000's table 5 if not given."),
+        shared.number("--static", "Static network trained beside them; repeat. All of seed 000's table 5 without."),
     ] = None,
     no_static: Annotated[bool, typer.Option("--no-static", help="Train no static network.")] = False,
-    static_width: Annotated[float | None, _number("--static-width", "Factor on their channel counts; 1.")] = None,
-    workers: Annotated[int | None, _number("--workers", "Processes that evaluate candidates; 0: this one.")] = None,
-    precision: Annotated[str | None, _number("--precision", "auto, fp32 or bf16.")] = None,
-    license_name: Annotated[str | None, _number("--license", "Licence of the trained weights.")] = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    root: options.Root = None,
+    static_width: Annotated[shared.Float, shared.number("--static-width", "Factor on their channel counts; 1.")] = None,
+    workers: Annotated[
+        shared.Int, shared.number("--workers", "Processes that evaluate candidates; 0: this one.")
+    ] = None,
+    execution: shared.ExecutionOptions,
+    license_name: shared.License = None,
     as_json: options.Json = False,
 ) -> None:
     """CMP-NAS: one supernet, a search per tier, the best retrained from scratch beside the static networks."""
@@ -88,9 +84,9 @@ def cmp(
 
     if no_static and static:
         raise ConfigError("--static and --no-static contradict each other; leave one out")
-    common = given(batch=batch, weight_decay=weight_decay)
-    values = given(
-        source=given(data=data, root=None if root is None else str(root)),
+    common = shared.given(batch=batch, weight_decay=weight_decay)
+    values = shared.given(
+        source=source.settings(),
         gallery=str(gallery),
         mmacs=mmacs,
         reward=reward,
@@ -98,13 +94,13 @@ def cmp(
         stem_stride=stem_stride,
         method=method,
         mixed=mixed,
-        supernet=given(
+        supernet=shared.given(
             method=supernet_method,
             operation_warmup=operation_warmup,
             channel_warmup=channel_warmup,
-            optimisation={"epochs": 32, "lr": 1.3, **given(epochs=supernet_epochs, lr=supernet_lr), **common},
+            optimisation={"epochs": 32, "lr": 1.3, **shared.given(epochs=supernet_epochs, lr=supernet_lr), **common},
         ),
-        search=given(
+        search=shared.given(
             strategy=strategy,
             population=population,
             parents=parents,
@@ -112,14 +108,14 @@ def cmp(
             mutations=mutations,
             mutation=mutation,
             rounds=rounds,
-            seed=seed,
+            seed=execution.seed,
         ),
-        validation=given(rank=rank),
-        retrain={"epochs": 32, "lr": 1.3, **given(epochs=epochs, lr=lr), **common},
+        validation=shared.given(rank=rank),
+        retrain={"epochs": 32, "lr": 1.3, **shared.given(epochs=epochs, lr=lr), **common},
         keep=keep,
         static=[] if no_static else static or None,
         static_width=static_width,
-        execution=given(seed=seed, device=device, precision=precision, threads=threads),
+        execution=execution.settings(),
         workers=workers,
         license=license_name,
     )
@@ -137,7 +133,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of its runs; runs/RECIPE if not given.", show_default=False)
     ] = None,
-    seed: Annotated[int | None, _number("--seed", "Seed in place of the recipe's.")] = None,
+    seed: Annotated[shared.Int, shared.number("--seed", "Seed in place of the recipe's.")] = None,
     threads: options.Threads = None,
     root: options.Root = None,
     as_json: options.Json = False,
@@ -148,7 +144,7 @@ def run(
     from compat_train.recipe import read_recipe, run_recipe
 
     folder = Path("runs") / recipe.stem if out is None else out
-    parsed = read_recipe(recipe, folder, root=None if root is None else str(root), seed=seed, threads=threads)
+    parsed = read_recipe(recipe, folder, root=shared.text_of(root), seed=seed, threads=threads)
     if parsed.cmp is not None:
         extras.require("report")
     with console.working() as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,36 @@ if TYPE_CHECKING:
     from compat_train.nas.global_nas.result import GlobalResult
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Loss(shared.LossOptions):
+    loss: Annotated[
+        shared.Text, shared.number("--loss", "cosface, arcface or norm-softmax; norm-softmax, for r3 the gallery's.")
+    ] = None
+    scale: Annotated[shared.Float, shared.number("--scale", "Factor on the cosines; 16, for r3 the gallery run's.")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Schedule(shared.Group):
+    batch: Annotated[shared.Int, shared.number("--batch", "Images per step; 64.")] = None
+    lr: Annotated[shared.Float, shared.number("--lr", "Highest learning rate; 0.025.")] = None
+    weight_decay: Annotated[shared.Float, shared.number("--weight-decay", "Weight decay; 0.0003.")] = None
+    warmup_epochs: Annotated[shared.Float, shared.number("--warmup-epochs", "Epochs of linear warm-up; 0.")] = None
+    optimiser: Annotated[shared.Text, shared.number("--optimiser", "sgd or adam; sgd.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Augmentation(shared.AugmentationOptions):
+    cutout: Annotated[
+        shared.Float, shared.number("--cutout", "Augmentation: side of a blanked square, fraction of the side; 0.5.")
+    ] = None
+
+
+@shared.grouped
 def global_search(
-    data: options.Data,
+    *,
+    source: shared.SourceOptions,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; an interrupted search in it is continued.")],
     objective: Annotated[
         str, typer.Option("--objective", help="accuracy (classification), retrieval = M(q,q), r3 = M(q,q) * M(q,g).")
@@ -70,34 +99,11 @@ def global_search(
     method: Annotated[shared.Text, shared.number("--method", "For r3: bct, bct-regression, ...; bct.")] = None,
     regression: Annotated[shared.Float, shared.number("--regression", "For r3: weight of the regression term.")] = None,
     mixed: Annotated[bool, typer.Option("--mixed", help="For r3: regress on cut-and-paste images too.")] = False,
-    loss: Annotated[
-        shared.Text, shared.number("--loss", "cosface, arcface or norm-softmax; norm-softmax, for r3 the gallery's.")
-    ] = None,
-    margin: shared.Margin = None,
-    scale: Annotated[
-        shared.Float, shared.number("--scale", "Factor on the cosines; 16, for r3 the gallery run's.")
-    ] = None,
-    batch: Annotated[shared.Int, shared.number("--batch", "Images per step; 64.")] = None,
-    lr: Annotated[shared.Float, shared.number("--lr", "Highest learning rate; 0.025.")] = None,
-    weight_decay: Annotated[shared.Float, shared.number("--weight-decay", "Weight decay; 0.0003.")] = None,
-    warmup_epochs: Annotated[shared.Float, shared.number("--warmup-epochs", "Epochs of linear warm-up; 0.")] = None,
-    optimiser: Annotated[shared.Text, shared.number("--optimiser", "sgd or adam; sgd.")] = None,
-    shift: shared.Shift = None,
-    zoom: shared.Zoom = None,
-    rotate: shared.Rotate = None,
-    colour: shared.Colour = None,
-    flip: shared.Flip = False,
-    cutout: Annotated[
-        shared.Float, shared.number("--cutout", "Augmentation: side of a blanked square, fraction of the side; 0.5.")
-    ] = None,
-    precision: shared.Precision = None,
-    unreadable: shared.Unreadable = None,
-    scenario: shared.Scenario = None,
+    classification: _Loss,
+    schedule: _Schedule,
+    augmentation: _Augmentation,
+    execution: shared.ExecutionOptions,
     license_name: shared.License = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    root: options.Root = None,
     as_json: options.Json = False,
 ) -> None:
     """Efficient Global NAS: grow the depth, prune the width, choose every layer's operation and kernel, train it."""
@@ -110,15 +116,9 @@ def global_search(
     if preset not in ("tiny", "mobile"):
         raise ConfigError(f"--preset is {preset!r}; expected tiny or mobile")
     given = shared.given
-    chosen = given(loss=loss, margin=margin, scale=scale)
-    if objective == "r3" and gallery is not None:
-        classification = shared.classification_like(gallery, **chosen)
-    else:
-        classification = {**config_to_json(SOFTMAX), **chosen}
+    by_itself = {**config_to_json(SOFTMAX), **classification.settings()}
     values = given(
-        source=given(
-            data=data, root=shared.text_of(root), unreadable=unreadable, scenario=shared.scenario_of(scenario)
-        ),
+        source=source.settings(),
         objective=objective,
         gallery=shared.text_of(gallery),
         mmacs=mmacs,
@@ -145,15 +145,10 @@ def global_search(
         method=method,
         regression=regression,
         mixed=mixed,
-        classification=classification,
-        optimisation=given(
-            batch=batch, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs, optimiser=optimiser
-        ),
-        augmentation={
-            **config_to_json(CUTOUT),
-            **given(shift=shift, zoom=zoom, rotate=rotate, colour=colour, flip=flip or None, cutout=cutout),
-        },
-        execution=given(seed=seed, device=device, precision=precision, threads=threads),
+        classification=by_itself if objective != "r3" or gallery is None else classification.like(gallery),
+        optimisation=schedule.settings(),
+        augmentation={**config_to_json(CUTOUT), **augmentation.settings()},
+        execution=execution.settings(),
         license=license_name,
     )
     config = config_from_mapping(GlobalConfig, values)

@@ -17,36 +17,21 @@ app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=
 
 
 @app.command("gallery")
+@shared.grouped
 def gallery(
-    data: options.Data,
+    *,
+    source: shared.SourceOptions,
     out: shared.Out,
     arch: shared.Arch = None,
     dim: Annotated[shared.Int, shared.number("--dim", "Embedding dimension; 128.")] = None,
     size: shared.Size = None,
     width: shared.Width = None,
     stem_stride: shared.Stem = None,
-    loss: shared.Loss = None,
-    margin: shared.Margin = None,
-    scale: shared.Scale = None,
-    epochs: shared.Epochs = None,
-    batch: shared.Batch = None,
-    lr: shared.Lr = None,
-    weight_decay: shared.Decay = None,
-    warmup_epochs: shared.Warmup = None,
-    shift: shared.Shift = None,
-    zoom: shared.Zoom = None,
-    rotate: shared.Rotate = None,
-    colour: shared.Colour = None,
-    cutout: shared.Cutout = None,
-    flip: shared.Flip = False,
-    precision: shared.Precision = None,
-    unreadable: shared.Unreadable = None,
-    scenario: shared.Scenario = None,
+    classification: shared.LossOptions,
+    schedule: shared.ScheduleOptions,
+    augmentation: shared.AugmentationOptions,
+    execution: shared.ExecutionOptions,
     license_name: shared.License = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    root: options.Root = None,
     as_json: options.Json = False,
 ) -> None:
     """Train the large model that embeds the gallery (default: ResNet-101, CosFace)."""
@@ -55,22 +40,16 @@ def gallery(
     from compat_train.methods.gallery import train_gallery
 
     values = shared.given(
-        source=shared.given(
-            data=data, root=shared.text_of(root), unreadable=unreadable, scenario=shared.scenario_of(scenario)
-        ),
+        source=source.settings(),
         arch=arch,
         dim=dim,
         width=width,
         stem_stride=stem_stride,
         preprocessing=shared.given(size=size) or None,
-        classification=shared.given(loss=loss, margin=margin, scale=scale),
-        optimisation=shared.given(
-            epochs=epochs, batch=batch, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs
-        ),
-        augmentation=shared.given(
-            shift=shift, zoom=zoom, rotate=rotate, colour=colour, cutout=cutout, flip=flip or None
-        ),
-        execution=shared.given(seed=seed, device=device, precision=precision, threads=threads),
+        classification=classification.settings(),
+        optimisation=schedule.settings(),
+        augmentation=augmentation.settings(),
+        execution=execution.settings(),
         license=license_name,
     )
     config = config_from_mapping(GalleryConfig, values)
@@ -80,8 +59,10 @@ def gallery(
 
 
 @app.command("query")
+@shared.grouped
 def query(
-    data: options.Data,
+    *,
+    source: shared.SourceOptions,
     gallery: Annotated[Path, typer.Option("--gallery", help="RUN folder of the gallery model, or of the old model.")],
     out: shared.Out,
     method: Annotated[
@@ -141,28 +122,11 @@ def query(
         shared.Text, shared.number("--role", "query, or gallery for a new model that embeds galleries too; query.")
     ] = None,
     mixed: Annotated[bool, typer.Option("--mixed", help="Regress on cut-and-paste images too.")] = False,
-    loss: shared.Loss = None,
-    margin: shared.Margin = None,
-    scale: shared.Scale = None,
-    epochs: shared.Epochs = None,
-    batch: shared.Batch = None,
-    lr: shared.Lr = None,
-    weight_decay: shared.Decay = None,
-    warmup_epochs: shared.Warmup = None,
-    shift: shared.Shift = None,
-    zoom: shared.Zoom = None,
-    rotate: shared.Rotate = None,
-    colour: shared.Colour = None,
-    cutout: shared.Cutout = None,
-    flip: shared.Flip = False,
-    precision: shared.Precision = None,
-    unreadable: shared.Unreadable = None,
-    scenario: shared.Scenario = None,
+    classification: shared.LossOptions,
+    schedule: shared.ScheduleOptions,
+    augmentation: shared.AugmentationOptions,
+    execution: shared.ExecutionOptions,
     license_name: shared.License = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    root: options.Root = None,
     as_json: options.Json = False,
 ) -> None:
     """Train a model whose queries may search the gallery model's embeddings (default: MobileNetV2, BCT).
@@ -174,9 +138,7 @@ def query(
     from compat_train.methods.query import train_query
 
     values = shared.given(
-        source=shared.given(
-            data=data, root=shared.text_of(root), unreadable=unreadable, scenario=shared.scenario_of(scenario)
-        ),
+        source=source.settings(),
         gallery=str(gallery),
         method=method,
         arch=arch,
@@ -198,16 +160,10 @@ def query(
         unseen=unseen,
         role=role,
         mixed=mixed,
-        classification=shared.classification_like(gallery, loss=loss, margin=margin, scale=scale),
-        optimisation={
-            "epochs": 32,
-            "lr": 1.3,
-            **shared.given(epochs=epochs, batch=batch, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs),
-        },
-        augmentation=shared.given(
-            shift=shift, zoom=zoom, rotate=rotate, colour=colour, cutout=cutout, flip=flip or None
-        ),
-        execution=shared.given(seed=seed, device=device, precision=precision, threads=threads),
+        classification=classification.like(gallery),
+        optimisation={"epochs": 32, "lr": 1.3, **schedule.settings()},
+        augmentation=augmentation.settings(),
+        execution=execution.settings(),
         license=license_name,
     )
     config = config_from_mapping(QueryConfig, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,18 +12,39 @@ from compat_sdk.cli import console, extras, options
 from compat_sdk.cli import train_options as shared
 from compat_sdk.errors import ConfigError
 
-_Batch = Annotated[shared.Int, shared.number("--batch", "Rows per step; 1024 for fct, 512 for dmu.")]
-_Epochs = Annotated[shared.Int, shared.number("--epochs", "Passes over the training split; 80 for fct, 30 for dmu.")]
-_Lr = Annotated[shared.Float, shared.number("--lr", "Highest learning rate; 0.0005 for fct, 0.1 for dmu.")]
-_Decay = Annotated[shared.Float, shared.number("--weight-decay", "Weight decay; 2^-15 for fct, 0.0001 for dmu.")]
-_Warmup = Annotated[
-    shared.Float,
-    shared.number("--warmup-epochs", "Epochs of linear warm-up; 5 for fct, 1 for dmu, less if short."),
-]
+
+@dataclass(frozen=True, kw_only=True)
+class SideInfoSchedule(shared.ScheduleOptions):
+    """Of a side-information encoder."""
+
+    epochs: Annotated[shared.Int, shared.number("--epochs", "Passes over the training split; 16.")] = None
+    lr: Annotated[shared.Float, shared.number("--lr", "Highest learning rate; 0.1.")] = None
+    optimiser: Annotated[shared.Text, shared.number("--optimiser", "sgd or adam; sgd.")] = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransformSchedule(shared.ScheduleOptions):
+    """Of a transform."""
+
+    epochs: Annotated[
+        shared.Int, shared.number("--epochs", "Passes over the training split; 80 for fct, 30 for dmu.")
+    ] = None
+    batch: Annotated[shared.Int, shared.number("--batch", "Rows per step; 1024 for fct, 512 for dmu.")] = None
+    lr: Annotated[shared.Float, shared.number("--lr", "Highest learning rate; 0.0005 for fct, 0.1 for dmu.")] = None
+    weight_decay: Annotated[
+        shared.Float, shared.number("--weight-decay", "Weight decay; 2^-15 for fct, 0.0001 for dmu.")
+    ] = None
+    warmup_epochs: Annotated[
+        shared.Float,
+        shared.number("--warmup-epochs", "Epochs of linear warm-up; 5 for fct, 1 for dmu, less if short."),
+    ] = None
+    optimiser: Annotated[shared.Text, shared.number("--optimiser", "sgd or adam; adam for fct, sgd for dmu.")] = None
+
+
+@shared.grouped
 def side_info(
-    data: options.Data,
+    *,
+    source: shared.SourceOptions,
     out: shared.Out,
     method: Annotated[
         str, typer.Option("--method", help="simclr, autoencoder, alternate, mixup, or none, which needs no training.")
@@ -40,29 +62,11 @@ def side_info(
     mix_labels: Annotated[
         bool, typer.Option("--mix-labels", help="Let mixup mix labels too, not images alone.")
     ] = False,
-    loss: shared.Loss = None,
-    margin: shared.Margin = None,
-    scale: shared.Scale = None,
-    epochs: Annotated[shared.Int, shared.number("--epochs", "Passes over the training split; 16.")] = None,
-    batch: shared.Batch = None,
-    lr: Annotated[shared.Float, shared.number("--lr", "Highest learning rate; 0.1.")] = None,
-    optimiser: shared.Optimiser = None,
-    weight_decay: shared.Decay = None,
-    warmup_epochs: shared.Warmup = None,
-    shift: shared.Shift = None,
-    zoom: shared.Zoom = None,
-    rotate: shared.Rotate = None,
-    colour: shared.Colour = None,
-    cutout: shared.Cutout = None,
-    flip: shared.Flip = False,
-    precision: shared.Precision = None,
-    unreadable: shared.Unreadable = None,
-    scenario: shared.Scenario = None,
+    classification: shared.LossOptions,
+    schedule: SideInfoSchedule,
+    augmentation: shared.AugmentationOptions,
+    execution: shared.ExecutionOptions,
     license_name: shared.License = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    root: options.Root = None,
     as_json: options.Json = False,
 ) -> None:
     """Train the small encoder whose embeddings are stored beside the old model's (default: MobileNetV2 x0.5, SimCLR).
@@ -80,9 +84,7 @@ def side_info(
     from compat_train.upgrade_config import SideInfoConfig
 
     values = shared.given(
-        source=shared.given(
-            data=data, root=shared.text_of(root), unreadable=unreadable, scenario=shared.scenario_of(scenario)
-        ),
+        source=source.settings(),
         method=method,
         arch=arch,
         dim=dim,
@@ -93,20 +95,10 @@ def side_info(
         projection=projection,
         mixing=mixing,
         mix_labels=mix_labels,
-        classification=shared.given(loss=loss, margin=margin, scale=scale),
-        optimisation=shared.given(
-            epochs=epochs,
-            batch=batch,
-            lr=lr,
-            optimiser=optimiser,
-            weight_decay=weight_decay,
-            warmup_epochs=warmup_epochs,
-        ),
-        augmentation=shared.given(
-            shift=shift, zoom=zoom, rotate=rotate, colour=colour, cutout=cutout, flip=flip or None
-        )
-        or None,
-        execution=shared.given(seed=seed, device=device, precision=precision, threads=threads),
+        classification=classification.settings(),
+        optimisation=schedule.settings(),
+        augmentation=augmentation.settings() or None,
+        execution=execution.settings(),
         license=license_name,
     )
     config = config_from_mapping(SideInfoConfig, values)
@@ -124,8 +116,10 @@ def side_info(
     console.report(facts, line, as_json=as_json)
 
 
+@shared.grouped
 def upgrade(
-    data: options.Data,
+    *,
+    source: shared.SourceOptions,
     old: Annotated[Path, typer.Option("--old", help="RUN folder of the old model, which embedded the gallery.")],
     new: Annotated[Path, typer.Option("--new", help="RUN folder of the new model, trained on its own.")],
     out: shared.Out,
@@ -163,29 +157,11 @@ def upgrade(
         shared.Float,
         shared.number("--frozen-norm", "Fraction of the run after which batch norms are frozen; 0.5, dmu 1."),
     ] = None,
-    loss: shared.Loss = None,
-    margin: shared.Margin = None,
-    scale: shared.Scale = None,
-    epochs: _Epochs = None,
-    batch: _Batch = None,
-    lr: _Lr = None,
-    optimiser: shared.Optimiser = None,
-    weight_decay: _Decay = None,
-    warmup_epochs: _Warmup = None,
-    shift: shared.Shift = None,
-    zoom: shared.Zoom = None,
-    rotate: shared.Rotate = None,
-    colour: shared.Colour = None,
-    cutout: shared.Cutout = None,
-    flip: shared.Flip = False,
-    precision: shared.Precision = None,
-    unreadable: shared.Unreadable = None,
-    scenario: shared.Scenario = None,
+    classification: shared.LossOptions,
+    schedule: TransformSchedule,
+    augmentation: shared.AugmentationOptions,
+    execution: shared.ExecutionOptions,
     license_name: shared.License = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    threads: options.Threads = None,
-    root: options.Root = None,
     as_json: options.Json = False,
 ) -> None:
     """Train the transform of an old model's embeddings into a new model's space (default: FCT).
@@ -197,9 +173,7 @@ def upgrade(
     from compat_train.upgrade_config import upgrade_config
 
     values = shared.given(
-        source=shared.given(
-            data=data, root=shared.text_of(root), unreadable=unreadable, scenario=shared.scenario_of(scenario)
-        ),
+        source=source.settings(),
         old=str(old),
         new=str(new),
         side_info=shared.text_of(side_info_run),
@@ -211,19 +185,10 @@ def upgrade(
         arc=arc,
         regression=regression,
         frozen_norm=frozen_norm,
-        classification=shared.classification_like(new, loss=loss, margin=margin, scale=scale),
-        optimisation=shared.given(
-            epochs=epochs,
-            batch=batch,
-            lr=lr,
-            optimiser=optimiser,
-            weight_decay=weight_decay,
-            warmup_epochs=warmup_epochs,
-        ),
-        augmentation=shared.given(
-            shift=shift, zoom=zoom, rotate=rotate, colour=colour, cutout=cutout, flip=flip or None
-        ),
-        execution=shared.given(seed=seed, device=device, precision=precision, threads=threads),
+        classification=classification.like(new),
+        optimisation=schedule.settings(),
+        augmentation=augmentation.settings(),
+        execution=execution.settings(),
         license=license_name,
     )
     config = upgrade_config(values)
