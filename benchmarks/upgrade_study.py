@@ -226,6 +226,7 @@ class Study:
         yield "fct-bct", self._fct_on_bct
         for name in ("bct", "sbc-entropy", "sbc-sharp"):
             yield f"sequence-{name}", lambda name=name: self._sequence(name)
+        yield "sequence-remedies-sbc-sharp", lambda: self._sequence_remedies("sbc-sharp")
         for kind in ("none", "simclr"):
             yield f"backfill-{kind}", lambda kind=kind: self._backfill(kind)
         yield "ridge-none", lambda: self._ridge(None)
@@ -309,9 +310,7 @@ class Study:
 
     def _sequence(self, name: str) -> dict[str, Any]:
         """Two upgrades in a row, each model compatible with the one before it: seed 003, table 6."""
-        first = self.model("v1")
-        second = self.compatible(name, "old", first)
-        third = self.compatible(name, "new", second)
+        first, second, third = self._chain(name)
         one = self.psi(f"psi-{second.name}", first, second, "old")
         two = self.psi(f"psi-{third.name}", second, third)
         queries = {run: self.embedded(run)[0] for run in (first, second, third)}
@@ -326,6 +325,23 @@ class Study:
             "third_psi": self.score(queries[third], self.upgraded(two, second, None)[1]),
             "third_two_psi": self.score(queries[third], self.upgraded(two, after_one, None)[1]),
         }
+
+    def _sequence_remedies(self, name: str) -> dict[str, Any]:
+        """In place of psi after psi: a second one trained on what the first gives, and one straight from model 1."""
+        first, second, third = self._chain(name)
+        one = self.psi(f"psi-{second.name}", first, second, "old")
+        through = self.psi(f"psi-{third.name}-through", first, third, through=(str(one),))
+        direct = self.psi(f"psi-{third.name}-direct", first, third)
+        queries = self.embedded(third)[0]
+        return {
+            "third_through": self.score(queries, self.upgraded(through, self.upgraded(one, first, None), None)[1]),
+            "third_direct": self.score(queries, self.upgraded(direct, first, None)[1]),
+        }
+
+    def _chain(self, name: str) -> tuple[Path, Path, Path]:
+        first = self.model("v1")
+        second = self.compatible(name, "old", first)
+        return first, second, self.compatible(name, "new", second)
 
     def _backfill(self, kind: str) -> dict[str, Any]:
         run, side = self.fct(kind)

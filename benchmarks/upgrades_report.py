@@ -322,6 +322,15 @@ def _dmu(found: Results) -> str:
     ]
     header = f"| models 2 and 3 | {' | '.join(pairs)} |\n" + "|---" * (len(pairs) + 1) + "|"
     parts.append(_table("Two upgrades in a row: model 1 is v1, 2 compatible with 1, 3 with 2", header, lines))
+    if found.of("sequence-remedies-sbc-sharp"):
+        through, direct = (
+            cell(bootstrap_mean(found.hits("sequence-remedies-sbc-sharp", pair)))
+            for pair in ("third_through", "third_direct")
+        )
+        parts.append(
+            f"In place of M(3,psi(psi(1))): {through} with the second psi trained on what the first gives, {direct} "
+            f"with one psi from 1 to 3."
+        )
     return "\n\n".join(part for part in parts if part)
 
 

@@ -14,7 +14,7 @@ from compat_sdk.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class SideInfoSchedule(shared.ScheduleOptions):
+class _SideInfoSchedule(shared.ScheduleOptions):
     """Of a side-information encoder."""
 
     epochs: Annotated[shared.Int, shared.number("--epochs", "Passes over the training split; 16.")] = None
@@ -23,7 +23,7 @@ class SideInfoSchedule(shared.ScheduleOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformSchedule(shared.ScheduleOptions):
+class _TransformSchedule(shared.ScheduleOptions):
     """Of a transform."""
 
     epochs: Annotated[
@@ -63,7 +63,7 @@ def side_info(
         bool, typer.Option("--mix-labels", help="Let mixup mix labels too, not images alone.")
     ] = False,
     classification: shared.LossOptions,
-    schedule: SideInfoSchedule,
+    schedule: _SideInfoSchedule,
     augmentation: shared.AugmentationOptions,
     execution: shared.ExecutionOptions,
     license_name: shared.License = None,
@@ -158,7 +158,7 @@ def upgrade(
         shared.number("--frozen-norm", "Fraction of the run after which batch norms are frozen; 0.5, dmu 1."),
     ] = None,
     classification: shared.LossOptions,
-    schedule: TransformSchedule,
+    schedule: _TransformSchedule,
     augmentation: shared.AugmentationOptions,
     execution: shared.ExecutionOptions,
     license_name: shared.License = None,
