@@ -11,6 +11,7 @@ step            a step of a candidate against the sgemm peak of the same run; me
 kanji-r3        the search with R3 against the gallery models of kanji_compatibility.py, under the limit of the
                 dearest tier of cmp_nas.py
 cmp             CMP-NAS for that tier, from nothing, with its CPU time; its best network is trained as those of kanji-r3
+cmp-equal       the same with a supernet that is trained for as long as makes both searches cost the same
 
 Rows go to global_nas.json as they come; finished rows and RUN folders are kept.
 

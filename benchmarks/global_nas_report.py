@@ -17,6 +17,7 @@ Row = dict[str, Any]
 Hits = NDArray[np.float64]
 MARK = "<!-- below this line: written by global_nas.py -->"
 SEARCHES = {"search": "dynamic", "search-static": "static"}
+CMP = {"cmp": "CMP-NAS", "cmp-equal": "CMP-NAS at equal cost"}
 RANKINGS = (("ranking", "static"), ("ranking-equal", "static"), ("ranking", "dynamic"), ("ranking", "parameters"))
 
 
@@ -209,10 +210,12 @@ def _ranking(rows: Sequence[Row]) -> str:
 
 def _kanji(rows: Sequence[Row]) -> str:
     """What the global search found for R3 beside what CMP-NAS found, and random members of the global space."""
-    found, other = _of(rows, "kanji-r3"), _of(rows, "cmp")
+    found = _of(rows, "kanji-r3")
     if not found:
         return ""
-    if len(count := {row["queries"] for row in (*found.values(), *other.values())}) != 1:
+    others = {label: of_cmp for name, label in CMP.items() if (of_cmp := _of(rows, name))}
+    every = [row for of in (found, *others.values()) for row in of.values()]
+    if len(count := {row["queries"] for row in every}) != 1:
         raise ValueError(f"seeds were asked {sorted(count)} queries; expected the same for all")
 
     def line(label: str, of: Sequence[Row], who: str, cost: str) -> list[str]:
@@ -222,21 +225,23 @@ def _kanji(rows: Sequence[Row]) -> str:
         rule = cell(paired_difference(sides[1], sides[0]), "+")
         return [label, price, *(cell(bootstrap_mean(hits)) for hits in sides), rule, cost]
 
-    of_global, of_cmp = list(found.values()), list(other.values())
+    of_global = list(found.values())
     cost = f"{np.mean([row['search_cpu_seconds'] for row in of_global]):,.0f}"
     lines = [line("global search", of_global, "network", cost)]
     if all(row["random"] for row in of_global):
         lines.append(line("random members of its space", of_global, "random", ""))
     notes = []
-    if of_cmp:
-        cost = f"{np.mean([_cmp_seconds(row) for row in of_cmp]):,.0f}"
-        lines.append(line("CMP-NAS", of_cmp, "network", cost))
-    if both := [seed for seed in found if seed in other]:
-        for side, name in (("own", "M(q,q)"), ("across", "M(q,g)")):
+    for label, other in others.items():
+        cost = f"{np.mean([_cmp_seconds(row) for row in other.values()]):,.0f}"
+        lines.append(line(label, list(other.values()), "network", cost))
+        if all(row.get("random") for row in other.values()):
+            lines.append(line("random members of its space", list(other.values()), "random", ""))
+        both = [seed for seed in found if seed in other]
+        for side, name in (("own", "M(q,q)"), ("across", "M(q,g)")) if both else ():
             pair = [_hits([of[seed] for seed in both], side) for of in (found, other)]
             apart = cell(paired_difference(*pair), "+")
             each = ", ".join(f"{100 * (one.mean() - two.mean()):+.1f}" for one, two in zip(*pair, strict=True))
-            notes.append(f"{name}, global search - CMP-NAS, paired: {apart}; seed by seed {each}.")
+            notes.append(f"{name}, global search - {label}, paired: {apart}; seed by seed {each}.")
     header = ["", "MMACs", "M(q,q)", "M(q,g)", "M(q,g) - M(q,q)", "search, CPU seconds"]
     note = (
         "Top-1 in percent, means over the seeds, 95 % intervals bootstrapped over seeds and queries. All networks are "
@@ -251,20 +256,21 @@ def _cmp_seconds(row: Row) -> float:
 
 def _costs(rows: Sequence[Row]) -> str:
     """CPU seconds of both searches and what they found, seed by seed."""
-    of_global, of_cmp = _of(rows, "kanji-r3"), _of(rows, "cmp")
+    of_global, every = _of(rows, "kanji-r3"), [_of(rows, name) for name in CMP]
     lines = []
-    for seed in sorted(of_global | of_cmp):
-        cells = [str(seed), "", "", "", ""]
+    for seed in sorted(of_global.keys() | {seed for of_cmp in every for seed in of_cmp}):
         if seed in of_global:
             row = of_global[seed]
             trained = row["depth_evaluated"] + row["width_evaluated"] + row["micro_evaluated"]
-            cells[1:3] = f"{row['search_cpu_seconds']:,.0f}, {trained} trained", f"`{row['network']['arch']}`"
-        if seed in of_cmp:
-            row = of_cmp[seed]
-            parts = f"{row['supernet_cpu_seconds']:,.0f} + {row['search_cpu_seconds']:,.0f}"
-            cells[3:] = f"{_cmp_seconds(row):,.0f} ({parts}), {row['candidates']} judged", f"`{row['network']['arch']}`"
-        lines.append(cells)
-    header = ["seed", "global search", "found", "CMP-NAS (supernet + search)", "found"]
+            spent = f"{row['search_cpu_seconds']:,.0f}, {trained} networks trained"
+            lines.append([str(seed), "global search", spent, f"`{row['network']['arch']}`"])
+        for label, of_cmp in zip(CMP.values(), every, strict=True):
+            if seed in of_cmp:
+                row = of_cmp[seed]
+                parts = f"supernet {row['supernet_cpu_seconds']:,.0f}, {row['candidates']} judged"
+                spent = f"{_cmp_seconds(row):,.0f} ({parts} {row['search_cpu_seconds']:,.0f})"
+                lines.append([str(seed), label, spent, f"`{row['network']['arch']}`"])
+    header = ["seed", "search", "CPU seconds", "found"]
     return _table("CPU seconds of the searches", header, lines)
 
 

@@ -37,6 +37,7 @@ from compat_train.models.build import build_model
 from compat_train.models.global_space import Bounds, GlobalMember, Layer, mmacs, random_member
 from compat_train.nas.cmp.run import measure, search_tiers
 from compat_train.nas.cmp.run import prepare as prepare_cmp
+from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, train_network
@@ -51,7 +52,7 @@ ROUNDS = 9  # steps that are timed, after one that is not
 PEAK_SIDE = 1024  # of the product that measures the sgemm peak
 SAMPLE_SEED = 14  # of the members that rankings are compared on
 FASHION_ROWS = ("search", "search-static", "ranking", "ranking-equal", "whole", "step")
-KANJI_ROWS = ("kanji-r3", "cmp")
+KANJI_ROWS = ("kanji-r3", "cmp", "cmp-equal")
 
 Row = dict[str, Any]
 
@@ -70,6 +71,7 @@ class Plan:
     full: int = 15  # epochs of the full training
     whole: int = 20  # epochs of the found network on all training images
     cmp: Mapping[str, Any] = field(default_factory=dict)  # what differs from cmp_nas.py's search
+    equal: int = 30  # epochs of CMP-NAS's supernet with which its search costs as much as the global one
 
 
 SHORT = {"macro_epochs": 1, "final_epochs": 2, "random": 2}
@@ -91,6 +93,7 @@ PLANS = {
         KANJI_ROWS,
         SHORT | {"bounds": Bounds(min_depth=3, max_depth=3, min_width=2, max_width=3), "micro": False, "random": 1},
         {"scenario": Scenario(fraction=0.01)},
+        equal=5,
         cmp={"search": replace(SEARCH, population=4, parents=2, crossovers=1, mutations=1, rounds=2)},
     ),
 }
@@ -115,6 +118,7 @@ class Study:
             "step": self.step,
             "kanji-r3": self.kanji_r3,
             "cmp": self.cmp,
+            "cmp-equal": lambda: self.cmp(self.plan.equal),
         }
         return compute[name]()
 
@@ -198,10 +202,13 @@ class Study:
         assert evaluation is not None
         return found_row(result, hits) | {"queries": evaluation.queries, "limit": config.mmacs}
 
-    def cmp(self) -> Row:
+    def cmp(self, epochs: int | None = None) -> Row:
         """CMP-NAS for the same limit: CPU seconds of supernet and search, and its best network trained alike.
 
         Reading and embedding images is left out of the seconds, as it is of those of the global search.
+
+        Args:
+            epochs: Of the supernet, and train random members too; None: those of cmp_nas.py, and no random ones.
         """
         search = self.config(gallery=str(self._gallery()))
         assert search.mmacs is not None  # the recipe has a limit
@@ -212,7 +219,12 @@ class Study:
             retrain=search.optimisation.of(search.final_epochs),
             **self.plan.cmp,
         )
-        folder = self.folder / "cmp"
+        if epochs is not None:
+            supernet = config.supernet
+            config = replace(
+                config, supernet=replace(supernet, optimisation=replace(supernet.optimisation, epochs=epochs))
+            )
+        folder = self.folder / ("cmp" if epochs is None else "cmp-equal")
         if folder.is_dir():  # of a measurement that was cut off
             shutil.rmtree(folder)
         prepared = prepare_cmp(config, folder)
@@ -221,21 +233,27 @@ class Study:
         trained = time.process_time()
         ranked = search_tiers(config, prepared, weights, folder)[search.mmacs]
         searched = time.process_time()
-        train_query(config.training(ranked[0].member.name), folder / "best", data=prepared.data)
-        network = measure(config, prepared, [(folder / "best", search.mmacs, 1, ranked[0])]).networks[0]
+        members = [ranked[0].member]
+        if epochs is not None:
+            sampler, generator = MemberSampler(prepared.costs), np.random.default_rng((self.seed, SAMPLE_SEED))
+            members += [sampler.draw(generator, 0.9 * search.mmacs, search.mmacs) for _ in range(search.random)]
+        runs = [folder / "networks" / str(number) for number, _ in enumerate(members)]
+        for member, run in zip(members, runs, strict=True):
+            train_query(config.training(member.name), run, data=prepared.data)
+        measured = measure(config, prepared, [(run, None, None, None) for run in runs]).networks
+        kept = [
+            {"arch": found.arch, "mmacs": prepared.costs.mmacs(member), "hits": both_sides(found.evaluation)}
+            for member, found in zip(members, measured, strict=True)
+        ]
         return {
             "limit": search.mmacs,
             "supernet_epochs": config.supernet.optimisation.epochs,
             "supernet_cpu_seconds": trained - start,
             "search_cpu_seconds": searched - trained,
             "candidates": len(ranked),
-            "queries": network.evaluation.queries,
-            "network": {
-                "arch": network.arch,
-                "mmacs": ranked[0].mmacs,
-                "reward": ranked[0].reward,
-                "hits": both_sides(network.evaluation),
-            },
+            "queries": measured[0].evaluation.queries,
+            "network": kept[0] | {"reward": ranked[0].reward},
+            "random": kept[1:],
         }
 
     def _gallery(self) -> Path:
