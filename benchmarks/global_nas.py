@@ -6,6 +6,7 @@ search          the search, its network and the recipe's random members trained 
 search-static   the same search with static ranking; its random members would be those of ``search``
 ranking         random members trained as static ranking, as dynamic ranking and in full do
 ranking-equal   the same networks; static ranking may spend as many epochs as dynamic ranking
+ranking-curve   random members trained once in full; all accuracies are read off its epochs, as in the paper
 whole           the network of ``search`` trained on all 60,000 training images
 step            a step of a candidate against the sgemm peak of the same run; measured before anything else runs
 kanji-r3        the search with R3 against the gallery models of kanji_compatibility.py, under the limit of the

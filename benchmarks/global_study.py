@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accuracy_curve import accuracy_curve
 from cmp_nas import SEARCH, search_config
 from exact_search import machine
 from kanji_compatibility import gallery_config
@@ -51,7 +52,7 @@ TEST = ("query", "gallery")  # splits of the test images, in the order in which 
 ROUNDS = 9  # steps that are timed, after one that is not
 PEAK_SIDE = 1024  # of the product that measures the sgemm peak
 SAMPLE_SEED = 14  # of the members that rankings are compared on
-FASHION_ROWS = ("search", "search-static", "ranking", "ranking-equal", "whole", "step")
+FASHION_ROWS = ("search", "ranking", "ranking-equal", "ranking-curve", "search-static", "whole", "step")
 KANJI_ROWS = ("kanji-r3", "cmp", "cmp-equal")
 
 Row = dict[str, Any]
@@ -69,6 +70,7 @@ class Plan:
     static: int = 1  # epochs of each for static ranking
     step: int = 1  # epochs by which each is trained longer than the next smaller one
     full: int = 15  # epochs of the full training
+    curve: int = 20  # random members, and epochs of each, whose accuracies are read off one training
     whole: int = 20  # epochs of the found network on all training images
     cmp: Mapping[str, Any] = field(default_factory=dict)  # what differs from cmp_nas.py's search
     equal: int = 30  # epochs of CMP-NAS's supernet with which its search costs as much as the global one
@@ -86,6 +88,7 @@ PLANS = {
         {"data": "sample", "scenario": Scenario(fraction=0.1)},
         members=4,
         full=4,
+        curve=3,
         whole=2,
     ),
     "kanji-sample": Plan(
@@ -114,6 +117,7 @@ class Study:
             "search-static": self.search_static,
             "ranking": self.ranking,
             "ranking-equal": self.ranking_equal,
+            "ranking-curve": self.ranking_curve,
             "whole": self.whole,
             "step": self.step,
             "kanji-r3": self.kanji_r3,
@@ -171,8 +175,7 @@ class Study:
         """Random members trained three times, and how the short trainings rank them."""
         config, plan = self.config(), self.plan
         prepared = prepare(config, self.folder / "ranking")
-        generator = np.random.default_rng((self.seed, SAMPLE_SEED))
-        members = [random_member(config.bounds, generator) for _ in range(plan.members)]
+        members = self._members(plan.members)
         trainer = CandidateTrainer(config, prepared.images, self.folder / "ranking" / "candidates")
 
         def score(member: GlobalMember, epochs: int) -> float:
@@ -187,6 +190,31 @@ class Study:
     def ranking_equal(self) -> Row:
         """The same where static ranking has the epochs that dynamic ranking has, rounded up."""
         return self.ranking(math.ceil(self.plan.step * (self.plan.members + 1) / 2))
+
+    def ranking_curve(self) -> Row:
+        """As in the paper: static and dynamic accuracies are those of the full training's epochs."""
+        config, count = self.config(), self.plan.curve
+        folder = self.folder / "ranking-curve"
+        prepared = prepare(config, folder)
+        members = self._members(count)
+        curves = {
+            member.name: accuracy_curve(config, member, count, folder / str(number), prepared.images)
+            for number, member in enumerate(members)
+        }
+        found = rank(
+            members,
+            lambda member, epochs: curves[member.name][epochs - 1],
+            dim=prepared.dim,
+            static=1,
+            step=1,
+            full=count,
+        )
+        return found.to_json() | {"curves": curves}
+
+    def _members(self, count: int) -> list[GlobalMember]:
+        """Random members of the space; fewer of them are the first of more."""
+        generator = np.random.default_rng((self.seed, SAMPLE_SEED))
+        return [random_member(self.config().bounds, generator) for _ in range(count)]
 
     def kanji_r3(self) -> Row:
         """The search for a query network, and random members within the limit."""
