@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from compat_sdk.files import write_json_atomic
-from compat_train.checkpoint import ResumePoints
+from compat_sdk.preprocess import Preprocessing
+from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.embed import embed_images
 from compat_train.models.build import build_model
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
-from compat_train.nas.global_nas.evaluate import classification_accuracy, train_network
+from compat_train.nas.global_nas.evaluate import train_network
 from compat_train.nas.global_nas.images import SearchImages
 
 
@@ -56,7 +59,7 @@ def accuracy_curve(
             raise AssertionError(f"{run} was finished before it was judged")
     if len(found) < epochs:
         checkpoint = train_network(config, member.name, epochs, run, images.data)
-        found.append(classification_accuracy(config, checkpoint, images.queries, images.query_labels))
+        found.append(float(checkpoint_hits(checkpoint, images.queries, images.query_labels).mean()))
         write_json_atomic(kept, found)
     return found
 
@@ -71,7 +74,28 @@ def _judged(config: GlobalConfig, member: GlobalMember, run: Path, images: Searc
     model.load_state_dict(
         {name.removeprefix("embedder."): value for name, value in weights.items() if name.startswith("embedder.")}
     )
-    embeddings = embed_images(model.eval(), images.queries, training.preprocessing, channels_last=True)
-    rows = weights["classifier.weight"].numpy()
-    best = (embeddings @ (rows / np.linalg.norm(rows, axis=1, keepdims=True)).T).argmax(1)
-    return float(np.mean(np.array(images.data.classes)[best] == np.array(images.query_labels)))
+    rows = weights["classifier.weight"]
+    return float(
+        hits(model, rows, images.data.classes, training.preprocessing, images.queries, images.query_labels).mean()
+    )
+
+
+def checkpoint_hits(checkpoint: Checkpoint, pixels: NDArray[np.uint8], labels: Sequence[str]) -> NDArray[np.bool_]:
+    """Whether each image's class has the highest cosine of all rows of the network's classifier."""
+    assert checkpoint.classifier is not None  # networks of a search for accuracy have one
+    return hits(checkpoint.build(), checkpoint.classifier, checkpoint.classes, checkpoint.preprocessing, pixels, labels)
+
+
+def hits(
+    model: torch.nn.Module,
+    classifier: torch.Tensor,
+    classes: Sequence[str],
+    preprocessing: Preprocessing,
+    pixels: NDArray[np.uint8],
+    labels: Sequence[str],
+) -> NDArray[np.bool_]:
+    """The same of a network and its classifier."""
+    embeddings = embed_images(model.eval(), pixels, preprocessing, channels_last=True)
+    rows = torch.nn.functional.normalize(classifier).numpy()
+    found: NDArray[np.bool_] = np.array(classes)[(embeddings @ rows.T).argmax(1)] == np.array(labels)
+    return found

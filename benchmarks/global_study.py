@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
-from accuracy_curve import accuracy_curve
+from accuracy_curve import accuracy_curve, checkpoint_hits
+from candidate_step import ROUNDS, timed_steps
 from cmp_nas import SEARCH, search_config
 from exact_search import machine
 from kanji_compatibility import gallery_config
@@ -24,18 +23,13 @@ from compat_sdk.dataset import open_dataset
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import GalleryConfig, Scenario, Source
-from compat_train.data.batches import Batches, normalise
 from compat_train.data.pixels import decode_split
-from compat_train.data.training_set import TrainingSet, load_training_set
-from compat_train.device import place
-from compat_train.embed import embed_images
+from compat_train.data.training_set import load_training_set
 from compat_train.evaluate import Evaluation
 from compat_train.loop import DivergedError
-from compat_train.methods.classify import classification_loss, new_classifier
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
-from compat_train.models.build import build_model
-from compat_train.models.global_space import Bounds, GlobalMember, Layer, mmacs, random_member
+from compat_train.models.global_space import Bounds, GlobalMember, Layer, random_member
 from compat_train.nas.cmp.run import measure, search_tiers
 from compat_train.nas.cmp.run import prepare as prepare_cmp
 from compat_train.nas.cmp.sampling import MemberSampler
@@ -49,8 +43,6 @@ from compat_train.recipe import read_recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TEST = ("query", "gallery")  # splits of the test images, in the order in which hits are kept
-ROUNDS = 9  # steps that are timed, after one that is not
-PEAK_SIDE = 1024  # of the product that measures the sgemm peak
 SAMPLE_SEED = 14  # of the members that rankings are compared on
 FASHION_ROWS = ("search", "ranking", "ranking-equal", "ranking-curve", "search-static", "whole", "step")
 KANJI_ROWS = ("kanji-r3", "cmp", "cmp-equal")
@@ -147,7 +139,7 @@ class Study:
         test = test_images(config.source, Checkpoint.load(result.network.run).preprocessing)
 
         def hits(network: TrainedNetwork) -> Row:
-            found = [correct(Checkpoint.load(network.run), *images) for images in test]
+            found = [checkpoint_hits(Checkpoint.load(network.run), *images) for images in test]
             assert float(found[0].mean()) == network.score, "the hits are not those of the search's result"
             return {"test": packed(np.concatenate(found))}
 
@@ -168,7 +160,7 @@ class Study:
             "epochs": self.plan.whole,
             "queries": len(test[0][1]),
             "test_images": sum(len(labels) for _, labels in test),
-            "hits": {"test": packed(np.concatenate([correct(checkpoint, *images) for images in test]))},
+            "hits": {"test": packed(np.concatenate([checkpoint_hits(checkpoint, *images) for images in test]))},
         }
 
     def ranking(self, static: int | None = None) -> Row:
@@ -310,54 +302,6 @@ def test_images(source: Source, preprocessing: Preprocessing) -> list[tuple[NDAr
     return [(decode_split(split, preprocessing).images, split.labels) for split in map(dataset.splits.get, TEST)]
 
 
-def timed_steps(training: GalleryConfig, member: GlobalMember, data: TrainingSet) -> Row:
-    """Medians over alternating rounds: making a batch, a step on it, and the sgemm peak."""
-    batch, preprocessing = training.optimisation.batch, training.preprocessing
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=batch,
-        seed=0,
-        augmentation=training.augmentation,
-        device=torch.device("cpu"),
-        mean=preprocessing.mean,
-    )
-    torch.manual_seed(0)
-    embedder = build_model(member.name, dim=training.dim, stem_stride=training.stem_stride)
-    classifier = new_classifier(len(data.classes), training.dim)
-    trained = place(torch.nn.ModuleDict({"embedder": embedder, "classifier": classifier}), torch.device("cpu"))
-    optimiser = torch.optim.SGD(trained.parameters(), lr=1e-3, momentum=0.9, weight_decay=3e-4)
-    square = torch.randn(PEAK_SIDE, PEAK_SIDE)
-    times: dict[str, list[float]] = {"views": [], "step": [], "product": []}
-    for number in range(ROUNDS + 1):
-        start = time.process_time()
-        views = batches.at(number)
-        times["views"].append(time.process_time() - start)
-        start = time.process_time()
-        images = normalise(views.images, preprocessing).contiguous(memory_format=torch.channels_last)
-        optimiser.zero_grad(set_to_none=True)
-        loss = classification_loss(embedder(images), classifier.weight, views.labels, training.classification)
-        loss.backward()
-        optimiser.step()
-        times["step"].append(time.process_time() - start)
-        start = time.process_time()
-        square @ square
-        times["product"].append(time.process_time() - start)
-    seconds = {name: median(found[1:]) for name, found in times.items()}
-    cost = mmacs(member, preprocessing.size, training.dim, training.stem_stride)
-    peak = 2 * PEAK_SIDE**3 / seconds["product"]
-    work, whole = 3 * 2 * 1e6 * cost * batch, seconds["views"] + seconds["step"]
-    return {
-        "arch": member.name,
-        "mmacs": cost,
-        "images": batches.steps_per_epoch * batch,
-        "epoch_cpu_seconds": whole * batches.steps_per_epoch,
-        "views_share_of_time": seconds["views"] / whole,
-        "sgemm_gflops": peak / 1e9,
-        "share_of_peak": work / whole / peak,
-    }
-
-
 def found_row(result: GlobalResult, hits: Callable[[TrainedNetwork], Row]) -> Row:
     """What is kept of a search: its figures, and of each network its cost and its hits."""
 
@@ -367,14 +311,6 @@ def found_row(result: GlobalResult, hits: Callable[[TrainedNetwork], Row]) -> Ro
 
     figures = {name: value for name, value in result.to_json().items() if name not in ("network", "random")}
     return figures | {"network": kept(result.network), "random": [kept(network) for network in result.random]}
-
-
-def correct(checkpoint: Checkpoint, pixels: NDArray[np.uint8], labels: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Whether each image's class has the highest cosine of all rows of the network's classifier."""
-    assert checkpoint.classifier is not None  # networks of a search for accuracy have one
-    embeddings = embed_images(checkpoint.build(), pixels, checkpoint.preprocessing, channels_last=True)
-    rows = torch.nn.functional.normalize(checkpoint.classifier).numpy()
-    return np.array(checkpoint.classes)[(embeddings @ rows.T).argmax(1)] == np.array(labels)
 
 
 def both_sides(evaluation: Evaluation) -> Row:
