@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from compat_sdk.files import write_json_atomic
-from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint, ResumePoints
-from compat_train.embed import embed_images
-from compat_train.models.build import build_model
+from compat_train.config import GalleryConfig
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
-from compat_train.nas.global_nas.evaluate import train_network
+from compat_train.nas.global_nas.evaluate import classification_accuracy, train_network
 from compat_train.nas.global_nas.images import SearchImages
 
 
@@ -59,7 +53,7 @@ def accuracy_curve(
             raise AssertionError(f"{run} was finished before it was judged")
     if len(found) < epochs:
         checkpoint = train_network(config, member.name, epochs, run, images.data)
-        found.append(float(checkpoint_hits(checkpoint, images.queries, images.query_labels).mean()))
+        found.append(classification_accuracy(config, checkpoint, images.queries, images.query_labels))
         write_json_atomic(kept, found)
     return found
 
@@ -68,34 +62,26 @@ def _judged(config: GlobalConfig, member: GlobalMember, run: Path, images: Searc
     """Accuracy of the newest resume point, which must be that of ``step``."""
     newest = ResumePoints(run).newest()
     assert newest is not None and newest[0] == step, "there is no resume point at the end of the epoch"
-    weights = {name.removeprefix("model."): value for name, value in newest[1].items() if name.startswith("model.")}
+    tensors = newest[1]
     training = config.training(member.name, 1)
-    model = build_model(member.name, dim=config.dim or 128, stem_stride=config.stem_stride)
-    model.load_state_dict(
-        {name.removeprefix("embedder."): value for name, value in weights.items() if name.startswith("embedder.")}
+    assert isinstance(training, GalleryConfig)  # accuracy trains networks by themselves
+    start = "model.embedder."
+    checkpoint = Checkpoint(
+        path=run,
+        role="gallery",
+        arch=member.name,
+        dim=training.dim,
+        width=training.width,
+        stem_stride=training.stem_stride,
+        preprocessing=training.preprocessing,
+        space="",
+        searches=(),
+        classes=images.data.classes,
+        method="gallery",
+        classification=training.classification,
+        license=training.license,
+        config={},
+        state={name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)},
+        classifier=tensors["model.classifier.weight"],
     )
-    rows = weights["classifier.weight"]
-    return float(
-        hits(model, rows, images.data.classes, training.preprocessing, images.queries, images.query_labels).mean()
-    )
-
-
-def checkpoint_hits(checkpoint: Checkpoint, pixels: NDArray[np.uint8], labels: Sequence[str]) -> NDArray[np.bool_]:
-    """Whether each image's class has the highest cosine of all rows of the network's classifier."""
-    assert checkpoint.classifier is not None  # networks of a search for accuracy have one
-    return hits(checkpoint.build(), checkpoint.classifier, checkpoint.classes, checkpoint.preprocessing, pixels, labels)
-
-
-def hits(
-    model: torch.nn.Module,
-    classifier: torch.Tensor,
-    classes: Sequence[str],
-    preprocessing: Preprocessing,
-    pixels: NDArray[np.uint8],
-    labels: Sequence[str],
-) -> NDArray[np.bool_]:
-    """The same of a network and its classifier."""
-    embeddings = embed_images(model.eval(), pixels, preprocessing, channels_last=True)
-    rows = torch.nn.functional.normalize(classifier).numpy()
-    found: NDArray[np.bool_] = np.array(classes)[(embeddings @ rows.T).argmax(1)] == np.array(labels)
-    return found
+    return classification_accuracy(config, checkpoint, images.queries, images.query_labels)

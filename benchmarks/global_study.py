@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy_curve import accuracy_curve, checkpoint_hits
+from accuracy_curve import accuracy_curve
 from candidate_step import ROUNDS, timed_steps
 from cmp_nas import SEARCH, search_config
 from exact_search import machine
@@ -35,7 +35,7 @@ from compat_train.nas.cmp.run import prepare as prepare_cmp
 from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.global_nas.config import GlobalConfig
-from compat_train.nas.global_nas.evaluate import CandidateTrainer, train_network
+from compat_train.nas.global_nas.evaluate import CandidateTrainer, classified, train_network
 from compat_train.nas.global_nas.ranking import rank
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
 from compat_train.nas.global_nas.run import prepare, search_network
@@ -139,7 +139,7 @@ class Study:
         test = test_images(config.source, Checkpoint.load(result.network.run).preprocessing)
 
         def hits(network: TrainedNetwork) -> Row:
-            found = [checkpoint_hits(Checkpoint.load(network.run), *images) for images in test]
+            found = [classified(Checkpoint.load(network.run), *images) for images in test]
             assert float(found[0].mean()) == network.score, "the hits are not those of the search's result"
             return {"test": packed(np.concatenate(found))}
 
@@ -160,7 +160,7 @@ class Study:
             "epochs": self.plan.whole,
             "queries": len(test[0][1]),
             "test_images": sum(len(labels) for _, labels in test),
-            "hits": {"test": packed(np.concatenate([checkpoint_hits(checkpoint, *images) for images in test]))},
+            "hits": {"test": packed(np.concatenate([classified(checkpoint, *images) for images in test]))},
         }
 
     def ranking(self, static: int | None = None) -> Row:
@@ -205,8 +205,8 @@ class Study:
 
     def _members(self, count: int) -> list[GlobalMember]:
         """Random members of the space; fewer of them are the first of more."""
-        generator = np.random.default_rng((self.seed, SAMPLE_SEED))
-        return [random_member(self.config().bounds, generator) for _ in range(count)]
+        bounds, generator = self.config().bounds, np.random.default_rng((self.seed, SAMPLE_SEED))
+        return [random_member(bounds, generator) for _ in range(count)]
 
     def kanji_r3(self) -> Row:
         """The search for a query network, and random members within the limit."""

@@ -114,14 +114,34 @@ def classification_accuracy(
     Raises:
         TrainingError: The network has no classifier.
     """
+    with torch_threads(config.execution.threads or None):
+        return float(classified(checkpoint, pixels, labels, device=config.execution.device).mean())
+
+
+def classified(
+    checkpoint: Checkpoint, pixels: NDArray[np.uint8], labels: Sequence[str], *, device: str = "cpu"
+) -> NDArray[np.bool_]:
+    """Whether each image's class has the highest cosine of all rows of the network's classifier, bool ``[n]``.
+
+    Args:
+        checkpoint: The network and its classifier.
+        pixels: uint8 ``[n, size, size, 3]``, at least one.
+        labels: Class name of each; one that the classifier lacks counts as wrong.
+        device: Where to run.
+
+    Raises:
+        TrainingError: The network has no classifier.
+    """
     if checkpoint.classifier is None:
         raise TrainingError(f"{checkpoint.path} has no classifier; expected a network trained with one")
-    with torch_threads(config.execution.threads or None):
-        embeddings = _embedded(config, checkpoint, pixels)
+    embeddings = embed_images(
+        checkpoint.build(), pixels, checkpoint.preprocessing, device=device_of(device), channels_last=True
+    )
     rows = checkpoint.classifier.numpy()
     best = (embeddings @ (rows / np.linalg.norm(rows, axis=1, keepdims=True)).T).argmax(1)
     numbers = {name: number for number, name in enumerate(checkpoint.classes)}
-    return float(np.mean(best == np.array([numbers.get(label, -1) for label in labels])))
+    hits: NDArray[np.bool_] = best == np.array([numbers.get(label, -1) for label in labels])
+    return hits
 
 
 def renamed(progress: Progress | None, stage: str, facts: Mapping[str, float] | None = None) -> Progress | None:
