@@ -110,6 +110,28 @@ def test_a_toy_counts_as_by_hand() -> None:
     assert [row.mmacs_paper * 1e6 for row in rows] == pytest.approx([6 * 16 * 9, 2 * 6 * 16, 30, 30])
 
 
+class WindowAttention(nn.Module):
+    """Attends within each quarter of the image; the quarters stand in the batch axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection = nn.Linear(3, 3 * 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        windows = images.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 4, 5, 1).reshape(-1, 16, 3)
+        query, key, value = self.projection(windows).chunk(3, -1)
+        return nn.functional.scaled_dot_product_attention(query, key, value) @ images.new_ones(5, 2)
+
+
+def test_windows_in_the_batch_axis_and_products_outside_layers_count_as_by_hand() -> None:
+    projection, others = per_layer(WindowAttention(), 8)
+    assert (projection.name, projection.output_shape) == ("projection", (4, 16, 15))
+    assert projection.mmacs * 1e6 == pytest.approx(4 * 16 * 3 * 15)
+    assert (others.name, others.kind, others.output_shape) == ("", "function", ())
+    assert others.mmacs * 1e6 == others.mmacs_paper * 1e6 == pytest.approx(4 * (2 * 16 * 16 * 5 + 16 * 5 * 2))
+    assert count_cost(WindowAttention(), 8).mmacs * 1e6 == pytest.approx(4 * (720 + 2560 + 160))
+
+
 def test_an_unused_layer_costs_neither_multiply_adds_nor_parameters() -> None:
     cost = count_cost(Toy(), 8)
     assert cost.mmacs * 1e6 == pytest.approx(864 + 60)

