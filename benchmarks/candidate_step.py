@@ -48,6 +48,7 @@ def timed_steps(training: GalleryConfig, member: GlobalMember, data: TrainingSet
         optimiser.zero_grad(set_to_none=True)
         loss = classification_loss(embedder(images), classifier.weight, views.labels, training.classification)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), training.optimisation.gradient_norm)
         optimiser.step()
         times["step"].append(time.process_time() - start)
         start = time.process_time()

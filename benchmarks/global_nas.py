@@ -12,7 +12,8 @@ step            a step of a candidate against the sgemm peak of the same run; me
 kanji-r3        the search with R3 against the gallery models of kanji_compatibility.py, under the limit of the
                 dearest tier of cmp_nas.py
 cmp             CMP-NAS for that tier, from nothing, with its CPU time; its best network is trained as those of kanji-r3
-cmp-equal       the same with a supernet that is trained for as long as makes both searches cost the same
+cmp-equal       the same with a supernet that is trained for as long as makes both searches of the seed cost the same,
+                and random members of its space within the limit; after kanji-r3 and cmp
 
 Rows go to global_nas.json as they come; finished rows and RUN folders are kept.
 
@@ -42,10 +43,10 @@ HERE = Path(__file__).parent
 Row = dict[str, Any]
 
 
-def run_row(name: str, seed: int, row: str, root: str, runs: Path) -> Row:
+def run_row(name: str, seed: int, row: str, known: dict[str, Row], root: str, runs: Path) -> Row:
     """Computes one row, in a worker process."""
     torch.set_num_threads(1)
-    return {"dataset": name, "seed": seed, "name": row} | Study(name, seed, root, runs).row(row)
+    return {"dataset": name, "seed": seed, "name": row} | Study(name, seed, root, runs, known).row(row)
 
 
 def run_all(options: argparse.Namespace) -> None:
@@ -58,7 +59,9 @@ def run_all(options: argparse.Namespace) -> None:
 
         def start(rows: list[tuple[str, int, str]]) -> None:
             if rows:
-                running[pool.submit(run_row, *rows[0], options.root, options.runs)] = rows[1:]
+                of_study = [row for row in results["rows"] if (row["dataset"], row["seed"]) == rows[0][:2]]
+                known = {row["name"]: row for row in of_study}
+                running[pool.submit(run_row, *rows[0], known, options.root, options.runs)] = rows[1:]
 
         def collect() -> None:
             for future in wait(running, return_when=FIRST_COMPLETED).done:

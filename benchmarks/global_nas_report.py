@@ -271,7 +271,9 @@ def _costs(rows: Sequence[Row]) -> str:
                 spent = f"{_cmp_seconds(row):,.0f} ({parts} {row['search_cpu_seconds']:,.0f})"
                 lines.append([str(seed), label, spent, f"`{row['network']['arch']}`"])
     header = ["seed", "search", "CPU seconds", "found"]
-    return _table("CPU seconds of the searches", header, lines)
+    resumed = sum(row.get("resumed", 0) for row in of_global.values())
+    note = f"{resumed} trainings were resumed, and lack the seconds before that." if resumed else ""
+    return _table("CPU seconds of the searches", header, lines, note)
 
 
 def _steps(rows: Sequence[Row]) -> str:

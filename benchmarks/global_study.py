@@ -36,9 +36,10 @@ from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, classified, train_network
+from compat_train.nas.global_nas.prepare import prepare
 from compat_train.nas.global_nas.ranking import rank
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
-from compat_train.nas.global_nas.run import prepare, search_network
+from compat_train.nas.global_nas.run import search_network
 from compat_train.recipe import read_recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -65,7 +66,6 @@ class Plan:
     curve: int = 20  # random members, and epochs of each, whose accuracies are read off one training
     whole: int = 20  # epochs of the found network on all training images
     cmp: Mapping[str, Any] = field(default_factory=dict)  # what differs from cmp_nas.py's search
-    equal: int = 30  # epochs of CMP-NAS's supernet with which its search costs as much as the global one
 
 
 SHORT = {"macro_epochs": 1, "final_epochs": 2, "random": 2}
@@ -88,7 +88,6 @@ PLANS = {
         KANJI_ROWS,
         SHORT | {"bounds": Bounds(min_depth=3, max_depth=3, min_width=2, max_width=3), "micro": False, "random": 1},
         {"scenario": Scenario(fraction=0.01)},
-        equal=5,
         cmp={"search": replace(SEARCH, population=4, parents=2, crossovers=1, mutations=1, rounds=2)},
     ),
 }
@@ -97,9 +96,9 @@ PLANS = {
 class Study:
     """All rows of one dataset and seed; they share a folder, so they are computed one after the other."""
 
-    def __init__(self, name: str, seed: int, root: str, runs: Path) -> None:
-        """Trains nothing yet."""
-        self.seed, self.plan, self.runs, self.root = seed, PLANS[name], runs, root
+    def __init__(self, name: str, seed: int, root: str, runs: Path, known: Mapping[str, Row]) -> None:
+        """Trains nothing yet; ``known`` has the rows that are finished, by name."""
+        self.seed, self.plan, self.runs, self.root, self.known = seed, PLANS[name], runs, root, known
         self.folder = runs / "global" / f"{name}-{seed}"
 
     def row(self, name: str) -> Row:
@@ -114,7 +113,7 @@ class Study:
             "step": self.step,
             "kanji-r3": self.kanji_r3,
             "cmp": self.cmp,
-            "cmp-equal": lambda: self.cmp(self.plan.equal),
+            "cmp-equal": lambda: self.cmp(self._equal_epochs()),
         }
         return compute[name]()
 
@@ -256,7 +255,7 @@ class Study:
         members = [ranked[0].member]
         if epochs is not None:
             sampler, generator = MemberSampler(prepared.costs), np.random.default_rng((self.seed, SAMPLE_SEED))
-            members += [sampler.draw(generator, 0.9 * search.mmacs, search.mmacs) for _ in range(search.random)]
+            members += [sampler.draw(generator, 0.0, search.mmacs) for _ in range(search.random)]
         runs = [folder / "networks" / str(number) for number, _ in enumerate(members)]
         for member, run in zip(members, runs, strict=True):
             train_query(config.training(member.name), run, data=prepared.data)
@@ -275,6 +274,14 @@ class Study:
             "network": kept[0] | {"reward": ranked[0].reward},
             "random": kept[1:],
         }
+
+    def _equal_epochs(self) -> int:
+        """Epochs of CMP-NAS's supernet with which its search costs as much as the global one of this seed."""
+        if missing := [name for name in ("kanji-r3", "cmp") if name not in self.known]:
+            raise SystemExit(f"cmp-equal of seed {self.seed} needs the rows {', '.join(missing)} first")
+        of_global, of_cmp = self.known["kanji-r3"], self.known["cmp"]
+        an_epoch = of_cmp["supernet_cpu_seconds"] / of_cmp["supernet_epochs"]
+        return max(1, round((of_global["search_cpu_seconds"] - of_cmp["search_cpu_seconds"]) / an_epoch))
 
     def _gallery(self) -> Path:
         run = self.runs / "kanji" / f"gallery-{self.seed}"

@@ -29,7 +29,7 @@ _SECONDS_BETWEEN_RESUME_POINTS = 60.0
 
 
 class DivergedError(TrainingError):
-    """A loss is not finite."""
+    """A loss is not finite, or a weight after the last step."""
 
 
 def learning_rate(step: int, steps_per_epoch: int, optimisation: Optimisation) -> float:
@@ -122,6 +122,12 @@ def fit(
                     log.flush()
                     points.save(step + 1, _tensors(trained, optimiser), facts)
                     saved_at = time.monotonic()
+    bad = [name for name, value in trained.state_dict().items() if not torch.isfinite(value).all()]
+    if bad:  # by the last step, whose loss was still finite
+        raise DivergedError(
+            f"after the last of {steps} steps {len(bad)} tensors of {run} are not finite, such as {bad[0]}; lower the "
+            f"learning rate or raise warmup_epochs, and train into another folder"
+        )
     trained.eval()
 
 

@@ -160,7 +160,7 @@ def read_recipe(
 
     def global_search(values: dict[str, Any]) -> GlobalConfig:
         placed = {} if alone else _runs(folder, found, "global.", gallery=values.get("gallery", "gallery"))
-        return config_from_mapping(GlobalConfig, values | shared | placed, "global.")
+        return GlobalConfig.from_mapping(values | shared | placed, "global.")
 
     recipe = Recipe(
         description=str(found.get("description", "")),

@@ -14,8 +14,7 @@ from tests.train.folders import write_identities
 
 COMMON = ("--batch", 16, "--lr", 0.1, "--threads", 1, "--device", "cpu")
 SEARCH = (
-    "--min-depth", 3, "--max-depth", 4, "--min-width", 4, "--max-width", 6, "--macro-epochs", 1, "--micro-epochs", 1,
-    "--final-epochs", 1,
+    "--min-depth", 3, "--max-depth", 4, "--min-width", 4, "--max-width", 6, "--macro-epochs", 1, "--final-epochs", 1,
 )  # fmt: skip
 
 
@@ -27,7 +26,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_search_by_accuracy_prints_what_it_found_and_continues(run: Run, photos: Path, work: Path) -> None:
     command = (
         "nas", "global", "--data", photos, *SEARCH, *COMMON, "--size", 28, "--dim", 8, "--random", 1, "--flip",
-        "--cutout", 0.25, "--out", work / "found",
+        "--cutout", 0.25, "--scale", 20, "--micro-epochs", 1, "--out", work / "found",
     )  # fmt: skip
     code, out, err = run(*command)
     assert code == 0, err
@@ -39,7 +38,7 @@ def test_a_search_by_accuracy_prints_what_it_found_and_continues(run: Run, photo
     assert found["network"]["run"] == str(work / "found" / "network") and found["evaluated"] >= 3
     settings = json.loads((work / "found" / "results.json").read_text())["settings"]
     assert settings["augmentation"]["cutout"] == 0.25 and settings["augmentation"]["flip"]
-    assert settings["classification"] == {"loss": "norm-softmax", "margin": 0.0, "scale": 16.0}
+    assert settings["classification"] == {"loss": "norm-softmax", "margin": 0.0, "scale": 20.0}
 
 
 def test_a_search_by_r3_ends_in_a_query_model_that_is_exported(run: Run, work: Path) -> None:
@@ -70,7 +69,11 @@ def test_a_search_by_r3_ends_in_a_query_model_that_is_exported(run: Run, work: P
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        (("--preset", "large"), "--preset is 'large'; expected tiny or mobile"),
+        (("--preset", "large"), "--preset is 'large'; expected one of tiny, mobile, face-small, face-medium"),
+        (("--no-micro", "--micro-epochs", 2), "--no-micro leaves nothing for --micro-epochs"),
+        (("--loss", "norm-softmax", "--margin", 0.2), "the loss norm-softmax has none"),
+        (("--margin", 0.2), "classification.margin is 0.2, but the loss norm-softmax has none"),
+        (("--gradient-norm", -1), "optimisation.gradient_norm is -1.0"),
         (("--objective", "r3"), "measured against a gallery model"),
         (("--mmacs", 0.001), "0.001 MMACs is out of reach"),
         (("--max-depth", 2), "bounds.max_depth is 2"),

@@ -19,6 +19,7 @@ from compat_sdk.errors import TrainingError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.config import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
 from compat_train.log import read_log
+from compat_train.loop import DivergedError
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 
@@ -162,6 +163,14 @@ def test_a_loss_that_is_not_finite_stops_with_a_message_that_says_where(clothes:
     config = gallery_config(clothes, lr=1e30)
     with pytest.raises(TrainingError, match=r"not finite at step \d+ \(epoch \d, learning rate .*\): .*own"):
         train_gallery(config, tmp_path / "run")
+
+
+def test_a_last_step_that_breaks_the_weights_leaves_no_model(clothes: Path, tmp_path: Path) -> None:
+    config = gallery_config(clothes, lr=3e38)
+    one_step = replace(config.optimisation, epochs=1, batch=48, warmup_epochs=0, weight_decay=1e3)
+    with pytest.raises(DivergedError, match=r"after the last of 1 steps \d+ tensors of .*run are not finite, such as"):
+        train_gallery(replace(config, optimisation=one_step), tmp_path / "run")
+    assert not (tmp_path / "run" / "model.json").exists()
 
 
 def test_a_gradient_longer_than_its_limit_is_shortened(clothes: Path, undisturbed: Path, tmp_path: Path) -> None:

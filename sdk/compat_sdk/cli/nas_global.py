@@ -20,18 +20,27 @@ class _Loss(shared.LossOptions):
     loss: Annotated[
         shared.Text, shared.number("--loss", "cosface, arcface or norm-softmax; norm-softmax, for r3 the gallery's.")
     ] = None
-    scale: Annotated[shared.Float, shared.number("--scale", "Factor on the cosines; 16, for r3 the gallery run's.")] = (
-        None
-    )
+    margin: Annotated[
+        shared.Float,
+        shared.number("--margin", "Margin of cosface or arcface; 0.4, for r3 the gallery's."),
+    ] = None
+    scale: Annotated[
+        shared.Float,
+        shared.number("--scale", "Factor on the cosines; 16, other losses 64, for r3 the gallery's."),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Schedule(shared.Group):
     batch: Annotated[shared.Int, shared.number("--batch", "Images per step; 64.")] = None
     lr: Annotated[shared.Float, shared.number("--lr", "Highest learning rate; 0.025.")] = None
+    momentum: Annotated[shared.Float, shared.number("--momentum", "Momentum of sgd, or adam's first beta; 0.9.")] = None
     weight_decay: Annotated[shared.Float, shared.number("--weight-decay", "Weight decay; 0.0003.")] = None
     warmup_epochs: Annotated[shared.Float, shared.number("--warmup-epochs", "Epochs of linear warm-up; 0.")] = None
     optimiser: Annotated[shared.Text, shared.number("--optimiser", "sgd or adam; sgd.")] = None
+    gradient_norm: Annotated[
+        shared.Float, shared.number("--gradient-norm", "Longer gradients are shortened to it; 5, and 0 for none.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +62,19 @@ def global_search(
         Path | None, typer.Option("--gallery", help="RUN folder of the gallery model, for r3.", show_default=False)
     ] = None,
     mmacs: Annotated[shared.Float, shared.number("--mmacs", "Most MMACs of any network; no limit.")] = None,
-    preset: Annotated[str, typer.Option("--preset", help="Bounds: tiny (width 16 to 64) or mobile (to 128).")] = "tiny",
+    preset: Annotated[
+        str,
+        typer.Option(
+            "--preset",
+            help="Bounds: tiny (width 16 to 64), mobile (to 128); residual: face-small (to 32), face-medium (to 64).",
+        ),
+    ] = "tiny",
     kind: Annotated[
-        shared.Text, shared.number("--kind", "plain, or residual with shortcuts around pairs of layers; plain.")
+        shared.Text, shared.number("--kind", "plain, or residual: shortcuts around pairs of layers; by the preset.")
     ] = None,
-    stages: Annotated[shared.Int, shared.number("--stages", "Stages, between which the resolution halves; 3.")] = None,
+    stages: Annotated[
+        shared.Int, shared.number("--stages", "Stages, between which the resolution halves; by the preset.")
+    ] = None,
     min_depth: Annotated[shared.Int, shared.number("--min-depth", "Fewest layers; 10.")] = None,
     max_depth: Annotated[shared.Int, shared.number("--max-depth", "Most layers; 100.")] = None,
     min_width: Annotated[shared.Int, shared.number("--min-width", "Least width of the first stage; 16.")] = None,
@@ -109,21 +126,22 @@ def global_search(
     """Efficient Global NAS: grow the depth, prune the width, choose every layer's operation and kernel, train it."""
     extras.require("train")
     from compat_sdk.errors import ConfigError
-    from compat_train.config import config_from_mapping, config_to_json
-    from compat_train.nas.global_nas.config import CUTOUT, MOBILE, SOFTMAX, TINY, GlobalConfig
+    from compat_train.config import config_to_json
+    from compat_train.nas.global_nas.config import PRESETS, GlobalConfig
     from compat_train.nas.global_nas.run import search_network
 
-    if preset not in ("tiny", "mobile"):
-        raise ConfigError(f"--preset is {preset!r}; expected tiny or mobile")
+    if preset not in PRESETS:
+        raise ConfigError(f"--preset is {preset!r}; expected one of {', '.join(PRESETS)}")
+    if no_micro and (micro_epochs is not None or final_width is not None):
+        raise ConfigError("--no-micro leaves nothing for --micro-epochs and --final-width to say; leave them out")
     given = shared.given
-    by_itself = {**config_to_json(SOFTMAX), **classification.settings()}
     values = given(
         source=source.settings(),
         objective=objective,
         gallery=shared.text_of(gallery),
         mmacs=mmacs,
         bounds={
-            **config_to_json(TINY if preset == "tiny" else MOBILE),
+            **config_to_json(PRESETS[preset]),
             **given(kind=kind, stages=stages, min_depth=min_depth, max_depth=max_depth),
             **given(min_width=min_width, max_width=max_width, width_step=width_step),
         },
@@ -145,13 +163,15 @@ def global_search(
         method=method,
         regression=regression,
         mixed=mixed,
-        classification=by_itself if objective != "r3" or gallery is None else classification.like(gallery),
+        classification=classification.like(gallery)
+        if objective == "r3" and gallery
+        else classification.settings() or None,
         optimisation=schedule.settings(),
-        augmentation={**config_to_json(CUTOUT), **augmentation.settings()},
+        augmentation=augmentation.settings() or None,
         execution=execution.settings(),
         license=license_name,
     )
-    config = config_from_mapping(GlobalConfig, values)
+    config = GlobalConfig.from_mapping(values)
     with console.working() as progress:
         result = search_network(config, out, progress)
     report(result, as_json=as_json)

@@ -87,6 +87,10 @@ class LossOptions(Group):
     margin: Annotated[Float, number("--margin", "Margin of cosface (cosine) or arcface (radians); 0.4.")] = None
     scale: Annotated[Float, number("--scale", "Factor on the cosines; 64.")] = None
 
+    def settings(self) -> dict[str, Any]:
+        """Those that were given, as the configuration has them."""
+        return self._checked(given(**vars(self)))
+
     def like(self, run: Path) -> dict[str, Any] | None:
         """The loss of another run with the settings that were given in place of its own; None without any.
 
@@ -97,7 +101,12 @@ class LossOptions(Group):
         from compat_train.config import config_to_json
 
         chosen = self.settings()
-        return {**config_to_json(Checkpoint.load(run).classification), **chosen} if chosen else None
+        return self._checked({**config_to_json(Checkpoint.load(run).classification), **chosen}) if chosen else None
+
+    def _checked(self, loss: dict[str, Any]) -> dict[str, Any]:
+        if self.margin is not None and loss.get("loss") == "norm-softmax":
+            raise ConfigError(f"--margin is {self.margin:g}, but the loss norm-softmax has none; leave it out")
+        return loss
 
 
 @dataclass(frozen=True, kw_only=True)

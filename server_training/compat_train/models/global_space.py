@@ -66,7 +66,8 @@ class GlobalMember:
     """One network of the space.
 
     ``residual`` is the variant for faces (section 4.2): layers go in pairs, each with a shortcut around it. The paper
-    calls it ResNet-based and names depth (58, 34) and last channels (256, 512) only; here a pair is a ResNet's basic
+    calls it based on an inverted ResNet and gives the greatest widths (32, 64) and, of what it found, the depths (58,
+    34) and last channels (256, 512), so four stages; it does not say what a block is. Here a pair is a ResNet's basic
     block whose two convolutions are layers of the space, and the stem has the width itself, so that the first shortcut
     is the identity.
 
@@ -244,22 +245,20 @@ def mmacs(member: GlobalMember, size: int, dim: int, stem_stride: int = 1) -> fl
     return total / 1e6
 
 
-def fitted(member: GlobalMember, limit_parameters: int, dim: int) -> GlobalMember | None:
-    """The widest network with the same layers, no wider than ``member``, within a limit; None if there is none.
+def held(member: GlobalMember, baseline: int, dim: int) -> GlobalMember:
+    """The network with the same layers, no wider than ``member``, whose parameters are nearest to a baseline's.
 
-    Section 3.3: with a costlier operation or kernel, channels are lowered until the parameters are those of the
-    baseline again. The width falls in steps of 1 here, as finely as it can.
+    Section 3.3: with a costlier operation or kernel, channels are lowered until the parameters are approximately those
+    of the baseline again. The width falls in steps of 1 here, as finely as it can; of two equally near ones the wider
+    is taken.
 
     Args:
         member: The network that may be too large.
-        limit_parameters: Most parameters.
+        baseline: Parameters to come near to.
         dim: Length of the embedding.
     """
-    for width in range(member.width, 0, -1):
-        narrower = replace(member, width=width)
-        if parameters(narrower, dim) <= limit_parameters:
-            return narrower
-    return None
+    narrower = (replace(member, width=width) for width in range(member.width, 0, -1))
+    return min(narrower, key=lambda found: abs(parameters(found, dim) - baseline))
 
 
 def random_member(bounds: Bounds, generator: np.random.Generator) -> GlobalMember:

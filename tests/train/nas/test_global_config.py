@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from compat_sdk.errors import ConfigError
-from compat_train.config import Classification, GalleryConfig, QueryConfig, Source
-from compat_train.nas.global_nas.config import MOBILE, TINY, GlobalConfig, Schedule
+from compat_train.config import Augmentation, Classification, GalleryConfig, QueryConfig, Source
+from compat_train.nas.global_nas.config import CUTOUT, MOBILE, PRESETS, TINY, GlobalConfig, Schedule
 from tests.train.nas.test_global_run import tiny
 
 
@@ -41,6 +41,34 @@ from tests.train.nas.test_global_run import tiny
 def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         tiny("sample", **changes)
+
+
+def test_a_table_that_says_one_thing_leaves_the_searches_other_defaults() -> None:
+    def config(**tables: Any) -> GlobalConfig:
+        return GlobalConfig.from_mapping({"source": {"data": "sample"}, **tables}, "global.")
+
+    found = config(augmentation={"flip": True}, classification={"scale": 20})
+    assert found.augmentation == Augmentation(cutout=0.5, flip=True)
+    assert found.classification == Classification(loss="norm-softmax", margin=0.0, scale=20.0)
+    assert config().augmentation == CUTOUT and config().classification is None
+    # Another loss has its own margin and scale.
+    assert config(classification={"loss": "arcface"}).classification == Classification(loss="arcface")
+    against = config(objective="r3", gallery="g", classification={"scale": 20})
+    assert against.classification == Classification(scale=20)
+    with pytest.raises(
+        ConfigError, match=r"global\.classification\.margin is 0\.2, but the loss norm-softmax has none"
+    ):
+        config(classification={"margin": 0.2})
+    for tables in ({"augmentation": 3}, {"classification": "cosface"}):
+        with pytest.raises(ConfigError, match="expected a table of settings"):
+            config(**tables)
+
+
+def test_the_bounds_for_faces_end_in_the_papers_last_channels() -> None:
+    # R-58-256 and R-34-512.
+    assert PRESETS["face-small"].member(58, 32).widths[-1] == 256
+    assert PRESETS["face-medium"].member(34, 64).widths[-1] == 512
+    assert PRESETS["tiny"] == TINY and PRESETS["mobile"] == MOBILE
 
 
 def test_the_defaults_are_the_papers() -> None:

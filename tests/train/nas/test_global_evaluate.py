@@ -13,7 +13,7 @@ from compat_train.checkpoint import Checkpoint
 from compat_train.data.training_set import load_training_set
 from compat_train.embed import embed_images
 from compat_train.nas.global_nas.evaluate import accuracy, classification_accuracy, renamed
-from compat_train.nas.global_nas.run import prepare
+from compat_train.nas.global_nas.prepare import prepare
 from tests.train.nas.test_global_run import tiny
 
 

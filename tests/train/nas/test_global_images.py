@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from compat_sdk.preprocess import Preprocessing
 from compat_train.data.training_set import load_training_set
 from compat_train.nas.global_nas.images import alternate, held_out_rows
-from compat_train.nas.global_nas.run import prepare
+from compat_train.nas.global_nas.prepare import prepare
 from tests.train.nas.test_global_run import tiny
 
 
@@ -30,6 +31,14 @@ def test_held_out_images_are_a_share_of_each_class_by_the_seed() -> None:
     assert (held == held_out_rows(labels, 0.1, seed=0)).all()
     assert not np.array_equal(held, held_out_rows(labels, 0.1, seed=1))
     assert alternate(np.array([0, 1, 0, 0, 1])).tolist() == [False, False, True, False, True]
+
+
+def test_other_pixels_are_another_search(clothes: Path, tmp_path: Path) -> None:
+    images = prepare(tiny(clothes), tmp_path).images
+    assert images.digest == prepare(tiny(clothes), tmp_path).images.digest
+    changed = images.data.pixels.copy()
+    changed[0, 0, 0, 0] ^= 1
+    assert replace(images, data=replace(images.data, pixels=changed)).digest != images.digest
 
 
 @pytest.mark.parametrize("mapped", [False, True])

@@ -19,13 +19,15 @@ from compat_sdk.errors import CompatError, CorruptFileError, TrainingError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Execution, Source
+from compat_train.loop import DivergedError
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.models.global_space import Bounds
 from compat_train.nas.global_nas.config import GlobalConfig, Schedule
 from compat_train.nas.global_nas.log import CandidateLog
+from compat_train.nas.global_nas.prepare import prepare
 from compat_train.nas.global_nas.result import relative_improvement
-from compat_train.nas.global_nas.run import prepare, search_candidates, search_network
+from compat_train.nas.global_nas.run import search_candidates, search_network
 from compat_train.run_files import alone
 
 SCRIPT = """
@@ -59,9 +61,12 @@ class Stop(BaseException):
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """The log without what depends on the machine."""
-    lines = [json.loads(line) for line in (folder / "candidates.jsonl").read_text().splitlines()[1:]]
-    return [{name: value for name, value in line.items() if not name.endswith("_seconds")} for line in lines]
+    """The log without what depends on the machine or on interruptions."""
+    return [same_everywhere(json.loads(line)) for line in (folder / "candidates.jsonl").read_text().splitlines()[1:]]
+
+
+def same_everywhere(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if not name.endswith("_seconds") and name != "resumed"}
 
 
 def result_of(folder: Path) -> dict[str, Any]:
@@ -69,7 +74,13 @@ def result_of(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "results.json").read_text())
     for network in (found["network"], *found["random"]):
         del network["run"]
-    return {name: value for name, value in found.items() if not name.endswith("_seconds")}
+    return same_everywhere(found)
+
+
+def resumed(folder: Path) -> int:
+    """How many candidates the report says were resumed."""
+    count: int = json.loads((folder / "results.json").read_text())["resumed"]
+    return count
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +128,33 @@ def test_a_candidate_that_diverges_scores_0_and_the_log_says_why(clothes: Path, 
     assert all("the loss is not finite" in row["failure"] for row in log.rows)
 
 
+def test_a_random_member_that_diverges_is_left_out_and_named(
+    clothes: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compat_train.nas.global_nas import run as run_module
+
+    shutil.copytree(finished, tmp_path / "run")
+    train = run_module.train_network
+
+    def diverges(config: GlobalConfig, arch: str, epochs: int, run: Path, *rest: Any) -> Checkpoint:
+        if run.name == "2":
+            raise DivergedError("the loss is not finite at step 1")
+        return train(config, arch, epochs, run, *rest)
+
+    monkeypatch.setattr(run_module, "train_network", diverges)
+    result = search_network(tiny(clothes, random=2), tmp_path / "run")
+    assert len(result.random) == 1 and result.diverged == ("the loss is not finite at step 1",)
+    assert "a random member is left out: the loss is not finite at step 1" in result.table()
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["random_diverged"] == list(result.diverged)
+
+
+def test_a_warm_up_longer_than_an_epoch_is_searched_with(clothes: Path, tmp_path: Path) -> None:
+    settings = tiny(
+        clothes, micro=False, macro_epochs=3, final_epochs=3, optimisation=Schedule(batch=16, lr=0.1, warmup_epochs=2)
+    )
+    assert prepare(settings, tmp_path).dim == 8
+
+
 def test_the_same_command_again_trains_nothing_and_more_random_members_keep_the_first(
     clothes: Path, finished: Path, tmp_path: Path
 ) -> None:
@@ -150,6 +188,7 @@ def test_a_run_that_was_stopped_ends_like_an_undisturbed_one(
         search_network(tiny(clothes, random=1), tmp_path, stop)
     search_network(tiny(clothes, random=1), tmp_path)
     assert rows(tmp_path) == rows(finished) and result_of(tmp_path) == result_of(finished)
+    assert resumed(tmp_path) == (where == "train candidate") and resumed(finished) == 0
     for run in ("network", "random/1"):
         weights = f"{run}/model.safetensors"
         assert (tmp_path / weights).read_bytes() == (finished / weights).read_bytes()
@@ -157,9 +196,13 @@ def test_a_run_that_was_stopped_ends_like_an_undisturbed_one(
 
 def test_a_search_that_another_process_is_at_is_left_to_it(clothes: Path, finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "out")
+    before = {path: path.stat() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert tmp_path / "out/pixels/search.pixels" in before  # which the other process may have mapped
     with alone(tmp_path / "out" / "search.lock", "searching"):
         with pytest.raises(TrainingError, match=r"another process is searching in .*out; wait"):
             search_network(tiny(clothes, random=1), tmp_path / "out")
+    for path, was in before.items():
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) == (was.st_ino, was.st_mtime_ns), path
     search_network(tiny(clothes, random=1), tmp_path / "out")
     assert result_of(tmp_path / "out") == result_of(finished)
 
@@ -181,7 +224,7 @@ def test_a_run_that_is_stopped_between_a_training_and_its_line_trains_nothing_tw
             depths.append(values["layers"])
 
     search_network(tiny(clothes, random=1), tmp_path, progress)
-    assert 3.0 not in depths[:1] and rows(tmp_path) == rows(finished)
+    assert 3.0 not in depths[:1] and rows(tmp_path) == rows(finished) and resumed(tmp_path) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
@@ -280,6 +323,20 @@ def test_data_that_cannot_serve_are_refused_before_any_training(
     shutil.rmtree(few / "query")
     assert "no images in its split 'query'" in refusal(tiny(few), tmp_path / "out")
     assert "choose objective 'retrieval'" in refusal(tiny(identities), tmp_path / "out")
+    for objective in ("retrieval", "r3"):
+        damaged = tmp_path / f"damaged-{objective}"
+        shutil.copytree(identities, damaged)
+        broken = next((damaged / "gallery").rglob("*.png"))
+        broken.write_bytes(broken.read_bytes()[:40])
+        changes: dict[str, Any] = {"objective": objective}
+        if objective == "r3":
+            changes |= {"gallery": str(gallery_run), "dim": None, "preprocessing": None}
+        assert "images of gallery cannot be read" in refusal(tiny(damaged, **changes), tmp_path / "out")
+        shutil.copy(identities / broken.relative_to(damaged), broken)
+        for folder in (damaged / "query").iterdir():
+            folder.rename(folder.with_name(f"other-{folder.name}"))
+        said = refusal(tiny(damaged, **changes), tmp_path / "out")
+        assert "has an image of its label in the split 'gallery'" in said
     against = tiny(clothes, objective="r3", gallery=str(gallery_run), dim=None, preprocessing=None)
     assert "move some identities from train/ to val/" in refusal(against, tmp_path / "out")
     said = refusal(tiny(identities, objective="retrieval", held_out=0.2), tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -73,11 +74,14 @@ def test_a_width_is_adopted_when_it_is_not_worse_and_each_step_brings_two_epochs
         return widths[member.width] if member.depth == 6 else 0.5 + 0.01 * (member.depth == 5)
 
     found = search(config(micro=False), score, dim=DIM)
+    deepest = steps(found, "depth")[-1]
+    assert (deepest.member.depth, deepest.epochs, deepest.decision) == (9, 8, "strike")
+    # From the epochs of the deepest network that was tried, not of the adopted one.
     assert [(step.member.width, step.epochs, step.decision) for step in steps(found, "width")] == [
-        (14, 7, "adopted"),
-        (12, 9, "strike"),
-        (10, 11, "adopted"),
-        (8, 13, "strike"),
+        (14, 10, "adopted"),
+        (12, 12, "strike"),
+        (10, 14, "adopted"),
+        (8, 16, "strike"),
     ]
     assert (found.macro.depth, found.macro.width) == (6, 10)
 
@@ -108,6 +112,13 @@ def test_within_a_limit_each_depth_has_the_widest_network_that_fits() -> None:
         wider = replace(step.member, width=step.member.width + 2)
         assert step.member.width == 16 or not fits(wider)
     assert len({step.member.width for step in steps(found, "depth")}) > 1
+    # A deeper network with fewer parameters than the one before it has two epochs more than that one, not one.
+    tried = [step for step in steps(found, "depth") if step.score is not None]
+    grown = [
+        parameters(after.member, DIM) - parameters(before.member, DIM) for before, after in itertools.pairwise(tried)
+    ]
+    longer = [after.epochs - before.epochs for before, after in itertools.pairwise(tried)]
+    assert longer == [2 if change < 0 else 1 for change in grown] and {1, 2} == set(longer)
     last = steps(found, "depth")[-1]
     assert (last.decision, last.score, last.member.width) == ("does not fit", None, 8)
     assert found.trained("depth") == len(steps(found, "depth")) - 1
@@ -128,7 +139,11 @@ def test_the_micro_search_holds_the_parameters_and_keeps_what_improves() -> None
     limit = parameters(found.macro, DIM)
     micro = steps(found, "operation") + steps(found, "kernel")
     assert len(micro) == 2 * 4 and {step.epochs for step in micro} == {2}
-    assert all(parameters(step.member, DIM) <= limit for step in micro)
+    for step in micro:
+        wider, narrower = (replace(step.member, width=step.member.width + by) for by in (1, -1))
+        apart = abs(parameters(step.member, DIM) - limit)
+        assert apart <= abs(parameters(narrower, DIM) - limit)
+        assert step.member.width == found.macro.width or apart <= abs(parameters(wider, DIM) - limit)
     assert operations_and_kernels(found.member.layers) == ("ccss", "3335")
     assert decisions(found, "operation") == ["adopted", "adopted", "rejected", "rejected"]
     # The other kernels change nothing, and what does not improve is not kept.
@@ -136,7 +151,7 @@ def test_the_micro_search_holds_the_parameters_and_keeps_what_improves() -> None
     assert found.member.width == found.macro.width, "the width comes back at the end"
     narrow = search(config(bounds=replace(BOUNDS, max_depth=4), final_width="micro"), score, dim=DIM)
     assert narrow.member.layers == found.member.layers and narrow.member.width < narrow.macro.width
-    assert parameters(narrow.member, DIM) <= limit < parameters(found.member, DIM)
+    assert parameters(narrow.member, DIM) < 1.1 * limit < parameters(found.member, DIM)
     between = mmacs(replace(found.member, width=found.macro.width - 1), 28, DIM)
     held = search(
         config(bounds=replace(BOUNDS, max_depth=4)),
@@ -183,6 +198,7 @@ def test_the_published_accuracies_of_fashion_mnist_lead_to_the_published_network
     )
     assert found.member.width == 54, "the published one has the macro search's width again"
     assert [step.epochs for step in steps(found, "depth")] == list(range(10, 23))
+    assert [step.epochs for step in steps(found, "width")] == list(range(24, 40, 2))
     assert found.planned == 2 * 18 + 13 + 8
 
 

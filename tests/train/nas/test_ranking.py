@@ -10,8 +10,8 @@ import pytest
 from compat_sdk.errors import ConfigError
 from compat_train.models.global_space import Bounds, GlobalMember, parameters, random_member
 from compat_train.nas.global_nas.evaluate import CandidateTrainer
+from compat_train.nas.global_nas.prepare import prepare
 from compat_train.nas.global_nas.ranking import rank
-from compat_train.nas.global_nas.run import prepare
 from tests.train.nas.test_global_run import tiny
 
 BOUNDS = Bounds(min_depth=3, max_depth=6, min_width=4, max_width=8)

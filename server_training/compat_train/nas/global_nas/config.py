@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import typing
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.preprocess import Preprocessing
@@ -20,6 +21,8 @@ from compat_train.config import (
     Source,
     check_choice,
     check_range,
+    config_from_mapping,
+    config_to_json,
 )
 from compat_train.models.global_space import Bounds
 
@@ -32,8 +35,17 @@ TINY = Bounds()
 MOBILE = Bounds(max_width=128)
 """Section 4.1's bounds for mobile networks."""
 
+PRESETS = {
+    "tiny": TINY,
+    "mobile": MOBILE,
+    # Section 4.2, faces, without a micro search. The last channels, 256 and 512, are 8 times these: four stages.
+    "face-small": Bounds(kind="residual", stages=4, max_width=32),
+    "face-medium": Bounds(kind="residual", stages=4, max_width=64),
+}
+"""The paper's bounds by name."""
+
 SOFTMAX = Classification(loss="norm-softmax", margin=0.0, scale=16.0)
-"""Loss of networks that have no gallery model."""
+"""Loss of networks that have no gallery model: the softmax that an embedding can be compared by, see `GlobalConfig`."""
 
 CUTOUT = Augmentation(cutout=0.5)
 """Section 4.1's augmentation: 16 of CIFAR's 32 pixels."""
@@ -65,6 +77,12 @@ class Schedule:
 @dataclass(frozen=True, kw_only=True)
 class GlobalConfig:
     """Efficient Global NAS: seed 002, sections 3.2, 3.3 and 4.1, with two objectives beyond it.
+
+    Three things differ from the authors' release. Its networks end in a linear layer with a logit per class; these end
+    in an embedding, so that they can be exported and searched with, and classes are told by cosines times 16: the
+    parameters that are reported count the embedding's layer and no classifier. Its candidates have the accuracy of
+    their best epoch on the test images; these have that of their last epoch on images held out of training. It decays
+    all parameters; here batch norms and biases are not decayed, as everywhere in this package.
 
     The paper gives both thresholds without a unit; its authors' code takes them as percentage points of accuracy. The
     micro search lowers the width to hold the parameters while it compares; the networks that the paper publishes have
@@ -117,8 +135,36 @@ class GlobalConfig:
         if self.held_out is not None:
             check_range("held_out", self.held_out, 0, 0.5, open_low=True)
         self._check_objective()
-        for epochs in (self.macro_epochs, self.micro_epochs, self.final_epochs):
+        for epochs in (self.macro_epochs, self.final_epochs, *[self.micro_epochs] * self.micro):
             _ = self.training("global:plain:1:s3s3s3", epochs)  # refuses what cannot work
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: str = "") -> GlobalConfig:
+        """A configuration from nested mappings, such as a TOML recipe.
+
+        What the tables of augmentation and, without a gallery model, of classification leave out is what the search
+        has where the whole table is left out: Cutout of half the side, and the softmax of cosines times 16.
+
+        Args:
+            values: Field values.
+            where: Dotted place of ``values``, for messages.
+
+        Raises:
+            ConfigError: A field is unknown, missing, of the wrong type or out of its range, or would be ignored.
+        """
+        filled: dict[str, Any] = {}
+        augmentation, loss = values.get("augmentation"), values.get("classification")
+        if isinstance(augmentation, Mapping):
+            filled["augmentation"] = {**config_to_json(CUTOUT), **augmentation}
+        if isinstance(loss, Mapping) and values.get("objective") != "r3":
+            softmax = loss.get("loss", SOFTMAX.loss) == SOFTMAX.loss
+            if softmax and loss.get("margin"):
+                raise ConfigError(
+                    f"{where}classification.margin is {loss['margin']!r}, but the loss {SOFTMAX.loss} has none; leave "
+                    f"it out, or choose the loss cosface or arcface"
+                )
+            filled["classification"] = {**config_to_json(SOFTMAX), **loss} if softmax else loss
+        return config_from_mapping(cls, {**values, **filled}, where)
 
     @property
     def share(self) -> float:

@@ -42,7 +42,7 @@ class CandidateTrainer:
         """The network's accuracy after so many epochs, in [0, 1], by the objective of the search.
 
         Raises:
-            TrainingError: The loss is not finite.
+            DivergedError: The loss or a weight is not finite.
         """
         facts = {"layers": float(member.depth), "width": float(member.width), "epochs": float(epochs)}
         checkpoint = train_network(
@@ -54,6 +54,10 @@ class CandidateTrainer:
             renamed(self._progress, "train candidate", facts),
         )
         return accuracy(self._config, checkpoint, self._images)
+
+    def begun(self, member: GlobalMember, epochs: int) -> bool:
+        """Whether a training of this candidate was begun before, and its score is not in the log."""
+        return self._run(member, epochs).is_dir()
 
     def discard(self, member: GlobalMember, epochs: int) -> None:
         """Deletes the RUN folder of a candidate whose score is in the log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +47,11 @@ class SearchImages:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the images that judge and of all labels: other data give other scores."""
+        """SHA-256 of all images, those that teach and those that judge, and of their labels."""
         digest = hashlib.sha256(repr((self.data.classes, self.query_labels, self.gallery_labels)).encode())
-        for array in (self.data.labels, self.queries, self.gallery):
-            digest.update(np.ascontiguousarray(array).data)
+        for array in (self.data.labels, self.data.pixels, self.queries, self.gallery):
+            for start in range(0, len(array), _BLOCK):
+                digest.update(np.ascontiguousarray(array[start : start + _BLOCK]).data)
         return digest.hexdigest()
 
 
@@ -155,8 +157,13 @@ def _picked(pixels: NDArray[np.uint8], rows: NDArray[np.int64], path: Path) -> N
     if not isinstance(pixels, np.memmap):
         return pixels[rows]
     path.parent.mkdir(parents=True, exist_ok=True)
-    mapped = np.memmap(path, np.uint8, "w+", shape=(len(rows), *pixels.shape[1:]))
-    for start in range(0, len(rows), _BLOCK):
-        mapped[start : start + _BLOCK] = pixels[rows[start : start + _BLOCK]]
-    mapped.flush()
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        mapped = np.memmap(temporary, np.uint8, "w+", shape=(len(rows), *pixels.shape[1:]))
+        for start in range(0, len(rows), _BLOCK):
+            mapped[start : start + _BLOCK] = pixels[rows[start : start + _BLOCK]]
+        mapped.flush()
+        temporary.replace(path)  # whoever has mapped the one before keeps it
+    finally:
+        temporary.unlink(missing_ok=True)
     return np.memmap(path, np.uint8, "r", shape=mapped.shape)

@@ -55,8 +55,10 @@ class GlobalResult:
         found: How it went.
         network: The network that it found, trained.
         random: Random members of the space, trained alike.
+        diverged: What was said of the random members whose training diverged; they are not in ``random``.
         cpu_seconds: CPU time of all candidates, each from the last time that its training was begun or resumed.
         wall_seconds: Time on the clock, likewise: the cost where a GPU trains.
+        resumed: Candidates whose training was resumed after an interruption, so that the times lack a part of theirs.
     """
 
     objective: Objective
@@ -64,12 +66,16 @@ class GlobalResult:
     found: Found
     network: TrainedNetwork
     random: tuple[TrainedNetwork, ...]
+    diverged: tuple[str, ...]
     cpu_seconds: float
     wall_seconds: float
+    resumed: int
 
     @property
     def relative_improvement(self) -> float | None:
         """RI in percent, None without random members; above 0 for a search that is worth its cost.
+
+        Random members whose training diverged are left out, which lowers it.
 
         Source: Efficient Global Neural Architecture Search (seed 002), section 4.1, after Yang et al., NAS evaluation
         is frustratingly hard, https://arxiv.org/abs/1912.12522.
@@ -96,8 +102,10 @@ class GlobalResult:
             "space_members": self.bounds.members(member.depth),
             "search_cpu_seconds": self.cpu_seconds,
             "search_wall_seconds": self.wall_seconds,
+            "resumed": self.resumed,
             "network": self.network.to_json(),
             "random": [network.to_json() for network in self.random],
+            "random_diverged": list(self.diverged),
             "relative_improvement": self.relative_improvement,
         }
 
@@ -111,13 +119,15 @@ class GlobalResult:
             f"depth {member.depth}, width {member.width}, operations {operations}, kernels {kernels}",
             f"{sum(trained)} networks trained ({trained[0]} for depth, {trained[1]} for width, {trained[2]} for "
             f"operations and kernels) of {_count(self.bounds.members(member.depth))} in the space; "
-            f"{self.cpu_seconds / 3600:.2g} CPU hours",
+            f"{self.cpu_seconds / 3600:.2g} CPU hours"
+            + (f" and what {self.resumed} of them had taken before they were resumed" if self.resumed else ""),
             f"{'network':12}{'parameters':>12}{'MMACs':>9}{name + ', %':>19}",
         ]
         for title, network in [("found", self.network)] + [
             (f"random {number}", network) for number, network in enumerate(self.random, 1)
         ]:
             lines.append(f"{title:12}{network.parameters:12,}{network.mmacs:9.3g}{100 * network.score:19.2f}")
+        lines += [f"a random member is left out: {reason}" for reason in self.diverged]
         if self.relative_improvement is not None:
             lines.append(f"relative improvement over random members: {self.relative_improvement:+.2f} %")
         return "\n".join(lines)

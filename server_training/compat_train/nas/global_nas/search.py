@@ -1,8 +1,10 @@
 """Algorithm 1 of Efficient Global NAS: grow the depth, prune the width, then operations and kernels layer by layer.
 
 A macro network with more layers is trained for an epoch more per layer than the one before it, a narrower one for two
-epochs more, and micro networks, whose parameters are held equal, for equally many. So a network that has more to
-learn, or less to learn it with, is not ranked below the others for want of training.
+epochs more, and micro networks, whose parameters are held about equal, for equally many. So a network that has more to
+learn, or less to learn it with, is not ranked below the others for want of training. The epochs are Algorithm 1's E,
+which one candidate hands on to the next, adopted or not: the first pruned network has two more than the deepest one
+that was tried.
 
 Source: Siddiqui, Kyrkou and Theocharides, Efficient Global Neural Architecture Search (seed 002), sections 3.2, 3.3
 and Algorithm 1, https://github.com/siddikui/Efficient-Macro-Micro-NAS.
@@ -15,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from compat_sdk.errors import ConfigError
-from compat_train.models.global_space import GlobalMember, Layer, fitted, parameters
+from compat_train.models.global_space import GlobalMember, Layer, held, parameters
 from compat_train.nas.global_nas.config import GlobalConfig
 
 Stage = Literal["depth", "width", "baseline", "operation", "kernel"]
@@ -86,6 +88,9 @@ def search(
     What is evaluated next depends on the scores before it and nothing else, so a search that is started again with
     remembered scores repeats itself. An adopted network clears the strikes, unless ``config.strikes_reset`` is false.
 
+    The paper has no limit on the cost. Within one a deeper network may have to be narrower; where it has fewer
+    parameters than the one before it, it is trained as a pruned one would be: for an epoch more than a deeper one.
+
     Args:
         config: Bounds, epochs, thresholds and ranking.
         evaluate: The accuracy of a network after a training.
@@ -110,7 +115,6 @@ def search(
 @dataclass(frozen=True)
 class _Best:
     member: GlobalMember
-    epochs: int
     score: float
 
 
@@ -127,29 +131,33 @@ class _Walk:
     ) -> None:
         self.steps: list[Step] = []
         self._config, self._evaluate, self._dim, self._fits, self._record = config, evaluate, dim, fits, record
+        self._epochs = config.macro_epochs
 
     def grow(self) -> _Best:
         """The depth search; each depth at the greatest width that fits."""
         config, bounds = self._config, self._config.bounds
         best: _Best | None = None
+        before: GlobalMember | None = None
         strikes = 0
         for depth in bounds.depths:
-            epochs = self._macro_epochs(config.macro_epochs + depth - bounds.min_depth)
             members = (bounds.member(depth, width) for width in bounds.widths)
             member = next((member for member in members if self._fits(member)), None)
             if member is None:
-                self._decide("depth", bounds.member(depth, bounds.widths[-1]), epochs, None, "does not fit")
+                self._decide("depth", bounds.member(depth, bounds.widths[-1]), self._epochs, None, "does not fit")
                 break
-            score = self._evaluate(member, epochs)
+            if before is not None:
+                self._longer(depth - before.depth + (self._parameters(member) < self._parameters(before)))
+            before = member
+            score = self._evaluate(member, self._epochs)
             if best is None or _points(score, best.score) >= config.gain:
-                self._decide("depth", member, epochs, score, "adopted")
-                best = _Best(member, epochs, score)
+                self._decide("depth", member, self._epochs, score, "adopted")
+                best = _Best(member, score)
                 strikes = 0 if config.strikes_reset else strikes
             elif _points(best.score, score) > config.drop:
-                self._decide("depth", member, epochs, score, "strike")
+                self._decide("depth", member, self._epochs, score, "strike")
                 strikes += 1
             else:
-                self._decide("depth", member, epochs, score, "passed over")
+                self._decide("depth", member, self._epochs, score, "passed over")
             if strikes == config.strikes:
                 break
         if best is None:
@@ -160,20 +168,19 @@ class _Walk:
         return best
 
     def prune(self, best: _Best) -> _Best:
-        """The width search, from the network that the depth search adopted and from its epochs."""
+        """The width search, from the network that the depth search adopted and from where its epochs ended."""
         config, bounds = self._config, self._config.bounds
         strikes = 0
-        narrower = range(best.member.width - bounds.width_step, bounds.min_width - 1, -bounds.width_step)
-        start = best.epochs
-        for number, width in enumerate(narrower, 1):
-            member, epochs = replace(best.member, width=width), self._macro_epochs(start + 2 * number)
-            score = self._evaluate(member, epochs)
+        for width in range(best.member.width - bounds.width_step, bounds.min_width - 1, -bounds.width_step):
+            member = replace(best.member, width=width)
+            self._longer(2)
+            score = self._evaluate(member, self._epochs)
             if score >= best.score:
-                self._decide("width", member, epochs, score, "adopted")
-                best = _Best(member, epochs, score)
+                self._decide("width", member, self._epochs, score, "adopted")
+                best = _Best(member, score)
                 strikes = 0 if config.strikes_reset else strikes
             else:
-                self._decide("width", member, epochs, score, "strike")
+                self._decide("width", member, self._epochs, score, "strike")
                 strikes += 1
             if strikes == config.strikes:
                 break
@@ -182,14 +189,14 @@ class _Walk:
     def refine(self, macro: GlobalMember) -> GlobalMember:
         """The micro search: for each layer a convolution, then for each layer a kernel of 5, at equal parameters."""
         epochs = self._config.micro_epochs
-        limit = parameters(macro, self._dim)
+        baseline = self._parameters(macro)
         best, score = macro, self._evaluate(macro, epochs)
         self._decide("baseline", macro, epochs, score, "adopted")
         for stage, place in self._places(macro.depth):
             layer = best.layers[place]
             changed = replace(layer, operation="conv") if stage == "operation" else replace(layer, kernel=5)
             wide = replace(best, layers=(*best.layers[:place], changed, *best.layers[place + 1 :]))
-            member = self._narrowed(wide, limit)
+            member = self._narrowed(wide, baseline)
             if member is None:
                 self._decide(stage, replace(wide, width=1), epochs, None, "does not fit")
                 continue
@@ -205,15 +212,19 @@ class _Walk:
             for place in range(depth):
                 yield stage, place
 
-    def _narrowed(self, member: GlobalMember, limit: int) -> GlobalMember | None:
-        """The widest network with these layers that has no more parameters than the baseline and fits."""
-        narrower = fitted(member, limit, self._dim)
-        while narrower is not None and not self._fits(narrower):
-            narrower = replace(narrower, width=narrower.width - 1) if narrower.width > 1 else None
-        return narrower
+    def _narrowed(self, member: GlobalMember, baseline: int) -> GlobalMember | None:
+        """The network with these layers and about the baseline's parameters; a narrower one where that is too dear."""
+        for width in range(held(member, baseline, self._dim).width, 0, -1):
+            if self._fits(narrower := replace(member, width=width)):
+                return narrower
+        return None
 
-    def _macro_epochs(self, dynamic: int) -> int:
-        return self._config.macro_epochs if self._config.ranking == "static" else dynamic
+    def _parameters(self, member: GlobalMember) -> int:
+        return parameters(member, self._dim)
+
+    def _longer(self, epochs: int) -> None:
+        """Lengthens the training of every later macro network, where ranking is dynamic."""
+        self._epochs += epochs if self._config.ranking == "dynamic" else 0
 
     def _decide(self, stage: Stage, member: GlobalMember, epochs: int, score: float | None, decision: Decision) -> None:
         step = Step(stage, member, epochs, score, decision)

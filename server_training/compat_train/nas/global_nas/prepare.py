@@ -1,0 +1,139 @@
+"""What a global search rests on, read and checked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.dataset import Dataset, Split, open_dataset
+from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.preprocess import Preprocessing
+from compat_train.checkpoint import Checkpoint
+from compat_train.config import GalleryConfig, QueryConfig, config_to_json
+from compat_train.data.pixels import decode_split
+from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.evaluate import filled_split
+from compat_train.loop import Progress
+from compat_train.methods.objective import gallery_rows
+from compat_train.models.global_space import GlobalMember, mmacs, random_member
+from compat_train.nas.global_nas.config import GlobalConfig, Objective
+from compat_train.nas.global_nas.images import SearchImages, search_images
+
+SPLITS: Mapping[Objective, tuple[str, ...]] = {
+    "accuracy": ("query",),
+    "retrieval": ("query", "gallery"),
+    "r3": ("query", "gallery"),
+}
+"""Splits that the found network is measured on."""
+
+_RANDOM_SEED = 13
+_TRIES = 1_000
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What every part of a run needs, read and checked once.
+
+    Attributes:
+        dataset: All splits.
+        data: All training images.
+        images: What candidates are trained and judged on.
+        test: Decoded query split with its labels, for classification; None for the other objectives.
+        preprocessing: Of every network.
+        dim: Length of the embedding.
+        random: Random members that fit the limit.
+        settings: What decides the scores, as JSON values.
+    """
+
+    dataset: Dataset
+    data: TrainingSet
+    images: SearchImages
+    test: tuple[NDArray[np.uint8], tuple[str, ...]] | None
+    preprocessing: Preprocessing
+    dim: int
+    random: tuple[GlobalMember, ...]
+    settings: dict[str, object]
+
+    def cost(self, config: GlobalConfig, member: GlobalMember) -> float:
+        """Multiply-adds of a member for one image, in millions."""
+        return mmacs(member, self.preprocessing.size, self.dim, config.stem_stride)
+
+
+def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None) -> Prepared:
+    """Reads and checks everything that a run rests on, before any training starts.
+
+    Raises:
+        DataError, ConfigError, TrainingError: As `search_network`.
+    """
+    gallery = None if config.gallery is None else Checkpoint.load(config.gallery)
+    training = config.training(config.bounds.member(config.bounds.min_depth, 1).name, config.final_epochs)
+    if isinstance(training, GalleryConfig):
+        preprocessing, dim = training.preprocessing, training.dim
+    elif gallery is not None:
+        preprocessing, dim = gallery.preprocessing, gallery.dim
+    else:
+        raise AssertionError("r3 without a gallery run is refused by the configuration")
+
+    def cost(member: GlobalMember) -> float:
+        return mmacs(member, preprocessing.size, dim, config.stem_stride)
+
+    smallest = config.bounds.member(config.bounds.min_depth, config.bounds.min_width)
+    if config.mmacs is not None and config.mmacs < cost(smallest):
+        raise ConfigError(
+            f"a limit of {config.mmacs:g} MMACs is out of reach: {smallest.depth} layers of width {smallest.width} "
+            f"take {cost(smallest):.4g} MMACs at {preprocessing.size} pixels with stem stride {config.stem_stride}; "
+            f"lower min_depth or min_width, or raise the stem stride or the limit"
+        )
+    random = _random_members(config, cost)
+    root = None if config.source.root is None else Path(config.source.root)
+    dataset = open_dataset(config.source.data, root)
+    splits = [filled_split(dataset, name) for name in SPLITS[config.objective]]
+    if len(splits) == 2 and not set(splits[0].labels) & set(splits[1].labels):
+        raise DataError(
+            f"no query of {dataset.name} has an image of its label in the split 'gallery', so the found network could "
+            f"not be measured; expected identities that have images in both splits"
+        )
+    data = load_training_set(config.source, preprocessing, cache=folder / "pixels", progress=progress)
+    if isinstance(training, QueryConfig) and gallery is not None:
+        gallery_rows(training, gallery, data)
+    if config.objective == "accuracy":
+        _check_classes(splits[0], data)
+    # All are read now, so that a damaged one is named before the search and not at its end.
+    pixels = [decode_split(split, preprocessing, cache=folder / "pixels").images for split in splits]
+    test = (pixels[0], splits[0].labels) if config.objective == "accuracy" else None
+    images = search_images(config, dataset, data, preprocessing, gallery, folder / "pixels")
+    settings = {name: value for name, value in config_to_json(config).items() if name not in ("final_epochs", "random")}
+    settings |= {"gallery_space": None if gallery is None else gallery.space, "images": images.digest}
+    return Prepared(dataset, data, images, test, preprocessing, dim, random, settings)
+
+
+def _check_classes(queries: Split, data: TrainingSet) -> None:
+    """Refuses a query split with classes that no network can name."""
+    if unknown := sorted(set(queries.labels) - set(data.classes)):
+        raise DataError(
+            f"{len(unknown)} of the {len(queries.classes)} classes of the query split are not trained on (such as "
+            f"{unknown[0]!r}), so classification accuracy means nothing there; choose objective 'retrieval' for "
+            f"identities that training does not know"
+        )
+
+
+def _random_members(config: GlobalConfig, cost: Callable[[GlobalMember], float]) -> tuple[GlobalMember, ...]:
+    """Random members within the limit, by the seed; fewer of them are the first of more."""
+    generator = np.random.default_rng((config.execution.seed, _RANDOM_SEED))
+    found: list[GlobalMember] = []
+    for _ in range(_TRIES * config.random):
+        if len(found) == config.random:
+            break
+        member = random_member(config.bounds, generator)
+        if config.mmacs is None or cost(member) <= config.mmacs:
+            found.append(member)
+    if len(found) < config.random:
+        raise ConfigError(
+            f"{len(found)} of {_TRIES * config.random} random members take {config.mmacs:g} MMACs or less, and "
+            f"{config.random} are wanted; raise the limit, lower the bounds, or ask for fewer"
+        )
+    return tuple(found)
