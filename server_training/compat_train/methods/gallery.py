@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from compat_train.checkpoint import Checkpoint, ResumePoints, space_name
+from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config import GalleryConfig, config_to_json
-from compat_train.data.batches import Batch, Batches, normalise
+from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
-from compat_train.loop import Progress, fit
+from compat_train.loop import Progress
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
+from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.models.build import build_model
-from compat_train.run_files import on_cpu
 
 
 def train_gallery(
@@ -53,44 +53,23 @@ def train_gallery(
         embeddings = embedder(images)
         return {"own": classification_loss(embeddings, classifier.weight, batch.labels, config.classification)}
 
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=config.optimisation.batch,
-        seed=config.execution.seed,
-        augmentation=config.augmentation,
-        device=device,
-        mean=config.preprocessing.mean,
-    )
-    fit(
+    checkpoint = fit_embedder(
         trained,
         objective,
-        batches,
-        config.optimisation,
-        config.execution,
+        data,
+        config,
         run=run,
         settings=settings,
-        stage="train gallery",
+        augmentation=config.augmentation,
+        device=device,
         progress=progress,
-    )
-    state = on_cpu(embedder.state_dict())
-    checkpoint = Checkpoint(
-        path=run,
+        stage="train gallery",
         role="gallery",
-        arch=config.arch,
-        dim=config.dim,
-        width=config.width,
-        stem_stride=config.stem_stride,
-        preprocessing=config.preprocessing,
-        space=space_name(config.arch, config.dim, state),
-        searches=(),
-        classes=data.classes,
         method="gallery",
+        dim=config.dim,
+        preprocessing=config.preprocessing,
         classification=config.classification,
-        license=config.license,
-        config=settings,
-        state=state,
-        classifier=classifier.weight.detach().cpu(),
+        classes=data.classes,
     )
     checkpoint.save()
     ResumePoints(run).clear()

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from compat_train.checkpoint import Checkpoint, ResumePoints, space_name
+from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config import QueryConfig, config_to_json
-from compat_train.data.batches import Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
-from compat_train.loop import Progress, fit
+from compat_train.loop import Progress
 from compat_train.methods.classify import new_classifier, same_run
+from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.methods.inherit import inherit
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.build import build_model
@@ -52,7 +52,6 @@ def train_query(
     if finished := same_run(run, settings):
         return finished
     weights = config.weights
-    chosen = config.classification or gallery.classification
     device = device_of(config.execution.device)
     if data is None:
         data = load_training_set(config.source, gallery.preprocessing, cache=run / "pixels", progress=progress)
@@ -71,47 +70,27 @@ def train_query(
     if config.inheritance != "none":
         kappa_q = classifier if config.method == "finetune" else None
         inherit(embedder, kappa_q, gallery, data.classes, config.inheritance, data.pixels)
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=config.optimisation.batch,
-        seed=config.execution.seed,
-        augmentation=config.augmentation,
-        device=device,
-        mean=gallery.preprocessing.mean,
-    )
     objective = compatibility_objective(
         config, gallery, data, lambda inputs, _: embedder(inputs), classifier, rows, device, psi
     )
-    fit(
+    checkpoint = fit_embedder(
         trained,
         objective,
-        batches,
-        config.optimisation,
-        config.execution,
+        data,
+        config,
         run=run,
         settings=settings,
-        stage=f"train query ({config.method})",
+        augmentation=config.augmentation,
+        device=device,
         progress=progress,
-    )
-    state = on_cpu(embedder.state_dict())
-    checkpoint = Checkpoint(
-        path=run,
+        stage=f"train query ({config.method})",
         role=config.role,
-        arch=config.arch,
-        dim=gallery.dim,
-        width=config.width,
-        stem_stride=config.stem_stride,
-        preprocessing=gallery.preprocessing,
-        space=space_name(config.arch, gallery.dim, state),
-        searches=(gallery.space,) if config.compatible else (),
-        classes=data.classes,
         method=config.method,
-        classification=chosen,
-        license=config.license,
-        config=settings,
-        state=state,
-        classifier=classifier.weight.detach().cpu() if "classifier" in trained else None,
+        dim=gallery.dim,
+        preprocessing=gallery.preprocessing,
+        classification=config.classification or gallery.classification,
+        classes=data.classes,
+        searches=(gallery.space,) if config.compatible else (),
     )
     if psi is not None:
         _save_adaptation(config, checkpoint, gallery, psi)

@@ -10,20 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compat_train.checkpoint import Checkpoint, ResumePoints, space_name
+from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config import Augmentation
 from compat_train.data.augment import augment
-from compat_train.data.batches import Batch, Batches, normalise
+from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
-from compat_train.loop import Objective, Progress, fit
+from compat_train.loop import Objective, Progress
 from compat_train.losses.reconstruction import reconstruction_loss
 from compat_train.losses.simclr import nt_xent_loss
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
+from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.models.build import build_model
 from compat_train.models.decoder import Decoder
 from compat_train.models.projection import ProjectionHead
-from compat_train.run_files import on_cpu
 from compat_train.settings import config_to_json
 from compat_train.upgrade_config import SideInfoConfig
 
@@ -70,45 +70,24 @@ def train_side_info(
     else:
         trained["classifier"] = classifier = new_classifier(len(data.classes), config.dim)
     place(trained, device)
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=config.optimisation.batch,
-        seed=config.execution.seed,
+    checkpoint = fit_embedder(
+        trained,
+        _objective(config, trained, classifier),
+        data,
+        config,
+        run=run,
+        settings=settings,
         # SimCLR takes two views of each image itself.
         augmentation=Augmentation() if config.method == "simclr" else config.random_views,
         device=device,
-        mean=config.preprocessing.mean,
-    )
-    fit(
-        trained,
-        _objective(config, trained, classifier),
-        batches,
-        config.optimisation,
-        config.execution,
-        run=run,
-        settings=settings,
-        stage=f"train side-info ({config.method})",
         progress=progress,
-    )
-    state = on_cpu(embedder.state_dict())
-    checkpoint = Checkpoint(
-        path=run,
+        stage=f"train side-info ({config.method})",
         role="side-info",
-        arch=config.arch,
-        dim=config.dim,
-        width=config.width,
-        stem_stride=config.stem_stride,
-        preprocessing=config.preprocessing,
-        space=space_name(config.arch, config.dim, state),
-        searches=(),
-        classes=data.classes if config.labelled else (),
         method=config.method,
+        dim=config.dim,
+        preprocessing=config.preprocessing,
         classification=config.classification,
-        license=config.license,
-        config=settings,
-        state=state,
-        classifier=None if classifier is None else classifier.weight.detach().cpu(),
+        classes=data.classes if config.labelled else (),
     )
     checkpoint.save()
     ResumePoints(run).clear()

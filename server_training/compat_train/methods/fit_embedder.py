@@ -1,0 +1,109 @@
+"""Fitting an embedding network, with whatever is trained beside it, and making a checkpoint of what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from compat_sdk.preprocess import Preprocessing
+from compat_train.checkpoint import Checkpoint, Role, space_name
+from compat_train.config import Augmentation, Classification, GalleryConfig, QueryConfig
+from compat_train.data.batches import Batches
+from compat_train.data.training_set import TrainingSet
+from compat_train.loop import Objective, Progress, fit
+from compat_train.run_files import on_cpu
+from compat_train.upgrade_config import SideInfoConfig
+
+
+def fit_embedder(
+    trained: nn.ModuleDict,
+    objective: Objective,
+    data: TrainingSet,
+    config: GalleryConfig | QueryConfig | SideInfoConfig,
+    *,
+    run: Path,
+    settings: Mapping[str, Any],
+    augmentation: Augmentation,
+    device: torch.device,
+    progress: Progress | None,
+    stage: str,
+    role: Role,
+    method: str,
+    dim: int,
+    preprocessing: Preprocessing,
+    classification: Classification,
+    classes: tuple[str, ...],
+    searches: tuple[str, ...] = (),
+) -> Checkpoint:
+    """Trains until the schedule's end, from the newest resume point when there is one.
+
+    Args:
+        trained: All that is trained, on ``device``: ``embedder``, perhaps ``classifier`` (its weights are kept), and
+            what only the objective knows.
+        objective: Terms of the loss for a batch.
+        data: Training images and labels.
+        config: Network, schedule, seed and licence.
+        run: RUN folder; its resume points stay until the caller clears them.
+        settings: The run's settings, as its record will have them.
+        augmentation: Random views of the batches.
+        device: Where the batches are made.
+        progress: Called after each step.
+        stage: What progress calls this.
+        role: What the network is for; this and what follows goes into the checkpoint as it is.
+        method: How it was trained.
+        dim: Embedding dimension.
+        preprocessing: From an image file to the network's input.
+        classification: The loss of its classifier.
+        classes: Class name of each classifier row.
+        searches: Gallery spaces that it may search.
+
+    Returns:
+        The checkpoint, not saved yet, in a space of its own.
+
+    Raises:
+        ConfigError: A batch is larger than the training set.
+        TrainingError: The loss is not finite.
+    """
+    batches = Batches(
+        data.pixels,
+        data.labels,
+        batch=config.optimisation.batch,
+        seed=config.execution.seed,
+        augmentation=augmentation,
+        device=device,
+        mean=preprocessing.mean,
+    )
+    fit(
+        trained,
+        objective,
+        batches,
+        config.optimisation,
+        config.execution,
+        run=run,
+        settings=settings,
+        stage=stage,
+        progress=progress,
+    )
+    state = on_cpu(trained["embedder"].state_dict())
+    return Checkpoint(
+        path=run,
+        role=role,
+        arch=config.arch,
+        dim=dim,
+        width=config.width,
+        stem_stride=config.stem_stride,
+        preprocessing=preprocessing,
+        space=space_name(config.arch, dim, state),
+        searches=searches,
+        classes=classes,
+        method=method,
+        classification=classification,
+        license=config.license,
+        config=settings,
+        state=state,
+        classifier=on_cpu(trained["classifier"].state_dict())["weight"] if "classifier" in trained else None,
+    )
