@@ -4,6 +4,7 @@ Settings are those of recipes/global_fashion_laptop.toml and recipes/global_kanj
 
 search          the search, its network and the recipe's random members trained in full, on all test images
 search-static   the same search with static ranking; its random members would be those of ``search``
+random-equal    random members with as many parameters as the network of ``search``, within 10 %, trained alike
 ranking         random members trained as static ranking, as dynamic ranking and in full do
 ranking-equal   the same networks; static ranking may spend as many epochs as dynamic ranking
 ranking-curve   random members trained once in full; all accuracies are read off its epochs, as in the paper
@@ -33,8 +34,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from global_accuracy import AccuracyStudy
 from global_nas_report import write_report
-from global_study import FASHION_ROWS, KANJI_ROWS, PLANS, Study
+from global_query import QueryStudy
+from global_study import FASHION_ROWS, KANJI_ROWS, PLANS
 
 from compat_sdk.files import write_json_atomic
 
@@ -46,7 +49,8 @@ Row = dict[str, Any]
 def run_row(name: str, seed: int, row: str, known: dict[str, Row], root: str, runs: Path) -> Row:
     """Computes one row, in a worker process."""
     torch.set_num_threads(1)
-    return {"dataset": name, "seed": seed, "name": row} | Study(name, seed, root, runs, known).row(row)
+    study = QueryStudy if PLANS[name].rows == KANJI_ROWS else AccuracyStudy
+    return {"dataset": name, "seed": seed, "name": row} | study(name, seed, root, runs, known).row(row)
 
 
 def run_all(options: argparse.Namespace) -> None:

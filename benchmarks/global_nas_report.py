@@ -147,12 +147,21 @@ def _accuracy(rows: Sequence[Row]) -> str:
             pairs.append(
                 (f"found, {ranking} ranking - random", _hits([found[seed] for seed in both], "test"), of_random)
             )
+    equal = _of(rows, "random-equal")
+    if both := [seed for seed in first if seed in equal]:
+        of_equal = [equal[seed] for seed in both]
+        size = float(np.mean([network["parameters"] for row in of_equal for network in row["random"]]))
+        hits = _hits(of_equal, "test", "random")
+        lines.append(line("random members of the found networks' sizes", hits, size, of_equal[0]["queries"]))
+        of_found = _hits([first[seed] for seed in both], "test")
+        pairs.append(("found, dynamic ranking - random of its size", of_found, hits))
     static = _of(rows, "search-static")
     if both := [seed for seed in first if seed in static]:
         sides = [_hits([of[seed] for seed in both], "test") for of in (first, static)]
         pairs.append(("found, dynamic - static ranking", *sides))
     for label, one, other in pairs:
-        lines.append([label, cell(paired_difference(one, other), "+"), "", ""])
+        each = ", ".join(f"{100 * value:+.1f}" for value in (one - other).mean(axis=1))
+        lines.append([label, f"{cell(paired_difference(one, other), '+')}; seed by seed {each}", "", ""])
     if not lines:
         return ""
     counts = next(iter((*first.values(), *static.values())))

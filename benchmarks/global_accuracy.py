@@ -1,0 +1,181 @@
+"""Rows of global_nas.py that are about classification: the search, random members, rankings and a candidate's step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from accuracy_curve import accuracy_curve
+from candidate_step import ROUNDS, timed_steps
+from exact_search import machine
+from global_study import SAMPLE_SEED, Row, Study, found_row, packed
+from numpy.typing import NDArray
+
+from compat_sdk.dataset import open_dataset
+from compat_sdk.preprocess import Preprocessing
+from compat_train.checkpoint import Checkpoint
+from compat_train.config import GalleryConfig, Scenario, Source
+from compat_train.data.pixels import decode_split
+from compat_train.data.training_set import load_training_set
+from compat_train.loop import DivergedError
+from compat_train.models.global_space import GlobalMember, Layer, parameters, random_member
+from compat_train.nas.global_nas.config import GlobalConfig
+from compat_train.nas.global_nas.evaluate import CandidateTrainer, classified, train_network
+from compat_train.nas.global_nas.prepare import prepare
+from compat_train.nas.global_nas.ranking import rank
+from compat_train.nas.global_nas.result import TrainedNetwork
+from compat_train.nas.global_nas.run import search_network
+
+TEST = ("query", "gallery")  # splits of the test images, in the order in which hits are kept
+SIMILAR = 0.1  # random members of equal size have a network's parameters within this share of them
+
+Images = tuple[NDArray[np.uint8], tuple[str, ...]]
+
+
+class AccuracyStudy(Study):
+    """Classification accuracy as the objective, as in the paper."""
+
+    def row(self, name: str) -> Row:
+        """One of the plan's rows."""
+        compute: dict[str, Callable[[], Row]] = {
+            "search": self.search,
+            "search-static": self.search_static,
+            "random-equal": self.random_equal,
+            "ranking": self.ranking,
+            "ranking-equal": self.ranking_equal,
+            "ranking-curve": self.ranking_curve,
+            "whole": self.whole,
+            "step": self.step,
+        }
+        return compute[name]()
+
+    def search(self) -> Row:
+        """The search with dynamic ranking, and random members."""
+        return self._classifiers(self.config(), "search")
+
+    def search_static(self) -> Row:
+        """The search with static ranking."""
+        return self._classifiers(self.config(ranking="static", random=0), "search-static")
+
+    def _classifiers(self, config: GlobalConfig, name: str) -> Row:
+        result = search_network(config, self.folder / name)
+        test = test_images(config.source, Checkpoint.load(result.network.run).preprocessing)
+
+        def hits(network: TrainedNetwork) -> Row:
+            found = test_hits(Checkpoint.load(network.run), test)
+            assert float(found[: len(test[0][1])].mean()) == network.score, "the hits are not those of the result"
+            return {"test": packed(found)}
+
+        return found_row(result, hits) | counts(test)
+
+    def random_equal(self) -> Row:
+        """Random members with about as many parameters as the network of ``search``, trained as it was."""
+        config, folder = self.config(), self.folder / "random-equal"
+        wanted = search_network(config, self.folder / "search").network.parameters
+        prepared, generator = prepare(config, folder), np.random.default_rng((self.seed, SAMPLE_SEED))
+        test = test_images(config.source, prepared.preprocessing)
+        networks: list[Row] = []
+        while len(networks) < self.plan.equal:
+            member = random_member(config.bounds, generator)
+            size = parameters(member, prepared.dim)
+            if abs(size - wanted) > SIMILAR * wanted:
+                continue
+            run = folder / str(len(networks))
+            checkpoint = train_network(config, member.name, config.final_epochs, run, prepared.data)
+            found = {"arch": member.name, "parameters": size, "mmacs": prepared.cost(config, member)}
+            networks.append(found | {"hits": {"test": packed(test_hits(checkpoint, test))}})
+        return {"random": networks} | counts(test)
+
+    def whole(self) -> Row:
+        """The network of ``search`` trained on every training image of the dataset."""
+        config = self.config()
+        network = search_network(config, self.folder / "search").network
+        source = replace(config.source, scenario=Scenario())
+        data = load_training_set(source, Checkpoint.load(network.run).preprocessing, cache=self.folder / "whole-pixels")
+        config = replace(config, source=source)
+        checkpoint = train_network(config, network.arch, self.plan.whole, self.folder / "whole", data)
+        test = test_images(source, checkpoint.preprocessing)
+        return {
+            **{name: getattr(network, name) for name in ("arch", "parameters", "mmacs")},
+            "images": len(data.labels),
+            "epochs": self.plan.whole,
+            "hits": {"test": packed(test_hits(checkpoint, test))},
+            **counts(test),
+        }
+
+    def ranking(self, static: int | None = None) -> Row:
+        """Random members trained three times, and how the short trainings rank them."""
+        config, plan = self.config(), self.plan
+        prepared = prepare(config, self.folder / "ranking")
+        members = self._members(plan.members)
+        trainer = CandidateTrainer(config, prepared.images, self.folder / "ranking" / "candidates")
+
+        def score(member: GlobalMember, epochs: int) -> float:
+            try:
+                return trainer(member, epochs)
+            except DivergedError:  # as in a search
+                return 0.0
+
+        static = plan.static if static is None else static
+        return rank(members, score, dim=prepared.dim, static=static, step=plan.step, full=plan.full).to_json()
+
+    def ranking_equal(self) -> Row:
+        """The same where static ranking has the epochs that dynamic ranking has, rounded up."""
+        return self.ranking(math.ceil(self.plan.step * (self.plan.members + 1) / 2))
+
+    def ranking_curve(self) -> Row:
+        """As in the paper: static and dynamic accuracies are those of the full training's epochs."""
+        config, count = self.config(), self.plan.curve
+        folder = self.folder / "ranking-curve"
+        prepared = prepare(config, folder)
+        members = self._members(count)
+        curves = {
+            member.name: accuracy_curve(config, member, count, folder / str(number), prepared.images)
+            for number, member in enumerate(members)
+        }
+        found = rank(
+            members,
+            lambda member, epochs: curves[member.name][epochs - 1],
+            dim=prepared.dim,
+            static=1,
+            step=1,
+            full=count,
+        )
+        return found.to_json() | {"curves": curves}
+
+    def _members(self, count: int) -> list[GlobalMember]:
+        """Random members of the space; fewer of them are the first of more."""
+        bounds, generator = self.config().bounds, np.random.default_rng((self.seed, SAMPLE_SEED))
+        return [random_member(bounds, generator) for _ in range(count)]
+
+    def step(self) -> Row:
+        """CPU seconds of a step of the middle member of the bounds, and of the same with plain convolutions."""
+        config = self.config()
+        bounds = config.bounds
+        middle = bounds.member(bounds.depths[len(bounds.depths) // 2], bounds.widths[len(bounds.widths) // 2])
+        members = {"separable": middle, "conv": replace(middle, layers=(Layer("conv"),) * middle.depth)}
+        prepared = prepare(config, self.folder / "step")
+        found: Row = {"machine": machine(), "threads": 1, "rounds": ROUNDS}
+        for name, member in members.items():
+            training = config.training(member.name, 1)
+            assert isinstance(training, GalleryConfig)  # accuracy trains networks by themselves
+            found[name] = timed_steps(training, member, prepared.images.data)
+        return found
+
+
+def test_images(source: Source, preprocessing: Preprocessing) -> list[Images]:
+    """Pixels and labels of both splits of the test images."""
+    dataset = open_dataset(source.data)
+    return [(decode_split(split, preprocessing).images, split.labels) for split in map(dataset.splits.get, TEST)]
+
+
+def counts(test: Sequence[Images]) -> Row:
+    """How many images hits are about: those of the query split, which come first, and all."""
+    return {"queries": len(test[0][1]), "test_images": sum(len(labels) for _, labels in test)}
+
+
+def test_hits(checkpoint: Checkpoint, test: Sequence[Images]) -> NDArray[np.bool_]:
+    """Which of all test images a network names right."""
+    return np.concatenate([classified(checkpoint, *images) for images in test])
