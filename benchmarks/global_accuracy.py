@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from accuracy_curve import accuracy_curve
@@ -18,12 +19,11 @@ from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import GalleryConfig, Scenario, Source
 from compat_train.data.pixels import decode_split
-from compat_train.data.training_set import load_training_set
 from compat_train.loop import DivergedError
-from compat_train.models.global_space import GlobalMember, Layer, parameters, random_member
+from compat_train.models.global_space import GlobalMember, Layer, global_named, parameters, random_member
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, classified, train_network
-from compat_train.nas.global_nas.prepare import prepare
+from compat_train.nas.global_nas.prepare import Prepared, prepare
 from compat_train.nas.global_nas.ranking import rank
 from compat_train.nas.global_nas.result import TrainedNetwork
 from compat_train.nas.global_nas.run import search_network
@@ -43,6 +43,7 @@ class AccuracyStudy(Study):
             "search": self.search,
             "search-static": self.search_static,
             "random-equal": self.random_equal,
+            "longer": self.longer,
             "ranking": self.ranking,
             "ranking-equal": self.ranking_equal,
             "ranking-curve": self.ranking_curve,
@@ -68,42 +69,40 @@ class AccuracyStudy(Study):
             assert float(found[: len(test[0][1])].mean()) == network.score, "the hits are not those of the result"
             return {"test": packed(found)}
 
-        return found_row(result, hits) | counts(test)
+        return found_row(result, hits) | counted(test)
 
     def random_equal(self) -> Row:
         """Random members with about as many parameters as the network of ``search``, trained as it was."""
         config, folder = self.config(), self.folder / "random-equal"
-        wanted = search_network(config, self.folder / "search").network.parameters
         prepared, generator = prepare(config, folder), np.random.default_rng((self.seed, SAMPLE_SEED))
-        test = test_images(config.source, prepared.preprocessing)
-        networks: list[Row] = []
-        while len(networks) < self.plan.equal:
+        wanted = parameters(self._found(), prepared.dim)
+        members: list[GlobalMember] = []
+        while len(members) < self.plan.few:
             member = random_member(config.bounds, generator)
-            size = parameters(member, prepared.dim)
-            if abs(size - wanted) > SIMILAR * wanted:
-                continue
-            run = folder / str(len(networks))
-            checkpoint = train_network(config, member.name, config.final_epochs, run, prepared.data)
-            found = {"arch": member.name, "parameters": size, "mmacs": prepared.cost(config, member)}
-            networks.append(found | {"hits": {"test": packed(test_hits(checkpoint, test))}})
-        return {"random": networks} | counts(test)
+            if abs(parameters(member, prepared.dim) - wanted) <= SIMILAR * wanted:
+                members.append(member)
+        networks, counts = trained(config, prepared, members, config.final_epochs, folder)
+        return {"random": networks} | counts
+
+    def longer(self) -> Row:
+        """The network of ``search`` and the first of its random members, trained for more epochs."""
+        config, folder, epochs = self.config(), self.folder / "longer", self.plan.longer
+        prepared = prepare(config, folder)
+        members = [self._found(), *prepared.random[: self.plan.few]]
+        (network, *random), counts = trained(config, prepared, members, epochs, folder)
+        return {"network": network, "random": random, "epochs": epochs} | counts
 
     def whole(self) -> Row:
         """The network of ``search`` trained on every training image of the dataset."""
-        config = self.config()
-        network = search_network(config, self.folder / "search").network
-        source = replace(config.source, scenario=Scenario())
-        data = load_training_set(source, Checkpoint.load(network.run).preprocessing, cache=self.folder / "whole-pixels")
-        config = replace(config, source=source)
-        checkpoint = train_network(config, network.arch, self.plan.whole, self.folder / "whole", data)
-        test = test_images(source, checkpoint.preprocessing)
-        return {
-            **{name: getattr(network, name) for name in ("arch", "parameters", "mmacs")},
-            "images": len(data.labels),
-            "epochs": self.plan.whole,
-            "hits": {"test": packed(test_hits(checkpoint, test))},
-            **counts(test),
-        }
+        config, folder, epochs = self.config(), self.folder / "whole", self.plan.whole
+        config = replace(config, source=replace(config.source, scenario=Scenario()))
+        prepared = prepare(config, folder)
+        networks, counts = trained(config, prepared, [self._found()], epochs, folder)
+        return networks[0] | {"images": len(prepared.data.labels), "epochs": epochs} | counts
+
+    def _found(self) -> GlobalMember:
+        """What ``search`` found, which is computed before."""
+        return global_named(Checkpoint.load(self.folder / "search" / "network").arch)
 
     def ranking(self, static: int | None = None) -> Row:
         """Random members trained three times, and how the short trainings rank them."""
@@ -171,7 +170,7 @@ def test_images(source: Source, preprocessing: Preprocessing) -> list[Images]:
     return [(decode_split(split, preprocessing).images, split.labels) for split in map(dataset.splits.get, TEST)]
 
 
-def counts(test: Sequence[Images]) -> Row:
+def counted(test: Sequence[Images]) -> Row:
     """How many images hits are about: those of the query split, which come first, and all."""
     return {"queries": len(test[0][1]), "test_images": sum(len(labels) for _, labels in test)}
 
@@ -179,3 +178,16 @@ def counts(test: Sequence[Images]) -> Row:
 def test_hits(checkpoint: Checkpoint, test: Sequence[Images]) -> NDArray[np.bool_]:
     """Which of all test images a network names right."""
     return np.concatenate([classified(checkpoint, *images) for images in test])
+
+
+def trained(
+    config: GlobalConfig, prepared: Prepared, members: Sequence[GlobalMember], epochs: int, folder: Path
+) -> tuple[list[Row], Row]:
+    """Trains networks on all training images; what is kept of each, and how many test images there are."""
+    test, found = test_images(config.source, prepared.preprocessing), []
+    for number, member in enumerate(members):
+        checkpoint = train_network(config, member.name, epochs, folder / str(number), prepared.data)
+        size, cost = parameters(member, prepared.dim), prepared.cost(config, member)
+        hits = {"test": packed(test_hits(checkpoint, test))}
+        found.append({"arch": member.name, "parameters": size, "mmacs": cost, "hits": hits})
+    return found, counted(test)

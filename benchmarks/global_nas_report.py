@@ -36,7 +36,7 @@ def write_report(results: Row, page: Path) -> None:
         found = sorted((row for row in results["rows"] if row["dataset"] == dataset), key=lambda row: row["seed"])
         seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in found}))
         parts.append(f"## {dataset} (seeds {seeds})")
-        parts += [_searches(found), _accuracy(found), _whole(found), _ranking(found)]
+        parts += [_searches(found), _accuracy(found), _longer(found), _whole(found), _ranking(found)]
         parts += [_kanji(found), _costs(found), _steps(found)]
     text = "\n\n".join(part for part in parts if part)
     above = page.read_text().partition(MARK)[0] if page.is_file() else ""
@@ -168,6 +168,29 @@ def _accuracy(rows: Sequence[Row]) -> str:
     header = ["", f"all {counts['test_images']:,} test images", f"query split, {counts['queries']:,}", "parameters"]
     note = "Means over the seeds, 95 % intervals bootstrapped over seeds and images; no search saw a test image."
     return _table("Accuracy in percent", header, lines, note)
+
+
+def _longer(rows: Sequence[Row]) -> str:
+    """What longer training makes of the found networks and of random ones, seed by seed."""
+    found, lines = _of(rows, "longer"), []
+    for seed, row in found.items():
+        every = [("found", [row["network"]]), ("random members", row["random"])]
+        for label, networks in every:
+            size = np.mean([network["parameters"] for network in networks])
+            hits = _hits([{**row, "random": networks}], "test", "random")
+            cells = cell(bootstrap_mean(hits)), cell(bootstrap_mean(hits[:, : row["queries"]]))
+            lines.append([str(seed), label, str(row["epochs"]), f"{size:,.0f}", *cells])
+    sides = [_hits(list(found.values()), "test", who) for who in ("network", "random")] if found else []
+    notes = []
+    if found:
+        of_queries = [
+            [float(side[row, : each["queries"]].mean()) for side in sides] for row, each in enumerate(found.values())
+        ]
+        gains = [relative_improvement(one, [other]) for one, other in of_queries]
+        shown = ", ".join("" if gain is None else f"{gain:+.2f}" for gain in gains)
+        notes.append(f"All test images, found - random: {cell(paired_difference(*sides), '+')}. RI {shown} %.")
+    header = ["seed", "", "epochs", "parameters", "all test images", "query split"]
+    return _table("Trained for longer, accuracy in percent", header, lines, *notes)
 
 
 def _whole(rows: Sequence[Row]) -> str:

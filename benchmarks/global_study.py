@@ -23,6 +23,7 @@ SAMPLE_SEED = 14  # of random members that no search draws
 FASHION_ROWS = (
     "search",
     "random-equal",
+    "longer",
     "ranking",
     "ranking-equal",
     "ranking-curve",
@@ -48,7 +49,8 @@ class Plan:
     step: int = 1  # epochs by which each is trained longer than the next smaller one
     full: int = 15  # epochs of the full training
     curve: int = 20  # random members, and epochs of each, whose accuracies are read off one training
-    equal: int = 3  # random members of the found network's size
+    few: int = 3  # random members of the found network's size, and of those that are trained for longer
+    longer: int = 60  # epochs of that
     whole: int = 20  # epochs of the found network on all training images
     cmp: Mapping[str, Any] = field(default_factory=dict)  # what differs from cmp_nas.py's search
 
@@ -66,7 +68,8 @@ PLANS = {
         members=4,
         full=4,
         curve=3,
-        equal=2,
+        few=2,
+        longer=3,
         whole=2,
     ),
     "kanji-sample": Plan(
