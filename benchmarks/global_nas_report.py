@@ -127,9 +127,8 @@ def _accuracy(rows: Sequence[Row]) -> str:
     first = _of(rows, "search")
     random = [row for row in first.values() if row["random"]]
 
-    def line(label: str, hits: Hits, size: float | None, queries: int) -> list[str]:
-        cells = [cell(bootstrap_mean(hits)), cell(bootstrap_mean(hits[:, :queries]))]
-        return [label, *cells, "" if size is None else f"{size:,.0f}"]
+    def line(label: str, hits: Hits, size: float, queries: int) -> list[str]:
+        return [label, *_accuracies(hits, queries), f"{size:,.0f}"]
 
     for name, ranking in SEARCHES.items():
         if found := list(_of(rows, name).values()):
@@ -170,27 +169,29 @@ def _accuracy(rows: Sequence[Row]) -> str:
     return _table("Accuracy in percent", header, lines, note)
 
 
+def _accuracies(hits: Hits, queries: int) -> list[str]:
+    """On all test images, and on those of the query split, which come first."""
+    return [cell(bootstrap_mean(hits)), cell(bootstrap_mean(hits[:, :queries]))]
+
+
 def _longer(rows: Sequence[Row]) -> str:
     """What longer training makes of the found networks and of random ones, seed by seed."""
-    found, lines = _of(rows, "longer"), []
+    found, lines, gains = _of(rows, "longer"), [], []
     for seed, row in found.items():
-        every = [("found", [row["network"]]), ("random members", row["random"])]
-        for label, networks in every:
-            size = np.mean([network["parameters"] for network in networks])
-            hits = _hits([{**row, "random": networks}], "test", "random")
-            cells = cell(bootstrap_mean(hits)), cell(bootstrap_mean(hits[:, : row["queries"]]))
-            lines.append([str(seed), label, str(row["epochs"]), f"{size:,.0f}", *cells])
-    sides = [_hits(list(found.values()), "test", who) for who in ("network", "random")] if found else []
-    notes = []
-    if found:
-        of_queries = [
-            [float(side[row, : each["queries"]].mean()) for side in sides] for row, each in enumerate(found.values())
-        ]
-        gains = [relative_improvement(one, [other]) for one, other in of_queries]
-        shown = ", ".join("" if gain is None else f"{gain:+.2f}" for gain in gains)
-        notes.append(f"All test images, found - random: {cell(paired_difference(*sides), '+')}. RI {shown} %.")
+        scores = []
+        for label, who in (("found", "network"), ("random members", "random")):
+            size = np.mean([network["parameters"] for network in (row["random"] if who == "random" else [row[who]])])
+            hits = _hits([row], "test", who)
+            scores.append(float(hits[:, : row["queries"]].mean()))
+            lines.append([str(seed), label, str(row["epochs"]), f"{size:,.0f}", *_accuracies(hits, row["queries"])])
+        gain = relative_improvement(scores[0], scores[1:])
+        gains.append("" if gain is None else f"{gain:+.2f}")
+    if not found:
+        return ""
+    apart = paired_difference(*(_hits(list(found.values()), "test", who) for who in ("network", "random")))
     header = ["seed", "", "epochs", "parameters", "all test images", "query split"]
-    return _table("Trained for longer, accuracy in percent", header, lines, *notes)
+    note = f"All test images, found - random: {cell(apart, '+')}. RI {', '.join(gains)} %."
+    return _table("Trained for longer, accuracy in percent", header, lines, note)
 
 
 def _whole(rows: Sequence[Row]) -> str:
@@ -199,8 +200,7 @@ def _whole(rows: Sequence[Row]) -> str:
     for seed, row in _of(rows, "whole").items():
         hits = _hits([row], "test")
         figures = f"{row['parameters']:,}", f"{row['mmacs']:.2f}", f"{row['images']:,}", str(row["epochs"])
-        accuracies = cell(bootstrap_mean(hits)), cell(bootstrap_mean(hits[:, : row["queries"]]))
-        lines.append([str(seed), *figures, *accuracies])
+        lines.append([str(seed), *figures, *_accuracies(hits, row["queries"])])
     header = ["seed", "parameters", "MMACs", "training images", "epochs", "all test images", "query split"]
     note = (
         "The network of the search with dynamic ranking. In the paper: 95.90 % with 0.50 M parameters after 600 epochs."

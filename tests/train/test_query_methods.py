@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compat_sdk.errors import DataError, TrainingError
+from compat_sdk.errors import ConfigError, DataError, TrainingError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
@@ -52,6 +52,16 @@ def test_each_method_trains_and_declares_only_what_it_learned(
     if method in terms:
         row = (tmp_path / "run" / "log.jsonl").read_text().splitlines()[0]
         assert all((f'"{name}"' in row) == (name in terms[method]) for name in ("own", "gallery", "kd", "regression"))
+
+
+def test_a_batch_larger_than_the_set_is_refused_before_the_gallery_model_embeds_it(
+    gallery: Checkpoint, clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[object] = []
+    monkeypatch.setattr("compat_train.methods.objective.GalleryOutputs", lambda *_, **__: embedded.append(1))
+    with pytest.raises(ConfigError, match="batch is 100000 but the training split has only"):
+        train(gallery, clothes, tmp_path / "run", method="regression", optimisation=Optimisation(batch=100_000))
+    assert not embedded
 
 
 def test_the_gallery_run_is_untouched_by_bct(gallery: Checkpoint, clothes: Path, tmp_path: Path) -> None:

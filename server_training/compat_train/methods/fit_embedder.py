@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint, Role, space_name
-from compat_train.config import Augmentation, Classification, GalleryConfig, QueryConfig
+from compat_train.config import Classification, GalleryConfig, QueryConfig
 from compat_train.data.batches import Batches
-from compat_train.data.training_set import TrainingSet
 from compat_train.loop import Objective, Progress, fit
 from compat_train.run_files import on_cpu
 from compat_train.upgrade_config import SideInfoConfig
@@ -22,13 +20,11 @@ from compat_train.upgrade_config import SideInfoConfig
 def fit_embedder(
     trained: nn.ModuleDict,
     objective: Objective,
-    data: TrainingSet,
+    batches: Batches,
     config: GalleryConfig | QueryConfig | SideInfoConfig,
     *,
     run: Path,
     settings: Mapping[str, Any],
-    augmentation: Augmentation,
-    device: torch.device,
     progress: Progress | None,
     stage: str,
     role: Role,
@@ -42,15 +38,13 @@ def fit_embedder(
     """Trains until the schedule's end, from the newest resume point when there is one.
 
     Args:
-        trained: All that is trained, on ``device``: ``embedder``, perhaps ``classifier`` (its weights are kept), and
+        trained: All that is trained, on its device: ``embedder``, perhaps ``classifier`` (its weights are kept), and
             what only the objective knows.
         objective: Terms of the loss for a batch.
-        data: Training images and labels.
+        batches: Of the training set; made before anything costly, since they check that it is large enough.
         config: Network, schedule, seed and licence.
         run: RUN folder; its resume points stay until the caller clears them.
         settings: The run's settings, as its record will have them.
-        augmentation: Random views of the batches.
-        device: Where the batches are made.
         progress: Called after each step.
         stage: What progress calls this.
         role: What the network is for; this and what follows goes into the checkpoint as it is.
@@ -65,18 +59,8 @@ def fit_embedder(
         The checkpoint, not saved yet, in a space of its own.
 
     Raises:
-        ConfigError: A batch is larger than the training set.
         TrainingError: The loss is not finite.
     """
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=config.optimisation.batch,
-        seed=config.execution.seed,
-        augmentation=augmentation,
-        device=device,
-        mean=preprocessing.mean,
-    )
     fit(
         trained,
         objective,

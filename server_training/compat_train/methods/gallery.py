@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config import GalleryConfig, config_to_json
-from compat_train.data.batches import Batch, normalise
+from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
 from compat_train.loop import Progress
@@ -53,15 +53,22 @@ def train_gallery(
         embeddings = embedder(images)
         return {"own": classification_loss(embeddings, classifier.weight, batch.labels, config.classification)}
 
+    batches = Batches(
+        data.pixels,
+        data.labels,
+        batch=config.optimisation.batch,
+        seed=config.execution.seed,
+        augmentation=config.augmentation,
+        device=device,
+        mean=config.preprocessing.mean,
+    )
     checkpoint = fit_embedder(
         trained,
         objective,
-        data,
+        batches,
         config,
         run=run,
         settings=settings,
-        augmentation=config.augmentation,
-        device=device,
         progress=progress,
         stage="train gallery",
         role="gallery",

@@ -9,6 +9,7 @@ from torch import nn
 
 from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config import QueryConfig, config_to_json
+from compat_train.data.batches import Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
 from compat_train.loop import Progress
@@ -70,18 +71,25 @@ def train_query(
     if config.inheritance != "none":
         kappa_q = classifier if config.method == "finetune" else None
         inherit(embedder, kappa_q, gallery, data.classes, config.inheritance, data.pixels)
+    batches = Batches(
+        data.pixels,
+        data.labels,
+        batch=config.optimisation.batch,
+        seed=config.execution.seed,
+        augmentation=config.augmentation,
+        device=device,
+        mean=gallery.preprocessing.mean,
+    )
     objective = compatibility_objective(
         config, gallery, data, lambda inputs, _: embedder(inputs), classifier, rows, device, psi
     )
     checkpoint = fit_embedder(
         trained,
         objective,
-        data,
+        batches,
         config,
         run=run,
         settings=settings,
-        augmentation=config.augmentation,
-        device=device,
         progress=progress,
         stage=f"train query ({config.method})",
         role=config.role,

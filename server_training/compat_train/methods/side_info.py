@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config import Augmentation
 from compat_train.data.augment import augment
-from compat_train.data.batches import Batch, normalise
+from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
 from compat_train.loop import Objective, Progress
@@ -70,16 +70,23 @@ def train_side_info(
     else:
         trained["classifier"] = classifier = new_classifier(len(data.classes), config.dim)
     place(trained, device)
-    checkpoint = fit_embedder(
-        trained,
-        _objective(config, trained, classifier),
-        data,
-        config,
-        run=run,
-        settings=settings,
+    batches = Batches(
+        data.pixels,
+        data.labels,
+        batch=config.optimisation.batch,
+        seed=config.execution.seed,
         # SimCLR takes two views of each image itself.
         augmentation=Augmentation() if config.method == "simclr" else config.random_views,
         device=device,
+        mean=config.preprocessing.mean,
+    )
+    checkpoint = fit_embedder(
+        trained,
+        _objective(config, trained, classifier),
+        batches,
+        config,
+        run=run,
+        settings=settings,
         progress=progress,
         stage=f"train side-info ({config.method})",
         role="side-info",
