@@ -41,6 +41,7 @@ class AccuracyStudy(Study):
         """One of the plan's rows."""
         compute: dict[str, Callable[[], Row]] = {
             "search": self.search,
+            "random": self.random,
             "search-static": self.search_static,
             "random-equal": self.random_equal,
             "longer": self.longer,
@@ -53,14 +54,14 @@ class AccuracyStudy(Study):
         return compute[name]()
 
     def search(self) -> Row:
-        """The search with dynamic ranking, and random members."""
-        return self._classifiers(self.config(), "search")
+        """The search with dynamic ranking; its random members are the row ``random``."""
+        return self._searched(self.config(random=0), "search")
 
     def search_static(self) -> Row:
         """The search with static ranking."""
-        return self._classifiers(self.config(ranking="static", random=0), "search-static")
+        return self._searched(self.config(ranking="static", random=0), "search-static")
 
-    def _classifiers(self, config: GlobalConfig, name: str) -> Row:
+    def _searched(self, config: GlobalConfig, name: str) -> Row:
         result = search_network(config, self.folder / name)
         test = test_images(config.source, Checkpoint.load(result.network.run).preprocessing)
 
@@ -70,6 +71,13 @@ class AccuracyStudy(Study):
             return {"test": packed(found)}
 
         return found_row(result, hits) | counted(test)
+
+    def random(self) -> Row:
+        """The recipe's random members, trained as the found network is."""
+        config, folder = self.config(), self.folder / "random"
+        prepared = prepare(config, folder)
+        networks, counts = trained(config, prepared, prepared.random, config.final_epochs, folder)
+        return {"random": networks} | counts
 
     def random_equal(self) -> Row:
         """Random members with about as many parameters as the network of ``search``, trained as it was."""
@@ -85,7 +93,7 @@ class AccuracyStudy(Study):
         return {"random": networks} | counts
 
     def longer(self) -> Row:
-        """The network of ``search`` and the first of its random members, trained for more epochs."""
+        """The network of ``search`` and the first of the recipe's random members, trained for more epochs."""
         config, folder, epochs = self.config(), self.folder / "longer", self.plan.longer
         prepared = prepare(config, folder)
         members = [self._found(), *prepared.random[: self.plan.few]]
@@ -101,8 +109,10 @@ class AccuracyStudy(Study):
         return networks[0] | {"images": len(prepared.data.labels), "epochs": epochs} | counts
 
     def _found(self) -> GlobalMember:
-        """What ``search`` found, which is computed before."""
-        return global_named(Checkpoint.load(self.folder / "search" / "network").arch)
+        """What ``search`` found."""
+        if "search" not in self.known:
+            raise SystemExit(f"seed {self.seed} needs the row search first")
+        return global_named(self.known["search"]["network"]["arch"])
 
     def ranking(self, static: int | None = None) -> Row:
         """Random members trained three times, and how the short trainings rank them."""
@@ -185,9 +195,11 @@ def trained(
 ) -> tuple[list[Row], Row]:
     """Trains networks on all training images; what is kept of each, and how many test images there are."""
     test, found = test_images(config.source, prepared.preprocessing), []
+    counts = counted(test)
     for number, member in enumerate(members):
         checkpoint = train_network(config, member.name, epochs, folder / str(number), prepared.data)
-        size, cost = parameters(member, prepared.dim), prepared.cost(config, member)
-        hits = {"test": packed(test_hits(checkpoint, test))}
-        found.append({"arch": member.name, "parameters": size, "mmacs": cost, "hits": hits})
-    return found, counted(test)
+        figures = {"parameters": parameters(member, prepared.dim), "mmacs": prepared.cost(config, member)}
+        hits = test_hits(checkpoint, test)
+        score = float(hits[: counts["queries"]].mean())
+        found.append({"arch": member.name, "score": score, **figures, "hits": {"test": packed(hits)}})
+    return found, counts

@@ -2,10 +2,11 @@
 
 Settings are those of recipes/global_fashion_laptop.toml and recipes/global_kanji.toml. Rows:
 
-search          the search, its network and the recipe's random members trained in full, on all test images
-search-static   the same search with static ranking; its random members would be those of ``search``
+search          the search, and its network trained in full, on all test images
+random          the recipe's random members, trained as the network of ``search`` is: what RI compares with
+search-static   the same search with static ranking
 random-equal    random members with as many parameters as the network of ``search``, within 10 %, trained alike
-longer          the network of ``search`` and three of its random members trained three times as long
+longer          the network of ``search`` and three of the random members trained three times as long
 ranking         random members trained as static ranking, as dynamic ranking and in full do
 ranking-equal   the same networks; static ranking may spend as many epochs as dynamic ranking
 ranking-curve   random members trained once in full; all accuracies are read off its epochs, as in the paper

@@ -72,9 +72,13 @@ def _hits(rows: Sequence[Row], side: str, who: str = "network") -> Hits:
     found = []
     for row in rows:
         count = row["test_images"] if side == "test" else row["queries"]
-        networks = row["random"] if who == "random" else [row.get("network", row)]
-        found.append(np.mean([_unpacked(network["hits"][side], count) for network in networks], axis=0))
+        found.append(np.mean([_unpacked(network["hits"][side], count) for network in _networks(row, who)], axis=0))
     return np.stack(found)
+
+
+def _networks(row: Row, who: str) -> list[Row]:
+    """A row's random networks, or the one that it is about."""
+    return list(row["random"]) if who == "random" else [row.get("network", row)]
 
 
 def _improvement(row: Row, others: Row | None) -> float | None:
@@ -89,7 +93,7 @@ def _searches(rows: Sequence[Row]) -> str:
     lines, notes = [], []
     for name, ranking in (SEARCHES | {"kanji-r3": "dynamic"}).items():
         found = _of(rows, name)
-        random = found if name == "kanji-r3" else _of(rows, "search")
+        random = found if name == "kanji-r3" else _of(rows, "random")
         gains = {seed: _improvement(row, random.get(seed)) for seed, row in found.items()}
         for seed, row in found.items():
             network, gain = row["network"], gains[seed]
@@ -123,47 +127,23 @@ def _searches(rows: Sequence[Row]) -> str:
 
 def _accuracy(rows: Sequence[Row]) -> str:
     """Accuracies on all test images and on the query split, and differences, on the seeds that have both sides."""
-    lines = []
-    first = _of(rows, "search")
-    random = [row for row in first.values() if row["random"]]
-
-    def line(label: str, hits: Hits, size: float, queries: int) -> list[str]:
-        return [label, *_accuracies(hits, queries), f"{size:,.0f}"]
-
-    for name, ranking in SEARCHES.items():
-        if found := list(_of(rows, name).values()):
-            size = float(np.mean([row["network"]["parameters"] for row in found]))
-            lines.append(line(f"found, {ranking} ranking", _hits(found, "test"), size, found[0]["queries"]))
-    if random:
-        size = float(np.mean([network["parameters"] for row in random for network in row["random"]]))
-        lines.append(line("random members", _hits(random, "test", "random"), size, random[0]["queries"]))
-    pairs = []
-    for name, ranking in SEARCHES.items():
-        found = _of(rows, name)
-        both = [seed for seed in found if seed in first and first[seed]["random"]]
-        if both:
-            of_random = _hits([first[seed] for seed in both], "test", "random")
-            pairs.append(
-                (f"found, {ranking} ranking - random", _hits([found[seed] for seed in both], "test"), of_random)
-            )
-    equal = _of(rows, "random-equal")
-    if both := [seed for seed in first if seed in equal]:
-        of_equal = [equal[seed] for seed in both]
-        size = float(np.mean([network["parameters"] for row in of_equal for network in row["random"]]))
-        hits = _hits(of_equal, "test", "random")
-        lines.append(line("random members of the found networks' sizes", hits, size, of_equal[0]["queries"]))
-        of_found = _hits([first[seed] for seed in both], "test")
-        pairs.append(("found, dynamic ranking - random of its size", of_found, hits))
-    static = _of(rows, "search-static")
-    if both := [seed for seed in first if seed in static]:
-        sides = [_hits([of[seed] for seed in both], "test") for of in (first, static)]
-        pairs.append(("found, dynamic - static ranking", *sides))
-    for label, one, other in pairs:
-        each = ", ".join(f"{100 * value:+.1f}" for value in (one - other).mean(axis=1))
-        lines.append([label, f"{cell(paired_difference(one, other), '+')}; seed by seed {each}", "", ""])
-    if not lines:
+    found, static = ((f"found, {ranking} ranking", _of(rows, name), "network") for name, ranking in SEARCHES.items())
+    random = ("random members", _of(rows, "random"), "random")
+    equal = ("random members of the found networks' sizes", _of(rows, "random-equal"), "random")
+    lines, counts = [], None
+    for label, of, who in (found, static, random, equal):
+        if every := list(of.values()):
+            counts = counts or every[0]
+            size = np.mean([network["parameters"] for row in every for network in _networks(row, who)])
+            lines.append([label, *_accuracies(_hits(every, "test", who), every[0]["queries"]), f"{size:,.0f}"])
+    for pair in ((found, random), (static, random), (found, equal), (found, static)):
+        if both := [seed for seed in pair[0][1] if seed in pair[1][1]]:
+            one, other = (_hits([of[seed] for seed in both], "test", who) for _, of, who in pair)
+            each = ", ".join(f"{100 * value:+.1f}" for value in (one - other).mean(axis=1))
+            apart = f"{cell(paired_difference(one, other), '+')}; seed by seed {each}"
+            lines.append([f"{pair[0][0]} - {pair[1][0]}", apart, "", ""])
+    if counts is None:
         return ""
-    counts = next(iter((*first.values(), *static.values())))
     header = ["", f"all {counts['test_images']:,} test images", f"query split, {counts['queries']:,}", "parameters"]
     note = "Means over the seeds, 95 % intervals bootstrapped over seeds and images; no search saw a test image."
     return _table("Accuracy in percent", header, lines, note)
@@ -180,7 +160,7 @@ def _longer(rows: Sequence[Row]) -> str:
     for seed, row in found.items():
         scores = []
         for label, who in (("found", "network"), ("random members", "random")):
-            size = np.mean([network["parameters"] for network in (row["random"] if who == "random" else [row[who]])])
+            size = np.mean([network["parameters"] for network in _networks(row, who)])
             hits = _hits([row], "test", who)
             scores.append(float(hits[:, : row["queries"]].mean()))
             lines.append([str(seed), label, str(row["epochs"]), f"{size:,.0f}", *_accuracies(hits, row["queries"])])
@@ -252,8 +232,7 @@ def _kanji(rows: Sequence[Row]) -> str:
 
     def line(label: str, of: Sequence[Row], who: str, cost: str) -> list[str]:
         sides = [_hits(of, side, who) for side in ("own", "across")]
-        networks = [network for row in of for network in (row["random"] if who == "random" else [row["network"]])]
-        price = f"{np.mean([network['mmacs'] for network in networks]):.2f}"
+        price = f"{np.mean([network['mmacs'] for row in of for network in _networks(row, who)]):.2f}"
         rule = cell(paired_difference(sides[1], sides[0]), "+")
         return [label, price, *(cell(bootstrap_mean(hits)) for hits in sides), rule, cost]
 

@@ -22,6 +22,7 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 SAMPLE_SEED = 14  # of random members that no search draws
 FASHION_ROWS = (
     "search",
+    "random",
     "random-equal",
     "longer",
     "ranking",
