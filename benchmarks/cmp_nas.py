@@ -12,7 +12,6 @@ ResNet-101: 23, 35 and 80. Rows go to cmp_nas.json as they come; finished ones a
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import multiprocessing
 import time
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 from cmp_nas_report import write_report
 from kanji_compatibility import gallery_config
+from report_page import packed
 
 from compat_sdk.dataset import open_dataset
 from compat_sdk.files import write_json_atomic
@@ -253,7 +253,7 @@ def run_job(job: Job, root: str, runs: Path) -> dict[str, Any]:
         "own": float(hits["own"].mean()),
         "across": float(hits["across"].mean()),
         "paragon": float(paragon.mean()),
-        "hits": {side: base64.b64encode(np.packbits(found > 0).tobytes()).decode() for side, found in hits.items()},
+        "hits": {side: packed(found > 0) for side, found in hits.items()},
         "train_cpu_seconds": round(seconds, 1),
     }
 
@@ -286,10 +286,7 @@ def run_all(options: argparse.Namespace) -> None:
     for seed in seeds:
         gallery_vectors(str(runs / "kanji" / f"gallery-{seed}"), root, runs)
     results["paragon"] = {
-        str(seed): base64.b64encode(
-            np.packbits(np.load(runs / "kanji" / f"gallery-{seed}" / "benchmark-hits.npy") > 0).tobytes()
-        ).decode()
-        for seed in seeds
+        str(seed): packed(np.load(runs / "kanji" / f"gallery-{seed}" / "benchmark-hits.npy") > 0) for seed in seeds
     }
     searched = {found["seed"] for found in results["searches"]}
     missing = [seed for seed in seeds if seed not in searched]

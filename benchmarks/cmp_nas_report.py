@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from report_page import Hits, cell, unpacked, write_page
 
 from compat_sdk.metrics import bootstrap_mean, paired_difference, rank_correlation
 
 Row = dict[str, Any]
-Hits = NDArray[np.float64]
 QUERIES = 4000
 GALLERY_MMACS = 33.5
-MARK = "<!-- below this line: written by cmp_nas.py -->"
 
 
 def hits(rows: Sequence[Row], side: str) -> Hits:
     """Hits at rank 1, 0 or 1, float64 ``[rows, queries]``."""
-    return np.stack([unpacked(row["hits"][side]) for row in rows])
-
-
-def unpacked(text: str) -> Hits:
-    """Hits of one row from its base64 bits."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8))[:QUERIES].astype(np.float64)
-
-
-def cell(found: tuple[float, float, float], sign: str = "") -> str:
-    """``mean [low, high]`` in percent."""
-    mean, low, high = (100 * value for value in found)
-    return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+    return np.stack([unpacked(row["hits"][side], QUERIES) for row in rows])
 
 
 def write_report(results: dict[str, Any], folder: Path) -> None:
@@ -41,11 +27,7 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
     for row in rows:
         row["hits"]["paragon"] = results["paragon"][str(row["seed"])]
     parts = [_table4(rows), _rewards(rows), _static(rows), _tiers(rows), _fig4(rows, folder), _searches(results)]
-    text = "\n\n".join(part for part in parts if part)
-    page = folder / "cmp_nas.md"
-    above = page.read_text().partition(MARK)[0] if page.is_file() else ""
-    page.write_text(f"{above}{MARK}\n\n{text}\n")
-    print(text)
+    write_page(folder / "cmp_nas.md", "cmp_nas.py", parts)
 
 
 def _of(rows: Sequence[Row], keep: Callable[[Row], bool]) -> list[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 from accuracy_curve import accuracy_curve
 from candidate_step import ROUNDS, timed_steps
 from exact_search import machine
-from global_study import SAMPLE_SEED, Row, Study, found_row, packed
+from global_study import SAMPLE_SEED, Row, Study, found_row
 from numpy.typing import NDArray
+from report_page import packed
 
 from compat_sdk.dataset import open_dataset
 from compat_sdk.preprocess import Preprocessing
@@ -46,7 +46,6 @@ class AccuracyStudy(Study):
             "random-equal": self.random_equal,
             "longer": self.longer,
             "ranking": self.ranking,
-            "ranking-equal": self.ranking_equal,
             "ranking-curve": self.ranking_curve,
             "whole": self.whole,
             "step": self.step,
@@ -114,7 +113,7 @@ class AccuracyStudy(Study):
             raise SystemExit(f"seed {self.seed} needs the row search first")
         return global_named(self.known["search"]["network"]["arch"])
 
-    def ranking(self, static: int | None = None) -> Row:
+    def ranking(self) -> Row:
         """Random members trained three times, and how the short trainings rank them."""
         config, plan = self.config(), self.plan
         prepared = prepare(config, self.folder / "ranking")
@@ -127,12 +126,7 @@ class AccuracyStudy(Study):
             except DivergedError:  # as in a search
                 return 0.0
 
-        static = plan.static if static is None else static
-        return rank(members, score, dim=prepared.dim, static=static, step=plan.step, full=plan.full).to_json()
-
-    def ranking_equal(self) -> Row:
-        """The same where static ranking has the epochs that dynamic ranking has, rounded up."""
-        return self.ranking(math.ceil(self.plan.step * (self.plan.members + 1) / 2))
+        return rank(members, score, dim=prepared.dim, static=plan.static, step=plan.step, full=plan.full).to_json()
 
     def ranking_curve(self) -> Row:
         """As in the paper: static and dynamic accuracies are those of the full training's epochs."""
@@ -198,7 +192,7 @@ def trained(
     counts = counted(test)
     for number, member in enumerate(members):
         checkpoint = train_network(config, member.name, epochs, folder / str(number), prepared.data)
-        figures = {"parameters": parameters(member, prepared.dim), "mmacs": prepared.cost(config, member)}
+        figures = {"parameters": parameters(member, prepared.dim), "mmacs": prepared.cost(member)}
         hits = test_hits(checkpoint, test)
         score = float(hits[: counts["queries"]].mean())
         found.append({"arch": member.name, "score": score, **figures, "hits": {"test": packed(hits)}})

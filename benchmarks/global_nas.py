@@ -8,7 +8,6 @@ search-static   the same search with static ranking
 random-equal    random members with as many parameters as the network of ``search``, within 10 %, trained alike
 longer          the network of ``search`` and three of the random members trained three times as long
 ranking         random members trained as static ranking, as dynamic ranking and in full do
-ranking-equal   the same networks; static ranking may spend as many epochs as dynamic ranking
 ranking-curve   random members trained once in full; all accuracies are read off its epochs, as in the paper
 whole           the network of ``search`` trained on all 60,000 training images
 step            a step of a candidate against the sgemm peak of the same run; measured before anything else runs

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from global_ranking_report import rankings
+from report_page import Hits, cell, table, unpacked, write_page
 
 from compat_sdk.metrics import bootstrap_mean, paired_difference
 from compat_train.nas.global_nas.result import relative_improvement
 
 Row = dict[str, Any]
-Hits = NDArray[np.float64]
-MARK = "<!-- below this line: written by global_nas.py -->"
 SEARCHES = {"search": "dynamic", "search-static": "static"}
 CMP = {"cmp": "CMP-NAS", "cmp-equal": "CMP-NAS at equal cost"}
-RANKINGS = {
-    "Spearman correlation with full training, each training by a schedule of its own": ("ranking", "ranking-equal"),
-    "Spearman correlation with full training, read off its epochs as in the paper": ("ranking-curve",),
-}
 
 
 def write_report(results: Row, page: Path) -> None:
@@ -36,18 +30,9 @@ def write_report(results: Row, page: Path) -> None:
         found = sorted((row for row in results["rows"] if row["dataset"] == dataset), key=lambda row: row["seed"])
         seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in found}))
         parts.append(f"## {dataset} (seeds {seeds})")
-        parts += [_searches(found), _accuracy(found), _longer(found), _whole(found), _ranking(found)]
+        parts += [_searches(found), _accuracy(found), _longer(found), _whole(found), rankings(found)]
         parts += [_kanji(found), _costs(found), _steps(found)]
-    text = "\n\n".join(part for part in parts if part)
-    above = page.read_text().partition(MARK)[0] if page.is_file() else ""
-    page.write_text(f"{above}{MARK}\n\n{text}\n")
-    print(text)
-
-
-def cell(found: tuple[float, float, float], sign: str = "") -> str:
-    """``mean [low, high]`` in percent."""
-    mean, low, high = (100 * value for value in found)
-    return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+    write_page(page, "global_nas.py", parts)
 
 
 def _of(rows: Sequence[Row], name: str) -> dict[int, Row]:
@@ -55,24 +40,12 @@ def _of(rows: Sequence[Row], name: str) -> dict[int, Row]:
     return {row["seed"]: row for row in rows if row["name"] == name}
 
 
-def _table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], *notes: str) -> str:
-    if not lines:
-        return ""
-    rows = [f"| {' | '.join(line)} |" for line in (header, *lines)]
-    rows.insert(1, "|---" * len(header) + "|")
-    return "\n".join([f"### {title}", "", *rows, *(line for note in notes if note for line in ("", note))])
-
-
-def _unpacked(text: str, count: int) -> Hits:
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8))[:count].astype(np.float64)
-
-
 def _hits(rows: Sequence[Row], side: str, who: str = "network") -> Hits:
     """Hits of each row's network, or the mean of those of its random ones, float64 ``[rows, images]``."""
     found = []
     for row in rows:
         count = row["test_images"] if side == "test" else row["queries"]
-        found.append(np.mean([_unpacked(network["hits"][side], count) for network in _networks(row, who)], axis=0))
+        found.append(np.mean([unpacked(network["hits"][side], count) for network in _networks(row, who)], axis=0))
     return np.stack(found)
 
 
@@ -119,10 +92,17 @@ def _searches(rows: Sequence[Row]) -> str:
                 f"{ranking} ranking: RI above 0 in {above} of {len(known)} seeds, {np.mean(known):+.2f} % in the mean; "
                 f"search {np.mean([row['search_cpu_seconds'] for row in found.values()]) / 3600:.2f} CPU hours."
             )
+    searches = [row for name in (*SEARCHES, "kanji-r3") for row in _of(rows, name).values()]
+    if resumed := sum(row.get("resumed", 0) for row in searches):
+        notes.append(f"{resumed} trainings were resumed, and lack the seconds before that.")
+    if silent := sum("resumed" not in row for row in searches):
+        notes.append(
+            f"{silent} of the searches do not say whether a training was resumed: seconds before that would be missing."
+        )
     header = ["ranking", "seed", "D", "W", "O", "K", "D'", "W'", "2D+D'+W' (trained)", "parameters", "MMACs", "%"]
     what = "M(q,q) x M(q,g)" if _of(rows, "kanji-r3") else "accuracy on the query split"
     note = f"%: {what}. RI in percent, over random members that are trained as the network is."
-    return _table("Searches", [*header, "search, CPU hours", "RI"], lines, note, *notes)
+    return table("Searches", [*header, "search, CPU hours", "RI"], lines, note, *notes)
 
 
 def _accuracy(rows: Sequence[Row]) -> str:
@@ -146,7 +126,7 @@ def _accuracy(rows: Sequence[Row]) -> str:
         return ""
     header = ["", f"all {counts['test_images']:,} test images", f"query split, {counts['queries']:,}", "parameters"]
     note = "Means over the seeds, 95 % intervals bootstrapped over seeds and images; no search saw a test image."
-    return _table("Accuracy in percent", header, lines, note)
+    return table("Accuracy in percent", header, lines, note)
 
 
 def _accuracies(hits: Hits, queries: int) -> list[str]:
@@ -171,7 +151,7 @@ def _longer(rows: Sequence[Row]) -> str:
     apart = paired_difference(*(_hits(list(found.values()), "test", who) for who in ("network", "random")))
     header = ["seed", "", "epochs", "parameters", "all test images", "query split"]
     note = f"All test images, found - random: {cell(apart, '+')}. RI {', '.join(gains)} %."
-    return _table("Trained for longer, accuracy in percent", header, lines, note)
+    return table("Trained for longer, accuracy in percent", header, lines, note)
 
 
 def _whole(rows: Sequence[Row]) -> str:
@@ -185,39 +165,7 @@ def _whole(rows: Sequence[Row]) -> str:
     note = (
         "The network of the search with dynamic ranking. In the paper: 95.90 % with 0.50 M parameters after 600 epochs."
     )
-    return _table("Trained on every training image, accuracy in percent", header, lines, note)
-
-
-def _ranking(rows: Sequence[Row]) -> str:
-    """Spearman correlations with full training, seed by seed."""
-    parts = []
-    for title, names in RANKINGS.items():
-        first = _of(rows, names[0])
-        if not first:
-            continue
-        seeds, lines, notes = sorted(first), [], []
-        row = first[seeds[0]]
-        count, full = len(row["networks"]), row["epochs"]["full"]
-        notes.append(f"{count} random members a seed, {full // count} epochs each in full ({full} in all).")
-        every = [(name, kind) for name in names for kind in ("static", "dynamic", "parameters")]
-        for name, kind in [each for each in every if each[0] == names[0] or each[1] == "static"]:
-            values = {seed: row["correlations"][kind] for seed, row in _of(rows, name).items()}
-            known = [value for value in values.values() if value is not None]
-            if not known:
-                continue
-            spent = next(iter(_of(rows, name).values()))["epochs"].get(kind, "")
-            label = kind if name == names[0] else "static, with at least dynamic's epochs"
-            shown = ["" if (value := values.get(seed)) is None else f"{value:.2f}" for seed in seeds]
-            lines.append([label, str(spent), *shown, f"{np.mean(known):.2f}"])
-            if kind == "static":
-                dynamic = {seed: row["correlations"]["dynamic"] for seed, row in first.items()}
-                pairs = [(dynamic[seed], value) for seed, value in values.items() if seed in dynamic]
-                both = [(one, two) for one, two in pairs if one is not None and two is not None]
-                above = sum(one > two for one, two in both)
-                notes.append(f"Dynamic above {label} in {above} of {len(both)} seeds.")
-        header = ["ranked by", "epochs", *(f"seed {seed}" for seed in seeds), "mean"]
-        parts.append(_table(title, header, lines, " ".join(notes)))
-    return "\n\n".join(parts)
+    return table("Trained on every training image, accuracy in percent", header, lines, note)
 
 
 def _kanji(rows: Sequence[Row]) -> str:
@@ -258,7 +206,7 @@ def _kanji(rows: Sequence[Row]) -> str:
         "Top-1 in percent, means over the seeds, 95 % intervals bootstrapped over seeds and queries. All networks are "
         "trained alike. CPU seconds leave out reading images, embedding the gallery, and training what was found."
     )
-    return _table(f"R3 at {of_global[0]['limit']:g} MMACs", header, lines, note, *notes)
+    return table(f"R3 at {of_global[0]['limit']:g} MMACs", header, lines, note, *notes)
 
 
 def _cmp_seconds(row: Row) -> float:
@@ -282,9 +230,7 @@ def _costs(rows: Sequence[Row]) -> str:
                 spent = f"{_cmp_seconds(row):,.0f} ({parts} {row['search_cpu_seconds']:,.0f})"
                 lines.append([str(seed), label, spent, f"`{row['network']['arch']}`"])
     header = ["seed", "search", "CPU seconds", "found"]
-    resumed = sum(row.get("resumed", 0) for row in of_global.values())
-    note = f"{resumed} trainings were resumed, and lack the seconds before that." if resumed else ""
-    return _table("CPU seconds of the searches", header, lines, note)
+    return table("CPU seconds of the searches", header, lines)
 
 
 def _steps(rows: Sequence[Row]) -> str:
@@ -303,4 +249,4 @@ def _steps(rows: Sequence[Row]) -> str:
     note = (
         "Share: 3 x 2 x MACs x images / seconds / peak, of making a batch and a step on it; the peak of the same run."
     )
-    return _table("A candidate's step", header, lines, note, *notes)
+    return table("A candidate's step", header, lines, note, *notes)

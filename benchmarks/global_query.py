@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from cmp_nas import search_config
-from global_study import SAMPLE_SEED, Row, Study, found_row, packed
+from global_study import SAMPLE_SEED, Row, Study, found_row
 from kanji_compatibility import gallery_config
+from report_page import packed
 
 from compat_train.evaluate import Evaluation
 from compat_train.methods.gallery import train_gallery

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from cmp_nas import SEARCH
-from numpy.typing import NDArray
 
 from compat_train.config import Scenario
 from compat_train.models.global_space import Bounds
@@ -26,7 +23,6 @@ FASHION_ROWS = (
     "random-equal",
     "longer",
     "ranking",
-    "ranking-equal",
     "ranking-curve",
     "search-static",
     "whole",
@@ -109,8 +105,3 @@ def found_row(result: GlobalResult, hits: Callable[[TrainedNetwork], Row]) -> Ro
 
     figures = {name: value for name, value in result.to_json().items() if name not in ("network", "random")}
     return figures | {"network": kept(result.network), "random": [kept(network) for network in result.random]}
-
-
-def packed(hits: NDArray[np.bool_]) -> str:
-    """Hits as base64 bits."""
-    return base64.b64encode(np.packbits(hits).tobytes()).decode()

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from report_page import cell
 
 from compat_sdk.dataset import Dataset, open_dataset
 from compat_sdk.files import write_json_atomic
@@ -103,11 +104,6 @@ def hits_of(row: dict[str, Any], system: str) -> np.ndarray[Any, np.dtype[np.flo
 
 def table(rows: list[dict[str, Any]], seeds: list[int]) -> str:
     """Markdown: per method the means over the seeds, with intervals over seeds and queries."""
-
-    def cell(found: tuple[float, float, float], sign: str = "") -> str:
-        mean, low, high = (100 * value for value in found)
-        return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
-
     lines = [
         "| query model trained by | M(q,q) | M(q,g) | M(q,g) - M(q,q) | holds in |",
         "|---|---|---|---|---|",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from backfill import curves
 from numpy.typing import NDArray
+from report_page import packed
 from upgrade_plans import COMPATIBLE, KINDS, PLANS
 
 from compat_sdk.compact import from_float16, from_int8, to_float16, to_int8
@@ -173,9 +173,8 @@ class Study:
         labels = [self.dataset.splits[split].labels for split in ("query", "gallery")]
         scored = score_queries(query, labels[0], gallery, labels[1])
         hits = scored.hits(1)
-        packed = base64.b64encode(np.packbits(hits > 0).tobytes()).decode()
         mean = float(np.mean(scored.average_precision))
-        return {"top1": float(hits.mean()), "map": mean, "queries": len(hits), "hits": packed}
+        return {"top1": float(hits.mean()), "map": mean, "queries": len(hits), "hits": packed(hits > 0)}
 
     def upgraded(self, run: Path, old: Path | tuple[Vectors, ...], side: Path | tuple[Vectors, ...] | None) -> Any:
         """Transformed embeddings of the queries and of the gallery."""

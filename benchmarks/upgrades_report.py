@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from report_page import Hits, cell, unpacked, write_page
 
 from compat_sdk.metrics import bootstrap_mean, discriminativeness_degradation, paired_difference, upgrade_gain
 
 Row = dict[str, Any]
-Hits = NDArray[np.float64]
-MARK = "<!-- below this line: written by upgrades.py -->"
 KINDS = {
     "none": "none",
     "autoencoder": "autoencoder",
@@ -100,14 +97,7 @@ class Results:
 
 
 def _hits(score: Row) -> Hits:
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(score["hits"]), np.uint8))
-    return bits[: score["queries"]].astype(np.float64)
-
-
-def cell(found: tuple[float, float, float], sign: str = "") -> str:
-    """``mean [low, high]`` in percent."""
-    mean, low, high = (100 * value for value in found)
-    return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+    return unpacked(score["hits"], score["queries"])
 
 
 def write_report(results: dict[str, Any], page: Path) -> None:
@@ -128,10 +118,7 @@ def write_report(results: dict[str, Any], page: Path) -> None:
             _dmu(found),
             _backfill(found),
         ]
-    text = "\n\n".join(part for part in parts if part)
-    above = page.read_text().partition(MARK)[0] if page.is_file() else ""
-    page.write_text(f"{above}{MARK}\n\n{text}\n")
-    print(text)
+    write_page(page, "upgrades.py", parts)
 
 
 def _table(title: str, header: str, lines: Sequence[str], note: str = "") -> str:

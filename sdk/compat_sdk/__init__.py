@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from compat_sdk.space import Embeddings
     from compat_sdk.transform import Transform
 
-__version__ = "0.7.1"
+__version__ = "0.7.2"
 
 __all__ = [
     "Bundle",

@@ -20,6 +20,7 @@ from compat_train.data.batches import Batch, Batches, step_generator
 from compat_train.device import torch_threads
 from compat_train.log import TrainingLog
 from compat_train.run_files import alone
+from compat_train.settings import changed_settings
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 Objective = Callable[[Batch], dict[str, Tensor]]
@@ -180,11 +181,10 @@ def _resume(
     step, tensors, saved_facts, damaged = found
     for problem in damaged:
         warnings.warn(f"a resume point was skipped: {problem}", stacklevel=3)
-    different = _differences(saved_facts.get("settings", {}), facts["settings"])
-    if different:
+    if changes := changed_settings(saved_facts.get("settings", {}), facts["settings"]):
         raise TrainingError(
-            f"the run was started with other settings ({'; '.join(different)}); repeat the first command to "
-            f"resume it, or train into another folder"
+            f"the run was started with other settings ({changes}); repeat the first command to resume it, or train "
+            f"into another folder"
         )
     trained.load_state_dict(
         {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
@@ -199,16 +199,6 @@ def _resume(
                 value = torch.empty_like(parameter.detach()).copy_(value)
             optimiser.state[parameter][key] = value
     return step
-
-
-def _differences(saved: Any, wanted: Any, where: str = "") -> list[str]:
-    if isinstance(saved, dict) and isinstance(wanted, dict):
-        return [
-            line
-            for name in sorted(saved.keys() | wanted.keys())
-            for line in _differences(saved.get(name), wanted.get(name), f"{where}.{name}".lstrip("."))
-        ]
-    return [] if saved == wanted else [f"{where} was {saved!r} and is now {wanted!r}"]
 
 
 def _not_finite(values: Mapping[str, float], step: int, epoch: int, rate: float, batch: Batch, run: Path) -> str:

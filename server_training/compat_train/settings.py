@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -14,12 +16,13 @@ ConfigT = TypeVar("ConfigT")
 ADDED: Mapping[str, Any] = {"added": True}  # of a field that came later; see `config_to_json`
 
 
-def check_range(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
-    """Refuses, with a ConfigError, a value outside ``[low, high]``, or at ``low`` with ``open_low``."""
-    if not (low < value if open_low else low <= value) or not value <= high:
+def check_range(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
+    """Refuses, with a ConfigError, what is not finite, outside ``[low, high]``, or at ``low`` with ``open_low``."""
+    finite = -math.inf < value < math.inf
+    if not (finite and (low < value if open_low else low <= value) and value <= high):
         bound = f"above {low:g}" if open_low else f"at least {low:g}"
-        upper = "" if high == float("inf") else f" and at most {high:g}"
-        raise ConfigError(f"{name} is {value!r}; expected {bound}{upper}")
+        upper = "" if high == math.inf else f" and at most {high:g}"
+        raise ConfigError(f"{name} is {value!r}; expected {'' if finite else 'a finite number '}{bound}{upper}")
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -38,6 +41,16 @@ def config_to_json(config: Any) -> dict[str, Any]:
         for entry in fields(config)
         if (value := getattr(config, entry.name)) != entry.default or not entry.metadata.get("added")
     }
+
+
+def changed_settings(saved: object, wanted: Mapping[str, Any]) -> str:
+    """What differs between settings in a file and those of now, tables compared entry by entry; empty: nothing does.
+
+    Args:
+        saved: JSON values.
+        wanted: Values that JSON can hold.
+    """
+    return "; ".join(_changes(saved, json.loads(json.dumps(wanted))))
 
 
 def config_from_mapping(kind: type[ConfigT], values: Mapping[str, Any], where: str = "") -> ConfigT:
@@ -66,6 +79,16 @@ def config_from_mapping(kind: type[ConfigT], values: Mapping[str, Any], where: s
     if missing:
         raise ConfigError(f"missing setting {', '.join(where + name for name in missing)}")
     return kind(**{name: _convert(hints[name], value, where + name) for name, value in values.items()})
+
+
+def _changes(saved: Any, wanted: Any, where: str = "") -> list[str]:
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        return [
+            change
+            for name in sorted(saved.keys() | wanted.keys())
+            for change in _changes(saved.get(name), wanted.get(name), f"{where}.{name}".lstrip("."))
+        ]
+    return [] if saved == wanted else [f"{where} was {saved!r} and is now {wanted!r}"]
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -112,7 +112,9 @@ def global_search(
     random: Annotated[
         shared.Int, shared.number("--random", "Random members trained alike, for Relative Improvement; 0.")
     ] = None,
-    held_out: Annotated[shared.Float, shared.number("--held-out", "Share of training images that judge; 0.1.")] = None,
+    held_out: Annotated[
+        shared.Float, shared.number("--held-out", "Share of training images that judge; 0.1, without a val/.")
+    ] = None,
     method: Annotated[shared.Text, shared.number("--method", "For r3: bct, bct-regression, ...; bct.")] = None,
     regression: Annotated[shared.Float, shared.number("--regression", "For r3: weight of the regression term.")] = None,
     mixed: Annotated[bool, typer.Option("--mixed", help="For r3: regress on cut-and-paste images too.")] = False,
@@ -132,8 +134,6 @@ def global_search(
 
     if preset not in PRESETS:
         raise ConfigError(f"--preset is {preset!r}; expected one of {', '.join(PRESETS)}")
-    if no_micro and (micro_epochs is not None or final_width is not None):
-        raise ConfigError("--no-micro leaves nothing for --micro-epochs and --final-width to say; leave them out")
     given = shared.given
     values = given(
         source=source.settings(),

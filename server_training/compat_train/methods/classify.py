@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,6 +13,7 @@ from compat_train.checkpoint import Checkpoint
 from compat_train.config import Classification
 from compat_train.losses.margin import angular_margin_loss, cosine_margin_loss, norm_softmax_loss
 from compat_train.run_files import RECORD
+from compat_train.settings import changed_settings
 from compat_train.transform_run import TransformRun
 
 RunT = TypeVar("RunT", Checkpoint, TransformRun)
@@ -65,8 +65,9 @@ def finished_run(run: Path, settings: Mapping[str, Any], load: Callable[[Path], 
     if not (run / RECORD).is_file():
         return None
     finished = load(run)
-    if finished.config != json.loads(json.dumps(settings)):
+    if changes := changed_settings(finished.config, settings):
         raise TrainingError(
-            f"{run} already holds a model trained with other settings; train into another folder, or delete it"
+            f"{run} already holds a model trained with other settings: {changes}; train into another folder, or "
+            f"delete it"
         )
     return finished

@@ -37,6 +37,7 @@ KERNELS = (3, 5)  # sides of a layer's kernel, pixels
 STEM_KERNEL = 3  # side of the stem's kernel, pixels
 
 _PREFIX = "global:"
+_MAX_WIDTH = 4096
 _LETTERS: dict[str, Operation] = {"s": "separable", "c": "conv"}
 _NAME = re.compile(
     r"global:(?P<kind>[a-z]+)(?:,stages=(?P<stages>[0-9]+))?:(?P<width>[1-9][0-9]*):(?P<layers>(?:[a-z][0-9])+)"
@@ -85,7 +86,7 @@ class GlobalMember:
 
     def __post_init__(self) -> None:
         _check_stages(self.kind, self.stages)
-        check_range("width", self.width, 1, 4096)
+        check_range("width", self.width, 1, _MAX_WIDTH)
         group = layers_per_step(self.kind)
         if self.depth < group * self.stages or self.depth % group:
             raise ConfigError(
@@ -153,7 +154,7 @@ class Bounds:
                 f"shortcut spans two"
             )
         check_range("bounds.min_width", self.min_width, 1)
-        check_range("bounds.max_width", self.max_width, self.min_width)
+        check_range("bounds.max_width", self.max_width, self.min_width, _MAX_WIDTH)
         check_range("bounds.width_step", self.width_step, 1)
 
     @property
@@ -216,16 +217,15 @@ def global_named(arch: str) -> GlobalMember:
     )
 
 
-def parameters(member: GlobalMember, dim: int, classes: int = 0) -> int:
+def parameters(member: GlobalMember, dim: int) -> int:
     """Parameters of the built network: weights, batch norms, and the last layer with its bias.
 
     Args:
         member: The network.
         dim: Length of the embedding.
-        classes: Rows of a classifier of embeddings, which has no bias; 0: without one.
     """
     normed = member.stem + sum(shape.channels_out * (2 if _projects(member, shape) else 1) for shape in member.shapes)
-    return _stem_weights(member) + sum(_weights(member)) + 2 * normed + (member.widths[-1] + 1 + classes) * dim
+    return _stem_weights(member) + sum(_weights(member)) + 2 * normed + (member.widths[-1] + 1) * dim
 
 
 def mmacs(member: GlobalMember, size: int, dim: int, stem_stride: int = 1) -> float:

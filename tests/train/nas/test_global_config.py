@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,8 @@ from tests.train.nas.test_global_run import tiny
         ({"dim": 1}, "dim is 1"),
         ({"stem_stride": 3}, "stem_stride is 3"),
         ({"optimisation": Schedule(warmup_epochs=2)}, "optimisation.warmup_epochs is 2"),
+        ({"mmacs": math.inf}, "mmacs is inf; expected a finite number above 0"),
+        ({"objective": "r3", "gallery": "g", "method": "finetune"}, "which no network of this space can take"),
         ({"objective": "r3"}, "measured against a gallery model; set gallery"),
         ({"objective": "r3", "gallery": "g"}, "dim is set, but objective 'r3' takes the gallery run's"),
         ({"objective": "r3", "gallery": "g", "dim": None}, "preprocessing is set"),
@@ -59,6 +62,10 @@ def test_a_table_that_says_one_thing_leaves_the_searches_other_defaults() -> Non
         ConfigError, match=r"global\.classification\.margin is 0\.2, but the loss norm-softmax has none"
     ):
         config(classification={"margin": 0.2})
+    with pytest.raises(ConfigError, match="the loss norm-softmax has none"):
+        config(objective="r3", gallery="g", classification={"loss": "norm-softmax", "margin": 0.2})
+    with pytest.raises(ConfigError, match=r"global\.micro is false, which leaves nothing for micro_epochs to say"):
+        config(micro=False, micro_epochs=7)
     for tables in ({"augmentation": 3}, {"classification": "cosface"}):
         with pytest.raises(ConfigError, match="expected a table of settings"):
             config(**tables)

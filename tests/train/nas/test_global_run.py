@@ -108,6 +108,7 @@ def test_a_search_ends_in_a_network_that_is_like_any_other(clothes: Path, finish
     # Depths 3 and 4, widths 4 and 6, four kinds of layer.
     assert found["space_members"] == 4 ** found["D"] * 2 * 2
     assert found["settings"]["final_epochs"] == 2 and found["search_cpu_seconds"] > 0
+    assert "judged on 4 training images that were held out" in result.table()
     assert "random 1" in result.table() and "relative improvement" in result.table()
 
 
@@ -120,11 +121,12 @@ def test_every_candidate_is_in_the_log_and_no_folder_of_one_is_left(finished: Pa
         assert 0 <= row["score"] <= 1 and row["epochs"] >= 1 and row["decision"]
 
 
-def test_a_candidate_that_diverges_scores_0_and_the_log_says_why(clothes: Path, tmp_path: Path) -> None:
+def test_candidates_that_diverge_score_0_and_the_log_says_why(clothes: Path, tmp_path: Path) -> None:
     settings = tiny(clothes, micro=False, optimisation=Schedule(batch=16, lr=1e30))
     log = CandidateLog(tmp_path / "candidates.jsonl", {})
-    found = search_candidates(settings, prepare(settings, tmp_path), log, tmp_path)
-    assert {step.score for step in found.steps} == {0.0}
+    with pytest.raises(TrainingError, match="score above 0, up to 4 layers; the log says if their training failed"):
+        search_candidates(settings, prepare(settings, tmp_path), log, tmp_path)
+    assert [row["score"] for row in log.rows] == [0.0, 0.0]
     assert all("the loss is not finite" in row["failure"] for row in log.rows)
 
 
@@ -319,7 +321,7 @@ def test_data_that_cannot_serve_are_refused_before_any_training(
     shutil.copytree(clothes, few)
     for image in sorted(next((few / "train").iterdir()).iterdir())[1:]:
         image.unlink()
-    assert "has only 1 images" in refusal(tiny(few), tmp_path / "out")
+    assert "has 1 training images, and 1 of them would be held out" in refusal(tiny(few), tmp_path / "out")
     shutil.rmtree(few / "query")
     assert "no images in its split 'query'" in refusal(tiny(few), tmp_path / "out")
     assert "choose objective 'retrieval'" in refusal(tiny(identities), tmp_path / "out")
@@ -340,8 +342,13 @@ def test_data_that_cannot_serve_are_refused_before_any_training(
     against = tiny(clothes, objective="r3", gallery=str(gallery_run), dim=None, preprocessing=None)
     assert "move some identities from train/ to val/" in refusal(against, tmp_path / "out")
     said = refusal(tiny(identities, objective="retrieval", held_out=0.2), tmp_path / "out")
-    assert "has a split 'val', which judges retrieval" in said
+    assert "has a split 'val', which judges the candidates" in said
     assert "holds no model.json" in refusal(replace(against, gallery=str(tmp_path / "few")), tmp_path / "out")
+
+
+def test_a_batch_of_more_images_than_teach_is_refused(clothes: Path, tmp_path: Path) -> None:
+    said = refusal(tiny(clothes, optimisation=Schedule(batch=45)), tmp_path / "out")
+    assert "batch is 45, but candidates have 44 training images (48 less those held out to judge them)" in said
 
 
 def test_an_impossible_limit_is_refused_with_what_is_possible(clothes: Path, tmp_path: Path) -> None:
@@ -359,6 +366,14 @@ def test_a_folder_of_another_search_or_a_changed_log_is_refused(clothes: Path, f
     shutil.copytree(finished, tmp_path / "run")
     with pytest.raises(TrainingError, match="other settings: macro_epochs was 1 and is now 2"):
         search_network(tiny(clothes, random=1, macro_epochs=2), tmp_path / "run")
+    # What is trained after the search is another model, and the search is still the same.
+    with pytest.raises(TrainingError, match=r"network already holds .* optimisation.epochs was 2 and is now 3"):
+        search_network(tiny(clothes, random=1, final_epochs=3), tmp_path / "run")
+    for same in ({"final_width": "micro"}, {"license": "MIT"}):
+        shutil.rmtree(tmp_path / "run" / "network")
+        shutil.rmtree(tmp_path / "run" / "random")
+        search_network(tiny(clothes, random=1, **same), tmp_path / "run")
+        assert rows(tmp_path / "run") == rows(finished)
     log = tmp_path / "run" / "candidates.jsonl"
     lines = log.read_text().splitlines(keepends=True)
     log.write_text("".join([*lines[:2], *lines[3:]]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import ConfigError, TrainingError
 from compat_train.config import Source
 from compat_train.models.global_space import Bounds, GlobalMember, Layer, mmacs, parameters
 from compat_train.nas.global_nas.config import GlobalConfig
@@ -65,6 +65,29 @@ def test_three_strikes_end_the_depth_search_and_an_adopted_network_clears_them()
 def test_the_greatest_depth_ends_the_depth_search() -> None:
     found = search(config(micro=False), lambda member, epochs: member.depth / 100, dim=DIM)
     assert found.macro.depth == 12 and found.trained("depth") == 9
+
+
+def test_the_depth_search_ends_where_no_network_could_gain_enough() -> None:
+    # 99.85 % can be bettered by 0.10 points, 99.91 % cannot.
+    found = search(config(micro=False), by_depth(0.9985, 0.9991, 0.9991), dim=DIM)
+    assert decisions(found, "depth") == ["adopted", "passed over", "passed over"] + ["passed over"] * 6
+    found = search(config(micro=False), by_depth(0.998, 0.9991), dim=DIM)
+    assert decisions(found, "depth") == ["adopted", "adopted"] and found.macro.depth == 5
+    assert steps(found, "width")[0].epochs == 6
+
+
+def test_a_search_whose_networks_learn_nothing_is_given_up() -> None:
+    seen: list[int] = []
+
+    def score(member: GlobalMember, epochs: int) -> float:
+        seen.append(member.depth)
+        return 0.0 if member.depth < 9 else 0.5
+
+    with pytest.raises(TrainingError, match="score above 0, up to 6 layers"):
+        search(config(), score, dim=DIM)
+    assert seen == [4, 5, 6]
+    found = search(config(micro=False, strikes=6), score, dim=DIM)
+    assert found.macro.depth == 9
 
 
 def test_a_width_is_adopted_when_it_is_not_worse_and_each_step_brings_two_epochs() -> None:

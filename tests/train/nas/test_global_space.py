@@ -80,11 +80,6 @@ def test_the_closed_forms_agree_with_counting_the_built_network(
         assert mmacs(member, size, 7, stem_stride) == pytest.approx(counted.mmacs, abs=1e-9)
 
 
-def test_a_classifier_of_embeddings_adds_its_rows() -> None:
-    member = network(4, 3)
-    assert parameters(member, dim=16, classes=10) - parameters(member, dim=16) == 160
-
-
 def test_later_stages_take_the_layers_that_are_left_over_and_channels_double_where_sides_halve() -> None:
     member = network(8, 11)
     assert member.widths == (8,) * 3 + (16,) * 4 + (32,) * 4
@@ -176,6 +171,7 @@ def test_an_unknown_architecture_names_this_space_too() -> None:
         ({"max_depth": 9}, "bounds.max_depth is 9; expected at least 10"),
         ({"min_width": 0}, "bounds.min_width"),
         ({"max_width": 8}, "bounds.max_width is 8; expected at least 16"),
+        ({"max_width": 5000}, "bounds.max_width is 5000; expected at least 16 and at most 4096"),
         ({"width_step": 0}, "bounds.width_step"),
         ({"kind": "dense"}, "kind"),
         ({"stages": 0}, "stages"),

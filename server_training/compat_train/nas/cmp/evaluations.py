@@ -25,6 +25,7 @@ from typing import Any, Literal
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
 from compat_sdk.files import parse_json, write_atomic
 from compat_train.models.search_space import Member
+from compat_train.settings import changed_settings
 
 Need = Literal["own", "across", "both"]
 """Which scores are wanted."""
@@ -86,7 +87,7 @@ class Evaluations:
         self._make, self._workers = make, workers
         self._measure: Measure | None = None
         self._pool: _Pool | None = None
-        self._scores = _open(path, json.loads(json.dumps(settings)))
+        self._scores = _open(path, settings)
         self._file = path.open("ab")
 
     def scores(self, members: Sequence[Member], need: Need) -> list[Score]:
@@ -258,7 +259,7 @@ def _line(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, allow_nan=False) + "\n").encode()
 
 
-def _open(path: Path, settings: dict[str, Any]) -> dict[str, Score]:
+def _open(path: Path, settings: Mapping[str, Any]) -> dict[str, Score]:
     """Reads a file of scores and cuts off an unfinished last line; starts the file where there is none."""
     data = path.read_bytes() if path.exists() else b""
     if not data:
@@ -274,14 +275,12 @@ def _open(path: Path, settings: dict[str, Any]) -> dict[str, Score]:
     return scores
 
 
-def _check_header(path: Path, line: bytes, settings: dict[str, Any]) -> None:
+def _check_header(path: Path, line: bytes, settings: Mapping[str, Any]) -> None:
     header: dict[str, Any] = parse_json(line, f"line 1 of {path}")
     saved = header.get("settings")
     if header.get("format") != _FORMAT or header.get("version") != _VERSION or not isinstance(saved, dict):
         raise CorruptFileError(f"{path} has no header of {_FORMAT} version {_VERSION}; move it away to measure again")
-    other = [name for name in sorted(saved.keys() | settings.keys()) if saved.get(name) != settings.get(name)]
-    if other:
-        changes = "; ".join(f"{name} was {saved.get(name)!r} and is now {settings.get(name)!r}" for name in other)
+    if changes := changed_settings(saved, settings):
         raise TrainingError(
             f"{path} holds scores that were measured with other settings: {changes}; use another folder, or move the "
             f"file away to measure again"

@@ -40,6 +40,7 @@ from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.cmp.validation import DIGEST, prepare_validation
 from compat_train.nas.held_out import check_held_out
 from compat_train.run_files import alone
+from compat_train.settings import changed_settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +122,10 @@ def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -
     if not (validation / DIGEST).is_file():
         images = prepare_validation(split, data, gallery, config.validation, device=config.execution.device)
         images.save(validation, settings)
-    elif read_json(validation / DIGEST).get("settings") != settings:
+    elif changes := changed_settings(read_json(validation / DIGEST).get("settings"), settings):
         raise TrainingError(
-            f"{validation} was prepared with other settings; search into another folder, or delete it together with "
-            f"scores.jsonl beside it"
+            f"{validation} was prepared with other settings: {changes}; search into another folder, or delete it "
+            f"together with scores.jsonl beside it"
         )
     return Prepared(dataset, gallery, data, costs)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +28,7 @@ from compat_train.nas.cmp.config import CmpConfig, SupernetConfig
 from compat_train.nas.cmp.cost import CostTable, cost_table
 from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.run_files import on_cpu
+from compat_train.settings import changed_settings
 
 WEIGHTS, MANIFEST = "supernet.safetensors", "supernet.json"
 _MEMBERS = 4
@@ -183,9 +183,10 @@ def _finished(out: Path, settings: dict[str, object]) -> Path | None:
     if not (out / MANIFEST).is_file():
         return None
     found = read_json(out / MANIFEST)
-    if found.get("settings") != json.loads(json.dumps(settings)):
+    if changes := changed_settings(found.get("settings"), settings):
         raise TrainingError(
-            f"{out} already holds a supernet trained with other settings; search into another folder, or delete it"
+            f"{out} already holds a supernet trained with other settings: {changes}; search into another folder, or "
+            f"delete it"
         )
     record = found.get("weights")
     problem = file_problem(out / WEIGHTS, record) if isinstance(record, dict) else "has no record"

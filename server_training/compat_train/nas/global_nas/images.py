@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class SearchImages:
         gallery: uint8 ``[m, size, size, 3]``, never trained on either; empty where accuracy is of classification.
         gallery_labels: Class of each.
         gallery_embeddings: float32 ``[m, dim]`` of unit norm by the gallery model; None without one.
+        held_out: Whether those that judge are training images held out, rather than the validation split.
     """
 
     data: TrainingSet
@@ -44,6 +46,7 @@ class SearchImages:
     gallery: NDArray[np.uint8]
     gallery_labels: tuple[str, ...]
     gallery_embeddings: NDArray[np.float32] | None = None
+    held_out: bool = False
 
     @property
     def digest(self) -> str:
@@ -65,9 +68,9 @@ def search_images(
 ) -> SearchImages:
     """Chooses the images that judge: those of the validation split, or else some of each class's training images.
 
-    Classification needs known classes, so it always holds training images out, by the seed. Retrieval is judged on the
-    validation split where there is one. The reward r3 needs that split: identities that the gallery model was trained
-    on would tell how well it remembers them.
+    Classification needs known classes: a validation split of other classes does not serve it, and training images are
+    held out, by the seed. Retrieval is judged on the validation split where there is one. The reward r3 needs that
+    split: identities that the gallery model was trained on would tell how well it remembers them.
 
     Args:
         config: Objective and share.
@@ -81,12 +84,17 @@ def search_images(
         DataError: A class has too few images, the validation split cannot judge, or an image cannot be read.
         ConfigError: ``held_out`` is set, and the validation split judges.
     """
-    if config.objective == "accuracy" or (config.objective == "retrieval" and not len(dataset.splits.get("val", ()))):
+    val = dataset.splits.get("val")
+    serves = val is not None and len(val) and (config.objective != "accuracy" or set(val.classes) <= set(data.classes))
+    if config.objective != "r3" and not serves:
         return _held_out(config, data, folder)
     if config.held_out is not None:
         raise ConfigError(
-            f"held_out is set, but {dataset.name} has a split 'val', which judges retrieval; leave it out"
+            f"held_out is set, but {dataset.name} has a split 'val', which judges the candidates; leave it out"
         )
+    if config.objective == "accuracy" and val is not None:
+        pixels = decode_split(val, preprocessing).images
+        return SearchImages(data, pixels, val.labels, gallery=pixels[:0], gallery_labels=())
     split = check_held_out(dataset, gallery)
     queries, others = (split_rows(split, rows) for rows in sides(split))
     gallery_pixels = decode_split(others, preprocessing).images
@@ -109,11 +117,14 @@ def search_images(
     )
 
 
-def held_out_rows(labels: NDArray[np.int64], share: float, seed: int, least: int = 1) -> NDArray[np.int64]:
+def held_out_rows(
+    labels: NDArray[np.int64], classes: Sequence[str], share: float, seed: int, least: int = 1
+) -> NDArray[np.int64]:
     """Rows of some images of every class, rising; each class draws by itself.
 
     Args:
         labels: Class number of each row.
+        classes: Their names.
         share: Of each class's images, rounded.
         seed: Source of the draws.
         least: Images of each class at least.
@@ -127,7 +138,7 @@ def held_out_rows(labels: NDArray[np.int64], share: float, seed: int, least: int
         count = max(least, round(share * len(rows)))
         if count >= len(rows):
             raise DataError(
-                f"a class of the training split has only {len(rows)} images, and {count} of them would be held out to "
+                f"class {classes[label]!r} has {len(rows)} training images, and {count} of them would be held out to "
                 f"judge candidates; give every class {least + 1} images or more, or leave small classes out"
             )
         found.append(np.random.default_rng((seed, _HELD_OUT_SEED, int(label))).permutation(rows)[:count])
@@ -136,7 +147,7 @@ def held_out_rows(labels: NDArray[np.int64], share: float, seed: int, least: int
 
 def _held_out(config: GlobalConfig, data: TrainingSet, folder: Path) -> SearchImages:
     retrieval = config.objective == "retrieval"
-    held = held_out_rows(data.labels, config.share, config.execution.seed, least=2 if retrieval else 1)
+    held = held_out_rows(data.labels, data.classes, config.share, config.execution.seed, least=2 if retrieval else 1)
     rest = np.setdiff1d(np.arange(len(data.labels)), held)
     learnt = TrainingSet(_picked(data.pixels, rest, folder / "search.pixels"), data.labels[rest], data.classes)
     side = alternate(data.labels[held]) if retrieval else np.ones(len(held), np.bool_)
@@ -147,6 +158,7 @@ def _held_out(config: GlobalConfig, data: TrainingSet, folder: Path) -> SearchIm
         query_labels=tuple(data.classes[label] for label in data.labels[queries]),
         gallery=np.ascontiguousarray(data.pixels[others]),
         gallery_labels=tuple(data.classes[label] for label in data.labels[others]),
+        held_out=True,
     )
 
 

@@ -11,6 +11,7 @@ from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files import parse_json, write_atomic
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.search import Step
+from compat_train.settings import changed_settings
 
 _FORMAT, _VERSION = "compat-sdk-global-search", 1
 _KEYS = {"stage", "arch", "epochs", "score", "decision"}
@@ -36,8 +37,7 @@ class CandidateLog:
         """
         self._path, self._repeated = path, 0
         self.rows: list[dict[str, Any]] = []
-        wanted = json.loads(json.dumps(settings))
-        self._header = {"format": _FORMAT, "version": _VERSION, "settings": wanted}
+        self._header = {"format": _FORMAT, "version": _VERSION, "settings": dict(settings)}
         if not path.exists():
             return
         header, *lines = [
@@ -47,8 +47,7 @@ class CandidateLog:
         saved = header.get("settings")
         if header.get("format") != _FORMAT or header.get("version") != _VERSION or not isinstance(saved, dict):
             raise CorruptFileError(f"{path} has no header of {_FORMAT} version {_VERSION}; move it away to start again")
-        if other := [name for name in sorted(saved | wanted) if saved.get(name) != wanted.get(name)]:
-            changes = "; ".join(f"{name} was {saved.get(name)!r} and is now {wanted.get(name)!r}" for name in other)
+        if changes := changed_settings(saved, settings):
             raise TrainingError(
                 f"{path} belongs to a search with other settings: {changes}; search into another folder, or move the "
                 f"file away to start again"

@@ -30,6 +30,7 @@ SPLITS: Mapping[Objective, tuple[str, ...]] = {
 }
 """Splits that the found network is measured on."""
 
+_AFTER = ("final_width", "final_epochs", "random", "license")  # settings that decide no candidate's score
 _RANDOM_SEED = 13
 _TRIES = 1_000
 
@@ -46,6 +47,7 @@ class Prepared:
         preprocessing: Of every network.
         dim: Length of the embedding.
         random: Random members that fit the limit.
+        cost: Multiply-adds of a member for one image, in millions.
         settings: What decides the scores, as JSON values.
     """
 
@@ -56,11 +58,8 @@ class Prepared:
     preprocessing: Preprocessing
     dim: int
     random: tuple[GlobalMember, ...]
+    cost: Callable[[GlobalMember], float]
     settings: dict[str, object]
-
-    def cost(self, config: GlobalConfig, member: GlobalMember) -> float:
-        """Multiply-adds of a member for one image, in millions."""
-        return mmacs(member, self.preprocessing.size, self.dim, config.stem_stride)
 
 
 def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None) -> Prepared:
@@ -106,9 +105,17 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
     pixels = [decode_split(split, preprocessing, cache=folder / "pixels").images for split in splits]
     test = (pixels[0], splits[0].labels) if config.objective == "accuracy" else None
     images = search_images(config, dataset, data, preprocessing, gallery, folder / "pixels")
-    settings = {name: value for name, value in config_to_json(config).items() if name not in ("final_epochs", "random")}
+    if config.optimisation.batch > len(images.data.labels):
+        raise ConfigError(
+            f"batch is {config.optimisation.batch}, but candidates have {len(images.data.labels)} training images "
+            f"({len(data.labels)} less those held out to judge them); choose a smaller batch"
+        )
+    settings = {name: value for name, value in config_to_json(config).items() if name not in _AFTER}
+    settings["execution"] = {
+        name: value for name, value in config_to_json(config.execution).items() if name != "checkpoint_steps"
+    }
     settings |= {"gallery_space": None if gallery is None else gallery.space, "images": images.digest}
-    return Prepared(dataset, data, images, test, preprocessing, dim, random, settings)
+    return Prepared(dataset, data, images, test, preprocessing, dim, random, cost, settings)
 
 
 def _check_classes(queries: Split, data: TrainingSet) -> None:

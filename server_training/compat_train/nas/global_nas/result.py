@@ -56,6 +56,8 @@ class GlobalResult:
         network: The network that it found, trained.
         random: Random members of the space, trained alike.
         diverged: What was said of the random members whose training diverged; they are not in ``random``.
+        judged_on: Which images told the candidates apart, in words.
+        device: What trained, ``cpu`` or ``cuda``.
         cpu_seconds: CPU time of all candidates, each from the last time that its training was begun or resumed.
         wall_seconds: Time on the clock, likewise: the cost where a GPU trains.
         resumed: Candidates whose training was resumed after an interruption, so that the times lack a part of theirs.
@@ -67,6 +69,8 @@ class GlobalResult:
     network: TrainedNetwork
     random: tuple[TrainedNetwork, ...]
     diverged: tuple[str, ...]
+    judged_on: str
+    device: str
     cpu_seconds: float
     wall_seconds: float
     resumed: int
@@ -100,6 +104,8 @@ class GlobalResult:
             "micro_evaluated": found.trained("baseline", "operation", "kernel"),
             "evaluated": found.planned,
             "space_members": self.bounds.members(member.depth),
+            "judged_on": self.judged_on,
+            "device": self.device,
             "search_cpu_seconds": self.cpu_seconds,
             "search_wall_seconds": self.wall_seconds,
             "resumed": self.resumed,
@@ -119,8 +125,9 @@ class GlobalResult:
             f"depth {member.depth}, width {member.width}, operations {operations}, kernels {kernels}",
             f"{sum(trained)} networks trained ({trained[0]} for depth, {trained[1]} for width, {trained[2]} for "
             f"operations and kernels) of {_count(self.bounds.members(member.depth))} in the space; "
-            f"{self.cpu_seconds / 3600:.2g} CPU hours"
+            f"{self._cost()}"
             + (f" and what {self.resumed} of them had taken before they were resumed" if self.resumed else ""),
+            f"judged on {self.judged_on}",
             f"{'network':12}{'parameters':>12}{'MMACs':>9}{name + ', %':>19}",
         ]
         for title, network in [("found", self.network)] + [
@@ -131,6 +138,11 @@ class GlobalResult:
         if self.relative_improvement is not None:
             lines.append(f"relative improvement over random members: {self.relative_improvement:+.2f} %")
         return "\n".join(lines)
+
+    def _cost(self) -> str:
+        if self.device == "cpu":
+            return f"{self.cpu_seconds / 3600:.2g} CPU hours"
+        return f"{self.wall_seconds / 3600:.2g} hours of one {self.device} device"
 
 
 def relative_improvement(score: float, random: list[float]) -> float | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from compat_sdk.files import write_json_atomic
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import config_to_json
+from compat_train.device import device_of
 from compat_train.evaluate import Evaluation, evaluate_each
 from compat_train.loop import DivergedError, Progress
 from compat_train.models.global_space import GlobalMember, global_named, parameters
@@ -47,7 +48,7 @@ def search_network(config: GlobalConfig, out: str | Path, progress: Progress | N
         DataError: The dataset cannot be used: one class, an unreadable image, no images to judge on or to test on.
         ConfigError: No member of the space is as cheap as the limit asks.
         TrainingError: The gallery run cannot serve the method, the folder belongs to other settings, another process
-            is searching in it, or the training of the found network diverges.
+            is searching in it, no candidate has a score, or the training of the found network diverges.
     """
     folder = Path(out)
     with alone(folder / "search.lock", f"searching in {folder}"):
@@ -71,6 +72,9 @@ def search_network(config: GlobalConfig, out: str | Path, progress: Progress | N
             network=network,
             random=tuple(others),
             diverged=diverged,
+            judged_on=f"{len(prepared.images.queries) + len(prepared.images.gallery):,} "
+            + ("training images that were held out" if prepared.images.held_out else "images of the split val"),
+            device=device_of(config.execution.device).type,
             cpu_seconds=log.total("cpu_seconds"),
             wall_seconds=log.total("wall_seconds"),
             resumed=int(log.total("resumed")),
@@ -118,7 +122,7 @@ def search_candidates(
     def record(step: Step) -> None:
         member = step.member
         figures = about if step.score is not None else {}
-        cost = prepared.cost(config, member)
+        cost = prepared.cost(member)
         log.record(step, parameters=parameters(member, prepared.dim), mmacs=cost, **figures)
         trainer.discard(member, step.epochs)
         done[step.stage] = done.get(step.stage, 0) + 1
@@ -132,7 +136,7 @@ def search_candidates(
         config,
         evaluated,
         dim=prepared.dim,
-        fits=lambda member: limit is None or prepared.cost(config, member) <= limit,
+        fits=lambda member: limit is None or prepared.cost(member) <= limit,
         record=record,
     )
 
@@ -178,7 +182,7 @@ def _measured(
             arch=each.arch,
             score=score,
             parameters=parameters(member, prepared.dim),
-            mmacs=prepared.cost(config, member),
+            mmacs=prepared.cost(member),
             evaluation=evaluation,
         )
         for each, member, (score, evaluation) in zip(checkpoints, members, measured, strict=True)

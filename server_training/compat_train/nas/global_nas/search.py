@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import ConfigError, TrainingError
 from compat_train.models.global_space import GlobalMember, Layer, held, parameters
 from compat_train.nas.global_nas.config import GlobalConfig
 
@@ -87,6 +87,7 @@ def search(
 
     What is evaluated next depends on the scores before it and nothing else, so a search that is started again with
     remembered scores repeats itself. An adopted network clears the strikes, unless ``config.strikes_reset`` is false.
+    As in the authors' code, the depth search also ends where no accuracy could be ``config.gain`` better than the best.
 
     The paper has no limit on the cost. Within one a deeper network may have to be narrower; where it has fewer
     parameters than the one before it, it is trained as a pruned one would be: for an epoch more than a deeper one.
@@ -100,6 +101,7 @@ def search(
 
     Raises:
         ConfigError: Nothing of the smallest depth fits.
+        TrainingError: The first networks, as many as there are strikes, have an accuracy of 0.
     """
     walk = _Walk(config, evaluate, dim, fits, record)
     macro = walk.prune(walk.grow()).member
@@ -158,12 +160,18 @@ class _Walk:
                 strikes += 1
             else:
                 self._decide("depth", member, self._epochs, score, "passed over")
-            if strikes == config.strikes:
+            hopeless = best.score == 0 and len(self.steps) == config.strikes
+            if hopeless or strikes == config.strikes or _points(1.0, best.score) < config.gain:
                 break
         if best is None:
             raise ConfigError(
                 f"no network of {bounds.min_depth} layers is within the limit, not even at width {bounds.widths[-1]}; "
                 f"raise the limit, or lower min_depth or min_width"
+            )
+        if best.score == 0:
+            raise TrainingError(
+                f"no network of the depth search has a score above 0, up to {self.steps[-1].member.depth} layers; the "
+                f"log says if their training failed: lower the learning rate, or train for more epochs"
             )
         return best
 
