@@ -57,8 +57,13 @@ class AccuracyStudy(Study):
         return self._searched(self.config(random=0), "search")
 
     def search_static(self) -> Row:
-        """The search with static ranking."""
-        return self._searched(self.config(ranking="static", random=0), "search-static")
+        """The search with static ranking; its macro networks have the epochs of those of ``search`` in the mean."""
+        first, (found,) = self.config().macro_epochs, self.needed("search")
+        deeper = [first + place for place in range(found["depth_evaluated"])]
+        narrower = [deeper[-1] + 2 * (place + 1) for place in range(found["width_evaluated"])]
+        epochs = round(float(np.mean(deeper + narrower)))
+        config = self.config(ranking="static", macro_epochs=epochs, random=0)
+        return self._searched(config, "search-static") | {"macro_epochs": epochs}
 
     def _searched(self, config: GlobalConfig, name: str) -> Row:
         result = search_network(config, self.folder / name)
@@ -109,9 +114,7 @@ class AccuracyStudy(Study):
 
     def _found(self) -> GlobalMember:
         """What ``search`` found."""
-        if "search" not in self.known:
-            raise SystemExit(f"seed {self.seed} needs the row search first")
-        return global_named(self.known["search"]["network"]["arch"])
+        return global_named(self.needed("search")[0]["network"]["arch"])
 
     def ranking(self) -> Row:
         """Random members trained three times, and how the short trainings rank them."""

@@ -4,7 +4,7 @@ Settings are those of recipes/global_fashion_laptop.toml and recipes/global_kanj
 
 search          the search, and its network trained in full, on all test images
 random          the recipe's random members, trained as the network of ``search`` is: what RI compares with
-search-static   the same search with static ranking
+search-static   the search with static ranking: its macro networks have the epochs of those of ``search`` in the mean
 random-equal    random members with as many parameters as the network of ``search``, within 10 %, trained alike
 longer          the network of ``search`` and three of the random members trained three times as long
 ranking         random members trained as static ranking, as dynamic ranking and in full do

@@ -74,7 +74,7 @@ def _searches(rows: Sequence[Row]) -> str:
             figures = (row["D"], row["W"], row["O"], row["K"], row["depth_evaluated"], row["width_evaluated"])
             lines.append(
                 [
-                    ranking,
+                    f"{ranking}, {row['macro_epochs']} epochs" if "macro_epochs" in row else ranking,
                     str(seed),
                     *(str(figure) for figure in figures),
                     f"{row['evaluated']} ({trained})",

@@ -107,9 +107,7 @@ class QueryStudy(Study):
 
     def _equal_epochs(self) -> int:
         """Epochs of CMP-NAS's supernet with which its search costs as much as the global one of this seed."""
-        if missing := [name for name in ("kanji-r3", "cmp") if name not in self.known]:
-            raise SystemExit(f"cmp-equal of seed {self.seed} needs the rows {', '.join(missing)} first")
-        of_global, of_cmp = self.known["kanji-r3"], self.known["cmp"]
+        of_global, of_cmp = self.needed("kanji-r3", "cmp")
         an_epoch = of_cmp["supernet_cpu_seconds"] / of_cmp["supernet_epochs"]
         return max(1, round((of_global["search_cpu_seconds"] - of_cmp["search_cpu_seconds"]) / an_epoch))
 

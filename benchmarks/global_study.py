@@ -95,6 +95,12 @@ class Study:
         source = replace(recipe.global_search.source, **self.plan.source)
         return replace(recipe.global_search, source=source, **{**self.plan.change, **change})
 
+    def needed(self, *names: str) -> list[Row]:
+        """Finished rows that another one rests on."""
+        if missing := [name for name in names if name not in self.known]:
+            raise SystemExit(f"seed {self.seed} needs the rows {', '.join(missing)} first")
+        return [self.known[name] for name in names]
+
 
 def found_row(result: GlobalResult, hits: Callable[[TrainedNetwork], Row]) -> Row:
     """What is kept of a search: its figures, and of each network its cost and its hits."""

@@ -138,6 +138,9 @@ class Source:
     unreadable: int = 0  # corrupt images that are left out with a warning before it becomes an error
     scenario: Scenario = field(default=Scenario(), metadata=ADDED)  # which part of the training split
 
+    def __post_init__(self) -> None:
+        check_range("unreadable", self.unreadable, 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryConfig:

@@ -137,12 +137,14 @@ def space_name(arch: str, dim: int, state: Mapping[str, Tensor]) -> str:
 def _record(run: Path) -> dict[str, Any]:
     path = run / RECORD
     if not path.is_file():
-        unfinished = (run / "state").is_dir()
+        unfinished, searched = (run / "state").is_dir(), run / "network" / RECORD
         raise TrainingError(
             f"{run} holds no {RECORD}; "
             + (
                 "its training has not finished: run the same train command again to resume it"
                 if unfinished
+                else f"the network that was found is in {searched.parent}"
+                if searched.is_file()
                 else "expected a RUN folder written by `compat-sdk train`"
             )
         )

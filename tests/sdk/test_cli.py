@@ -103,10 +103,13 @@ def test_an_error_of_the_system_is_one_line_and_exit_code_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full() -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "No space left on device", *where)
 
+    where: list[str] = []
     monkeypatch.setattr(doctor, "examine", full)
     assert run(capsys, "doctor") == (1, "", "error: [Errno 28] No space left on device\n")
+    where.append("a.gallery")
+    assert run(capsys, "doctor") == (1, "", "error: cannot use a.gallery: No space left on device\n")
 
 
 def test_a_check_that_fails_is_exit_code_3(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from compat_sdk.dataset import Split
 from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.files import open_locked
 from compat_sdk.preprocess import Preprocessing, to_pixels
 from compat_train.data.pixels import decode_split
 
@@ -101,6 +103,30 @@ def test_a_failed_decoding_leaves_no_cache_behind(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         decode_split(files(tmp_path, 2, corrupt=(0,)), Preprocessing(8), cache=cache)
     assert list(cache.iterdir()) == []
+
+
+def test_a_full_disk_is_an_error_and_what_killed_processes_left_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name in ("train-0.pixels.00.tmp", "query-1.pixels.11.tmp"):
+        (cache / name).write_bytes(b"left")
+    with open_locked(cache / "query-1.pixels.11.tmp"):  # of a process that is alive
+        decode_split(files(tmp_path, 2), Preprocessing(8), cache=cache)
+        assert [path.name for path in cache.glob("*.tmp")] == ["query-1.pixels.11.tmp"]
+    if hasattr(os, "posix_fallocate"):
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(OSError, match="No space left on device, 600 bytes are needed") as caught:
+            decode_split(files(tmp_path, 2), Preprocessing(10), cache=cache)
+        assert str(cache) in caught.value.filename and not list(cache.glob("*.tmp"))
+        monkeypatch.delattr(os, "posix_fallocate")
+    mapped = decode_split(files(tmp_path, 2), Preprocessing(10), cache=cache).images
+    assert (mapped == decode_split(files(tmp_path, 2), Preprocessing(10)).images).all()
 
 
 def test_an_empty_split_gives_an_empty_array(tmp_path: Path) -> None:

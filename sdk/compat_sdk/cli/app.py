@@ -87,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.note(f"error: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
-        console.note(f"error: {error}")
+        named = error.filename is not None and error.strerror is not None
+        console.note(f"error: cannot use {error.filename}: {error.strerror}" if named else f"error: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,9 +7,9 @@ what comes out is one array that batches index. Grey arrays of the right size ar
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
-import secrets
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 
 from compat_sdk.dataset import Split
-from compat_sdk.errors import ConfigError, DataError, ImageError
+from compat_sdk.errors import DataError, ImageError
+from compat_sdk.files import write_atomic
 from compat_sdk.preprocess import Preprocessing, to_pixels, usable_cores
+from compat_train.data.mapped_file import new_mapped
+from compat_train.settings import check_range
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
@@ -67,8 +70,8 @@ def decode_split(
         DataError: More images than ``skip_budget`` are unreadable; the message names the first ten.
         ConfigError: ``threads`` or ``skip_budget`` is out of its range.
     """
-    if skip_budget < 0 or (threads is not None and threads < 1):
-        raise ConfigError(f"skip_budget is {skip_budget} and threads is {threads}; expected at least 0 and at least 1")
+    check_range("skip_budget", skip_budget, 0)
+    check_range("threads", 1 if threads is None else threads, 1)
     as_is = _without_decoding(split, preprocessing.size)
     if as_is is not None:
         return Pixels(as_is, np.arange(len(split), dtype=np.int64))
@@ -79,7 +82,6 @@ def decode_split(
         unreadable = _decode_into(images, split, preprocessing, workers, progress)
         kept = _keep(split, unreadable, skip_budget)
         return Pixels(_close_gaps(images, kept), kept)
-    cache.mkdir(parents=True, exist_ok=True)
     path = cache / f"{split.name}-{_key(split, preprocessing)}.pixels"
     path_kept = path.with_suffix(".kept.npy")
     stored = _open_cache(path, path_kept, shape)
@@ -87,22 +89,13 @@ def decode_split(
         lost = np.setdiff1d(np.arange(len(split)), stored.kept)
         _keep(split, {int(row): "unreadable when the cache was made" for row in lost}, skip_budget)
         return stored
-    mark = f".{secrets.token_hex(6)}.tmp"
-    temporary, temporary_kept = path.with_name(path.name + mark), path.with_name(path_kept.name + mark)
-    try:
-        mapped = np.memmap(temporary, np.uint8, "w+", shape=shape)
+    with new_mapped(path, shape) as mapped:  # takes its place last: a cache is there once its images are
         unreadable = _decode_into(mapped, split, preprocessing, workers, progress)
         kept = _keep(split, unreadable, skip_budget)
         _close_gaps(mapped, kept)
-        mapped.flush()
-        del mapped
-        with temporary_kept.open("wb") as file:
-            np.save(file, kept)
-        temporary_kept.replace(path_kept)
-        temporary.replace(path)  # last: a cache is there once its images are
-    finally:
-        temporary.unlink(missing_ok=True)
-        temporary_kept.unlink(missing_ok=True)
+        rows = io.BytesIO()
+        np.save(rows, kept)
+        write_atomic(path_kept, rows.getvalue())
     return Pixels(np.memmap(path, np.uint8, "r", shape=shape)[: len(kept)], kept)
 
 
@@ -148,7 +141,9 @@ def _keep(split: Split, unreadable: Mapping[int, str], skip_budget: int) -> NDAr
         more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
         found = f"{len(unreadable)} of {len(split)} images of {split.name} cannot be read ({named}{more})"
         if len(unreadable) > skip_budget or len(unreadable) == len(split):
-            raise DataError(f"{found}; {skip_budget} may be left out: repair or remove them, or allow more")
+            raise DataError(
+                f"{found}; {skip_budget} may be left out: repair or remove them, or allow more (the setting unreadable)"
+            )
         warnings.warn(f"{found}; they are left out", stacklevel=3)
     return np.setdiff1d(np.arange(len(split), dtype=np.int64), np.fromiter(unreadable, np.int64, len(unreadable)))
 

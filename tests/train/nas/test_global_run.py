@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -276,6 +277,11 @@ def test_r3_ends_in_a_query_model_within_the_limit(identities: Path, gallery_run
     assert result.network.score == evaluation.query_query.cmc[1] * evaluation.query_gallery.cmc[1]
     assert all(row["mmacs"] <= 0.4 for row in rows(tmp_path) if row["score"] is not None)
     assert all(network.mmacs <= 0.4 for network in (result.network, *result.random))
+    line = next(line for line in result.table().splitlines() if line.startswith("found"))
+    assert f"{100 * evaluation.query_gallery.cmc[1]:.2f}" in line
+    assert line.endswith("holds" if evaluation.compatible else "does not hold")
+    with pytest.raises(TrainingError, match=rf"the network that was found is in {re.escape(str(tmp_path))}.network"):
+        Checkpoint.load(tmp_path)
 
 
 def test_residual_networks_are_searched_likewise(clothes: Path, tmp_path: Path) -> None:
@@ -374,7 +380,13 @@ def test_a_folder_of_another_search_or_a_changed_log_is_refused(clothes: Path, f
         shutil.rmtree(tmp_path / "run" / "random")
         search_network(tiny(clothes, random=1, **same), tmp_path / "run")
         assert rows(tmp_path / "run") == rows(finished)
+    with pytest.raises(TrainingError, match="is a RUN folder with a model of its own"):
+        search_network(tiny(clothes), tmp_path / "run" / "network")
     log = tmp_path / "run" / "candidates.jsonl"
+    log.rename(tmp_path / "log")
+    with pytest.raises(TrainingError, match=r"has network and random of another search, and no candidates\.jsonl"):
+        search_network(tiny(clothes, random=1), tmp_path / "run")
+    (tmp_path / "log").rename(log)
     lines = log.read_text().splitlines(keepends=True)
     log.write_text("".join([*lines[:2], *lines[3:]]))
     with pytest.raises(CorruptFileError, match=r"line 3 of .* where the search comes to"):

@@ -145,7 +145,12 @@ class GlobalConfig:
             check_range("held_out", self.held_out, 0, 0.5, open_low=True)
         self._check_objective()
         for epochs in (self.macro_epochs, self.final_epochs, *[self.micro_epochs] * self.micro):
-            _ = self.training("global:plain:1:s3s3s3", epochs)  # refuses what cannot work
+            training = self.training("global:plain:1:s3s3s3", epochs)  # refuses what cannot work
+            if isinstance(training, QueryConfig) and not training.compatible:
+                raise ConfigError(
+                    f"method {training.method!r} does not draw a network into the gallery's space, so what is found "
+                    f"could not search it; choose another, such as 'bct'"
+                )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], where: str = "") -> GlobalConfig:
@@ -230,8 +235,8 @@ class GlobalConfig:
                     "method 'finetune' starts from the gallery model's weights, which no network of this space can "
                     "take; choose another, such as 'bct'"
                 )
-            for name in ("dim", "preprocessing"):
-                if getattr(self, name) is not None:
+            for name, value in (("dim", self.dim), ("preprocessing (size)", self.preprocessing)):
+                if value is not None:
                     raise ConfigError(f"{name} is set, but objective 'r3' takes the gallery run's; leave it out")
             if self.held_out is not None:
                 raise ConfigError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from compat_sdk.dataset import Dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
+from compat_train.data.mapped_file import new_mapped
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
 from compat_train.device import device_of
@@ -168,14 +168,8 @@ def _picked(pixels: NDArray[np.uint8], rows: NDArray[np.int64], path: Path) -> N
         return np.broadcast_to(pixels[..., :1][rows], (len(rows), *pixels.shape[1:]))
     if not isinstance(pixels, np.memmap):
         return pixels[rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        mapped = np.memmap(temporary, np.uint8, "w+", shape=(len(rows), *pixels.shape[1:]))
+    shape = (len(rows), *pixels.shape[1:])
+    with new_mapped(path, shape) as mapped:
         for start in range(0, len(rows), _BLOCK):
             mapped[start : start + _BLOCK] = pixels[rows[start : start + _BLOCK]]
-        mapped.flush()
-        temporary.replace(path)  # whoever has mapped the one before keeps it
-    finally:
-        temporary.unlink(missing_ok=True)
-    return np.memmap(path, np.uint8, "r", shape=mapped.shape)
+    return np.memmap(path, np.uint8, "r", shape=shape)

@@ -49,8 +49,7 @@ class CandidateLog:
             raise CorruptFileError(f"{path} has no header of {_FORMAT} version {_VERSION}; move it away to start again")
         if changes := changed_settings(saved, settings):
             raise TrainingError(
-                f"{path} belongs to a search with other settings: {changes}; search into another folder, or move the "
-                f"file away to start again"
+                f"{path} belongs to a search with other settings: {changes}; search into another folder"
             )
         for number, row in enumerate(lines, 2):
             if not _KEYS <= row.keys():

@@ -85,7 +85,7 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
         raise ConfigError(
             f"a limit of {config.mmacs:g} MMACs is out of reach: {smallest.depth} layers of width {smallest.width} "
             f"take {cost(smallest):.4g} MMACs at {preprocessing.size} pixels with stem stride {config.stem_stride}; "
-            f"lower min_depth or min_width, or raise the stem stride or the limit"
+            f"lower min_depth or min_width, or raise {'the stem stride or ' * (config.stem_stride == 1)}the limit"
         )
     random = _random_members(config, cost)
     root = None if config.source.root is None else Path(config.source.root)
@@ -114,7 +114,7 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
     settings["execution"] = {
         name: value for name, value in config_to_json(config.execution).items() if name != "checkpoint_steps"
     }
-    settings |= {"gallery_space": None if gallery is None else gallery.space, "images": images.digest}
+    settings |= {"gallery_space": None if gallery is None else gallery.space, "images_sha256": images.digest}
     return Prepared(dataset, data, images, test, preprocessing, dim, random, cost, settings)
 
 

@@ -128,12 +128,17 @@ class GlobalResult:
             f"{self._cost()}"
             + (f" and what {self.resumed} of them had taken before they were resumed" if self.resumed else ""),
             f"judged on {self.judged_on}",
-            f"{'network':12}{'parameters':>12}{'MMACs':>9}{name + ', %':>19}",
+            f"{'network':12}{'parameters':>12}{'MMACs':>9}{name + ', %':>19}"
+            + (f"{'M(q,q), %':>11}{'M(q,g), %':>11}  rule" if self.objective == "r3" else ""),
         ]
         for title, network in [("found", self.network)] + [
             (f"random {number}", network) for number, network in enumerate(self.random, 1)
         ]:
-            lines.append(f"{title:12}{network.parameters:12,}{network.mmacs:9.3g}{100 * network.score:19.2f}")
+            line = f"{title:12}{network.parameters:12,}{network.mmacs:9.3g}{100 * network.score:19.2f}"
+            if self.objective == "r3" and (sides := network.evaluation) is not None:
+                line += f"{100 * sides.query_query.cmc[1]:11.2f}{100 * sides.query_gallery.cmc[1]:11.2f}"
+                line += f"  {'holds' if sides.compatible else 'does not hold'}"
+            lines.append(line)
         lines += [f"a random member is left out: {reason}" for reason in self.diverged]
         if self.relative_improvement is not None:
             lines.append(f"relative improvement over random members: {self.relative_improvement:+.2f} %")

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from compat_sdk.errors import TrainingError
 from compat_sdk.files import write_json_atomic
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import config_to_json
@@ -30,7 +31,9 @@ from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.prepare import Prepared, prepare
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
 from compat_train.nas.global_nas.search import Found, Step, search
-from compat_train.run_files import alone
+from compat_train.run_files import RECORD, alone
+
+LOG = "candidates.jsonl"
 
 
 def search_network(config: GlobalConfig, out: str | Path, progress: Progress | None = None) -> GlobalResult:
@@ -51,9 +54,10 @@ def search_network(config: GlobalConfig, out: str | Path, progress: Progress | N
             is searching in it, no candidate has a score, or the training of the found network diverges.
     """
     folder = Path(out)
+    _check_folder(folder)
     with alone(folder / "search.lock", f"searching in {folder}"):
         prepared = prepare(config, folder, progress)
-        log = CandidateLog(folder / "candidates.jsonl", prepared.settings)
+        log = CandidateLog(folder / LOG, prepared.settings)
         found = search_candidates(config, prepared, log, folder, progress)
         checkpoint = train_network(
             config,
@@ -81,6 +85,18 @@ def search_network(config: GlobalConfig, out: str | Path, progress: Progress | N
         )
         write_json_atomic(folder / "results.json", result.to_json() | {"settings": config_to_json(config)})
     return result
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses a folder that holds what no search in it would have left."""
+    if (folder / RECORD).is_file():
+        raise TrainingError(f"{folder} is a RUN folder with a model of its own; search into another folder")
+    left = [name for name in ("network", "random") if (folder / name).exists()]
+    if left and not (folder / LOG).is_file():
+        raise TrainingError(
+            f"{folder} has {' and '.join(left)} of another search, and no {LOG}; search into another folder, or "
+            f"delete it"
+        )
 
 
 def search_candidates(
