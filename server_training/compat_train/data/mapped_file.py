@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.files import open_locked
 
+ResultT = TypeVar("ResultT")
 _BLOCK = 1 << 20  # bytes
 
 
-@contextmanager
-def new_mapped(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
-    """A zeroed array in a new file, which takes the place of ``path`` when the block ends well and is gone otherwise.
+def write_mapped(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]], ResultT]) -> ResultT:
+    """Fills a zeroed array in a new file, which then takes the place of ``path``, or is gone if that fails.
 
     The disk's space is taken at once: a full disk is an error here, where writing to a sparse file that is mapped into
     memory would kill the process. What processes that were killed left behind in the folder is deleted.
@@ -27,6 +28,10 @@ def new_mapped(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]
     Args:
         path: File to write, with the suffix ``.pixels``; whoever has mapped the one before keeps it.
         shape: Of the array, uint8, not empty.
+        fill: Writes the array, and does not keep it.
+
+    Returns:
+        What ``fill`` does.
 
     Raises:
         OSError: The folder cannot be written, or the disk is full.
@@ -38,13 +43,15 @@ def new_mapped(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with open_locked(temporary) as file:
-            _reserve(file, int(np.prod(shape, dtype=np.int64)), temporary)
+            _reserve(file, math.prod(shape), temporary)
             mapped = np.memmap(temporary, np.uint8, "r+", shape=shape)
-            yield mapped
+            result = fill(mapped)
             mapped.flush()
-            temporary.replace(path)
+            del mapped
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    return result
 
 
 def _reserve(file: BinaryIO, size: int, path: Path) -> None:

@@ -24,7 +24,7 @@ from compat_sdk.dataset import Split
 from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files import write_atomic
 from compat_sdk.preprocess import Preprocessing, to_pixels, usable_cores
-from compat_train.data.mapped_file import new_mapped
+from compat_train.data.mapped_file import write_mapped
 from compat_train.settings import check_range
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
@@ -89,13 +89,16 @@ def decode_split(
         lost = np.setdiff1d(np.arange(len(split)), stored.kept)
         _keep(split, {int(row): "unreadable when the cache was made" for row in lost}, skip_budget)
         return stored
-    with new_mapped(path, shape) as mapped:  # takes its place last: a cache is there once its images are
-        unreadable = _decode_into(mapped, split, preprocessing, workers, progress)
-        kept = _keep(split, unreadable, skip_budget)
+
+    def fill(mapped: NDArray[np.uint8]) -> NDArray[np.int64]:
+        kept = _keep(split, _decode_into(mapped, split, preprocessing, workers, progress), skip_budget)
         _close_gaps(mapped, kept)
         rows = io.BytesIO()
         np.save(rows, kept)
         write_atomic(path_kept, rows.getvalue())
+        return kept
+
+    kept = write_mapped(path, shape, fill)  # its file comes last: a cache is there once its images are
     return Pixels(np.memmap(path, np.uint8, "r", shape=shape)[: len(kept)], kept)
 
 

@@ -14,7 +14,7 @@ from compat_sdk.dataset import Dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
-from compat_train.data.mapped_file import new_mapped
+from compat_train.data.mapped_file import write_mapped
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
 from compat_train.device import device_of
@@ -169,7 +169,10 @@ def _picked(pixels: NDArray[np.uint8], rows: NDArray[np.int64], path: Path) -> N
     if not isinstance(pixels, np.memmap):
         return pixels[rows]
     shape = (len(rows), *pixels.shape[1:])
-    with new_mapped(path, shape) as mapped:
+
+    def fill(mapped: NDArray[np.uint8]) -> None:
         for start in range(0, len(rows), _BLOCK):
             mapped[start : start + _BLOCK] = pixels[rows[start : start + _BLOCK]]
+
+    write_mapped(path, shape, fill)
     return np.memmap(path, np.uint8, "r", shape=shape)

@@ -107,8 +107,9 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
     images = search_images(config, dataset, data, preprocessing, gallery, folder / "pixels")
     if config.optimisation.batch > len(images.data.labels):
         raise ConfigError(
-            f"batch is {config.optimisation.batch}, but candidates have {len(images.data.labels)} training images "
-            f"({len(data.labels)} less those held out to judge them); choose a smaller batch"
+            f"batch is {config.optimisation.batch}, but candidates have {len(images.data.labels)} training images"
+            + (f" ({len(data.labels)} less those held out to judge them)" if images.held_out else "")
+            + "; choose a smaller batch"
         )
     settings = {name: value for name, value in config_to_json(config).items() if name not in _AFTER}
     settings["execution"] = {
