@@ -67,14 +67,16 @@ def _correlation(scores: Sequence[dict[str, list[float]]], kind: str, less: str 
     def mean(picks: Sequence[NDArray[np.int64]]) -> float:
         found = []
         for of, pick in zip(scores, picks, strict=True):
-            full, ranked = np.array(of["full"])[pick], np.array(of[kind])[pick]
-            other = 0.0 if less is None else rank_correlation(np.array(of[less])[pick], full) or 0.0
-            found.append((rank_correlation(ranked, full) or 0.0) - other)
-        return float(np.mean(found))
+            full = np.array(of["full"])[pick]
+            values = [rank_correlation(np.array(of[name])[pick], full) for name in (kind, less) if name is not None]
+            known = [value for value in values if value is not None]
+            if len(known) == len(values):  # a seed without variation says nothing
+                found.append(known[0] - sum(known[1:]))
+        return float(np.mean(found)) if found else math.nan
 
     counts, generator = [len(of["full"]) for of in scores], np.random.default_rng(0)
     draws = [mean([generator.integers(count, size=count) for count in counts]) for _ in range(DRAWS)]
-    low, high = np.percentile(draws, (2.5, 97.5))
+    low, high = np.nanpercentile(draws, (2.5, 97.5))
     return mean([np.arange(count) for count in counts]), float(low), float(high)
 
 

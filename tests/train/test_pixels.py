@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from compat_sdk.dataset import Split
-from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.errors import ConfigError, DataError, TrainingError
 from compat_sdk.files import open_locked
 from compat_sdk.preprocess import Preprocessing, to_pixels
 from compat_train.data.pixels import decode_split
@@ -87,7 +87,7 @@ def test_the_cache_is_reused_and_made_anew_when_a_file_or_the_preprocessing_chan
     assert decoded(9) == 1
     os.utime(tmp_path / "1.png", ns=(1, 1))
     assert decoded(8) == 1
-    assert sorted(path.suffix for path in cache.iterdir()) == [".npy"] * 3 + [".pixels"] * 3
+    assert sorted(path.suffix for path in cache.iterdir()) == [".lock", *[".npy"] * 3, *[".pixels"] * 3]
 
 
 def test_a_torn_cache_is_made_anew(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_failed_decoding_leaves_no_cache_behind(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with pytest.raises(DataError):
         decode_split(files(tmp_path, 2, corrupt=(0,)), Preprocessing(8), cache=cache)
-    assert list(cache.iterdir()) == []
+    assert [path.name for path in cache.iterdir()] == ["pixels.lock"]
 
 
 def test_a_full_disk_is_an_error_and_what_killed_processes_left_is_deleted(
@@ -112,9 +112,11 @@ def test_a_full_disk_is_an_error_and_what_killed_processes_left_is_deleted(
     cache.mkdir()
     for name in ("train-0.pixels.00.tmp", "query-1.pixels.11.tmp"):
         (cache / name).write_bytes(b"left")
-    with open_locked(cache / "query-1.pixels.11.tmp"):  # of a process that is alive
+    with open_locked(cache / "pixels.lock"), pytest.raises(TrainingError, match="another process is writing images in"):
         decode_split(files(tmp_path, 2), Preprocessing(8), cache=cache)
-        assert [path.name for path in cache.glob("*.tmp")] == ["query-1.pixels.11.tmp"]
+    assert len(list(cache.glob("*.tmp"))) == 2
+    decode_split(files(tmp_path, 2), Preprocessing(8), cache=cache)
+    assert not list(cache.glob("*.tmp"))
     if hasattr(os, "posix_fallocate"):
 
         def full(*_: object) -> None:
@@ -124,9 +126,16 @@ def test_a_full_disk_is_an_error_and_what_killed_processes_left_is_deleted(
         with pytest.raises(OSError, match="No space left on device, 600 bytes are needed") as caught:
             decode_split(files(tmp_path, 2), Preprocessing(10), cache=cache)
         assert str(cache) in caught.value.filename and not list(cache.glob("*.tmp"))
+
+        def unknown(*_: object) -> None:  # to the file system
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+        monkeypatch.setattr(os, "posix_fallocate", unknown)
+        mapped = decode_split(files(tmp_path, 2), Preprocessing(10), cache=cache).images
+        assert (mapped == decode_split(files(tmp_path, 2), Preprocessing(10)).images).all()
         monkeypatch.delattr(os, "posix_fallocate")
-    mapped = decode_split(files(tmp_path, 2), Preprocessing(10), cache=cache).images
-    assert (mapped == decode_split(files(tmp_path, 2), Preprocessing(10)).images).all()
+    mapped = decode_split(files(tmp_path, 2), Preprocessing(12), cache=cache).images
+    assert (mapped == decode_split(files(tmp_path, 2), Preprocessing(12)).images).all()
 
 
 def test_an_empty_split_gives_an_empty_array(tmp_path: Path) -> None:

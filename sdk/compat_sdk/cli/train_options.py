@@ -101,7 +101,10 @@ class LossOptions(Group):
         from compat_train.config import config_to_json
 
         chosen = self.settings()
-        return self._checked({**config_to_json(Checkpoint.load(run).classification), **chosen}) if chosen else None
+        if not chosen:
+            return None
+        loss = self._checked({**config_to_json(Checkpoint.load(run).classification), **chosen})
+        return loss | {"margin": 0.0} if loss["loss"] == "norm-softmax" else loss  # which has none
 
     def _checked(self, loss: dict[str, Any]) -> dict[str, Any]:
         if self.margin is not None and loss.get("loss") == "norm-softmax":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import secrets
@@ -13,7 +14,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.files import open_locked
+from compat_train.run_files import alone
 
 ResultT = TypeVar("ResultT")
 _BLOCK = 1 << 20  # bytes
@@ -23,10 +24,11 @@ def write_mapped(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.
     """Fills a zeroed array in a new file, which then takes the place of ``path``, or is gone if that fails.
 
     The disk's space is taken at once: a full disk is an error here, where writing to a sparse file that is mapped into
-    memory would kill the process. What processes that were killed left behind in the folder is deleted.
+    memory would kill the process. One process at a time writes in a folder, and deletes what killed ones left there.
 
     Args:
-        path: File to write, with the suffix ``.pixels``; whoever has mapped the one before keeps it.
+        path: File to write, with the suffix ``.pixels``. Who has mapped the one before keeps it; on Windows such a file
+            cannot be replaced.
         shape: Of the array, uint8, not empty.
         fill: Writes the array, and does not keep it.
 
@@ -34,34 +36,45 @@ def write_mapped(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.
         What ``fill`` does.
 
     Raises:
+        TrainingError: Another process writes such a file in the folder.
         OSError: The folder cannot be written, or the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob("*.pixels.*.tmp"):
-        with suppress(OSError), open_locked(left):
-            left.unlink()
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with open_locked(temporary) as file:
-            _reserve(file, math.prod(shape), temporary)
+    with alone(path.with_name("pixels.lock"), f"writing images in {path.parent}"):
+        for left in path.parent.glob("*.pixels.*.tmp"):
+            left.unlink(missing_ok=True)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
+        try:
+            _reserve(temporary, math.prod(shape))
             mapped = np.memmap(temporary, np.uint8, "r+", shape=shape)
             result = fill(mapped)
             mapped.flush()
             del mapped
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):  # on Windows a file that is still mapped stays, until the next call
+                temporary.unlink(missing_ok=True)
     return result
 
 
-def _reserve(file: BinaryIO, size: int, path: Path) -> None:
+def _reserve(path: Path, size: int) -> None:
     """Makes a file of so many zeros, each with its place on the disk."""
     try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            for start in range(0, size, _BLOCK):
-                file.write(bytes(min(_BLOCK, size - start)))
-            file.flush()
+        with path.open("xb") as file:
+            if not _allocated(file, size):
+                for start in range(0, size, _BLOCK):
+                    file.write(bytes(min(_BLOCK, size - start)))
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}, {size:,} bytes are needed", str(path)) from error
+
+
+def _allocated(file: BinaryIO, size: int) -> bool:
+    """Whether the system and the file system can reserve space without writing it, and have done so."""
+    if not hasattr(os, "posix_fallocate"):
+        return False
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return False
+    return True

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from compat_sdk.cli.train_options import LossOptions
 from compat_sdk.errors import CompatError, CorruptFileError, TrainingError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
@@ -189,8 +190,10 @@ def test_a_run_that_was_stopped_ends_like_an_undisturbed_one(
 
     with pytest.raises(Stop):
         search_network(tiny(clothes, random=1), tmp_path, stop)
-    search_network(tiny(clothes, random=1), tmp_path)
-    assert rows(tmp_path) == rows(finished) and result_of(tmp_path) == result_of(finished)
+    search_network(tiny(clothes, random=1, license="MIT"), tmp_path)  # which no candidate depends on
+    found, expected = result_of(tmp_path), result_of(finished)
+    assert found["settings"].pop("license") == "MIT" and expected["settings"].pop("license") == "unspecified"
+    assert rows(tmp_path) == rows(finished) and found == expected
     assert resumed(tmp_path) == (where == "train candidate") and resumed(finished) == 0
     for run in ("network", "random/1"):
         weights = f"{run}/model.safetensors"
@@ -282,6 +285,13 @@ def test_r3_ends_in_a_query_model_within_the_limit(identities: Path, gallery_run
     assert line.endswith("holds" if evaluation.compatible else "does not hold")
     with pytest.raises(TrainingError, match=rf"the network that was found is in {re.escape(str(tmp_path))}.network"):
         Checkpoint.load(tmp_path)
+
+
+def test_r3_takes_another_loss_than_the_gallerys_without_its_margin(gallery_run: Path) -> None:
+    loss = LossOptions(loss="norm-softmax").like(gallery_run)
+    values = {"source": {"data": "sample"}, "objective": "r3", "gallery": str(gallery_run), "classification": loss}
+    found = GlobalConfig.from_mapping(values).classification
+    assert found is not None and (found.loss, found.margin) == ("norm-softmax", 0.0)
 
 
 def test_residual_networks_are_searched_likewise(clothes: Path, tmp_path: Path) -> None:
@@ -384,7 +394,8 @@ def test_a_folder_of_another_search_or_a_changed_log_is_refused(clothes: Path, f
         search_network(tiny(clothes), tmp_path / "run" / "network")
     log = tmp_path / "run" / "candidates.jsonl"
     log.rename(tmp_path / "log")
-    with pytest.raises(TrainingError, match=r"has network and random of another search, and no candidates\.jsonl"):
+    says = r"has network, random, results.json of another run or search, and no candidates\.jsonl"
+    with pytest.raises(TrainingError, match=says):
         search_network(tiny(clothes, random=1), tmp_path / "run")
     (tmp_path / "log").rename(log)
     lines = log.read_text().splitlines(keepends=True)

@@ -140,6 +140,7 @@ class CmpConfig:
             raise ConfigError(f"mmacs names a budget twice: {', '.join(f'{budget:g}' for budget in self.mmacs)}")
         for budget in self.mmacs:
             check_range("mmacs", budget, 0, open_low=True)
+        check_range("static_width", self.static_width, 0, open_low=True)
         if unknown := sorted(set(self.static_lr) - set(self.static)):
             raise ConfigError(f"static_lr names {', '.join(unknown)}, which is not among the static networks")
         for arch, rate in self.static_lr.items():

@@ -74,6 +74,7 @@ class Schedule:
     gradient_norm: float = 5.0  # longer gradients are shortened to it, as in the authors' code; 0: none are
 
     def __post_init__(self) -> None:
+        check_range("optimisation.warmup_epochs", self.warmup_epochs, 0)
         _ = self.of(max(1, math.ceil(self.warmup_epochs)))  # refuses what cannot work
 
     def of(self, epochs: int) -> Optimisation:

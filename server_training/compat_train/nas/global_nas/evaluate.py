@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,9 @@ class CandidateTrainer:
         self, config: GlobalConfig, images: SearchImages, folder: Path, progress: Progress | None = None
     ) -> None:
         """Keeps RUN folders in ``folder``."""
-        self._config, self._images, self._folder, self._progress = config, images, folder, progress
+        # A candidate's licence is nobody's: a search goes on with another one.
+        self._config, self._images = replace(config, license="unspecified"), images
+        self._folder, self._progress = folder, progress
 
     def __call__(self, member: GlobalMember, epochs: int) -> float:
         """The network's accuracy after so many epochs, in [0, 1], by the objective of the search.

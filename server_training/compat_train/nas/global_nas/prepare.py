@@ -112,9 +112,6 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
             + "; choose a smaller batch"
         )
     settings = {name: value for name, value in config_to_json(config).items() if name not in _AFTER}
-    settings["execution"] = {
-        name: value for name, value in config_to_json(config.execution).items() if name != "checkpoint_steps"
-    }
     settings |= {"gallery_space": None if gallery is None else gallery.space, "images_sha256": images.digest}
     return Prepared(dataset, data, images, test, preprocessing, dim, random, cost, settings)
 

@@ -34,6 +34,7 @@ from compat_train.nas.global_nas.search import Found, Step, search
 from compat_train.run_files import RECORD, alone
 
 LOG = "candidates.jsonl"
+_OF_OTHERS = ("network", "random", "results.json", "state", "supernet", "tiers")
 
 
 def search_network(config: GlobalConfig, out: str | Path, progress: Progress | None = None) -> GlobalResult:
@@ -91,10 +92,10 @@ def _check_folder(folder: Path) -> None:
     """Refuses a folder that holds what no search in it would have left."""
     if (folder / RECORD).is_file():
         raise TrainingError(f"{folder} is a RUN folder with a model of its own; search into another folder")
-    left = [name for name in ("network", "random") if (folder / name).exists()]
+    left = [name for name in _OF_OTHERS if (folder / name).exists()]
     if left and not (folder / LOG).is_file():
         raise TrainingError(
-            f"{folder} has {' and '.join(left)} of another search, and no {LOG}; search into another folder, or "
+            f"{folder} has {', '.join(left)} of another run or search, and no {LOG}; search into another folder, or "
             f"delete it"
         )
 

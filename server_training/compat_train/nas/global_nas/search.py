@@ -101,7 +101,7 @@ def search(
 
     Raises:
         ConfigError: Nothing of the smallest depth fits.
-        TrainingError: The first networks, as many as there are strikes, have an accuracy of 0.
+        TrainingError: The first networks, as many as there are strikes or depths, have an accuracy of 0.
     """
     walk = _Walk(config, evaluate, dim, fits, record)
     macro = walk.prune(walk.grow()).member
