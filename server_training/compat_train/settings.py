@@ -81,20 +81,19 @@ def config_from_mapping(kind: type[ConfigT], values: Mapping[str, Any], where: s
     return kind(**{name: _convert(hints[name], value, where + name) for name, value in values.items()})
 
 
-def _changes(saved: Any, wanted: Any, where: str = "the settings") -> list[str]:
+def _changes(saved: Any, wanted: Any, where: str = "") -> list[str]:
     if isinstance(saved, dict) or isinstance(wanted, dict):
         before, now = ({} if side is None else side for side in (saved, wanted))
         if isinstance(before, dict) and isinstance(now, dict):
-            start = "" if where == "the settings" else f"{where}."
             return [
                 change
                 for name in sorted(before.keys() | now.keys())
-                for change in _changes(before.get(name), now.get(name), f"{start}{name}")
+                for change in _changes(before.get(name), now.get(name), f"{where}.{name}".lstrip("."))
             ]
     if saved == wanted:
         return []
     before, now = ("not set" if side is None else repr(side) for side in (saved, wanted))
-    return [f"{where} was {before} and is now {now}"]
+    return [f"{where or 'the settings'} was {before} and is now {now}"]
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

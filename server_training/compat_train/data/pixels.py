@@ -144,8 +144,8 @@ def _keep(split: Split, unreadable: Mapping[int, str], skip_budget: int) -> NDAr
         more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
         found = f"{len(unreadable)} of {len(split)} images of {split.name} cannot be read ({named}{more})"
         if len(unreadable) > skip_budget or len(unreadable) == len(split):
-            more = ", or allow more by the setting unreadable" if split.name == "train" else ""
-            raise DataError(f"{found}; {skip_budget} may be left out: repair or remove them{more}")
+            allow = ", or allow more by the setting unreadable" if split.name == "train" else ""
+            raise DataError(f"{found}; {skip_budget} may be left out: repair or remove them{allow}")
         warnings.warn(f"{found}; they are left out", stacklevel=3)
     return np.setdiff1d(np.arange(len(split), dtype=np.int64), np.fromiter(unreadable, np.int64, len(unreadable)))
 
