@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import pytest
 
+from compat_cli.app import main
 from compat_export import measure
 from compat_export.conversion import Options
 from compat_export.graphs import Converted
 from compat_export.pack import export_checkpoint, export_run, export_transform
 from compat_sdk.bundle import Bundle, Graph
-from compat_sdk.cli.app import main
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, TrainingError, VectorError
 from compat_sdk.preprocess import Preprocessing

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from compat_sdk.cli.app import main
+from compat_cli.app import main
 from compat_sdk.dataset import open_dataset
 
 Run = Callable[..., tuple[int, str, str]]

@@ -160,7 +160,7 @@ def test_a_setting_out_of_range_is_refused_before_any_work(run: Run, photos: Pat
 
 
 def test_ctrl_c_ends_training_with_130_and_the_same_command_goes_on(work: Path) -> None:
-    command = [sys.executable, "-m", "compat_sdk.cli.app", "train", "gallery", "--data", "sample", "--size", "28",
+    command = [sys.executable, "-m", "compat_cli.app", "train", "gallery", "--data", "sample", "--size", "28",
                "--arch", "resnet18", "--width", "0.125", "--batch", "32", "--epochs", "50", "--threads", "1",
                "--out", str(work / "long")]  # fmt: skip
     # A shell that started the tests in the background has told its children to ignore the signal; a handler of ours

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compat_sdk.cli import report, story
+from compat_cli.pages import report, story
 from tests.pipeline.conftest import Run
 
 TINY = {"arch": "resnet18", "width": 0.125, "epochs": 1, "batch": 128, "lr": 0.1}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from compat_cli.app import main
 from compat_sdk.bundle import Bundle, Graph, TransformSource
-from compat_sdk.cli.app import main
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError, VectorError
 from compat_sdk.files import canonical_json, indented_json

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from compat_sdk.cli.app import app
-from compat_sdk.cli.train_options import scenario_of
+from compat_cli.app import app
+from compat_cli.commands.train_options import scenario_of
 from compat_sdk.errors import ConfigError
 from compat_train.checkpoint import Checkpoint
 

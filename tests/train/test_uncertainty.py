@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.backfill import curves
 from numpy.typing import NDArray
 
+from benchmarks.backfill import curves
 from compat_sdk.backfill import alignment_errors
 from compat_sdk.dataset import open_dataset
 from compat_sdk.errors import VectorError

@@ -16,7 +16,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from compat_sdk import upgrade
-from compat_sdk.cli.app import main
+from compat_cli.app import main
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.gallery import Gallery
 from compat_sdk.space import Embeddings

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from compat_sdk.cli.train_options import LossOptions
+from compat_cli.commands.train_options import LossOptions
 from compat_sdk.errors import CompatError, CorruptFileError, TrainingError
 from compat_sdk.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint

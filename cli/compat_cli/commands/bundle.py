@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from compat_sdk.cli import console, options
-from compat_sdk.cli.extras import require
+from compat_cli import console, options
+from compat_cli.extras import require
 from compat_sdk.errors import ConfigError
 
 app = typer.Typer(help="Look into an exported bundle, pack it, sign it.", no_args_is_help=True, rich_markup_mode=None)

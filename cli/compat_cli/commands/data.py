@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from compat_sdk.cli import console, options
+from compat_cli import console, options
 from compat_sdk.errors import CheckFailedError
 
 app = typer.Typer(help="Look at a dataset, or build one.", no_args_is_help=True, rich_markup_mode=None)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from compat_sdk.cli import options
+from compat_cli import options
 from compat_sdk.errors import ConfigError
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compat_sdk.cli import console, extras, nas_global, options
-from compat_sdk.cli import train_options as shared
+from compat_cli import console, extras, options
+from compat_cli.commands import nas_global
+from compat_cli.commands import train_options as shared
 from compat_sdk.files import write_atomic
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def run(
 
 def report(result: CmpResult, out: Path, *, as_json: bool) -> None:
     """Writes the Pareto plot and prints the table of a search."""
-    from compat_sdk.cli.pareto import pareto
+    from compat_cli.pages.pareto import pareto
 
     write_atomic(out / "pareto.svg", pareto(result.to_json()).encode())
     text = f"{result.table()}\n{out / 'pareto.svg'}: accuracy against multiply-accumulates"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compat_sdk.cli.console import Progress, note
+from compat_cli.console import Progress, note
 from compat_sdk.errors import CompatError
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ class Story:
         return export_run(self.out / f"{role}-run", out=self.out / f"{role}-bundle", overwrite=True).to_json()
 
     def _index(self) -> dict[str, Any]:
-        from compat_sdk.cli.index import fill
-        from compat_sdk.cli.pictures import Pictures, open_model
+        from compat_cli.commands.index import fill
+        from compat_cli.pictures import Pictures, open_model
         from compat_sdk.gallery import Gallery
 
         model = open_model(self.out / "gallery-bundle", threads=self.threads)
@@ -156,7 +156,7 @@ class Story:
         return {"rows": len(gallery), "space": gallery.space}
 
     def _search(self) -> dict[str, Any]:
-        from compat_sdk.cli.pictures import open_model
+        from compat_cli.pictures import open_model
         from compat_sdk.errors import IncompatibleSpaceError
         from compat_sdk.gallery import Gallery
         from compat_sdk.space import Embeddings

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Progress callback of the libraries: stage, steps done, steps in all, figures worth showing."""
 
-_OUR_PACKAGES = ("compat_sdk", "compat_train", "compat_export")
+_OUR_PACKAGES = ("compat_sdk", "compat_train", "compat_export", "compat_cli")
 
 
 def print_json(payload: object) -> None:

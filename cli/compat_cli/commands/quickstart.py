@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compat_sdk.cli import console, extras, options
+from compat_cli import console, extras, options
 
 if TYPE_CHECKING:
     from compat_sdk.dataset import Dataset
@@ -27,8 +27,8 @@ def quickstart(
     as_json: options.Json = False,
 ) -> None:
     """Train, prove, export, index, search and profile on the bundled images; DIR/report.html tells the story."""
-    from compat_sdk.cli.report import headline, render
-    from compat_sdk.cli.story import DATA, Story
+    from compat_cli.pages.report import headline, render
+    from compat_cli.pages.story import DATA, Story
     from compat_sdk.dataset import open_dataset
     from compat_sdk.files import write_atomic, write_json_atomic
 
@@ -46,7 +46,7 @@ def quickstart(
 
 def gather(dataset: Dataset, found: dict[str, Any], seconds: dict[str, float], seed: int) -> dict[str, Any]:
     """The content of ``results.json``: everything the report shows, except the pictures."""
-    from compat_sdk.cli.story import GALLERY, METHODS, QUERY, commands
+    from compat_cli.pages.story import GALLERY, METHODS, QUERY, commands
 
     gallery, query, vanilla, evaluation, exported, _, search, profiles = found.values()
     return {

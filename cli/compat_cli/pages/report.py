@@ -7,8 +7,8 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from compat_sdk.cli import plots
-from compat_sdk.cli.console import fraction, size_text
+from compat_cli.console import fraction, size_text
+from compat_cli.pages import plots
 
 Results = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ def render(results: Results, pictures: Mapping[str, str]) -> str:
             _colophon(results),
         )
     )
-    style = files("compat_sdk.cli").joinpath("report.css").read_text(encoding="utf-8")
+    style = files("compat_cli.pages").joinpath("report.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

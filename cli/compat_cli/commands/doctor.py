@@ -9,8 +9,8 @@ import sys
 from importlib import metadata
 from typing import Any
 
-from compat_sdk.cli import console, options
-from compat_sdk.cli.extras import EXTRAS
+from compat_cli import console, options
+from compat_cli.extras import EXTRAS
 
 # The versions that were tried together (constraints.txt is not in the wheel); a test keeps the two equal.
 TESTED = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compat_sdk.cli.plots import COLOURS, INK, figure_and_axes, standalone_svg
+from compat_cli.pages.plots import COLOURS, INK, figure_and_axes, standalone_svg
 
 
 def pareto(result: Mapping[str, Any]) -> str:

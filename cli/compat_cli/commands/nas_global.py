@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compat_sdk.cli import console, extras, options
-from compat_sdk.cli import train_options as shared
+from compat_cli import console, extras, options
+from compat_cli.commands import train_options as shared
 
 if TYPE_CHECKING:
     from compat_train.nas.global_nas.result import GlobalResult

@@ -12,10 +12,9 @@ from typing import Annotated
 
 import typer
 
-from compat_sdk import __version__
-from compat_sdk.cli import (
+from compat_cli import console
+from compat_cli.commands import (
     bundle,
-    console,
     data,
     doctor,
     evaluate,
@@ -28,6 +27,7 @@ from compat_sdk.cli import (
     train,
     upgrade,
 )
+from compat_sdk import __version__
 from compat_sdk.errors import CompatError
 
 app = typer.Typer(

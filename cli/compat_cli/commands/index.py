@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from compat_sdk.cli import console, options, pictures
+from compat_cli import console, options, pictures
 from compat_sdk.errors import CheckFailedError, ConfigError
 
 if TYPE_CHECKING:

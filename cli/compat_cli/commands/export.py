@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compat_sdk.cli import console, extras, options
+from compat_cli import console, extras, options
 from compat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:

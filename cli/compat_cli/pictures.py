@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from compat_sdk.cli import extras
+from compat_cli import extras
 from compat_sdk.errors import ConfigError, DataError, ImageError
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 import compat_sdk
+from compat_cli import console, extras, pictures
+from compat_cli.app import app, main
+from compat_cli.commands import doctor
 from compat_sdk.bundle import Bundle
-from compat_sdk.cli import console, doctor, extras, pictures
-from compat_sdk.cli.app import app, main
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError, ImageError
 from compat_sdk.gallery import Gallery
 from compat_sdk.space import Embeddings
@@ -46,7 +47,7 @@ def gallery(tmp_path: Path) -> Path:
 def loaded_by(*arguments: str) -> set[str]:
     """Top-level modules that a fresh process holds after running the command line."""
     code = (
-        "import sys\nfrom compat_sdk.cli.app import main\n"
+        "import sys\nfrom compat_cli.app import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "sys.stderr.write('\\n'.join({name.split('.')[0] for name in sys.modules}))"
     )

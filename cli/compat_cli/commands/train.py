@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compat_sdk.cli import console, extras, options, train_upgrade
-from compat_sdk.cli import train_options as shared
+from compat_cli import console, extras, options
+from compat_cli.commands import train_options as shared
+from compat_cli.commands import train_upgrade
 
 if TYPE_CHECKING:
     from compat_train.checkpoint import Checkpoint

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from compat_sdk.cli import console, options, pictures
+from compat_cli import console, options, pictures
 
 
 def search(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compat_sdk.cli import console, extras, options, pictures
+from compat_cli import console, extras, options, pictures
 from compat_sdk.errors import CheckFailedError, ConfigError
 
 if TYPE_CHECKING:

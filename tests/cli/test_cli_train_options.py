@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from compat_sdk.cli.train_options import ExecutionOptions, Group, Int, grouped, number
+from compat_cli.commands.train_options import ExecutionOptions, Group, Int, grouped, number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compat_sdk.cli import pictures
-from compat_sdk.cli import upgrade as commands
-from compat_sdk.cli.app import main
+from compat_cli import pictures
+from compat_cli.app import main
+from compat_cli.commands import upgrade as commands
 from compat_sdk.gallery import Gallery
 from compat_sdk.space import Embeddings
 from tests.sdk.upgrade.toy import NEW, OLD, Toy, add, expected, make, names, vectors

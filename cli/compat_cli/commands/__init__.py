@@ -1,0 +1,1 @@
+"""The commands, a module each: arguments in, one library call, a few lines out."""
