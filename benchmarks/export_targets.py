@@ -38,7 +38,7 @@ from compat_export.parity import compare_embeddings
 from compat_export.unit import UnitEmbedder, UnitTransform, UnitTransformWithSide
 from compat_sdk.dataset import open_dataset
 from compat_sdk.files import write_json_atomic
-from compat_sdk.preprocess import Preprocessing, pixels_at, to_input
+from compat_sdk.images.preprocess import Preprocessing, pixels_at, to_input
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Classification, Execution, GalleryConfig, Optimisation, Scenario, Source
 from compat_train.methods.gallery import train_gallery

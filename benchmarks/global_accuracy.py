@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from report_page import packed
 
 from compat_sdk.dataset import open_dataset
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import GalleryConfig, Scenario, Source
 from compat_train.data.pixels import decode_split

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.dataset import open_dataset
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train import config
 from compat_train.evaluate import evaluate
 from compat_train.methods.gallery import train_gallery

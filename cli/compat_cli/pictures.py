@@ -169,7 +169,7 @@ def embed_in_chunks(
 
 
 def _readable(part: Pictures) -> tuple[list[int], list[ImageError]]:
-    from compat_sdk.preprocess import open_image
+    from compat_sdk.images.preprocess import open_image
 
     readable, errors = [], []
     for row, image in enumerate(part.images):
@@ -210,7 +210,7 @@ class _RunModel:
         self.dim: int = self._model.dim
 
     def embed(self, images: Sequence[Any]) -> Embeddings:
-        from compat_sdk.preprocess import decode_many
+        from compat_sdk.images.preprocess import decode_many
         from compat_sdk.space import Embeddings
 
         pixels = decode_many(list(images), self._model.preprocessing, self._threads)

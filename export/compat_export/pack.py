@@ -25,7 +25,7 @@ from compat_sdk.bundle import write_bundle
 from compat_sdk.dataset import open_dataset
 from compat_sdk.embedder import graph_input
 from compat_sdk.errors import ConfigError, DataError
-from compat_sdk.preprocess import Preprocessing, pixels_at
+from compat_sdk.images.preprocess import Preprocessing, pixels_at
 from compat_sdk.spread import spread
 from compat_train.checkpoint import Checkpoint
 from compat_train.embed import embed_images

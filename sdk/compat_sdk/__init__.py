@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from compat_sdk.dataset import open_dataset
     from compat_sdk.embedder import Embedder
     from compat_sdk.gallery import Gallery, Hit
-    from compat_sdk.preprocess import Preprocessing
+    from compat_sdk.images.preprocess import Preprocessing
     from compat_sdk.space import Embeddings
     from compat_sdk.transform import Transform
 

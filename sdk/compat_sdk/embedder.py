@@ -15,8 +15,8 @@ from compat_sdk.bundle import Bundle, Graph, Manifest
 from compat_sdk.bundle.golden import SelfTest, compare_golden
 from compat_sdk.engine import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, ImageError, VectorError
-from compat_sdk.images import describe
-from compat_sdk.preprocess import ImageLike, Preprocessing, is_pixels, pixels_at, to_input, usable_cores
+from compat_sdk.images.decode import describe
+from compat_sdk.images.preprocess import ImageLike, Preprocessing, is_pixels, pixels_at, to_input, usable_cores
 from compat_sdk.space import Embeddings
 
 __all__ = ["Embedder", "SelfTest", "graph_input"]
@@ -157,7 +157,7 @@ class Embedder:
         return self._embed(len(many), self._decoded(many))
 
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> Embeddings:
-        """Return one unit vector per image that `compat_sdk.preprocess.to_pixels` prepared.
+        """Return one unit vector per image that `compat_sdk.images.preprocess.to_pixels` prepared.
 
         Args:
             pixels: uint8 ``[n, size, size, 3]``, RGB.

@@ -22,7 +22,7 @@ from compat_export.pack import golden_images
 from compat_export.to_onnx import convert
 from compat_export.unit import UnitEmbedder
 from compat_sdk.errors import ConfigError
-from compat_sdk.preprocess import to_input
+from compat_sdk.images.preprocess import to_input
 from compat_train.models import build_model
 from tests.export.embedders import IMAGE, PREPROCESSING, Transform, cosines, embed, small_embedder
 
@@ -113,7 +113,7 @@ def test_another_process_writes_the_same_bytes(images: NDArray[np.float32]) -> N
         "from compat_export.conversion import Options\n"
         "from compat_export.pack import golden_images\n"
         "from compat_export.to_onnx import convert\n"
-        "from compat_sdk.preprocess import to_input\n"
+        "from compat_sdk.images.preprocess import to_input\n"
         "from tests.export.test_onnx_precisions import IMAGE, PREPROCESSING, small_embedder\n"
         "images = to_input(golden_images(PREPROCESSING, 32), PREPROCESSING)\n"
         "options = Options(precision='int8-static', calibration=images)\n"

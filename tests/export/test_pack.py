@@ -17,7 +17,7 @@ from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.dataset import open_dataset
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.models.cost import Cost
 

@@ -24,7 +24,7 @@ from compat_export.parity import Parity, compare_embeddings, measure_parity
 from compat_export.to_coreml import convert
 from compat_export.unit import UnitEmbedder
 from compat_sdk.errors import ConfigError, MissingExtraError
-from compat_sdk.preprocess import Preprocessing, to_input
+from compat_sdk.images.preprocess import Preprocessing, to_input
 from compat_train.models import build_model
 from tests.export.coreml_nets import settled
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from compat_sdk.errors import TrainingError
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import (
     Augmentation,

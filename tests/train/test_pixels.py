@@ -13,7 +13,7 @@ from PIL import Image
 from compat_sdk.dataset import Split
 from compat_sdk.errors import ConfigError, DataError, TrainingError
 from compat_sdk.files import open_locked
-from compat_sdk.preprocess import Preprocessing, to_pixels
+from compat_sdk.images.preprocess import Preprocessing, to_pixels
 from compat_train.data.pixels import decode_split
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from compat_sdk.errors import TrainingError
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.config import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
 from compat_train.log import read_log
 from compat_train.loop import DivergedError

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Classification
 from compat_train.models.build import build_model

@@ -18,7 +18,7 @@ from torch import nn
 
 from compat_sdk.dataset import open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train import evaluate_upgrade as upgrade_evaluation
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Augmentation, Classification, Execution, GalleryConfig, Optimisation, Source

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compat_export.compare import Probe
     from compat_export.conversion import Options
     from compat_export.pack import ExportReport
-    from compat_sdk.preprocess import Preprocessing
+    from compat_sdk.images.preprocess import Preprocessing
     from compat_train.checkpoint import Checkpoint
 
 _EXTRAS = {
@@ -145,7 +145,7 @@ def _calibration(
     if "int8-static" not in precisions or data is None:
         return None
     from compat_export.compare import calibration_images
-    from compat_sdk.preprocess import to_input
+    from compat_sdk.images.preprocess import to_input
 
     return to_input(calibration_images(data, root, preprocessing, count), preprocessing)
 

@@ -93,7 +93,7 @@ def pictures(dataset: Dataset, rows: Sequence[dict[str, Any]]) -> dict[str, str]
     """A ``data:`` URI (PNG) of each query and gallery image that the rows name."""
     from PIL import Image
 
-    from compat_sdk.preprocess import open_image
+    from compat_sdk.images.preprocess import open_image
 
     wanted = {row["id"] for row in rows} | {hit["id"] for row in rows for hit in (*row["hits"], *row["unchecked"])}
     found: dict[str, str] = {}

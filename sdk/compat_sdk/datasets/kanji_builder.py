@@ -31,7 +31,7 @@ from compat_sdk.datasets.kanji_glyphs import TILE_PX, jis_level_1, render_face
 from compat_sdk.datasets.kanji_plan import SEED, plan_rows, split_identities, unfit_faces
 from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.files import sha256_file
-from compat_sdk.preprocess import usable_cores
+from compat_sdk.images.preprocess import usable_cores
 
 FORMAT, VERSION = "compat-sdk-kanji", 1
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path("~/.local/share/fonts"))

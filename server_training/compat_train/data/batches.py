@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.config import Augmentation
 from compat_train.data.augment import augment
 
@@ -33,7 +33,7 @@ def unit_range(pixels: Tensor) -> Tensor:
 def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Network input from images in [0, 1]: ``(x - mean) / std`` per channel, then the model's channel order.
 
-    Operation by operation what `compat_sdk.preprocess.to_input` does on a device.
+    Operation by operation what `compat_sdk.images.preprocess.to_input` does on a device.
 
     Args:
         images: Float ``[n, 3, size, size]`` RGB in [0, 1].

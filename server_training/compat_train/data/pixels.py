@@ -23,7 +23,7 @@ from PIL import __version__ as pillow_version
 from compat_sdk.dataset import Split
 from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files import write_atomic
-from compat_sdk.preprocess import Preprocessing, to_pixels, usable_cores
+from compat_sdk.images.preprocess import Preprocessing, to_pixels, usable_cores
 from compat_train.data.mapped_file import write_mapped
 from compat_train.settings import check_range
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from compat_sdk.dataset import Split, open_dataset
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import DataError
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.config import Source
 from compat_train.data.pixels import decode_split
 from compat_train.data.scenario import scenario_rows

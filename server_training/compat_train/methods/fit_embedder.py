@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint, Role, space_name
 from compat_train.config import Classification, GalleryConfig, QueryConfig
 from compat_train.data.batches import Batches

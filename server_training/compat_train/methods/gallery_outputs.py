@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Augmentation
 from compat_train.data.batches import Batch, normalise

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.data.batches import Batch, Batches
 from compat_train.data.training_set import TrainingSet, load_training_set

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compat_sdk.dataset import open_dataset
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.config import Execution, GalleryConfig, Optimisation, Source
 from compat_train.methods.gallery import train_gallery
 from compat_train.nas.cmp.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.dataset import Dataset
 from compat_sdk.errors import ConfigError, DataError
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.data.mapped_file import write_mapped
 from compat_train.data.pixels import decode_split

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.dataset import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, DataError
-from compat_sdk.preprocess import Preprocessing
+from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import GalleryConfig, QueryConfig, config_to_json
 from compat_train.data.pixels import decode_split

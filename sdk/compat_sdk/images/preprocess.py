@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compat_sdk.errors import ConfigError, ImageError
-from compat_sdk.images import FORMATS, ImageLike, describe, load_image, turn_upright
+from compat_sdk.images.decode import FORMATS, ImageLike, describe, load_image, turn_upright
 
 __all__ = [
     "FORMATS",
