@@ -34,7 +34,7 @@ from compat_sdk.bundle import Bundle
 from compat_sdk.dataset import open_dataset
 from compat_sdk.embedder import Embedder
 from compat_sdk.images.preprocess import Preprocessing, to_pixels
-from compat_sdk.index import ExactIndex
+from compat_sdk.index.approximate import ExactIndex
 
 WIDTH, HEIGHT = 4032, 3024
 

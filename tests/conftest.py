@@ -1,4 +1,4 @@
-"""What is loaded before any test: `compat_sdk.index` says why."""
+"""What is loaded before any test: `compat_sdk.index.approximate` says why."""
 
 from contextlib import suppress
 

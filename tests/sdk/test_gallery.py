@@ -302,7 +302,7 @@ def test_a_damaged_index_never_reaches_its_reader_and_can_be_repaired(
     step = max(1, len(good) // 60)
     flips = [good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :] for at in range(0, len(good), step)]
     with monkeypatch.context() as guard:
-        guard.setattr("compat_sdk.index._usearch", lambda: pytest.fail("the engine was reached"))
+        guard.setattr("compat_sdk.index.approximate._usearch", lambda: pytest.fail("the engine was reached"))
         for bad in [*flips, b"", good[:-1], good[: len(good) // 2], good + b"\0"]:
             path.write_bytes(bad)
             opened = Gallery.open(gallery.path)

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError, MissingExtraError, VectorError
-from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_vectors
+from compat_sdk.index.approximate import ExactIndex, Index, UsearchIndex, check_vectors
 
 Build = Callable[[NDArray[np.float32]], Index]
 
@@ -121,7 +121,7 @@ def test_bad_rows_are_named_before_any_engine_sees_them(
     vectors = unit_vectors(50)
     vectors[[3, 41]] = value
     index = build(unit_vectors(50))
-    monkeypatch.setattr("compat_sdk.index._usearch", lambda: pytest.fail("the engine was reached"))
+    monkeypatch.setattr("compat_sdk.index.approximate._usearch", lambda: pytest.fail("the engine was reached"))
     with pytest.raises(VectorError, match=message) as caught:
         build(vectors)
     assert caught.value.rows == (3, 41)
@@ -270,16 +270,16 @@ def test_a_missing_engine_is_one_sentence_with_the_command(monkeypatch: pytest.M
 
 
 def test_importing_the_index_loads_no_engine() -> None:
-    code = "import sys, compat_sdk.index, compat_sdk.gallery; sys.exit('usearch' in sys.modules)"
+    code = "import sys, compat_sdk.index.approximate, compat_sdk.gallery; sys.exit('usearch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 def test_an_engine_loads_after_the_index() -> None:
-    pytest.importorskip("onnxruntime")  # first: see compat_sdk.index
+    pytest.importorskip("onnxruntime")  # first: see compat_sdk.index.approximate
     pytest.importorskip("usearch")
     code = """
         import numpy as np
-        from compat_sdk.index import UsearchIndex
+        from compat_sdk.index.approximate import UsearchIndex
         UsearchIndex.build(np.eye(4, dtype=np.float32))
         import onnxruntime
         onnxruntime.get_available_providers()

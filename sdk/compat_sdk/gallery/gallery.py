@@ -223,7 +223,7 @@ class Gallery:
         Args:
             kind: ``"usearch"``.
             **options: ``connectivity``, ``expansion_add``, ``expansion_search``, ``threads``; see
-                `compat_sdk.index.UsearchIndex.build`.
+                `compat_sdk.index.approximate.UsearchIndex.build`.
 
         Raises:
             ConfigError: Unknown kind or option, or an option out of its range.

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from compat_sdk.errors import CompatError, CorruptFileError, GalleryError, VectorError
 from compat_sdk.files import canonical_json, parse_sealed, sealed_json, sync_folder, write_atomic
 from compat_sdk.gallery.files import Dtype, StoredFile, problem_with, write_vectors
+from compat_sdk.index.vectors import NORM_TOLERANCE
 from compat_sdk.upgrade.freeze import open_pairs
 from compat_sdk.upgrade.manifest import SHARDS, SIDE, SOURCES, Manifest, Shard, Source, stored_file
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
 from compat_sdk.upgrade.rows import stored_rows
-from compat_sdk.vectors import NORM_TOLERANCE
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError, MissingExtraError
-from compat_sdk.exact import ExactIndex
-from compat_sdk.vectors import check_k, check_vectors
+from compat_sdk.index.exact import ExactIndex
+from compat_sdk.index.vectors import check_k, check_vectors
 
 __all__ = ["ExactIndex", "Index", "UsearchIndex", "check_k", "check_vectors"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import VectorError
-from compat_sdk.vectors import check_k, check_vectors
+from compat_sdk.index.vectors import check_k, check_vectors
 
 # A score block of 1024 queries x 512 rows is 2 MiB: it stays in the cache between the product that writes
 # it and the pass that reads it, and both sides of the product are large enough to run at the peak rate.
