@@ -147,7 +147,7 @@ def converted(
     """One graph: its distance from PyTorch, its size, and what the conversion took."""
     from compat_export import to_coreml, to_executorch, to_litert, to_onnx
     from compat_export.mil import CoreMLTwin, Package
-    from compat_sdk.engine import ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
+    from compat_sdk.engines.choice import ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
 
     options = Options(precision=precision)  # type: ignore[arg-type]
     before = time.process_time()

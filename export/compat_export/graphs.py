@@ -16,7 +16,7 @@ from torch import nn
 
 from compat_export.conversion import OUTPUT, Options, Port
 from compat_sdk.bundle.manifest import Graph
-from compat_sdk.engine import Engine, ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
+from compat_sdk.engines.choice import Engine, ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
 from compat_sdk.engines.coreml import coreml_problem
 from compat_sdk.errors import ConfigError
 
@@ -114,7 +114,7 @@ def opened(converted: Converted, threads: int = 1) -> Iterator[list[Engine]]:
             if coreml_problem() is not None:
                 yield [twin]
                 return
-            from compat_sdk.engine import CoreMLEngine
+            from compat_sdk.engines.choice import CoreMLEngine
 
             with tempfile.TemporaryDirectory(prefix="compat-sdk-") as folder:
                 for name, content in files.items():

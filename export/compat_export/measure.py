@@ -16,7 +16,7 @@ from compat_export.graphs import Converted, convert, opened
 from compat_export.parity import Parity, measure_parity, require_parity
 from compat_sdk.bundle.manifest import Graph
 from compat_sdk.embedder import graph_input
-from compat_sdk.engine import Engine
+from compat_sdk.engines.choice import Engine
 from compat_sdk.images.preprocess import Preprocessing
 from compat_sdk.profile import Latency, measure_latency
 

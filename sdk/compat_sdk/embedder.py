@@ -13,7 +13,7 @@ from PIL import Image
 
 from compat_sdk.bundle import Bundle, Graph, Manifest
 from compat_sdk.bundle.golden import SelfTest, compare_golden
-from compat_sdk.engine import Engine, choose_graph, open_graph
+from compat_sdk.engines.choice import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, ImageError, VectorError
 from compat_sdk.images.decode import describe
 from compat_sdk.images.preprocess import ImageLike, Preprocessing, is_pixels, pixels_at, to_input, usable_cores
@@ -92,7 +92,7 @@ class Embedder:
         Args:
             bundle: Folder of a bundle, or an opened one.
             engine: ``"auto"``, ``"onnxruntime"``, ``"litert"``, ``"coreml"``, ``"executorch"``, see
-                `compat_sdk.engine.open_engine`; or any object with a ``name`` and a ``run``, which is given prepared
+                `compat_sdk.engines.choice.open_engine`; or any object with a ``name`` and a ``run``, which is given prepared
                 images ``[n, 3, size, size]``.
             threads: Threads for decoding and for the engine; None takes one per usable core.
             batch: Images per run of the engine. On a CPU the time per image is the same from 1 to 32, while memory

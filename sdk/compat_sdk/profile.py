@@ -15,7 +15,7 @@ import numpy as np
 from compat_sdk.bundle import Bundle
 from compat_sdk.cold_start import ColdStart, measure_cold_start
 from compat_sdk.embedder import Embedder
-from compat_sdk.engine import choose_graph
+from compat_sdk.engines.choice import choose_graph
 from compat_sdk.errors import ConfigError
 
 ENOUGH_RUNS = 20

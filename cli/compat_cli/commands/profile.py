@@ -80,7 +80,7 @@ def measure(
         if engine != "auto" or precision is not None:
             raise ConfigError("--every-graph takes every engine and precision; leave --engine and --precision out")
         from compat_sdk.bundle import Bundle
-        from compat_sdk.engine import engines_here
+        from compat_sdk.engines.choice import engines_here
 
         graphs = Bundle.open(path).manifest.graphs
         runnable = engines_here()

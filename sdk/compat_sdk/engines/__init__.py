@@ -1,1 +1,1 @@
-"""One module per inference engine; `compat_sdk.engine` picks among them."""
+"""One module per inference engine; `compat_sdk.engines.choice` picks among them."""

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compat_sdk import engine as engine_module
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.embedder import Embedder
-from compat_sdk.engine import ENGINES, choose_graph, open_engine, open_graph
+from compat_sdk.engines import choice as engine_module
+from compat_sdk.engines.choice import ENGINES, choose_graph, open_engine, open_graph
 from compat_sdk.errors import BundleError, ConfigError, ImageError, MissingExtraError
 from compat_sdk.images.preprocess import Preprocessing, to_input
 from tests.sdk.bundles import SIZE, LinearEngine, make_bundle
