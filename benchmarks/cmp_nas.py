@@ -29,7 +29,7 @@ from report_page import packed
 
 from compat_sdk.dataset import open_dataset
 from compat_sdk.files import write_json_atomic
-from compat_sdk.metrics import score_queries
+from compat_sdk.metrics.scores import score_queries
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Execution, Optimisation, QueryConfig, Source
 from compat_train.data.pixels import decode_split

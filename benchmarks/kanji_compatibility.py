@@ -27,7 +27,7 @@ from report_page import cell
 from compat_sdk.dataset import Dataset, open_dataset
 from compat_sdk.files import write_json_atomic
 from compat_sdk.images.preprocess import Preprocessing
-from compat_sdk.metrics import bootstrap_mean, paired_difference
+from compat_sdk.metrics.scores import bootstrap_mean, paired_difference
 from compat_train.config import (
     Augmentation,
     Classification,

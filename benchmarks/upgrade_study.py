@@ -18,7 +18,7 @@ from upgrade_plans import COMPATIBLE, KINDS, PLANS
 from compat_sdk.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.dataset import Dataset, open_dataset
 from compat_sdk.images.preprocess import Preprocessing
-from compat_sdk.metrics import score_queries
+from compat_sdk.metrics.scores import score_queries
 from compat_train.cka import linear_cka
 from compat_train.config import Classification, Execution, GalleryConfig, QueryConfig, Scenario, Source
 from compat_train.data.pixels import decode_split

@@ -13,7 +13,7 @@ from compat_sdk.dataset import Dataset, Split, open_dataset
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import ConfigError
 from compat_sdk.images.preprocess import Preprocessing, pixels_at
-from compat_sdk.metrics import score_queries
+from compat_sdk.metrics.scores import score_queries
 from compat_sdk.spread import spread
 from compat_train.checkpoint import Checkpoint
 from compat_train.data.pixels import decode_split

@@ -18,7 +18,14 @@ import numpy as np
 from compat_sdk.bundle import Bundle
 from compat_sdk.dataset import Dataset
 from compat_sdk.errors import ConfigError
-from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise, upgrade_gain
+from compat_sdk.metrics.scores import (
+    PerQuery,
+    RetrievalScores,
+    paired_difference,
+    score_queries,
+    summarise,
+    upgrade_gain,
+)
 from compat_sdk.space import Embeddings
 from compat_train.cka import linear_cka
 from compat_train.device import torch_threads
@@ -72,7 +79,7 @@ class UpgradeEvaluation:
 
     @property
     def upgrade_gain(self) -> float | None:
-        """Relative gain at top-1, see `compat_sdk.metrics.upgrade_gain`; None where M(old, old) is 0."""
+        """Relative gain at top-1, see `compat_sdk.metrics.scores.upgrade_gain`; None where M(old, old) is 0."""
         before = self.scores["old_old"].cmc[1]
         return upgrade_gain(self.scores["new_transformed"].cmc[1], before) if before else None
 

@@ -44,7 +44,7 @@ def test_the_direction_rules_hold(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("compat_sdk/metrics.py", "import torch"),
+        ("compat_sdk/metrics/scores.py", "import torch"),
         ("compat_sdk/space.py", "import compat_train.config"),
         ("compat_train/config.py", "import compat_export"),
         ("compat_train/losses/margin.py", "import compat_train.config"),

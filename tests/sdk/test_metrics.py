@@ -8,9 +8,9 @@ from math import fsum
 import numpy as np
 import pytest
 
-from compat_sdk.cost_curve import amortised_cost, cost_curve
 from compat_sdk.errors import ConfigError, DataError, VectorError
-from compat_sdk.metrics import (
+from compat_sdk.metrics.cost_curve import amortised_cost, cost_curve
+from compat_sdk.metrics.scores import (
     PerQuery,
     bootstrap_mean,
     paired_difference,

@@ -12,7 +12,7 @@ from torch import nn
 from compat_sdk.dataset import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError, ImageError, TrainingError, VectorError
 from compat_sdk.images.preprocess import Preprocessing, to_input
-from compat_sdk.metrics import score_queries, summarise
+from compat_sdk.metrics.scores import score_queries, summarise
 from compat_train.checkpoint import Checkpoint, space_name
 from compat_train.config import Classification
 from compat_train.embed import embed_images, input_tensor

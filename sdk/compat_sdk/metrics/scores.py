@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compat_sdk.errors import ConfigError, DataError
-from compat_sdk.ranking import PerQuery, score_queries
+from compat_sdk.metrics.ranking import PerQuery, score_queries
 
 __all__ = [
     "PerQuery",
