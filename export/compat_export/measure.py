@@ -18,7 +18,7 @@ from compat_sdk.bundle.manifest import Graph
 from compat_sdk.embedder import graph_input
 from compat_sdk.engines.choice import Engine
 from compat_sdk.images.preprocess import Preprocessing
-from compat_sdk.profile import Latency, measure_latency
+from compat_sdk.profile.profile import Latency, measure_latency
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 Feed = Callable[[Graph], Sequence[NDArray[np.float32]]]

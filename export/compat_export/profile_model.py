@@ -14,7 +14,7 @@ import torch
 from compat_export.compare import Probe
 from compat_export.pack import export_checkpoint, golden_images
 from compat_sdk.images.preprocess import Preprocessing
-from compat_sdk.profile import Profile, profile_bundle
+from compat_sdk.profile.profile import Profile, profile_bundle
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import Classification
 from compat_train.embed import embed_images

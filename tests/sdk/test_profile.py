@@ -9,10 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compat_sdk import cold_start, profile
-from compat_sdk.cold_start import ColdStart, measure_cold_start
 from compat_sdk.errors import BundleError, CompatError, ConfigError
-from compat_sdk.profile import Latency, Profile, format_table, measure_latency, profile_bundle
+from compat_sdk.profile.cold_start import ColdStart, measure_cold_start
+from compat_sdk.profile.profile import (
+    Latency,
+    Profile,
+    cold_start,
+    format_table,
+    measure_latency,
+    profile,
+    profile_bundle,
+)
 from tests.sdk.bundles import make_bundle, onnx_graph
 
 PLANTED = Profile(

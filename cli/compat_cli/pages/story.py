@@ -188,7 +188,7 @@ class Story:
         return {"hits": rows, "refused": refused, "top1": right / len(hits)}
 
     def _profile(self, role: str) -> dict[str, object]:
-        from compat_sdk.profile import profile_bundle
+        from compat_sdk.profile.profile import profile_bundle
 
         return profile_bundle(self.out / f"{role}-bundle", threads=1).to_json()
 

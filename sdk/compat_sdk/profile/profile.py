@@ -1,6 +1,6 @@
 """What a bundle costs to run: operations, latency cold and warm, peak memory.
 
-Warm latency is measured here, after a warm-up; for the rest see `compat_sdk.cold_start`.
+Warm latency is measured here, after a warm-up; for the rest see `compat_sdk.profile.cold_start`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from compat_sdk.bundle import Bundle
-from compat_sdk.cold_start import ColdStart, measure_cold_start
 from compat_sdk.embedder import Embedder
 from compat_sdk.engines.choice import choose_graph
 from compat_sdk.errors import ConfigError
+from compat_sdk.profile.cold_start import ColdStart, measure_cold_start
 
 ENOUGH_RUNS = 20
 

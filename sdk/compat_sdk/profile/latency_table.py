@@ -18,7 +18,7 @@ from compat_sdk.errors import CorruptFileError
 from compat_sdk.files import read_json, write_json_atomic
 from compat_sdk.images.preprocess import usable_cores
 from compat_sdk.metrics.scores import rank_correlation
-from compat_sdk.profile import Profile
+from compat_sdk.profile.profile import Profile
 
 _FORMAT, _VERSION = "compat-sdk-latency-table", 1
 _NUMBERS = ("mmacs", "mmacs_paper", "params_m")
