@@ -27,7 +27,7 @@ from cmp_nas_report import write_report
 from kanji_compatibility import gallery_config
 from report_page import packed
 
-from compat_sdk.dataset import open_dataset
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.files import write_json_atomic
 from compat_sdk.metrics.scores import score_queries
 from compat_train.checkpoint import Checkpoint

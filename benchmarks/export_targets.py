@@ -36,7 +36,7 @@ from compat_export.conversion import Options, Port
 from compat_export.graphs import TARGETS
 from compat_export.parity import compare_embeddings
 from compat_export.unit import UnitEmbedder, UnitTransform, UnitTransformWithSide
-from compat_sdk.dataset import open_dataset
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.files import write_json_atomic
 from compat_sdk.images.preprocess import Preprocessing, pixels_at, to_input
 from compat_train.checkpoint import Checkpoint

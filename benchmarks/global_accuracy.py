@@ -14,7 +14,7 @@ from global_study import SAMPLE_SEED, Row, Study, found_row
 from numpy.typing import NDArray
 from report_page import packed
 
-from compat_sdk.dataset import open_dataset
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
 from compat_train.config import GalleryConfig, Scenario, Source

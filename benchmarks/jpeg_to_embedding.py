@@ -31,7 +31,7 @@ import PIL
 from PIL import Image
 
 from compat_sdk.bundle import Bundle
-from compat_sdk.dataset import open_dataset
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.embedder import Embedder
 from compat_sdk.images.preprocess import Preprocessing, to_pixels
 from compat_sdk.index.approximate import ExactIndex

@@ -25,7 +25,7 @@ from compat_export.conversion import Options, Port
 from compat_export.graphs import convert, opened
 from compat_export.to_onnx import INPUT
 from compat_export.unit import UnitEmbedder
-from compat_sdk.dataset import open_dataset
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.embedder import graph_input
 from compat_sdk.files import write_json_atomic
 from compat_sdk.images.preprocess import to_input

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.dataset import open_dataset
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train import config
 from compat_train.evaluate import evaluate

@@ -78,7 +78,7 @@ def from_dataset(data: str, root: Path | None, split: str) -> Pictures:
     Raises:
         DataError: The dataset has no such split, or it is empty.
     """
-    from compat_sdk.dataset import open_dataset
+    from compat_sdk.datasets.opening import open_dataset
 
     dataset = open_dataset(data, root)
     if split not in dataset.splits:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.dataset import Dataset, Split, open_dataset
+from compat_sdk.datasets.opening import Dataset, Split, open_dataset
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import ConfigError
 from compat_sdk.images.preprocess import Preprocessing, pixels_at

@@ -22,7 +22,7 @@ from compat_export.pack_transform import Vectors, export_transform
 from compat_export.to_onnx import INPUT
 from compat_export.unit import UnitEmbedder
 from compat_sdk.bundle import write_bundle
-from compat_sdk.dataset import open_dataset
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.embedder import graph_input
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images.preprocess import Preprocessing, pixels_at

@@ -26,7 +26,7 @@ from compat_sdk.errors import (
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Bundle
-    from compat_sdk.dataset import open_dataset
+    from compat_sdk.datasets.opening import open_dataset
     from compat_sdk.embedder import Embedder
     from compat_sdk.gallery import Gallery, Hit
     from compat_sdk.images.preprocess import Preprocessing

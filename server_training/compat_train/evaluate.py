@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.dataset import Dataset, Split
+from compat_sdk.datasets.opening import Dataset, Split
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.metrics.cost_curve import CostCurve, cost_curve
 from compat_sdk.metrics.scores import PerQuery, RetrievalScores, paired_difference, score_queries, summarise

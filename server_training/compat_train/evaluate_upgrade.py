@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from compat_sdk.bundle import Bundle
-from compat_sdk.dataset import Dataset
+from compat_sdk.datasets.opening import Dataset
 from compat_sdk.errors import ConfigError
 from compat_sdk.metrics.scores import (
     PerQuery,

@@ -14,7 +14,7 @@ from compat_export.conversion import Options
 from compat_export.graphs import Converted
 from compat_export.pack import choose_tier, export_checkpoint, export_run, golden_images
 from compat_sdk.bundle import Bundle, Graph
-from compat_sdk.dataset import open_dataset
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError
 from compat_sdk.images.preprocess import Preprocessing

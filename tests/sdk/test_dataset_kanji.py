@@ -9,13 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from compat_sdk.dataset import open_dataset
-from compat_sdk.datasets import kanji, kanji_builder
-from compat_sdk.datasets.kanji_builder import build_kanji, find_fonts
-from compat_sdk.datasets.kanji_faces import FACES, Face
-from compat_sdk.datasets.kanji_glyphs import face_similarity, fit_ink, jis_level_1, render_face
-from compat_sdk.datasets.kanji_plan import plan_rows, split_identities, unfit_faces
+from compat_sdk.datasets import kanji
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.errors import ConfigError, DataError
+from compat_train.data.kanji import builder as kanji_builder
+from compat_train.data.kanji.builder import build_kanji, find_fonts
+from compat_train.data.kanji.faces import FACES, Face
+from compat_train.data.kanji.glyphs import face_similarity, fit_ink, jis_level_1, render_face
+from compat_train.data.kanji.plan import plan_rows, split_identities, unfit_faces
 
 TWO_FACES = (Face("p.ttf", "fonts-p", "print", "x"), Face("q.ttf", "fonts-q", "query", "y"))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from compat_sdk.dataset import Dataset, Split, open_dataset
+from compat_sdk.datasets.opening import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError, ImageError, TrainingError, VectorError
 from compat_sdk.images.preprocess import Preprocessing, to_input
 from compat_sdk.metrics.scores import score_queries, summarise

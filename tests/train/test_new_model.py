@@ -291,7 +291,7 @@ def test_lce_draws_the_classifier_to_the_old_centres(old: Checkpoint, clothes: P
 def test_a_larger_new_gallery_model_is_evaluated_against_the_old_gallery(
     old: Checkpoint, clothes: Path, tmp_path: Path
 ) -> None:
-    from compat_sdk.dataset import open_dataset
+    from compat_sdk.datasets.opening import open_dataset
     from compat_train.evaluate import evaluate
 
     new = train_query(config(old, clothes, method="dmu", role="gallery", width=0.1875), tmp_path / "run")

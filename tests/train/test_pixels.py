@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compat_sdk.dataset import Split
+from compat_sdk.datasets.opening import Split
 from compat_sdk.errors import ConfigError, DataError, TrainingError
 from compat_sdk.files import open_locked
 from compat_sdk.images.preprocess import Preprocessing, to_pixels

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.backfill import curves
 from compat_sdk.backfill import alignment_errors
-from compat_sdk.dataset import open_dataset
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.errors import VectorError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_sdk.metrics.scores import rank_correlation

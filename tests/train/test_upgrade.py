@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from compat_sdk.dataset import open_dataset
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train import evaluate_upgrade as upgrade_evaluation

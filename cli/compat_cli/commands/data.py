@@ -24,7 +24,7 @@ def info(
     as_json: options.Json = False,
 ) -> None:
     """Counts per split, classes, image sizes and the problems found. Exit code 3 if it cannot be used."""
-    from compat_sdk.dataset import check_dataset, dataset_info, open_dataset
+    from compat_sdk.datasets.opening import check_dataset, dataset_info, open_dataset
 
     dataset = open_dataset(data, root)
     problems = check_dataset(dataset, decode=decode)
@@ -70,7 +70,7 @@ def build_kanji(
     as_json: options.Json = False,
 ) -> None:
     """Draw 2,965 characters with the fonts of this machine: an open-set retrieval benchmark."""
-    from compat_sdk.datasets.kanji_builder import build_kanji as build
+    from compat_train.data.kanji.builder import build_kanji as build
 
     with console.working() as progress:
         done = build(out, progress=progress, processes=processes)

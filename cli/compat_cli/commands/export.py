@@ -156,7 +156,7 @@ def _probe(
     if gallery is None or data is None:
         return None
     from compat_export.compare import data_probe
-    from compat_sdk.dataset import open_dataset
+    from compat_sdk.datasets.opening import open_dataset
 
     return data_probe(open_dataset(data, root), checkpoint, gallery, queries)
 

@@ -17,7 +17,7 @@ import typer
 from compat_cli import console, extras, options
 
 if TYPE_CHECKING:
-    from compat_sdk.dataset import Dataset
+    from compat_sdk.datasets.opening import Dataset
 
 
 def quickstart(
@@ -29,7 +29,7 @@ def quickstart(
     """Train, prove, export, index, search and profile on the bundled images; DIR/report.html tells the story."""
     from compat_cli.pages.report import headline, render
     from compat_cli.pages.story import DATA, Story
-    from compat_sdk.dataset import open_dataset
+    from compat_sdk.datasets.opening import open_dataset
     from compat_sdk.files import write_atomic, write_json_atomic
 
     extras.require("quickstart")

@@ -13,7 +13,7 @@ from compat_cli.console import Progress, note
 from compat_sdk.errors import CompatError
 
 if TYPE_CHECKING:
-    from compat_sdk.dataset import Dataset
+    from compat_sdk.datasets.opening import Dataset
     from compat_sdk.gallery import Hit
 
 DATA, SIZE = "sample", 28

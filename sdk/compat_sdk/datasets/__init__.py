@@ -1,1 +1,1 @@
-"""Where named, folder and manifest datasets come from; ``compat_sdk.dataset`` is the public door."""
+"""Where named, folder and manifest datasets come from; ``compat_sdk.datasets.opening`` is the public door."""

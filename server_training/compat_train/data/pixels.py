@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 
-from compat_sdk.dataset import Split
+from compat_sdk.datasets.opening import Split
 from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files import write_atomic
 from compat_sdk.images.preprocess import Preprocessing, to_pixels, usable_cores

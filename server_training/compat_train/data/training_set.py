@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.dataset import Split, open_dataset
+from compat_sdk.datasets.opening import Split, open_dataset
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import DataError
 from compat_sdk.images.preprocess import Preprocessing

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compat_sdk.dataset import open_dataset
+from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train.config import Execution, GalleryConfig, Optimisation, Source
 from compat_train.methods.gallery import train_gallery

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.dataset import Dataset
+from compat_sdk.datasets.opening import Dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint

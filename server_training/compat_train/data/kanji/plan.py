@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets.kanji_faces import Face
-from compat_sdk.datasets.kanji_glyphs import face_similarity
 from compat_sdk.datasets.shuffle import shuffled
+from compat_train.data.kanji.faces import Face
+from compat_train.data.kanji.glyphs import face_similarity
 
 SEED = 20
 TEST_IDENTITIES, VAL_IDENTITIES, QUERY_IMAGES = 965, 200, 4000

@@ -4,7 +4,7 @@ An identity is a character of JIS X 0208 level 1, an instance is a typeface. Tes
 in training, queries are brush, pen and display faces, the gallery is print faces: the structure of face
 or consumer-to-shop retrieval, on any machine, with nothing to download but fonts.
 
-Run it with ``compat-sdk data build kanji --out DIR`` or ``python -m compat_sdk.datasets.kanji_builder``.
+Run it with ``compat-sdk data build kanji --out DIR`` or ``python -m compat_train.data.kanji.builder``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 from PIL import features
 
-from compat_sdk.datasets.kanji_faces import FACES, Face
-from compat_sdk.datasets.kanji_glyphs import TILE_PX, jis_level_1, render_face
-from compat_sdk.datasets.kanji_plan import SEED, plan_rows, split_identities, unfit_faces
 from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.files import sha256_file
 from compat_sdk.images.preprocess import usable_cores
+from compat_train.data.kanji.faces import FACES, Face
+from compat_train.data.kanji.glyphs import TILE_PX, jis_level_1, render_face
+from compat_train.data.kanji.plan import SEED, plan_rows, split_identities, unfit_faces
 
 FORMAT, VERSION = "compat-sdk-kanji", 1
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path("~/.local/share/fonts"))
