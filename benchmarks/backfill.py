@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.backfill import BackfillCurve, alignment_errors, backfill_curve, backfill_order
 from compat_sdk.datasets.opening import Dataset, Split
 from compat_sdk.metrics.scores import rank_correlation
+from compat_sdk.upgrade.backfill import BackfillCurve, alignment_errors, backfill_curve, backfill_order
 from compat_train.embedding_model import Model, open_model
 from compat_train.evaluate import embed_split
 from compat_train.methods.uncertainty import log_variances, train_uncertainty

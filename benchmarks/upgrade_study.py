@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from report_page import packed
 from upgrade_plans import COMPATIBLE, KINDS, PLANS
 
-from compat_sdk.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.datasets.opening import Dataset, open_dataset
+from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.images.preprocess import Preprocessing
 from compat_sdk.metrics.scores import score_queries
 from compat_train.cka import linear_cka

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compat_sdk.backfill import alignment_errors, backfill_curve, backfill_order, partly_backfilled
 from compat_sdk.errors import ConfigError, DataError, VectorError
 from compat_sdk.metrics.scores import discriminativeness_degradation, upgrade_gain
+from compat_sdk.upgrade.backfill import alignment_errors, backfill_curve, backfill_order, partly_backfilled
 
 Vectors = NDArray[np.float32]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compat_sdk.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.errors import VectorError
+from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 
 
 def unit_rows(count: int, dim: int) -> np.ndarray:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compat_sdk.compact import from_float16, to_float16
 from compat_sdk.errors import (
     ConfigError,
     DataError,
@@ -25,6 +24,7 @@ from compat_sdk.errors import (
 )
 from compat_sdk.gallery import Gallery, Hit, store
 from compat_sdk.gallery import files as gallery_files
+from compat_sdk.gallery.compact import from_float16, to_float16
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.space import Embeddings
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.backfill import curves
-from compat_sdk.backfill import alignment_errors
 from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.errors import VectorError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_sdk.metrics.scores import rank_correlation
+from compat_sdk.upgrade.backfill import alignment_errors
 from compat_train.config import Execution, GalleryConfig, Optimisation, Source
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.uncertainty import log_variances, train_uncertainty

@@ -17,9 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.errors import GalleryError
 from compat_sdk.files import file_problem
+from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 
 Dtype = Literal["float32", "float16", "int8"]
 """How the numbers of a gallery lie on the disk; they are unit float32 rows to everyone who reads them."""

@@ -89,6 +89,6 @@ def train_uncertainty(
 
 @torch.inference_mode()
 def log_variances(network: LogVariance, inputs: Vectors) -> NDArray[np.float32]:
-    """Log-variances ``[n]`` of ``[n, inputs]``, for `compat_sdk.backfill.backfill_order`."""
+    """Log-variances ``[n]`` of ``[n, inputs]``, for `compat_sdk.upgrade.backfill.backfill_order`."""
     found: NDArray[np.float32] = network(torch.from_numpy(np.array(inputs, np.float32))).numpy()
     return found
