@@ -31,7 +31,7 @@ from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.files import write_json_atomic
 from compat_sdk.metrics.scores import score_queries
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import Execution, Optimisation, QueryConfig, Source
+from compat_train.config.training import Execution, Optimisation, QueryConfig, Source
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet
 from compat_train.evaluate import open_model

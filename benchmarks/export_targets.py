@@ -40,7 +40,7 @@ from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.files import write_json_atomic
 from compat_sdk.images.preprocess import Preprocessing, pixels_at, to_input
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import Classification, Execution, GalleryConfig, Optimisation, Scenario, Source
+from compat_train.config.training import Classification, Execution, GalleryConfig, Optimisation, Scenario, Source
 from compat_train.methods.gallery import train_gallery
 from compat_train.models.build import ARCHITECTURES
 from compat_train.models.search_space import space_named

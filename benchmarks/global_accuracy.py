@@ -17,7 +17,7 @@ from report_page import packed
 from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import GalleryConfig, Scenario, Source
+from compat_train.config.training import GalleryConfig, Scenario, Source
 from compat_train.data.pixels import decode_split
 from compat_train.loop import DivergedError
 from compat_train.models.global_space import GlobalMember, Layer, global_named, parameters, random_member

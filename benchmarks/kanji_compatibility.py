@@ -28,7 +28,7 @@ from compat_sdk.datasets.opening import Dataset, open_dataset
 from compat_sdk.files import write_json_atomic
 from compat_sdk.images.preprocess import Preprocessing
 from compat_sdk.metrics.scores import bootstrap_mean, paired_difference
-from compat_train.config import (
+from compat_train.config.training import (
     Augmentation,
     Classification,
     Execution,

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
 from compat_train.checkpoint import ResumePoints
-from compat_train.config import Execution, Optimisation
+from compat_train.config.settings import changed_settings
+from compat_train.config.training import Execution, Optimisation
 from compat_train.data.batches import Batch, Batches, step_generator
 from compat_train.device import torch_threads
 from compat_train.log import TrainingLog
 from compat_train.run_files import alone
-from compat_train.settings import changed_settings
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 Objective = Callable[[Batch], dict[str, Tensor]]

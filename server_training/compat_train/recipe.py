@@ -45,7 +45,9 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import ConfigError
-from compat_train.config import Execution, GalleryConfig, QueryConfig, Source
+from compat_train.config.settings import config_from_mapping, config_to_json
+from compat_train.config.training import Execution, GalleryConfig, QueryConfig, Source
+from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig, upgrade_config
 from compat_train.loop import Progress
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
@@ -57,8 +59,6 @@ from compat_train.nas.cmp.run import search_query_models
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.result import GlobalResult
 from compat_train.nas.global_nas.run import search_network
-from compat_train.settings import config_from_mapping, config_to_json
-from compat_train.upgrade_config import SideInfoConfig, UpgradeConfig, upgrade_config
 
 _CHAINS = ("through", "side_through")  # settings of an upgrade that name several transforms
 _TABLES = ("description", "source", "execution", "gallery", "model", "query", "side_info", "upgrade", "cmp", "global")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from compat_sdk.errors import ConfigError
-from compat_train.config import (
+from compat_train.config.training import (
     Augmentation,
     Classification,
     GalleryConfig,

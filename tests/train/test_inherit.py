@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import Classification, Execution, GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.config.training import Classification, Execution, GalleryConfig, Optimisation, QueryConfig, Source
 from compat_train.data.training_set import load_training_set
 from compat_train.embed import embed_images
 from compat_train.methods.gallery import train_gallery

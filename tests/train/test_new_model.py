@@ -13,7 +13,7 @@ import torch
 from compat_sdk.errors import TrainingError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import (
+from compat_train.config.training import (
     Augmentation,
     Classification,
     Execution,

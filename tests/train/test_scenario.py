@@ -10,8 +10,8 @@ import pytest
 
 from compat_sdk.errors import DataError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.config import Scenario, Source
-from compat_train.data.scenario import scenario_rows
+from compat_train.config.scenario import scenario_rows
+from compat_train.config.training import Scenario, Source
 from compat_train.data.training_set import load_training_set
 
 LABELS = [f"{row % 10:02d}" for row in range(200)]
@@ -97,7 +97,7 @@ def test_an_array_dataset_takes_scenarios_too() -> None:
 
 def test_a_run_with_another_scenario_is_another_run(clothes: Path, tmp_path: Path) -> None:
     from compat_sdk.errors import TrainingError
-    from compat_train.config import Execution, GalleryConfig, Optimisation
+    from compat_train.config.training import Execution, GalleryConfig, Optimisation
     from compat_train.methods.gallery import train_gallery
 
     def train(source: Source) -> str:

@@ -11,7 +11,7 @@ import torch
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import Classification
+from compat_train.config.training import Classification
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.run_files import read_role

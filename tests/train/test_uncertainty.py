@@ -15,7 +15,7 @@ from compat_sdk.errors import VectorError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_sdk.metrics.scores import rank_correlation
 from compat_sdk.upgrade.backfill import alignment_errors
-from compat_train.config import Execution, GalleryConfig, Optimisation, Source
+from compat_train.config.training import Execution, GalleryConfig, Optimisation, Source
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.uncertainty import log_variances, train_uncertainty
 from compat_train.models.transform import ForwardAdaptation

@@ -21,7 +21,8 @@ from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train import evaluate_upgrade as upgrade_evaluation
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import Augmentation, Classification, Execution, GalleryConfig, Optimisation, Source
+from compat_train.config.training import Augmentation, Classification, Execution, GalleryConfig, Optimisation, Source
+from compat_train.config.upgrade import OPTIMISATION, SideInfoConfig, UpgradeConfig, upgrade_config
 from compat_train.data.batches import Batches
 from compat_train.evaluate_upgrade import evaluate_upgrade
 from compat_train.methods import gallery_outputs, upgrade
@@ -30,7 +31,6 @@ from compat_train.methods.gallery import train_gallery
 from compat_train.methods.side_info import train_side_info
 from compat_train.methods.upgrade import train_upgrade
 from compat_train.transform_run import TransformRun
-from compat_train.upgrade_config import OPTIMISATION, SideInfoConfig, UpgradeConfig, upgrade_config
 from tests.sdk.transforms import make_transform
 
 CPU = Execution(device="cpu", checkpoint_steps=1000)

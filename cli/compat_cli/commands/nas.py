@@ -79,7 +79,7 @@ def cmp(
     extras.require("train")
     extras.require("report")
     from compat_sdk.errors import ConfigError
-    from compat_train.config import config_from_mapping
+    from compat_train.config.training import config_from_mapping
     from compat_train.nas.cmp.config import CmpConfig
     from compat_train.nas.cmp.run import search_query_models
 

@@ -128,7 +128,7 @@ def global_search(
     """Efficient Global NAS: grow the depth, prune the width, choose every layer's operation and kernel, train it."""
     extras.require("train")
     from compat_sdk.errors import ConfigError
-    from compat_train.config import config_to_json
+    from compat_train.config.training import config_to_json
     from compat_train.nas.global_nas.config import PRESETS, GlobalConfig
     from compat_train.nas.global_nas.run import search_network
 

@@ -37,7 +37,7 @@ def gallery(
 ) -> None:
     """Train the large model that embeds the gallery (default: ResNet-101, CosFace)."""
     extras.require("train")
-    from compat_train.config import GalleryConfig, config_from_mapping
+    from compat_train.config.training import GalleryConfig, config_from_mapping
     from compat_train.methods.gallery import train_gallery
 
     values = shared.given(
@@ -135,7 +135,7 @@ def query(
     A small one for a large gallery model, or with --method dmu and --role gallery a new one for an old gallery.
     """
     extras.require("train")
-    from compat_train.config import QueryConfig, config_from_mapping
+    from compat_train.config.training import QueryConfig, config_from_mapping
     from compat_train.methods.query import train_query
 
     values = shared.given(

@@ -98,7 +98,7 @@ class LossOptions(Group):
             TrainingError: The folder holds no finished run.
         """
         from compat_train.checkpoint import Checkpoint
-        from compat_train.config import config_to_json
+        from compat_train.config.training import config_to_json
 
         chosen = self.settings()
         if not chosen:

@@ -79,9 +79,9 @@ def side_info(
             "`compat-sdk train upgrade`"
         )
     extras.require("train")
+    from compat_train.config.settings import config_from_mapping
+    from compat_train.config.upgrade import SideInfoConfig
     from compat_train.methods.side_info import train_side_info
-    from compat_train.settings import config_from_mapping
-    from compat_train.upgrade_config import SideInfoConfig
 
     values = shared.given(
         source=source.settings(),
@@ -169,8 +169,8 @@ def upgrade(
     With a side-information encoder as --new it is FCT's g, which carries side-information on to the next version.
     """
     extras.require("train")
+    from compat_train.config.upgrade import upgrade_config
     from compat_train.methods.upgrade import train_upgrade
-    from compat_train.upgrade_config import upgrade_config
 
     values = shared.given(
         source=source.settings(),

@@ -94,7 +94,7 @@ class Story:
         return result, seconds
 
     def _train_gallery(self) -> dict[str, Any]:
-        from compat_train.config import GalleryConfig, config_from_mapping
+        from compat_train.config.training import GalleryConfig, config_from_mapping
         from compat_train.methods.gallery import train_gallery
 
         settings = {
@@ -107,7 +107,7 @@ class Story:
         return {"space": done.space, **_curve(done.path)}
 
     def _train_query(self, name: str) -> dict[str, Any]:
-        from compat_train.config import QueryConfig, config_from_mapping
+        from compat_train.config.training import QueryConfig, config_from_mapping
         from compat_train.methods.query import train_query
 
         gallery = str(self.out / "gallery-run")

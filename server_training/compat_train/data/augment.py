@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from compat_sdk.errors import ConfigError
-from compat_train.config import Augmentation
+from compat_train.config.training import Augmentation
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:

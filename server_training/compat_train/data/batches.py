@@ -13,7 +13,7 @@ from torch import Tensor
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.config import Augmentation
+from compat_train.config.training import Augmentation
 from compat_train.data.augment import augment
 
 _ORDER, _VIEW = 1, 2

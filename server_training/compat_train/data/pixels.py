@@ -24,8 +24,8 @@ from compat_sdk.datasets.opening import Split
 from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files import write_atomic
 from compat_sdk.images.preprocess import Preprocessing, to_pixels, usable_cores
+from compat_train.config.settings import check_range
 from compat_train.data.mapped_file import write_mapped
-from compat_train.settings import check_range
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 

@@ -10,11 +10,11 @@ from torch import nn
 
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint, Role, space_name
-from compat_train.config import Classification, GalleryConfig, QueryConfig
+from compat_train.config.training import Classification, GalleryConfig, QueryConfig
+from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches
 from compat_train.loop import Objective, Progress, fit
 from compat_train.run_files import on_cpu
-from compat_train.upgrade_config import SideInfoConfig
 
 
 def fit_embedder(

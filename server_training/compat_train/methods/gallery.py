@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from compat_train.checkpoint import Checkpoint, ResumePoints
-from compat_train.config import GalleryConfig, config_to_json
+from compat_train.config.training import GalleryConfig, config_to_json
 from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place

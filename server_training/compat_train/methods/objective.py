@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import Classification, QueryConfig
+from compat_train.config.training import Classification, QueryConfig
 from compat_train.data.augment import cut_and_paste
 from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compat_train.checkpoint import Checkpoint, ResumePoints
-from compat_train.config import QueryConfig, config_to_json
+from compat_train.config.training import QueryConfig, config_to_json
 from compat_train.data.batches import Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_train.checkpoint import Checkpoint, ResumePoints
-from compat_train.config import Augmentation
+from compat_train.config.settings import config_to_json
+from compat_train.config.training import Augmentation
+from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.augment import augment
 from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
@@ -24,8 +26,6 @@ from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.models.build import build_model
 from compat_train.models.decoder import Decoder
 from compat_train.models.projection import ProjectionHead
-from compat_train.settings import config_to_json
-from compat_train.upgrade_config import SideInfoConfig
 
 
 def train_side_info(

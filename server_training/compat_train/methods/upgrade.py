@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from compat_sdk.errors import TrainingError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint, ResumePoints
+from compat_train.config.settings import config_to_json
+from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of
@@ -28,9 +30,7 @@ from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.run_files import on_cpu
-from compat_train.settings import config_to_json
 from compat_train.transform_run import TransformRun
-from compat_train.upgrade_config import UpgradeConfig
 
 
 def train_upgrade(

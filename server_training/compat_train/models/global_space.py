@@ -26,8 +26,8 @@ from typing import Literal
 import numpy as np
 
 from compat_sdk.errors import ConfigError
+from compat_train.config.settings import check_choice, check_range
 from compat_train.models.search_space import BlockShape
-from compat_train.settings import check_choice, check_range
 
 Operation = Literal["separable", "conv"]
 Kind = Literal["plain", "residual"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from compat_sdk.errors import ConfigError
-from compat_train.config import Augmentation, Classification, GalleryConfig, QueryConfig, Source
+from compat_train.config.training import Augmentation, Classification, GalleryConfig, QueryConfig, Source
 from compat_train.nas.global_nas.config import CUTOUT, MOBILE, PRESETS, TINY, GlobalConfig, Schedule
 from tests.train.nas.test_global_run import tiny
 

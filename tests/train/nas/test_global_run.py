@@ -20,7 +20,7 @@ from compat_cli.commands.train_options import LossOptions
 from compat_sdk.errors import CompatError, CorruptFileError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import Execution, Source
+from compat_train.config.training import Execution, Source
 from compat_train.loop import DivergedError
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from compat_sdk.errors import ConfigError
-from compat_train.config import (
+from compat_train.config.training import (
     Augmentation,
     Classification,
     Execution,

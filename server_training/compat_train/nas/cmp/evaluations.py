@@ -24,8 +24,8 @@ from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
 from compat_sdk.files import parse_json, write_atomic
+from compat_train.config.settings import changed_settings
 from compat_train.models.search_space import Member
-from compat_train.settings import changed_settings
 
 Need = Literal["own", "across", "both"]
 """Which scores are wanted."""

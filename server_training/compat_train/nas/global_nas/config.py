@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.config import (
+from compat_train.config.training import (
     Augmentation,
     Classification,
     Execution,

@@ -9,9 +9,9 @@ from typing import Any
 
 from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files import parse_json, write_atomic
+from compat_train.config.settings import changed_settings
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.search import Step
-from compat_train.settings import changed_settings
 
 _FORMAT, _VERSION = "compat-sdk-global-search", 1
 _KEYS = {"stage", "arch", "epochs", "score", "decision"}

@@ -13,7 +13,7 @@ from compat_sdk.datasets.opening import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import GalleryConfig, QueryConfig, config_to_json
+from compat_train.config.training import GalleryConfig, QueryConfig, config_to_json
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.evaluate import filled_split

@@ -20,7 +20,7 @@ from pathlib import Path
 from compat_sdk.errors import TrainingError
 from compat_sdk.files import write_json_atomic
 from compat_train.checkpoint import Checkpoint
-from compat_train.config import config_to_json
+from compat_train.config.training import config_to_json
 from compat_train.device import device_of
 from compat_train.evaluate import Evaluation, evaluate_each
 from compat_train.loop import DivergedError, Progress

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.config import Augmentation, Classification, Execution, Optimisation, Source
-from compat_train.settings import ADDED, check_choice, check_range, config_from_mapping
+from compat_train.config.settings import ADDED, check_choice, check_range, config_from_mapping
+from compat_train.config.training import Augmentation, Classification, Execution, Optimisation, Source
 
 SideInfoMethod = Literal["simclr", "autoencoder", "alternate", "mixup"]
 UpgradeMethod = Literal["fct", "dmu"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, DataError
-from compat_train.settings import check_choice, check_range
+from compat_train.config.settings import check_choice, check_range
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from typing import Literal
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.data.scenario import Scenario
-from compat_train.settings import ADDED, check_choice, check_range, config_from_mapping, config_to_json
+from compat_train.config.scenario import Scenario
+from compat_train.config.settings import ADDED, check_choice, check_range, config_from_mapping, config_to_json
 
 __all__ = [
     "ADDED",
