@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from compat_sdk.files import write_json_atomic
-from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config.training import GalleryConfig
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import classification_accuracy, train_network
 from compat_train.nas.global_nas.images import SearchImages
+from compat_train.runs.checkpoint import Checkpoint, ResumePoints
 
 
 class StoppedError(Exception):

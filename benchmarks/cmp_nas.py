@@ -30,7 +30,6 @@ from report_page import packed
 from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.files import write_json_atomic
 from compat_sdk.metrics.scores import score_queries
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Execution, Optimisation, QueryConfig, Source
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet
@@ -43,6 +42,7 @@ from compat_train.nas.cmp.config import TABLE_5, CmpConfig, SearchConfig, Supern
 from compat_train.nas.cmp.run import prepare, search_tiers
 from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import train_supernet
+from compat_train.runs.checkpoint import Checkpoint
 
 HERE = Path(__file__).parent
 SPACE = "shuffle,stem=4,channels=12-32-64-128,repeats=2-2-4-2,last=128"

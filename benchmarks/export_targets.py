@@ -39,7 +39,6 @@ from compat_export.unit import UnitEmbedder, UnitTransform, UnitTransformWithSid
 from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.files import write_json_atomic
 from compat_sdk.images.preprocess import Preprocessing, pixels_at, to_input
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Classification, Execution, GalleryConfig, Optimisation, Scenario, Source
 from compat_train.methods.gallery import train_gallery
 from compat_train.models.build import ARCHITECTURES
@@ -47,6 +46,7 @@ from compat_train.models.search_space import space_named
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.nas.cmp.cost import cost_table
 from compat_train.nas.cmp.sampling import MemberSampler
+from compat_train.runs.checkpoint import Checkpoint
 
 HERE = Path(__file__).parent
 IMAGES = 8

@@ -16,7 +16,6 @@ from report_page import packed
 
 from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import GalleryConfig, Scenario, Source
 from compat_train.data.pixels import decode_split
 from compat_train.loop import DivergedError
@@ -27,6 +26,7 @@ from compat_train.nas.global_nas.prepare import Prepared, prepare
 from compat_train.nas.global_nas.ranking import rank
 from compat_train.nas.global_nas.result import TrainedNetwork
 from compat_train.nas.global_nas.run import search_network
+from compat_train.runs.checkpoint import Checkpoint
 
 TEST = ("query", "gallery")  # splits of the test images, in the order in which hits are kept
 SIMILAR = 0.1  # random members of equal size have a network's parameters within this share of them

@@ -30,7 +30,7 @@ from compat_sdk.embedder import graph_input
 from compat_sdk.files import write_json_atomic
 from compat_sdk.images.preprocess import to_input
 from compat_sdk.metrics.scores import score_queries
-from compat_train.checkpoint import Checkpoint
+from compat_train.runs.checkpoint import Checkpoint
 
 HERE = Path(__file__).parent
 TARGETS = ("onnx", "tflite", "coreml")

@@ -132,7 +132,7 @@ def make_bundle(path: Path) -> Path:
 
     from compat_export.pack_transform import export_transform
     from compat_train.models.transform import ForwardTransform
-    from compat_train.transform_run import TransformRun
+    from compat_train.runs.transform_run import TransformRun
 
     torch.manual_seed(0)
     run = TransformRun(

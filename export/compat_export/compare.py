@@ -15,9 +15,9 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.images.preprocess import Preprocessing, pixels_at
 from compat_sdk.metrics.scores import score_queries
 from compat_sdk.spread import spread
-from compat_train.checkpoint import Checkpoint
 from compat_train.data.pixels import decode_split
 from compat_train.embed import embed_images
+from compat_train.runs.checkpoint import Checkpoint
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 SAMPLE_QUERIES, SAMPLE_GALLERY, NEIGHBOURS = 24, 96, 10

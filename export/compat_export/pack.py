@@ -27,11 +27,11 @@ from compat_sdk.embedder import graph_input
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images.preprocess import Preprocessing, pixels_at
 from compat_sdk.spread import spread
-from compat_train.checkpoint import Checkpoint
 from compat_train.embed import embed_images
 from compat_train.models.cost import Cost, count_cost
-from compat_train.run_files import read_role
-from compat_train.transform_run import TransformRun
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.run_files import read_role
+from compat_train.runs.transform_run import TransformRun
 
 __all__ = [
     "TARGETS",

@@ -23,7 +23,7 @@ from compat_sdk.bundle import TransformSource, write_bundle
 from compat_sdk.errors import ConfigError
 from compat_sdk.space import Embeddings
 from compat_train.models.transform import transform_cost
-from compat_train.transform_run import TransformRun
+from compat_train.runs.transform_run import TransformRun
 
 GOLDEN_VECTORS = 32
 

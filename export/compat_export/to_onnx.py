@@ -26,7 +26,7 @@ from compat_sdk.images.preprocess import Preprocessing
 if TYPE_CHECKING:
     import onnx
 
-    from compat_train.checkpoint import Checkpoint
+    from compat_train.runs.checkpoint import Checkpoint
 
 OPSET = 18
 """ONNX operator set of every graph written here.

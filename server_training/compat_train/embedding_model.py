@@ -13,10 +13,10 @@ from compat_sdk.bundle import Bundle
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import ConfigError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.device import device_of
 from compat_train.embed import embed_images
 from compat_train.models.cost import count_cost
+from compat_train.runs.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, eq=False)

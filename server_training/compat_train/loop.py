@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
-from compat_train.checkpoint import ResumePoints
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import Execution, Optimisation
 from compat_train.data.batches import Batch, Batches, step_generator
 from compat_train.device import torch_threads
-from compat_train.log import TrainingLog
-from compat_train.run_files import alone
+from compat_train.runs.checkpoint import ResumePoints
+from compat_train.runs.log import TrainingLog
+from compat_train.runs.run_files import alone
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 Objective = Callable[[Batch], dict[str, Tensor]]

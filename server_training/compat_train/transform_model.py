@@ -15,7 +15,7 @@ from compat_sdk.errors import ConfigError, VectorError
 from compat_sdk.space import Embeddings
 from compat_sdk.transform import Transform
 from compat_train.device import device_of
-from compat_train.transform_run import TransformRun
+from compat_train.runs.transform_run import TransformRun
 
 _BLOCK = 8192
 

@@ -15,7 +15,7 @@ import torch
 
 from compat_export.profile_model import untrained_checkpoint
 from compat_export.to_onnx import export_onnx
-from compat_train.checkpoint import Checkpoint
+from compat_train.runs.checkpoint import Checkpoint
 
 torch.set_num_threads(1)
 

@@ -15,8 +15,8 @@ from compat_export.profile_model import untrained_checkpoint
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import ConfigError
 from compat_sdk.transform import Transform
-from compat_train.checkpoint import Checkpoint
-from compat_train.transform_run import TransformRun
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.transform_run import TransformRun
 from tests.export.coreml_nets import settled
 from tests.export.transforms import KINDS, a_transform, by_pytorch, inputs_of
 

@@ -18,8 +18,8 @@ from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.models.cost import Cost
+from compat_train.runs.checkpoint import Checkpoint
 
 FILE = "onnx-fp32/model.onnx"
 

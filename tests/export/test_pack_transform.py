@@ -20,8 +20,8 @@ from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, TrainingError, VectorError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_sdk.transform import Transform
-from compat_train.checkpoint import Checkpoint
-from compat_train.transform_run import TransformRun
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.transform_run import TransformRun
 from tests.export.transforms import KINDS, NEW, OLD, SIDE, a_transform, by_pytorch, inputs_of, unit_rows
 
 

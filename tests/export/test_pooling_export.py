@@ -12,7 +12,7 @@ from compat_export.graphs import TARGETS
 from compat_export.pack import export_checkpoint
 from compat_export.profile_model import untrained_checkpoint
 from compat_sdk.embedder import Embedder
-from compat_train.checkpoint import Checkpoint
+from compat_train.runs.checkpoint import Checkpoint
 from tests.export.coreml_nets import settled
 
 NEEDS = {"onnx": "onnxruntime", "coreml": "coremltools", "tflite": "litert_torch", "executorch": "executorch"}

@@ -10,9 +10,9 @@ from compat_export.graphs import Converted
 from compat_export.profile_model import profile_architecture, profile_run, untrained_checkpoint
 from compat_sdk.bundle import Graph
 from compat_sdk.errors import ConfigError
-from compat_train.checkpoint import Checkpoint
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
+from compat_train.runs.checkpoint import Checkpoint
 
 
 def test_an_architecture_is_profiled_through_the_engine() -> None:

@@ -15,7 +15,7 @@ from compat_export import to_onnx
 from compat_export.to_onnx import OPSET, export_onnx
 from compat_export.unit import UnitEmbedder
 from compat_sdk.errors import MissingExtraError
-from compat_train.checkpoint import Checkpoint
+from compat_train.runs.checkpoint import Checkpoint
 
 
 def test_the_graph_agrees_with_pytorch_at_every_batch_size(checkpoint: Checkpoint, graph: bytes) -> None:

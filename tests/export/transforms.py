@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
-from compat_train.transform_run import TransformRun
+from compat_train.runs.transform_run import TransformRun
 from tests.export.coreml_nets import settled
 
 OLD, SIDE, NEW, HIDDEN = 16, 8, 24, 64

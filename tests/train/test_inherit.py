@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Classification, Execution, GalleryConfig, Optimisation, QueryConfig, Source
 from compat_train.data.training_set import load_training_set
 from compat_train.embed import embed_images
@@ -23,6 +22,7 @@ from compat_train.methods.inherit import inherit
 from compat_train.methods.query import train_query
 from compat_train.models import build_model, count_cost
 from compat_train.models.resnet import BasicBlock, Bottleneck
+from compat_train.runs.checkpoint import Checkpoint
 
 WIDTH, DIM, SIZE = 0.125, 16, 32
 CPU = Execution(device="cpu")

@@ -12,7 +12,6 @@ import torch
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import (
     Augmentation,
     Classification,
@@ -25,7 +24,6 @@ from compat_train.config.training import (
 )
 from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
-from compat_train.log import read_log
 from compat_train.losses.dmu import entropy_weights
 from compat_train.losses.margin import angular_margin_loss, cosine_logits
 from compat_train.methods import unseen_classes
@@ -35,7 +33,9 @@ from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.methods.query import train_query
 from compat_train.methods.unseen_classes import class_means, extended_classifier, training_embeddings
 from compat_train.models.transform import ForwardAdaptation
-from compat_train.transform_run import TransformRun
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.log import read_log
+from compat_train.runs.transform_run import TransformRun
 
 QUICK = Optimisation(epochs=1, batch=16, lr=0.05)
 CPU = Execution(device="cpu")

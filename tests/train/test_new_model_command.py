@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from compat_cli.app import app
 from compat_cli.commands.train_options import scenario_of
 from compat_sdk.errors import ConfigError
-from compat_train.checkpoint import Checkpoint
+from compat_train.runs.checkpoint import Checkpoint
 
 SMALL = ["--arch", "resnet18_gem", "--width", "0.125", "--epochs", "1", "--batch", "16", "--lr", "0.05"]
 

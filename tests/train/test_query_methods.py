@@ -9,12 +9,12 @@ import torch
 
 from compat_sdk.errors import ConfigError, DataError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
 from compat_train.data.batches import Batches, normalise
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.methods.query import train_query
+from compat_train.runs.checkpoint import Checkpoint
 
 QUICK = Optimisation(epochs=1, batch=16, lr=0.05)
 CPU = Execution(device="cpu")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from compat_sdk.errors import ConfigError
-from compat_train.checkpoint import Checkpoint
 from compat_train.nas.global_nas.config import MOBILE, TINY
 from compat_train.nas.global_nas.result import GlobalResult
 from compat_train.recipe import read_recipe, run_recipe
-from compat_train.transform_run import TransformRun
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.transform_run import TransformRun
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.toml"))

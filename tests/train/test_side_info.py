@@ -14,12 +14,12 @@ import torch
 
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Augmentation, Execution, Optimisation, Source
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches
 from compat_train.methods.side_info import mixing_of, train_side_info
 from compat_train.models.decoder import Decoder
+from compat_train.runs.checkpoint import Checkpoint
 
 METHODS = ("simclr", "autoencoder", "alternate", "mixup")
 

@@ -10,12 +10,12 @@ import torch
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Classification
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
-from compat_train.run_files import read_role
-from compat_train.transform_run import TransformRun
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.run_files import read_role
+from compat_train.runs.transform_run import TransformRun
 
 
 def a_transform(path: Path, side: int | None = 4) -> TransformRun:

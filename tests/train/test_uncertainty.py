@@ -19,7 +19,7 @@ from compat_train.config.training import Execution, GalleryConfig, Optimisation,
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.uncertainty import log_variances, train_uncertainty
 from compat_train.models.transform import ForwardAdaptation
-from compat_train.transform_run import TransformRun
+from compat_train.runs.transform_run import TransformRun
 
 Vectors = NDArray[np.float32]
 

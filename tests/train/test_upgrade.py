@@ -20,7 +20,6 @@ from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
 from compat_train import evaluate_upgrade as upgrade_evaluation
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Augmentation, Classification, Execution, GalleryConfig, Optimisation, Source
 from compat_train.config.upgrade import OPTIMISATION, SideInfoConfig, UpgradeConfig, upgrade_config
 from compat_train.data.batches import Batches
@@ -30,7 +29,8 @@ from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.side_info import train_side_info
 from compat_train.methods.upgrade import train_upgrade
-from compat_train.transform_run import TransformRun
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.transform_run import TransformRun
 from tests.sdk.transforms import make_transform
 
 CPU = Execution(device="cpu", checkpoint_steps=1000)

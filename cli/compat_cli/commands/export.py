@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from compat_export.conversion import Options
     from compat_export.pack import ExportReport
     from compat_sdk.images.preprocess import Preprocessing
-    from compat_train.checkpoint import Checkpoint
+    from compat_train.runs.checkpoint import Checkpoint
 
 _EXTRAS = {
     "onnx": ("export-onnx",),
@@ -91,8 +91,8 @@ def export(
         for extra in _EXTRAS[name]:
             extras.require(extra)
     from compat_export.pack import export_checkpoint, export_run
-    from compat_train.checkpoint import Checkpoint
-    from compat_train.run_files import read_role
+    from compat_train.runs.checkpoint import Checkpoint
+    from compat_train.runs.run_files import read_role
 
     common: dict[str, Any] = {
         "targets": targets, "out": out, "tier": tier, "license": license_name, "min_cosine": min_cosine,

@@ -101,9 +101,9 @@ def measure(
 
 def _per_layer(models: list[str], size: int, *, as_json: bool) -> None:
     extras.require("train")
-    from compat_train.checkpoint import Checkpoint
     from compat_train.models.build import build_model
     from compat_train.models.cost import per_layer
+    from compat_train.runs.checkpoint import Checkpoint
 
     shown, texts = [], []
     for model in models:

@@ -12,7 +12,7 @@ from compat_cli.commands import train_options as shared
 from compat_cli.commands import train_upgrade
 
 if TYPE_CHECKING:
-    from compat_train.checkpoint import Checkpoint
+    from compat_train.runs.checkpoint import Checkpoint
 
 app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
 

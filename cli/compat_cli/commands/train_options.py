@@ -97,8 +97,8 @@ class LossOptions(Group):
         Raises:
             TrainingError: The folder holds no finished run.
         """
-        from compat_train.checkpoint import Checkpoint
         from compat_train.config.training import config_to_json
+        from compat_train.runs.checkpoint import Checkpoint
 
         chosen = self.settings()
         if not chosen:

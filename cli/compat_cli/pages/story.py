@@ -199,7 +199,7 @@ def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
 
 def _curve(run: Path, points_per_epoch: int = 10) -> dict[str, list[float]]:
     """The loss under the model's own classifier, averaged over each tenth of an epoch."""
-    from compat_train.log import read_log
+    from compat_train.runs.log import read_log
 
     rows = read_log(run)
     epochs = max(row["epoch"] for row in rows)

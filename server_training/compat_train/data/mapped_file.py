@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_train.run_files import alone
+from compat_train.runs.run_files import alone
 
 ResultT = TypeVar("ResultT")
 _BLOCK = 1 << 20  # bytes

@@ -9,12 +9,12 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import Classification
 from compat_train.losses.margin import angular_margin_loss, cosine_margin_loss, norm_softmax_loss
-from compat_train.run_files import RECORD
-from compat_train.transform_run import TransformRun
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.run_files import RECORD
+from compat_train.runs.transform_run import TransformRun
 
 RunT = TypeVar("RunT", Checkpoint, TransformRun)
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
-from compat_train.checkpoint import Checkpoint
-from compat_train.transform_run import TransformRun
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.transform_run import TransformRun
 
 
 class EarlierUpgrades:

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config.training import GalleryConfig, config_to_json
 from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
@@ -16,6 +15,7 @@ from compat_train.loop import Progress
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.models.build import build_model
+from compat_train.runs.checkpoint import Checkpoint, ResumePoints
 
 
 def train_gallery(

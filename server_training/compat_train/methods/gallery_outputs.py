@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Augmentation
 from compat_train.data.batches import Batch, normalise
 from compat_train.device import place
 from compat_train.embed import embed_images
+from compat_train.runs.checkpoint import Checkpoint
 
 _BLOCK = 1024
 

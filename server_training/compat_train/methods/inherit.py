@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.spread import spread
-from compat_train.checkpoint import Checkpoint
 from compat_train.embed import input_tensor
 from compat_train.models.resnet import BasicBlock, Bottleneck, ResNet
+from compat_train.runs.checkpoint import Checkpoint
 
 _IMAGES, _CHUNK, _POSITIONS = 256, 32, 32  # sampled images, images at a time, pixels per image and layer
 _FIRST_PENALTY, _GROWTH, _ITERATIONS = 1e-3, 1.2, 100

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Classification, QueryConfig
 from compat_train.data.augment import cut_and_paste
 from compat_train.data.batches import Batch, normalise
@@ -34,6 +33,7 @@ from compat_train.losses.margin import cosine_logits
 from compat_train.methods.classify import classification_loss
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.methods.unseen_classes import extended_classifier, training_embeddings
+from compat_train.runs.checkpoint import Checkpoint
 
 
 def compatibility_objective(

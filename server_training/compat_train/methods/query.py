@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config.training import QueryConfig, config_to_json
 from compat_train.data.batches import Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
@@ -19,8 +18,9 @@ from compat_train.methods.inherit import inherit
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation
-from compat_train.run_files import on_cpu
-from compat_train.transform_run import TransformRun
+from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.run_files import on_cpu
+from compat_train.runs.transform_run import TransformRun
 
 ADAPTATION = "adaptation"
 """Folder in the RUN of a new model with DMU's psi."""

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config.settings import config_to_json
 from compat_train.config.training import Augmentation
 from compat_train.config.upgrade import SideInfoConfig
@@ -26,6 +25,7 @@ from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.models.build import build_model
 from compat_train.models.decoder import Decoder
 from compat_train.models.projection import ProjectionHead
+from compat_train.runs.checkpoint import Checkpoint, ResumePoints
 
 
 def train_side_info(

@@ -22,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Unseen
 from compat_train.data.training_set import TrainingSet
 from compat_train.device import place
 from compat_train.embed import embed_images
+from compat_train.runs.checkpoint import Checkpoint
 
 _BLOCK = 2048
 

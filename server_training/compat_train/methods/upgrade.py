@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config.settings import config_to_json
 from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
@@ -29,8 +28,9 @@ from compat_train.methods.classify import classification_loss, finished_run
 from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
-from compat_train.run_files import on_cpu
-from compat_train.transform_run import TransformRun
+from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.run_files import on_cpu
+from compat_train.runs.transform_run import TransformRun
 
 
 def train_upgrade(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.datasets.opening import Dataset, Split
 from compat_sdk.errors import DataError
-from compat_train.checkpoint import Checkpoint
+from compat_train.runs.checkpoint import Checkpoint
 
 
 def check_held_out(dataset: Dataset, gallery: Checkpoint | None) -> Split:

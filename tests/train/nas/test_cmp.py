@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import CompatError, ConfigError, DataError, TrainingError
-from compat_train.checkpoint import Checkpoint
 from compat_train.embed import embed_images
 from compat_train.models.search_space import is_member_name
 from compat_train.nas.cmp.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
@@ -21,7 +20,8 @@ from compat_train.nas.cmp.reward import reward_of
 from compat_train.nas.cmp.run import open_evaluations, prepare, search_query_models, search_tiers
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.cmp.validation import Validation
-from compat_train.run_files import alone
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.run_files import alone
 
 
 class Stop(BaseException):

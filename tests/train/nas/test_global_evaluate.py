@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import TrainingError
-from compat_train.checkpoint import Checkpoint
 from compat_train.data.training_set import load_training_set
 from compat_train.embed import embed_images
 from compat_train.nas.global_nas.evaluate import accuracy, classification_accuracy, renamed
 from compat_train.nas.global_nas.prepare import prepare
+from compat_train.runs.checkpoint import Checkpoint
 from tests.train.nas.test_global_run import tiny
 
 

@@ -11,7 +11,6 @@ import torch
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.methods.gallery import train_gallery
@@ -21,6 +20,7 @@ from compat_train.methods.upgrade import train_upgrade
 from compat_train.nas.cmp.config import CmpConfig
 from compat_train.nas.cmp.run import prepare
 from compat_train.nas.cmp.train_supernet import train_supernet
+from compat_train.runs.checkpoint import Checkpoint
 
 CPU = Execution(device="cpu", threads=1)
 SHORT = Optimisation(epochs=1, batch=16, lr=0.05)

@@ -19,7 +19,6 @@ import pytest
 from compat_cli.commands.train_options import LossOptions
 from compat_sdk.errors import CompatError, CorruptFileError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import Execution, Source
 from compat_train.loop import DivergedError
 from compat_train.models.build import build_model
@@ -30,7 +29,8 @@ from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.prepare import prepare
 from compat_train.nas.global_nas.result import relative_improvement
 from compat_train.nas.global_nas.run import search_candidates, search_network
-from compat_train.run_files import alone
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.run_files import alone
 
 SCRIPT = """
 import sys, torch

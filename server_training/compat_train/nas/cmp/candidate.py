@@ -21,7 +21,7 @@ from compat_train.models.search_space import Member
 from compat_train.models.supernet import take_member
 from compat_train.nas.cmp.evaluations import Need, Score
 from compat_train.nas.cmp.validation import DIGEST, Validation
-from compat_train.run_files import read_tensors
+from compat_train.runs.run_files import read_tensors
 
 
 @dataclass(frozen=True)

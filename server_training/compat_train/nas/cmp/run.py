@@ -21,7 +21,6 @@ from pathlib import Path
 from compat_sdk.datasets.opening import Dataset, open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.files import read_json, write_json_atomic
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
 from compat_train.data.training_set import TrainingSet, load_training_set
@@ -40,7 +39,8 @@ from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.cmp.validation import DIGEST, prepare_validation
 from compat_train.nas.held_out import check_held_out
-from compat_train.run_files import alone
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.run_files import alone
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files import file_problem, read_json, write_atomic, write_json_atomic
-from compat_train.checkpoint import Checkpoint, ResumePoints
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
 from compat_train.data.batches import Batch, Batches
@@ -28,7 +27,8 @@ from compat_train.models.supernet import Supernet
 from compat_train.nas.cmp.config import CmpConfig, SupernetConfig
 from compat_train.nas.cmp.cost import CostTable, cost_table
 from compat_train.nas.cmp.sampling import MemberSampler
-from compat_train.run_files import on_cpu
+from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.run_files import on_cpu
 
 WEIGHTS, MANIFEST = "supernet.safetensors", "supernet.json"
 _MEMBERS = 4

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from compat_sdk.datasets.opening import Split
 from compat_sdk.files import write_json_atomic
 from compat_sdk.spread import spread
-from compat_train.checkpoint import Checkpoint
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
 from compat_train.embed import embed_images
 from compat_train.nas.cmp.config import ValidationConfig
 from compat_train.nas.held_out import sides
+from compat_train.runs.checkpoint import Checkpoint
 
 DIGEST = "digest.json"
 _ARRAYS = ("queries", "query_labels", "gallery", "gallery_labels", "gallery_embeddings", "calibration")

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.metrics.scores import score_queries
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import GalleryConfig
 from compat_train.data.training_set import TrainingSet
 from compat_train.device import device_of, torch_threads
@@ -24,6 +23,7 @@ from compat_train.methods.query import train_query
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.images import SearchImages
+from compat_train.runs.checkpoint import Checkpoint
 
 
 class CandidateTrainer:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from compat_sdk.datasets.opening import Dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.data.mapped_file import write_mapped
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
@@ -21,6 +20,7 @@ from compat_train.device import device_of
 from compat_train.embed import embed_images
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.held_out import alternate, check_held_out, sides
+from compat_train.runs.checkpoint import Checkpoint
 
 _BLOCK = 1024
 _HELD_OUT_SEED = 12

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from compat_sdk.datasets.opening import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import GalleryConfig, QueryConfig, config_to_json
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, load_training_set
@@ -22,6 +21,7 @@ from compat_train.methods.objective import gallery_rows
 from compat_train.models.global_space import GlobalMember, mmacs, random_member
 from compat_train.nas.global_nas.config import GlobalConfig, Objective
 from compat_train.nas.global_nas.images import SearchImages, search_images
+from compat_train.runs.checkpoint import Checkpoint
 
 SPLITS: Mapping[Objective, tuple[str, ...]] = {
     "accuracy": ("query",),

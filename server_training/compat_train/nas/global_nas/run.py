@@ -19,7 +19,6 @@ from pathlib import Path
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.files import write_json_atomic
-from compat_train.checkpoint import Checkpoint
 from compat_train.config.training import config_to_json
 from compat_train.device import device_of
 from compat_train.evaluate import Evaluation, evaluate_each
@@ -31,7 +30,8 @@ from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.prepare import Prepared, prepare
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
 from compat_train.nas.global_nas.search import Found, Step, search
-from compat_train.run_files import RECORD, alone
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.run_files import RECORD, alone
 
 LOG = "candidates.jsonl"
 _OF_OTHERS = ("network", "random", "results.json", "state", "supernet", "tiers")

@@ -17,7 +17,7 @@ from compat_sdk.images.preprocess import Preprocessing
 from compat_sdk.space import check_space
 from compat_train.config.training import Classification, config_from_mapping
 from compat_train.models.build import build_model
-from compat_train.run_files import RECORD, on_cpu, read_run, read_tensors, space_name, write_run
+from compat_train.runs.run_files import RECORD, on_cpu, read_run, read_tensors, space_name, write_run
 
 __all__ = ["Checkpoint", "ResumePoints", "Role", "space_name"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_sdk.space import check_space
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
-from compat_train.run_files import RECORD, read_run, write_run
+from compat_train.runs.run_files import RECORD, read_run, write_run
 
 Kind = Literal["forward-transform", "forward-adaptation"]
 
