@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from compat_sdk.datasets.opening import Dataset, Split
 from compat_sdk.metrics.scores import rank_correlation
 from compat_sdk.upgrade.backfill import BackfillCurve, alignment_errors, backfill_curve, backfill_order
-from compat_train.embedding_model import Model, open_model
-from compat_train.evaluate import embed_split
+from compat_train.evaluation.embedding_model import Model, open_model
+from compat_train.evaluation.evaluate import embed_split
+from compat_train.evaluation.transform_model import TransformModel, open_transform
 from compat_train.methods.uncertainty import log_variances, train_uncertainty
-from compat_train.transform_model import TransformModel, open_transform
 
 Vectors = NDArray[np.float32]
 

@@ -33,7 +33,7 @@ from compat_sdk.metrics.scores import score_queries
 from compat_train.config.training import Execution, Optimisation, QueryConfig, Source
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet
-from compat_train.evaluate import open_model
+from compat_train.evaluation.evaluate import open_model
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.models.build import build_model

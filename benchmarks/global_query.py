@@ -14,7 +14,7 @@ from global_study import SAMPLE_SEED, Row, Study, found_row
 from kanji_compatibility import gallery_config
 from report_page import packed
 
-from compat_train.evaluate import Evaluation
+from compat_train.evaluation.evaluate import Evaluation
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.nas.cmp.run import measure, search_tiers

@@ -19,18 +19,18 @@ from compat_sdk.datasets.opening import Dataset, open_dataset
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.images.preprocess import Preprocessing
 from compat_sdk.metrics.scores import score_queries
-from compat_train.cka import linear_cka
 from compat_train.config.scenario import scenario_rows
 from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Scenario, Source
 from compat_train.config.upgrade import VIEWS, SideInfoConfig, UpgradeConfig
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet
-from compat_train.embedding_model import open_model
+from compat_train.evaluation.cka import linear_cka
+from compat_train.evaluation.embedding_model import open_model
+from compat_train.evaluation.transform_model import open_transform
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import ADAPTATION, train_query
 from compat_train.methods.side_info import train_side_info
 from compat_train.methods.upgrade import train_upgrade
-from compat_train.transform_model import open_transform
 
 Vectors = NDArray[np.float32]
 

@@ -201,7 +201,7 @@ class _BundleModel:
 class _RunModel:
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         extras.require("train")
-        from compat_train.evaluate import open_model as open_run
+        from compat_train.evaluation.evaluate import open_model as open_run
 
         self._model = open_run(path, device=device, threads=threads)
         self._threads = threads

@@ -15,8 +15,8 @@ from compat_sdk.images.preprocess import Preprocessing, to_input
 from compat_sdk.metrics.scores import score_queries, summarise
 from compat_train.config.training import Classification
 from compat_train.embed import embed_images, input_tensor
-from compat_train.embedding_model import open_model
-from compat_train.evaluate import embed_split, evaluate
+from compat_train.evaluation.embedding_model import open_model
+from compat_train.evaluation.evaluate import embed_split, evaluate
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.runs.checkpoint import Checkpoint, space_name

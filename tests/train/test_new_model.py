@@ -292,7 +292,7 @@ def test_a_larger_new_gallery_model_is_evaluated_against_the_old_gallery(
     old: Checkpoint, clothes: Path, tmp_path: Path
 ) -> None:
     from compat_sdk.datasets.opening import open_dataset
-    from compat_train.evaluate import evaluate
+    from compat_train.evaluation.evaluate import evaluate
 
     new = train_query(config(old, clothes, method="dmu", role="gallery", width=0.1875), tmp_path / "run")
     assert (new.role, new.searches, Checkpoint.load(new.path).role) == ("gallery", (old.space,), "gallery")

@@ -19,11 +19,11 @@ from torch import nn
 from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.images.preprocess import Preprocessing
-from compat_train import evaluate_upgrade as upgrade_evaluation
 from compat_train.config.training import Augmentation, Classification, Execution, GalleryConfig, Optimisation, Source
 from compat_train.config.upgrade import OPTIMISATION, SideInfoConfig, UpgradeConfig, upgrade_config
 from compat_train.data.batches import Batches
-from compat_train.evaluate_upgrade import evaluate_upgrade
+from compat_train.evaluation import evaluate_upgrade as upgrade_evaluation
+from compat_train.evaluation.evaluate_upgrade import evaluate_upgrade
 from compat_train.methods import gallery_outputs, upgrade
 from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery import train_gallery

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from compat_sdk.errors import VectorError
-from compat_train.cka import linear_cka
+from compat_train.evaluation.cka import linear_cka
 from compat_train.losses.forward import forward_transform_loss
 from compat_train.losses.reconstruction import reconstruction_loss
 from compat_train.losses.simclr import nt_xent_loss

@@ -57,7 +57,7 @@ def evaluate(
         return
     if side_info:
         raise ConfigError("--side-info needs --transform, which reads it; pass both or neither")
-    from compat_train.evaluate import evaluate as measure
+    from compat_train.evaluation.evaluate import evaluate as measure
 
     with console.working() as progress:
         found = measure(
@@ -91,7 +91,7 @@ def _evaluate_upgrade(
     as_json: bool,
 ) -> None:
     from compat_sdk.datasets.opening import open_dataset
-    from compat_train.evaluate_upgrade import evaluate_upgrade
+    from compat_train.evaluation.evaluate_upgrade import evaluate_upgrade
 
     with console.working() as progress:
         found = evaluate_upgrade(

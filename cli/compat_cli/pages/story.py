@@ -127,7 +127,7 @@ class Story:
         }
 
     def _evaluate(self, name: str) -> dict[str, Any]:
-        from compat_train.evaluate import evaluate
+        from compat_train.evaluation.evaluate import evaluate
 
         run = self.out / f"{name}-run"
         found = evaluate(

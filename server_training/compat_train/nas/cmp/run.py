@@ -24,7 +24,7 @@ from compat_sdk.files import read_json, write_json_atomic
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
 from compat_train.data.training_set import TrainingSet, load_training_set
-from compat_train.evaluate import evaluate_each
+from compat_train.evaluation.evaluate import evaluate_each
 from compat_train.loop import Progress
 from compat_train.methods.objective import gallery_rows
 from compat_train.methods.query import train_query

@@ -23,7 +23,7 @@ from compat_sdk.metrics.scores import PerQuery, RetrievalScores, paired_differen
 from compat_sdk.space import Embeddings, may_search
 from compat_train.data.pixels import decode_split
 from compat_train.device import torch_threads
-from compat_train.embedding_model import Model, open_model
+from compat_train.evaluation.embedding_model import Model, open_model
 
 __all__ = ["Evaluation", "Model", "embed_split", "evaluate", "evaluate_each", "open_model"]
 
