@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from exact_search import machine
 
-from compat_export.conversion import Options
+from compat_export.convert.conversion import Options
 from compat_export.pack import export_checkpoint
 from compat_export.profile_model import untrained_checkpoint
 from compat_sdk.bundle import Bundle

@@ -32,10 +32,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from compat_export.conversion import Options, Port
-from compat_export.graphs import TARGETS
-from compat_export.parity import compare_embeddings
-from compat_export.unit import UnitEmbedder, UnitTransform, UnitTransformWithSide
+from compat_export.check.parity import compare_embeddings
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.graphs import TARGETS
+from compat_export.convert.unit import UnitEmbedder, UnitTransform, UnitTransformWithSide
 from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.files import write_json_atomic
 from compat_sdk.images.preprocess import Preprocessing, pixels_at, to_input
@@ -145,7 +145,7 @@ def converted(
     precision: str,
 ) -> dict[str, Any]:
     """One graph: its distance from PyTorch, its size, and what the conversion took."""
-    from compat_export import to_coreml, to_executorch, to_litert, to_onnx
+    from compat_export.convert import to_coreml, to_executorch, to_litert, to_onnx
     from compat_export.mil import CoreMLTwin, Package
     from compat_sdk.engines.choice import ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
 

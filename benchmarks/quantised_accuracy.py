@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_export.compare import Probe, calibration_images, data_probe
-from compat_export.conversion import Options, Port
-from compat_export.graphs import convert, opened
-from compat_export.to_onnx import INPUT
-from compat_export.unit import UnitEmbedder
+from compat_export.check.compare import Probe, calibration_images, data_probe
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.graphs import convert, opened
+from compat_export.convert.to_onnx import INPUT
+from compat_export.convert.unit import UnitEmbedder
 from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.embedder import graph_input
 from compat_sdk.files import write_json_atomic

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_export.compare import Probe, sample_probe
-from compat_export.conversion import Options, Port
-from compat_export.export_report import ExportReport, graph_plan
-from compat_export.graphs import TARGETS
-from compat_export.measure import GraphReport, Progress, build_graphs
+from compat_export.check.compare import Probe, sample_probe
+from compat_export.check.measure import GraphReport, Progress, build_graphs
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.graphs import TARGETS
+from compat_export.convert.to_onnx import INPUT
+from compat_export.convert.unit import UnitEmbedder
 from compat_export.pack_transform import Vectors, export_transform
-from compat_export.to_onnx import INPUT
-from compat_export.unit import UnitEmbedder
+from compat_export.report import ExportReport, graph_plan
 from compat_sdk.bundle import write_bundle
 from compat_sdk.datasets.opening import open_dataset
 from compat_sdk.embedder import graph_input

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compat_export.conversion import Options, Port
-from compat_export.export_report import ExportReport, graph_plan
-from compat_export.measure import Progress, build_graphs
-from compat_export.unit import UnitTransform, UnitTransformWithSide
+from compat_export.check.measure import Progress, build_graphs
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.unit import UnitTransform, UnitTransformWithSide
+from compat_export.report import ExportReport, graph_plan
 from compat_sdk.bundle import TransformSource, write_bundle
 from compat_sdk.errors import ConfigError
 from compat_sdk.space import Embeddings
@@ -51,7 +51,7 @@ def export_transform(
     Args:
         run: A finished run, or one in memory.
         out: The bundle to make: a folder, or a file that ends with ``.zip``.
-        targets: Some of ``compat_export.graphs.TARGETS``.
+        targets: Some of ``compat_export.convert.graphs.TARGETS``.
         options: One per precision; each is converted to each target.
         tier: Cost class recorded in the bundle.
         license: Licence of the weights; the run's own by default.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from compat_export.compare import Probe
+from compat_export.check.compare import Probe
 from compat_export.pack import export_checkpoint, golden_images
 from compat_sdk.images.preprocess import Preprocessing
 from compat_sdk.profile.profile import Profile, profile_bundle

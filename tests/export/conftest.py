@@ -13,8 +13,8 @@ pytest.importorskip("onnxruntime")
 
 import torch
 
+from compat_export.convert.to_onnx import export_onnx
 from compat_export.profile_model import untrained_checkpoint
-from compat_export.to_onnx import export_onnx
 from compat_train.runs.checkpoint import Checkpoint
 
 torch.set_num_threads(1)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from compat_export.conversion import Options
-from compat_export.graphs import TARGETS
+from compat_export.convert.conversion import Options
+from compat_export.convert.graphs import TARGETS
 from compat_export.pack import export_checkpoint
 from compat_export.profile_model import profile_architecture, untrained_checkpoint
 from compat_sdk.bundle import Bundle

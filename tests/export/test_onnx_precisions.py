@@ -17,10 +17,10 @@ import onnx
 import onnxruntime
 import torch
 
-from compat_export.conversion import SMALLEST_COMPRESSED, Options, Port
+from compat_export.convert.conversion import SMALLEST_COMPRESSED, Options, Port
+from compat_export.convert.to_onnx import convert
+from compat_export.convert.unit import UnitEmbedder
 from compat_export.pack import golden_images
-from compat_export.to_onnx import convert
-from compat_export.unit import UnitEmbedder
 from compat_sdk.errors import ConfigError
 from compat_sdk.images.preprocess import to_input
 from compat_train.models import build_model
@@ -110,9 +110,9 @@ def test_two_inputs_share_a_free_batch() -> None:
 def test_another_process_writes_the_same_bytes(images: NDArray[np.float32]) -> None:
     code = (
         "import hashlib\n"
-        "from compat_export.conversion import Options\n"
+        "from compat_export.convert.conversion import Options\n"
         "from compat_export.pack import golden_images\n"
-        "from compat_export.to_onnx import convert\n"
+        "from compat_export.convert.to_onnx import convert\n"
         "from compat_sdk.images.preprocess import to_input\n"
         "from tests.export.test_onnx_precisions import IMAGE, PREPROCESSING, small_embedder\n"
         "images = to_input(golden_images(PREPROCESSING, 32), PREPROCESSING)\n"

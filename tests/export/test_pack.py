@@ -8,10 +8,10 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from compat_export import measure
-from compat_export.compare import Probe, data_probe
-from compat_export.conversion import Options
-from compat_export.graphs import Converted
+from compat_export.check import measure
+from compat_export.check.compare import Probe, data_probe
+from compat_export.convert.conversion import Options
+from compat_export.convert.graphs import Converted
 from compat_export.pack import choose_tier, export_checkpoint, export_run, golden_images
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.datasets.opening import open_dataset

@@ -11,9 +11,9 @@ import onnx
 import pytest
 
 from compat_cli.app import main
-from compat_export import measure
-from compat_export.conversion import Options
-from compat_export.graphs import Converted
+from compat_export.check import measure
+from compat_export.convert.conversion import Options
+from compat_export.convert.graphs import Converted
 from compat_export.pack import export_checkpoint, export_run, export_transform
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.embedder import Embedder

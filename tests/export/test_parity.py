@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compat_export.parity import compare_embeddings, measure_parity, require_parity
+from compat_export.check.parity import compare_embeddings, measure_parity, require_parity
 from compat_sdk.errors import CheckFailedError
 
 

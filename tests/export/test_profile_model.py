@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from compat_export import measure
-from compat_export.graphs import Converted
+from compat_export.check import measure
+from compat_export.convert.graphs import Converted
 from compat_export.profile_model import profile_architecture, profile_run, untrained_checkpoint
 from compat_sdk.bundle import Graph
 from compat_sdk.errors import ConfigError

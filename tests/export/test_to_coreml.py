@@ -17,12 +17,12 @@ pytest.importorskip("coremltools")
 import torch
 from torch import Tensor, nn
 
-from compat_export import to_coreml
-from compat_export.conversion import Options, Port
+from compat_export.check.parity import Parity, compare_embeddings, measure_parity
+from compat_export.convert import to_coreml
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.to_coreml import convert
+from compat_export.convert.unit import UnitEmbedder
 from compat_export.mil import CoreMLTwin, Package, Program, quiet
-from compat_export.parity import Parity, compare_embeddings, measure_parity
-from compat_export.to_coreml import convert
-from compat_export.unit import UnitEmbedder
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images.preprocess import Preprocessing, to_input
 from compat_train.models import build_model
@@ -219,8 +219,8 @@ def test_a_conversion_leaves_the_module_and_the_loggers_alone_is_silent_and_repe
 SCRIPT = """
 import hashlib, torch
 torch.set_num_threads(1)
-from compat_export.conversion import Options, Port
-from compat_export.to_coreml import convert
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.to_coreml import convert
 torch.manual_seed(0)
 net = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 5, 2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(1024, 8))
 for precision in ("fp32", "palette4"):

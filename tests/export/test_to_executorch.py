@@ -17,11 +17,11 @@ with warnings.catch_warnings():
 import torch
 from torch import nn
 
-from compat_export import to_executorch
-from compat_export.conversion import Options, Port
+from compat_export.convert import to_executorch
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.to_executorch import convert
+from compat_export.convert.unit import UnitEmbedder
 from compat_export.pack import golden_images
-from compat_export.to_executorch import convert
-from compat_export.unit import UnitEmbedder
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images.preprocess import to_input
 from compat_train.models import build_model
@@ -105,8 +105,8 @@ def test_two_inputs_are_taken_in_the_order_of_the_ports() -> None:
 def test_another_process_writes_the_same_bytes(plain: bytes) -> None:
     code = (
         "import hashlib\n"
-        "from compat_export.conversion import Options\n"
-        "from compat_export.to_executorch import convert\n"
+        "from compat_export.convert.conversion import Options\n"
+        "from compat_export.convert.to_executorch import convert\n"
         "from tests.export.test_to_executorch import IMAGE, small_embedder\n"
         "graph = convert(small_embedder(), [IMAGE], Options())['model.pte']\n"
         "print(hashlib.sha256(graph).hexdigest())\n"

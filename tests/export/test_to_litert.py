@@ -17,11 +17,11 @@ pytest.importorskip("ai_edge_quantizer")
 import torch
 from torch import nn
 
-from compat_export import to_litert
-from compat_export.conversion import Options, Port
+from compat_export.convert import to_litert
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.to_litert import SIGNATURE, convert
+from compat_export.convert.unit import UnitEmbedder
 from compat_export.pack import golden_images
-from compat_export.to_litert import SIGNATURE, convert
-from compat_export.unit import UnitEmbedder
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images.preprocess import to_input
 from compat_train.models import build_model
@@ -127,8 +127,8 @@ def test_two_inputs_keep_their_names_in_order() -> None:
 def test_another_process_writes_the_same_bytes(small: UnitEmbedder) -> None:
     code = (
         "import hashlib\n"
-        "from compat_export.conversion import Options\n"
-        "from compat_export.to_litert import convert\n"
+        "from compat_export.convert.conversion import Options\n"
+        "from compat_export.convert.to_litert import convert\n"
         "from tests.export.test_to_litert import IMAGE, small_embedder\n"
         "graph = convert(small_embedder(), [IMAGE], Options(precision='int8'))['model.tflite']\n"
         "print(hashlib.sha256(graph).hexdigest())\n"

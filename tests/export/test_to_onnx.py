@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 import torch
 
-from compat_export import to_onnx
-from compat_export.to_onnx import OPSET, export_onnx
-from compat_export.unit import UnitEmbedder
+from compat_export.convert import to_onnx
+from compat_export.convert.to_onnx import OPSET, export_onnx
+from compat_export.convert.unit import UnitEmbedder
 from compat_sdk.errors import MissingExtraError
 from compat_train.runs.checkpoint import Checkpoint
 
@@ -80,7 +80,7 @@ def test_a_second_export_has_equal_bytes_is_silent_and_restores_the_converters_l
 def test_the_first_export_of_a_process_is_silent_with_warnings_as_errors() -> None:
     code = (
         "import torch; torch.set_num_threads(1)\n"
-        "from compat_export.to_onnx import export_module\n"
+        "from compat_export.convert.to_onnx import export_module\n"
         "net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 8))\n"
         "import warnings; warnings.simplefilter('error')\n"
         "export_module(net.eval(), 8)\n"

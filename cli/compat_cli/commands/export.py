@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from compat_export.compare import Probe
-    from compat_export.conversion import Options
+    from compat_export.check.compare import Probe
+    from compat_export.convert.conversion import Options
     from compat_export.pack import ExportReport
     from compat_sdk.images.preprocess import Preprocessing
     from compat_train.runs.checkpoint import Checkpoint
@@ -131,7 +131,7 @@ def _require_no_image_option(context: typer.Context, run: Path) -> None:
 def _options(
     precisions: Sequence[str], values: dict[str, Any], calibration: NDArray[np.float32] | None = None
 ) -> list[Options]:
-    from compat_export.conversion import Options
+    from compat_export.convert.conversion import Options
 
     return [
         Options(precision=name, calibration=calibration if name == "int8-static" else None, **values)  # type: ignore[arg-type]
@@ -144,7 +144,7 @@ def _calibration(
 ) -> NDArray[np.float32] | None:
     if "int8-static" not in precisions or data is None:
         return None
-    from compat_export.compare import calibration_images
+    from compat_export.check.compare import calibration_images
     from compat_sdk.images.preprocess import to_input
 
     return to_input(calibration_images(data, root, preprocessing, count), preprocessing)
@@ -155,7 +155,7 @@ def _probe(
 ) -> Probe | None:
     if gallery is None or data is None:
         return None
-    from compat_export.compare import data_probe
+    from compat_export.check.compare import data_probe
     from compat_sdk.datasets.opening import open_dataset
 
     return data_probe(open_dataset(data, root), checkpoint, gallery, queries)

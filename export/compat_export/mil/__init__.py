@@ -16,7 +16,7 @@ an export can be compared with PyTorch before it reaches a device:
 | `blobs`, `values` | tensors out of ``weight.bin`` and out of the model file, with every offset and size checked |
 | `operations`, `shapes`, `constants` | one plain function for each operation, and the table that names them |
 | `program` | runs a program's main function |
-| `engine` | `CoreMLTwin`: the same as an engine, for `compat_export.parity` |
+| `engine` | `CoreMLTwin`: the same as an engine, for `compat_export.check.parity` |
 | `quiet` | imports coremltools without what it says about itself |
 
 What is computed: ML programs (iOS 15 and later) of one function without control flow. Float tensors are held in

@@ -10,10 +10,10 @@ pytest.importorskip("coremltools")
 
 import torch
 
-from compat_export.conversion import Options, Port
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.to_coreml import convert
+from compat_export.convert.unit import UnitEmbedder
 from compat_export.mil.quiet import quiet_coremltools
-from compat_export.to_coreml import convert
-from compat_export.unit import UnitEmbedder
 from compat_train.models import build_model
 from tests.export.coreml_nets import settled
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 pytest.importorskip("coremltools")
 
+from compat_export.check.parity import Parity, measure_parity, require_parity
 from compat_export.mil import CoreMLTwin, Package, Program
-from compat_export.parity import Parity, measure_parity, require_parity
 from compat_sdk.errors import BundleError, CheckFailedError
 
 WEIGHTS = "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"

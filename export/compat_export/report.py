@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from compat_export.conversion import Options
-from compat_export.graphs import TARGETS
-from compat_export.measure import GraphReport
+from compat_export.check.measure import GraphReport
+from compat_export.convert.conversion import Options
+from compat_export.convert.graphs import TARGETS
 from compat_sdk.bundle import Bundle
 from compat_sdk.errors import ConfigError
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_export.conversion import SMALLEST_COMPRESSED, Options, Port
+from compat_export.convert.conversion import SMALLEST_COMPRESSED, Options, Port
 from compat_sdk.errors import MissingExtraError
 
 if TYPE_CHECKING:

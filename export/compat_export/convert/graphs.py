@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import nn
 
-from compat_export.conversion import OUTPUT, Options, Port
+from compat_export.convert.conversion import OUTPUT, Options, Port
 from compat_sdk.bundle.manifest import Graph
 from compat_sdk.engines.choice import Engine, ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
 from compat_sdk.engines.coreml import coreml_problem
@@ -62,7 +62,7 @@ def convert(module: nn.Module, ports: Sequence[Port], target: str, options: Opti
         ConfigError: Unknown target, or options that it does not have.
         MissingExtraError: The converter is not installed.
     """
-    from compat_export import to_coreml, to_executorch, to_litert, to_onnx
+    from compat_export.convert import to_coreml, to_executorch, to_litert, to_onnx
 
     match target:
         case "onnx":

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compat_export.conversion import OUTPUT, SMALLEST_COMPRESSED, Options, Port
-from compat_export.quantize_onnx import calibration_rows
-from compat_export.quiet import quiet_torch
-from compat_export.to_onnx import accept_pixels, require_precision
+from compat_export.convert.conversion import OUTPUT, SMALLEST_COMPRESSED, Options, Port
+from compat_export.convert.quantize_onnx import calibration_rows
+from compat_export.convert.quiet import quiet_torch
+from compat_export.convert.to_onnx import accept_pixels, require_precision
 from compat_sdk.errors import ConfigError, MissingExtraError
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static")

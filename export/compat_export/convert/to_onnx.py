@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from compat_export.conversion import OUTPUT as OUTPUT
-from compat_export.conversion import Options, Port
-from compat_export.quantize_onnx import quantize
-from compat_export.quiet import quiet_torch
-from compat_export.unit import UnitEmbedder
+from compat_export.convert.conversion import OUTPUT as OUTPUT
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.quantize_onnx import quantize
+from compat_export.convert.quiet import quiet_torch
+from compat_export.convert.unit import UnitEmbedder
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images.preprocess import Preprocessing
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from compat_export.compare import Probe
-from compat_export.conversion import Options, Port
-from compat_export.graphs import Converted, convert, opened
-from compat_export.parity import Parity, measure_parity, require_parity
+from compat_export.check.compare import Probe
+from compat_export.check.parity import Parity, measure_parity, require_parity
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.graphs import Converted, convert, opened
 from compat_sdk.bundle.manifest import Graph
 from compat_sdk.embedder import graph_input
 from compat_sdk.engines.choice import Engine

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compat_export.conversion import OUTPUT, SMALLEST_COMPRESSED, Options, Port, Precision
+from compat_export.convert.conversion import OUTPUT, SMALLEST_COMPRESSED, Options, Port, Precision
 from compat_export.mil.quiet import EXTRA, quiet_coremltools
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images.preprocess import Preprocessing

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
-from compat_export.conversion import Options, Port
-from compat_export.quiet import quiet_torch
-from compat_export.to_onnx import accept_pixels, require_precision
-from compat_export.unit import Unit, half_inside
+from compat_export.convert.conversion import Options, Port
+from compat_export.convert.quiet import quiet_torch
+from compat_export.convert.to_onnx import accept_pixels, require_precision
+from compat_export.convert.unit import Unit, half_inside
 from compat_sdk.errors import ConfigError, MissingExtraError
 
 PRECISIONS = ("fp32", "fp16")
@@ -31,7 +31,7 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
         module: In evaluation mode, float32, on the CPU; takes one tensor ``[n, *shape]`` per port and returns
             one ``[n, dim]``. It is left as it was.
         inputs: Names and shapes of the inputs, at least one.
-        options: Precision fp32, or fp16 for a `compat_export.unit.Unit`, whose normalisation stays float32;
+        options: Precision fp32, or fp16 for a `compat_export.convert.unit.Unit`, whose normalisation stays float32;
             layout nchw. ``ios`` has no bearing.
 
     Returns:
@@ -62,7 +62,7 @@ def _halve(module: nn.Module) -> nn.Module:
     if not isinstance(module, Unit):
         raise ConfigError(
             f"precision fp16 is made for executorch only of a network and the normalisation after it "
-            f"(compat_export.unit), found {type(module).__name__}; choose fp32"
+            f"(compat_export.convert.unit), found {type(module).__name__}; choose fp32"
         )
     return half_inside(module).eval()
 
