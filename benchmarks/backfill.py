@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets.opening import Dataset, Split
-from compat_sdk.metrics.scores import rank_correlation
+from compat_sdk.datasets import Dataset, Split
+from compat_sdk.metrics import rank_correlation
 from compat_sdk.upgrade.backfill import BackfillCurve, alignment_errors, backfill_curve, backfill_order
 from compat_train.evaluation.embedding_model import Model, open_model
 from compat_train.evaluation.evaluate import embed_split

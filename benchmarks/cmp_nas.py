@@ -27,9 +27,9 @@ from cmp_nas_report import write_report
 from kanji_compatibility import gallery_config
 from report_page import packed
 
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import open_dataset
 from compat_sdk.files import write_json_atomic
-from compat_sdk.metrics.scores import score_queries
+from compat_sdk.metrics import score_queries
 from compat_train.config.training import Execution, Optimisation, QueryConfig, Source
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from report_page import Hits, cell, unpacked, write_page
 
-from compat_sdk.metrics.scores import bootstrap_mean, paired_difference, rank_correlation
+from compat_sdk.metrics import paired_difference, rank_correlation
+from compat_sdk.metrics.scores import bootstrap_mean
 
 Row = dict[str, Any]
 QUERIES = 4000

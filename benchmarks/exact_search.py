@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.index.approximate import ExactIndex
+from compat_sdk.index import ExactIndex
 
 PRODUCT = 2048
 

@@ -36,9 +36,10 @@ from compat_export.check.parity import compare_embeddings
 from compat_export.convert.conversion import Options, Port
 from compat_export.convert.graphs import TARGETS
 from compat_export.convert.unit import UnitEmbedder, UnitTransform, UnitTransformWithSide
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import open_dataset
 from compat_sdk.files import write_json_atomic
-from compat_sdk.images.preprocess import Preprocessing, pixels_at, to_input
+from compat_sdk.images import Preprocessing, to_input
+from compat_sdk.images.preprocess import pixels_at
 from compat_train.config.training import Classification, Execution, GalleryConfig, Optimisation, Scenario, Source
 from compat_train.methods.gallery import train_gallery
 from compat_train.models.build import ARCHITECTURES

@@ -14,8 +14,8 @@ from global_study import SAMPLE_SEED, Row, Study, found_row
 from numpy.typing import NDArray
 from report_page import packed
 
-from compat_sdk.datasets.opening import open_dataset
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.datasets import open_dataset
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import GalleryConfig, Scenario, Source
 from compat_train.data.pixels import decode_split
 from compat_train.loop import DivergedError

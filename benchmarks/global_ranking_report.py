@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from report_page import Interval, table
 
-from compat_sdk.metrics.scores import rank_correlation
+from compat_sdk.metrics import rank_correlation
 
 Row = dict[str, Any]
 RANKINGS = {

@@ -31,10 +31,10 @@ import PIL
 from PIL import Image
 
 from compat_sdk.bundle import Bundle
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import open_dataset
 from compat_sdk.embedder import Embedder
-from compat_sdk.images.preprocess import Preprocessing, to_pixels
-from compat_sdk.index.approximate import ExactIndex
+from compat_sdk.images import Preprocessing, to_pixels
+from compat_sdk.index import ExactIndex
 
 WIDTH, HEIGHT = 4032, 3024
 

@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from report_page import cell
 
-from compat_sdk.datasets.opening import Dataset, open_dataset
+from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.files import write_json_atomic
-from compat_sdk.images.preprocess import Preprocessing
-from compat_sdk.metrics.scores import bootstrap_mean, paired_difference
+from compat_sdk.images import Preprocessing
+from compat_sdk.metrics import paired_difference
+from compat_sdk.metrics.scores import bootstrap_mean
 from compat_train.config.training import (
     Augmentation,
     Classification,

@@ -32,7 +32,7 @@ from cmp_nas import TIERS, folder_of, search_config
 from PIL import Image
 
 from compat_sdk.files import write_json_atomic
-from compat_sdk.images.preprocess import to_pixels
+from compat_sdk.images import to_pixels
 from compat_train.data.batches import Batches
 from compat_train.device import place
 from compat_train.embed import embed_images

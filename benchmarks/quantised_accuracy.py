@@ -25,11 +25,11 @@ from compat_export.convert.conversion import Options, Port
 from compat_export.convert.graphs import convert, opened
 from compat_export.convert.to_onnx import INPUT
 from compat_export.convert.unit import UnitEmbedder
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import open_dataset
 from compat_sdk.embedder import graph_input
 from compat_sdk.files import write_json_atomic
-from compat_sdk.images.preprocess import to_input
-from compat_sdk.metrics.scores import score_queries
+from compat_sdk.images import to_input
+from compat_sdk.metrics import score_queries
 from compat_train.runs.checkpoint import Checkpoint
 
 HERE = Path(__file__).parent

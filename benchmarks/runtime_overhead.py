@@ -25,7 +25,7 @@ import onnxruntime
 from compat_sdk.bundle import Bundle
 from compat_sdk.embedder import Embedder
 from compat_sdk.gallery import Gallery
-from compat_sdk.index.approximate import ExactIndex
+from compat_sdk.index import ExactIndex
 from compat_sdk.space import Embeddings
 
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from report_page import packed
 from upgrade_plans import COMPATIBLE, KINDS, PLANS
 
-from compat_sdk.datasets.opening import Dataset, open_dataset
+from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
-from compat_sdk.images.preprocess import Preprocessing
-from compat_sdk.metrics.scores import score_queries
+from compat_sdk.images import Preprocessing
+from compat_sdk.metrics import score_queries
 from compat_train.config.scenario import scenario_rows
 from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Scenario, Source
 from compat_train.config.upgrade import VIEWS, SideInfoConfig, UpgradeConfig

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from compat_sdk import Embedder, Embeddings, Gallery, IncompatibleSpaceError
-from compat_sdk.datasets.opening import Split, open_dataset
+from compat_sdk.datasets import Split, open_dataset
 
 
 def embed(split: Split, bundle: Path | None) -> Embeddings:

@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.datasets.opening import open_dataset
-from compat_sdk.images.preprocess import Preprocessing
-from compat_train.config.training import training as config
+from compat_sdk.datasets import open_dataset
+from compat_sdk.images import Preprocessing
+from compat_train.config import training as config
 from compat_train.evaluation.evaluate import evaluate
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query

@@ -78,7 +78,7 @@ def from_dataset(data: str, root: Path | None, split: str) -> Pictures:
     Raises:
         DataError: The dataset has no such split, or it is empty.
     """
-    from compat_sdk.datasets.opening import open_dataset
+    from compat_sdk.datasets import open_dataset
 
     dataset = open_dataset(data, root)
     if split not in dataset.splits:
@@ -169,7 +169,7 @@ def embed_in_chunks(
 
 
 def _readable(part: Pictures) -> tuple[list[int], list[ImageError]]:
-    from compat_sdk.images.preprocess import open_image
+    from compat_sdk.images import open_image
 
     readable, errors = [], []
     for row, image in enumerate(part.images):
@@ -210,7 +210,7 @@ class _RunModel:
         self.dim: int = self._model.dim
 
     def embed(self, images: Sequence[Any]) -> Embeddings:
-        from compat_sdk.images.preprocess import decode_many
+        from compat_sdk.images import decode_many
         from compat_sdk.space import Embeddings
 
         pixels = decode_many(list(images), self._model.preprocessing, self._threads)

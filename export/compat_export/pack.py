@@ -22,10 +22,11 @@ from compat_export.convert.unit import UnitEmbedder
 from compat_export.pack_transform import Vectors, export_transform
 from compat_export.report import ExportReport, graph_plan
 from compat_sdk.bundle import write_bundle
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import open_dataset
 from compat_sdk.embedder import graph_input
 from compat_sdk.errors import ConfigError, DataError
-from compat_sdk.images.preprocess import Preprocessing, pixels_at
+from compat_sdk.images import Preprocessing
+from compat_sdk.images.preprocess import pixels_at
 from compat_sdk.spread import spread
 from compat_train.embed import embed_images
 from compat_train.models.cost import Cost, count_cost

@@ -13,8 +13,8 @@ import torch
 
 from compat_export.check.compare import Probe
 from compat_export.pack import export_checkpoint, golden_images
-from compat_sdk.images.preprocess import Preprocessing
-from compat_sdk.profile.profile import Profile, profile_bundle
+from compat_sdk.images import Preprocessing
+from compat_sdk.profile import Profile, profile_bundle
 from compat_train.config.training import Classification
 from compat_train.embed import embed_images
 from compat_train.models.build import build_model

@@ -26,10 +26,10 @@ from compat_sdk.errors import (
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Bundle
-    from compat_sdk.datasets.opening import open_dataset
+    from compat_sdk.datasets import open_dataset
     from compat_sdk.embedder import Embedder
     from compat_sdk.gallery import Gallery, Hit
-    from compat_sdk.images.preprocess import Preprocessing
+    from compat_sdk.images import Preprocessing
     from compat_sdk.space import Embeddings
     from compat_sdk.transform import Transform
 
@@ -66,9 +66,9 @@ _HOME = {
     "Embeddings": "space",
     "Gallery": "gallery",
     "Hit": "gallery",
-    "Preprocessing": "preprocess",
+    "Preprocessing": "images",
     "Transform": "transform",
-    "open_dataset": "dataset",
+    "open_dataset": "datasets",
 }
 
 

@@ -13,10 +13,11 @@ from PIL import Image
 
 from compat_sdk.bundle import Bundle, Graph, Manifest
 from compat_sdk.bundle.golden import SelfTest, compare_golden
-from compat_sdk.engines.choice import Engine, choose_graph, open_graph
+from compat_sdk.engines import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, ImageError, VectorError
+from compat_sdk.images import ImageLike, Preprocessing, to_input
 from compat_sdk.images.decode import describe
-from compat_sdk.images.preprocess import ImageLike, Preprocessing, is_pixels, pixels_at, to_input, usable_cores
+from compat_sdk.images.preprocess import is_pixels, pixels_at, usable_cores
 from compat_sdk.space import Embeddings
 
 __all__ = ["Embedder", "SelfTest", "graph_input"]
@@ -92,7 +93,7 @@ class Embedder:
         Args:
             bundle: Folder of a bundle, or an opened one.
             engine: ``"auto"``, ``"onnxruntime"``, ``"litert"``, ``"coreml"``, ``"executorch"``, see
-                `compat_sdk.engines.choice.open_engine`; or any object with a ``name`` and a ``run``, which is given prepared
+                `compat_sdk.engines.open_engine`; or any object with a ``name`` and a ``run``, which is given prepared
                 images ``[n, 3, size, size]``.
             threads: Threads for decoding and for the engine; None takes one per usable core.
             batch: Images per run of the engine. On a CPU the time per image is the same from 1 to 32, while memory
@@ -157,7 +158,7 @@ class Embedder:
         return self._embed(len(many), self._decoded(many))
 
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> Embeddings:
-        """Return one unit vector per image that `compat_sdk.images.preprocess.to_pixels` prepared.
+        """Return one unit vector per image that `compat_sdk.images.to_pixels` prepared.
 
         Args:
             pixels: uint8 ``[n, size, size, 3]``, RGB.

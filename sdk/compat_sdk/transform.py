@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle import Bundle, Graph, TransformSource
 from compat_sdk.bundle.golden import SelfTest, compare_golden
-from compat_sdk.engines.choice import Engine, choose_graph, open_graph
+from compat_sdk.engines import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, VectorError
 from compat_sdk.space import Embeddings
 
@@ -61,7 +61,7 @@ class Transform:
         Args:
             bundle: A transform's bundle, folder or zip, or an opened one.
             engine: ``"auto"``, ``"onnxruntime"``, ``"litert"``, ``"coreml"``, ``"executorch"``, see
-                `compat_sdk.engines.choice.open_engine`; or any object with a ``name`` and a ``run`` of ``[n, old_dim]`` and,
+                `compat_sdk.engines.open_engine`; or any object with a ``name`` and a ``run`` of ``[n, old_dim]`` and,
                 where there is side-information, ``[n, side_dim]``.
             threads: Threads of the engine; None leaves it to the engine.
             precision: Which of the engine's graphs, such as ``"fp16"``; None takes the first listed.

@@ -1,6 +1,6 @@
 """Unit-norm embeddings of decoded images, in batches, from a network in memory.
 
-The arithmetic from pixels to the network's input is that of `compat_sdk.images.preprocess.to_input`, operation by operation,
+The arithmetic from pixels to the network's input is that of `compat_sdk.images.to_input`, operation by operation,
 but it runs on the network's device: a GPU receives one byte per channel and pixel instead of four.
 """
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compat_sdk.errors import ConfigError, ImageError, VectorError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.data.batches import normalise, unit_range
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = {"compat_sdk": "sdk", "compat_train": "server_training", "compat_export": "export"}
+FOLDERS = {"compat_sdk": "sdk", "compat_train": "server_training", "compat_export": "export", "compat_cli": "cli"}
 
 
 @pytest.fixture(scope="module")

@@ -288,7 +288,7 @@ class Fake:
     name, space, dim = "fake", "toy-8", 8
 
     def embed(self, images: Sequence[object]) -> Embeddings:
-        from compat_sdk.images.preprocess import Preprocessing, decode_many
+        from compat_sdk.images import Preprocessing, decode_many
 
         count = len(decode_many(list(images), Preprocessing(size=8)))  # type: ignore[arg-type]
         return Embeddings(np.tile(np.eye(1, 8, dtype=np.float32), (count, 1)), "toy-8")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from compat_export.convert.conversion import Port
 from compat_export.convert.unit import UnitEmbedder
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 
 PREPROCESSING = Preprocessing(size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), channels="bgr")
 IMAGE = Port("image", (3, 32, 32))

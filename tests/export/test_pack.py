@@ -14,10 +14,10 @@ from compat_export.convert.conversion import Options
 from compat_export.convert.graphs import Converted
 from compat_export.pack import choose_tier, export_checkpoint, export_run, golden_images
 from compat_sdk.bundle import Bundle, Graph
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import open_dataset
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.models.cost import Cost
 from compat_train.runs.checkpoint import Checkpoint
 

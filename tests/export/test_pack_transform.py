@@ -18,7 +18,7 @@ from compat_export.pack import export_checkpoint, export_run, export_transform
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, TrainingError, VectorError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_sdk.transform import Transform
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.transform_run import TransformRun

@@ -24,7 +24,7 @@ from compat_export.convert.to_coreml import convert
 from compat_export.convert.unit import UnitEmbedder
 from compat_export.mil import CoreMLTwin, Package, Program, quiet
 from compat_sdk.errors import ConfigError, MissingExtraError
-from compat_sdk.images.preprocess import Preprocessing, to_input
+from compat_sdk.images import Preprocessing, to_input
 from compat_train.models import build_model
 from tests.export.coreml_nets import settled
 

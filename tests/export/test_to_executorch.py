@@ -23,7 +23,7 @@ from compat_export.convert.to_executorch import convert
 from compat_export.convert.unit import UnitEmbedder
 from compat_export.pack import golden_images
 from compat_sdk.errors import ConfigError, MissingExtraError
-from compat_sdk.images.preprocess import to_input
+from compat_sdk.images import to_input
 from compat_train.models import build_model
 from tests.export.embedders import IMAGE, PREPROCESSING, Transform, cosines, embed, small_embedder
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from compat_cli.app import main
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import open_dataset
 
 Run = Callable[..., tuple[int, str, str]]
 

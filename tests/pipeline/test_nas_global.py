@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compat_sdk.bundle import Bundle
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import open_dataset
 from tests.pipeline.conftest import Run
 from tests.train.folders import write_identities
 

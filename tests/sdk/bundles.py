@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compat_sdk.bundle import Bundle, Graph, write_bundle
-from compat_sdk.images.preprocess import Preprocessing, to_input
+from compat_sdk.images import Preprocessing, to_input
 
 SIZE, DIM = 16, 8
 PREPROCESSING = Preprocessing(size=SIZE)

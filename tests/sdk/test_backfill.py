@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, DataError, VectorError
-from compat_sdk.metrics.scores import discriminativeness_degradation, upgrade_gain
+from compat_sdk.metrics import upgrade_gain
+from compat_sdk.metrics.scores import discriminativeness_degradation
 from compat_sdk.upgrade.backfill import alignment_errors, backfill_curve, backfill_order, partly_backfilled
 
 Vectors = NDArray[np.float32]

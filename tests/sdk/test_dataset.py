@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compat_sdk.datasets import fashion_mnist
+from compat_sdk.datasets import Split, fashion_mnist, open_dataset
 from compat_sdk.datasets import make_sample as make_sample_module
 from compat_sdk.datasets.fashion_mnist import DEBIAN_FOLDER, SAMPLE_FOLDER, cut_sample
 from compat_sdk.datasets.idx import read_idx, write_idx
-from compat_sdk.datasets.opening import Split, open_dataset
 from compat_sdk.errors import DataError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from compat_sdk.datasets.opening import Dataset, Problem, Split, check_dataset, dataset_info, open_dataset
+from compat_sdk.datasets import Dataset, Problem, Split, check_dataset, dataset_info, open_dataset
 
 
 def grey(name: str, labels: str, start: int = 0, ids: tuple[str, ...] | None = None) -> Split:

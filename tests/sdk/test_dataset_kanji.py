@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from compat_sdk.datasets import kanji
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import kanji, open_dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_train.data.kanji import builder as kanji_builder
 from compat_train.data.kanji.builder import build_kanji, find_fonts

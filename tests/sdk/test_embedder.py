@@ -14,7 +14,7 @@ from PIL import Image
 from compat_sdk.bundle import Bundle
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError, ImageError, VectorError
-from compat_sdk.images.preprocess import to_pixels
+from compat_sdk.images import to_pixels
 from tests.sdk.bundles import DIM, PREPROCESSING, SIZE, LinearEngine, golden, make_bundle, onnx_graph
 
 

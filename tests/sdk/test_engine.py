@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compat_sdk.engines.choice import Engine, OnnxRuntimeEngine, open_engine
+from compat_sdk.engines import Engine, open_engine
+from compat_sdk.engines.choice import OnnxRuntimeEngine
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
-from compat_sdk.images.preprocess import to_input
+from compat_sdk.images import to_input
 from tests.sdk.bundles import DIM, PREPROCESSING, SIZE, LinearEngine, make_bundle, onnx_graph
 
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError, MissingExtraError, VectorError
-from compat_sdk.index.approximate import ExactIndex, Index, UsearchIndex, check_vectors
+from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_vectors
 
 Build = Callable[[NDArray[np.float32]], Index]
 
@@ -279,7 +279,7 @@ def test_an_engine_loads_after_the_index() -> None:
     pytest.importorskip("usearch")
     code = """
         import numpy as np
-        from compat_sdk.index.approximate import UsearchIndex
+        from compat_sdk.index import UsearchIndex
         UsearchIndex.build(np.eye(4, dtype=np.float32))
         import onnxruntime
         onnxruntime.get_available_providers()

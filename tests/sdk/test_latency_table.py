@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.profile.latency_table import load_table, rank_correlation, save_table, table_of
-from compat_sdk.profile.profile import Latency
+from compat_sdk.profile import Latency, load_table, save_table, table_of
+from compat_sdk.profile.latency_table import rank_correlation
 from tests.sdk.test_profile import PLANTED
 
 

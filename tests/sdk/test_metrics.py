@@ -9,15 +9,9 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import ConfigError, DataError, VectorError
-from compat_sdk.metrics.cost_curve import amortised_cost, cost_curve
-from compat_sdk.metrics.scores import (
-    PerQuery,
-    bootstrap_mean,
-    paired_difference,
-    rank_correlation,
-    score_queries,
-    summarise,
-)
+from compat_sdk.metrics import PerQuery, cost_curve, paired_difference, rank_correlation, score_queries, summarise
+from compat_sdk.metrics.cost_curve import amortised_cost
+from compat_sdk.metrics.scores import bootstrap_mean
 
 
 def unit(vectors):

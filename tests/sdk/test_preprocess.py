@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, features
 
 from compat_sdk.errors import ConfigError, ImageError
-from compat_sdk.images.preprocess import Preprocessing, decode_many, open_image, to_input, to_pixels
+from compat_sdk.images import Preprocessing, decode_many, open_image, to_input, to_pixels
 
 PLAIN = Preprocessing(size=32)
 

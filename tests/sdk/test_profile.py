@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import BundleError, CompatError, ConfigError
-from compat_sdk.profile.cold_start import ColdStart, measure_cold_start
-from compat_sdk.profile.profile import (
+from compat_sdk.profile import (
+    ColdStart,
     Latency,
     Profile,
-    cold_start,
     format_table,
+    measure_cold_start,
     measure_latency,
-    profile,
     profile_bundle,
 )
+from compat_sdk.profile import cold_start, profile
 from tests.sdk.bundles import make_bundle, onnx_graph
 
 PLANTED = Profile(

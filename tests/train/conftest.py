@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import open_dataset
 from tests.train.folders import write_folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from compat_sdk.datasets.opening import Dataset
+from compat_sdk.datasets import Dataset
 
 COUNTS = {"train": 12, "query": 4, "gallery": 6}
 

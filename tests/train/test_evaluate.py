@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from compat_sdk.datasets.opening import Dataset, Split, open_dataset
+from compat_sdk.datasets import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError, ImageError, TrainingError, VectorError
-from compat_sdk.images.preprocess import Preprocessing, to_input
-from compat_sdk.metrics.scores import score_queries, summarise
+from compat_sdk.images import Preprocessing, to_input
+from compat_sdk.metrics import score_queries, summarise
 from compat_train.config.training import Classification
 from compat_train.embed import embed_images, input_tensor
 from compat_train.evaluation.embedding_model import open_model

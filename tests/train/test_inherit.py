@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compat_sdk.errors import ConfigError, TrainingError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import Classification, Execution, GalleryConfig, Optimisation, QueryConfig, Source
 from compat_train.data.training_set import load_training_set
 from compat_train.embed import embed_images

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from compat_sdk.errors import TrainingError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import (
     Augmentation,
     Classification,
@@ -291,7 +291,7 @@ def test_lce_draws_the_classifier_to_the_old_centres(old: Checkpoint, clothes: P
 def test_a_larger_new_gallery_model_is_evaluated_against_the_old_gallery(
     old: Checkpoint, clothes: Path, tmp_path: Path
 ) -> None:
-    from compat_sdk.datasets.opening import open_dataset
+    from compat_sdk.datasets import open_dataset
     from compat_train.evaluation.evaluate import evaluate
 
     new = train_query(config(old, clothes, method="dmu", role="gallery", width=0.1875), tmp_path / "run")

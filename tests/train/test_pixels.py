@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compat_sdk.datasets.opening import Split
+from compat_sdk.datasets import Split
 from compat_sdk.errors import ConfigError, DataError, TrainingError
 from compat_sdk.files import open_locked
-from compat_sdk.images.preprocess import Preprocessing, to_pixels
+from compat_sdk.images import Preprocessing, to_pixels
 from compat_train.data.pixels import decode_split
 
 

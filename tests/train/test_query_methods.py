@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from compat_sdk.errors import ConfigError, DataError, TrainingError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
 from compat_train.data.batches import Batches, normalise
 from compat_train.methods.gallery import train_gallery

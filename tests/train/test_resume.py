@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from compat_sdk.errors import TrainingError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
 from compat_train.loop import DivergedError
 from compat_train.methods.gallery import train_gallery

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import DataError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.scenario import scenario_rows
 from compat_train.config.training import Scenario, Source
 from compat_train.data.training_set import load_training_set

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from compat_sdk.errors import ConfigError, TrainingError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import Augmentation, Execution, Optimisation, Source
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches

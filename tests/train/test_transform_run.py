@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import Classification
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform

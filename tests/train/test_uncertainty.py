@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.backfill import curves
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import open_dataset
 from compat_sdk.errors import VectorError
-from compat_sdk.images.preprocess import Preprocessing
-from compat_sdk.metrics.scores import rank_correlation
+from compat_sdk.images import Preprocessing
+from compat_sdk.metrics import rank_correlation
 from compat_sdk.upgrade.backfill import alignment_errors
 from compat_train.config.training import Execution, GalleryConfig, Optimisation, Source
 from compat_train.methods.gallery import train_gallery

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from compat_sdk.datasets.opening import open_dataset
+from compat_sdk.datasets import open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import Augmentation, Classification, Execution, GalleryConfig, Optimisation, Source
 from compat_train.config.upgrade import OPTIMISATION, SideInfoConfig, UpgradeConfig, upgrade_config
 from compat_train.data.batches import Batches

@@ -24,7 +24,7 @@ def info(
     as_json: options.Json = False,
 ) -> None:
     """Counts per split, classes, image sizes and the problems found. Exit code 3 if it cannot be used."""
-    from compat_sdk.datasets.opening import check_dataset, dataset_info, open_dataset
+    from compat_sdk.datasets import check_dataset, dataset_info, open_dataset
 
     dataset = open_dataset(data, root)
     problems = check_dataset(dataset, decode=decode)

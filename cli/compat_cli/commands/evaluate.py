@@ -47,7 +47,7 @@ def evaluate(
 
     With --transform, of the old gallery before and after its upgrade, searched by the new model.
     """
-    from compat_sdk.datasets.opening import open_dataset
+    from compat_sdk.datasets import open_dataset
 
     extras.require("train")
     if transform:
@@ -90,7 +90,7 @@ def _evaluate_upgrade(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    from compat_sdk.datasets.opening import open_dataset
+    from compat_sdk.datasets import open_dataset
     from compat_train.evaluation.evaluate_upgrade import evaluate_upgrade
 
     with console.working() as progress:

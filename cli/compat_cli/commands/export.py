@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compat_export.check.compare import Probe
     from compat_export.convert.conversion import Options
     from compat_export.pack import ExportReport
-    from compat_sdk.images.preprocess import Preprocessing
+    from compat_sdk.images import Preprocessing
     from compat_train.runs.checkpoint import Checkpoint
 
 _EXTRAS = {
@@ -145,7 +145,7 @@ def _calibration(
     if "int8-static" not in precisions or data is None:
         return None
     from compat_export.check.compare import calibration_images
-    from compat_sdk.images.preprocess import to_input
+    from compat_sdk.images import to_input
 
     return to_input(calibration_images(data, root, preprocessing, count), preprocessing)
 
@@ -156,7 +156,7 @@ def _probe(
     if gallery is None or data is None:
         return None
     from compat_export.check.compare import data_probe
-    from compat_sdk.datasets.opening import open_dataset
+    from compat_sdk.datasets import open_dataset
 
     return data_probe(open_dataset(data, root), checkpoint, gallery, queries)
 

@@ -11,7 +11,7 @@ from compat_cli import console, extras, options
 from compat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
-    from compat_sdk.profile.profile import Profile
+    from compat_sdk.profile import Profile
 
 
 def profile(
@@ -41,8 +41,7 @@ def profile(
             raise ConfigError("--per-layer measures nothing; leave out --save, --every-graph and --precision")
         _per_layer(models, size, as_json=as_json)
         return
-    from compat_sdk.profile.latency_table import save_table, table_of
-    from compat_sdk.profile.profile import format_table
+    from compat_sdk.profile import format_table, save_table, table_of
 
     with console.working() as progress:
         found: list[Profile] = []
@@ -73,14 +72,14 @@ def measure(
     """The profiles of a bundle, a run or an architecture, whichever ``model`` names."""
     path = Path(model)
     if path.is_file() or (path / "manifest.json").is_file():
-        from compat_sdk.profile.profile import profile_bundle
+        from compat_sdk.profile import profile_bundle
 
         if not every_graph:
             return [profile_bundle(path, engine=engine, threads=threads, precision=precision)]
         if engine != "auto" or precision is not None:
             raise ConfigError("--every-graph takes every engine and precision; leave --engine and --precision out")
         from compat_sdk.bundle import Bundle
-        from compat_sdk.engines.choice import engines_here
+        from compat_sdk.engines import engines_here
 
         graphs = Bundle.open(path).manifest.graphs
         runnable = engines_here()

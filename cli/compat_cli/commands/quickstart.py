@@ -17,7 +17,7 @@ import typer
 from compat_cli import console, extras, options
 
 if TYPE_CHECKING:
-    from compat_sdk.datasets.opening import Dataset
+    from compat_sdk.datasets import Dataset
 
 
 def quickstart(
@@ -29,7 +29,7 @@ def quickstart(
     """Train, prove, export, index, search and profile on the bundled images; DIR/report.html tells the story."""
     from compat_cli.pages.report import headline, render
     from compat_cli.pages.story import DATA, Story
-    from compat_sdk.datasets.opening import open_dataset
+    from compat_sdk.datasets import open_dataset
     from compat_sdk.files import write_atomic, write_json_atomic
 
     extras.require("quickstart")
@@ -93,7 +93,7 @@ def pictures(dataset: Dataset, rows: Sequence[dict[str, Any]]) -> dict[str, str]
     """A ``data:`` URI (PNG) of each query and gallery image that the rows name."""
     from PIL import Image
 
-    from compat_sdk.images.preprocess import open_image
+    from compat_sdk.images import open_image
 
     wanted = {row["id"] for row in rows} | {hit["id"] for row in rows for hit in (*row["hits"], *row["unchecked"])}
     found: dict[str, str] = {}

@@ -13,7 +13,7 @@ from compat_cli.console import Progress, note
 from compat_sdk.errors import CompatError
 
 if TYPE_CHECKING:
-    from compat_sdk.datasets.opening import Dataset
+    from compat_sdk.datasets import Dataset
     from compat_sdk.gallery import Hit
 
 DATA, SIZE = "sample", 28
@@ -188,7 +188,7 @@ class Story:
         return {"hits": rows, "refused": refused, "top1": right / len(hits)}
 
     def _profile(self, role: str) -> dict[str, object]:
-        from compat_sdk.profile.profile import profile_bundle
+        from compat_sdk.profile import profile_bundle
 
         return profile_bundle(self.out / f"{role}-bundle", threads=1).to_json()
 

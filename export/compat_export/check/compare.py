@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets.opening import Dataset, Split, open_dataset
+from compat_sdk.datasets import Dataset, Split, open_dataset
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import ConfigError
-from compat_sdk.images.preprocess import Preprocessing, pixels_at
-from compat_sdk.metrics.scores import score_queries
+from compat_sdk.images import Preprocessing
+from compat_sdk.images.preprocess import pixels_at
+from compat_sdk.metrics import score_queries
 from compat_sdk.spread import spread
 from compat_train.data.pixels import decode_split
 from compat_train.embed import embed_images

@@ -16,9 +16,9 @@ from compat_export.convert.conversion import Options, Port
 from compat_export.convert.graphs import Converted, convert, opened
 from compat_sdk.bundle.manifest import Graph
 from compat_sdk.embedder import graph_input
-from compat_sdk.engines.choice import Engine
-from compat_sdk.images.preprocess import Preprocessing
-from compat_sdk.profile.profile import Latency, measure_latency
+from compat_sdk.engines import Engine
+from compat_sdk.images import Preprocessing
+from compat_sdk.profile import Latency, measure_latency
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 Feed = Callable[[Graph], Sequence[NDArray[np.float32]]]

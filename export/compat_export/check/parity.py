@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.engines.choice import Engine
+from compat_sdk.engines import Engine
 from compat_sdk.errors import CheckFailedError
 
 MAX_ABS_DIFFERENCE = 1e-4

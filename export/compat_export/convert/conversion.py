@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 
 Precision = Literal["fp32", "fp16", "int8", "int8-static", "int4", "palette8", "palette6", "palette4"]
 Layout = Literal["nchw", "nhwc"]

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from compat_export.convert.conversion import OUTPUT, SMALLEST_COMPRESSED, Options, Port, Precision
 from compat_export.mil.quiet import EXTRA, quiet_coremltools
 from compat_sdk.errors import ConfigError, MissingExtraError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 
 PACKAGE = "model.mlpackage"
 LARGEST_BATCH = 1024

@@ -21,7 +21,7 @@ from compat_export.convert.quantize_onnx import quantize
 from compat_export.convert.quiet import quiet_torch
 from compat_export.convert.unit import UnitEmbedder
 from compat_sdk.errors import ConfigError, MissingExtraError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 
 if TYPE_CHECKING:
     import onnx

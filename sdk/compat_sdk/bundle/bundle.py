@@ -31,7 +31,7 @@ from compat_sdk.bundle.publish import publish, require_free
 from compat_sdk.bundle.signature import make_signature, require_signature
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import indented_json, write_atomic
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 
 __all__ = ["Bundle", "FileRecord", "Graph", "Manifest", "TransformSource", "sign_bundle", "write_bundle"]
 

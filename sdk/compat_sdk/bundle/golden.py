@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle.manifest import TransformSource
 from compat_sdk.errors import BundleError, CheckFailedError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 
 Arrays = Sequence[NDArray[Any]]
 SELF_TEST_COSINE = 0.999

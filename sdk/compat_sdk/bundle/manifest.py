@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 from compat_sdk.bundle.names import MANIFEST, check_file_name, check_file_names
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import canonical_json
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_sdk.space import check_space
 
 FORMAT = "compat-sdk-bundle"

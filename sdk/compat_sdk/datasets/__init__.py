@@ -1,1 +1,9 @@
-"""Where named, folder and manifest datasets come from; ``compat_sdk.datasets.opening`` is the public door."""
+"""Pictures with identities in splits: folders, CSV manifests and named sets; and what is wrong with them."""
+
+from __future__ import annotations
+
+from compat_sdk.datasets.check import Problem, check_dataset, dataset_info
+from compat_sdk.datasets.opening import NAMES, open_dataset
+from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split
+
+__all__ = ["NAMES", "SPLIT_NAMES", "Dataset", "Problem", "Split", "check_dataset", "dataset_info", "open_dataset"]

@@ -9,24 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compat_sdk.datasets.check import Problem, check_dataset, dataset_info
 from compat_sdk.datasets.fashion_mnist import open_fashion_mnist, open_sample
 from compat_sdk.datasets.folder import open_folder
 from compat_sdk.datasets.kanji import is_kanji_folder, open_kanji
 from compat_sdk.datasets.manifest import open_manifest
-from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split
+from compat_sdk.datasets.split import Dataset
 from compat_sdk.errors import DataError
-
-__all__ = [
-    "NAMES",
-    "SPLIT_NAMES",
-    "Dataset",
-    "Problem",
-    "Split",
-    "check_dataset",
-    "dataset_info",
-    "open_dataset",
-]
 
 NAMES = ("sample", "fashion-mnist", "kanji", "kanji-500", "kanji-500-query-faces", "kanji-500-seen")
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from compat_sdk.errors import ConfigError, GalleryError, IncompatibleSpaceError, MissingExtraError, VectorError
 from compat_sdk.gallery.files import RESTORE, as_unit, open_vectors, problem_with, read_checked, read_names
 from compat_sdk.gallery.store import State, StoredIndex, read_state
-from compat_sdk.index.approximate import ExactIndex, Index, UsearchIndex, check_k, check_vectors
+from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
 from compat_sdk.space import Embeddings, require_compatible
 from compat_sdk.spread import spread
 

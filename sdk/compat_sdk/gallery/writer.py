@@ -17,7 +17,7 @@ from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.gallery.files import Segment, open_vectors, write_new, write_segment
 from compat_sdk.gallery.snapshot import Snapshot, blocks, load_snapshot
 from compat_sdk.gallery.store import StoredIndex, read_state, sweep, write_lock, write_state
-from compat_sdk.index.approximate import UsearchIndex
+from compat_sdk.index import UsearchIndex
 
 _INDEX_OPTIONS = ("connectivity", "expansion_add", "expansion_search", "threads")
 _Written = tuple[Segment, NDArray[Any]]

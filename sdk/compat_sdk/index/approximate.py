@@ -17,10 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError, MissingExtraError
-from compat_sdk.index.exact import ExactIndex
 from compat_sdk.index.vectors import check_k, check_vectors
-
-__all__ = ["ExactIndex", "Index", "UsearchIndex", "check_k", "check_vectors"]
 
 
 class Index(Protocol):

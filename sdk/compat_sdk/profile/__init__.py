@@ -1,1 +1,21 @@
-""" """
+"""What a query costs on this machine: multiply-accumulates, latency, the first use, memory."""
+
+from __future__ import annotations
+
+from compat_sdk.profile.cold_start import ColdStart, measure_cold_start
+from compat_sdk.profile.latency_table import LatencyTable, load_table, save_table, table_of
+from compat_sdk.profile.profile import Latency, Profile, format_table, measure_latency, profile_bundle
+
+__all__ = [
+    "ColdStart",
+    "Latency",
+    "LatencyTable",
+    "Profile",
+    "format_table",
+    "load_table",
+    "measure_cold_start",
+    "measure_latency",
+    "profile_bundle",
+    "save_table",
+    "table_of",
+]

@@ -109,7 +109,7 @@ def measure_cold_start(
     Raises:
         CompatError: A process failed; the message ends with its last line.
     """
-    package_root = str(Path(__file__).resolve().parent.parent)
+    package_root = str(Path(__file__).resolve().parents[2])
     # -P: a numpy.py in the caller's folder must not be imported.
     command = [sys.executable, "-P", "-c", _CHILD, os.fspath(path), engine, str(threads or 0), package_root]
     command.append(precision or "")

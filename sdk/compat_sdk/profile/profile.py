@@ -14,7 +14,7 @@ import numpy as np
 
 from compat_sdk.bundle import Bundle
 from compat_sdk.embedder import Embedder
-from compat_sdk.engines.choice import choose_graph
+from compat_sdk.engines import choose_graph
 from compat_sdk.errors import ConfigError
 from compat_sdk.profile.cold_start import ColdStart, measure_cold_start
 

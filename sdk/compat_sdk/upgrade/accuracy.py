@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.index.exact import ExactIndex
+from compat_sdk.index import ExactIndex
 from compat_sdk.spread import spread
 
 MOST_ROWS = 10_000

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, VectorError
-from compat_sdk.metrics.ranking import score_queries
+from compat_sdk.metrics import score_queries
 
 TENTHS: tuple[float, ...] = tuple(tenth / 10 for tenth in range(11))
 

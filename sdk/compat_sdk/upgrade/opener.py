@@ -105,7 +105,7 @@ class BundleTransform:
             MissingExtraError: No engine that runs one of its graphs is installed.
         """
         from compat_sdk.bundle import Bundle
-        from compat_sdk.engines.choice import choose_graph, engines_here
+        from compat_sdk.engines import choose_graph, engines_here
 
         if threads < 1:
             raise ConfigError(f"threads is {threads}, expected at least 1")
@@ -137,7 +137,7 @@ class BundleTransform:
             ConfigError: See `compat_sdk.transform.Transform.load`.
         """
         from compat_sdk.bundle import Bundle
-        from compat_sdk.engines.choice import choose_graph
+        from compat_sdk.engines import choose_graph
         from compat_sdk.transform import Transform
 
         if _digest(Path(self.path)) != self.sha256:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.scenario import Scenario
 from compat_train.config.settings import ADDED, check_choice, check_range, config_from_mapping, config_to_json
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.settings import ADDED, check_choice, check_range, config_from_mapping
 from compat_train.config.training import Augmentation, Classification, Execution, Optimisation, Source
 

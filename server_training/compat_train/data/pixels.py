@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 
-from compat_sdk.datasets.opening import Split
+from compat_sdk.datasets import Split
 from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files import write_atomic
-from compat_sdk.images.preprocess import Preprocessing, to_pixels, usable_cores
+from compat_sdk.images import Preprocessing, to_pixels
+from compat_sdk.images.preprocess import usable_cores
 from compat_train.config.settings import check_range
 from compat_train.data.mapped_file import write_mapped
 

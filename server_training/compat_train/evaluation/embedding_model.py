@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from compat_sdk.bundle import Bundle
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import ConfigError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.device import device_of
 from compat_train.embed import embed_images
 from compat_train.models.cost import count_cost

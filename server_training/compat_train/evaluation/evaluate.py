@@ -16,10 +16,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets.opening import Dataset, Split
+from compat_sdk.datasets import Dataset, Split
 from compat_sdk.errors import ConfigError, DataError
-from compat_sdk.metrics.cost_curve import CostCurve, cost_curve
-from compat_sdk.metrics.scores import PerQuery, RetrievalScores, paired_difference, score_queries, summarise
+from compat_sdk.metrics import (
+    CostCurve,
+    PerQuery,
+    RetrievalScores,
+    cost_curve,
+    paired_difference,
+    score_queries,
+    summarise,
+)
 from compat_sdk.space import Embeddings, may_search
 from compat_train.data.pixels import decode_split
 from compat_train.device import torch_threads

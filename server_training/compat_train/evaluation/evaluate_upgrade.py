@@ -16,16 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from compat_sdk.bundle import Bundle
-from compat_sdk.datasets.opening import Dataset
+from compat_sdk.datasets import Dataset
 from compat_sdk.errors import ConfigError
-from compat_sdk.metrics.scores import (
-    PerQuery,
-    RetrievalScores,
-    paired_difference,
-    score_queries,
-    summarise,
-    upgrade_gain,
-)
+from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise, upgrade_gain
 from compat_sdk.space import Embeddings
 from compat_train.device import torch_threads
 from compat_train.evaluation.cka import linear_cka

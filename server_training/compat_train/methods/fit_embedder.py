@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import Classification, GalleryConfig, QueryConfig
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets.opening import Dataset, Split
+from compat_sdk.datasets import Dataset, Split
 from compat_sdk.errors import DataError
 from compat_train.runs.checkpoint import Checkpoint
 

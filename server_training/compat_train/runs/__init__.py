@@ -1,1 +1,1 @@
-""" """
+"""RUN folders: what training writes, and evaluation and export read."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files import file_problem, parse_json, write_atomic, write_json_atomic
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_sdk.space import check_space
 from compat_train.config.training import Classification, config_from_mapping
 from compat_train.models.build import build_model

@@ -13,9 +13,10 @@ import pytest
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.embedder import Embedder
 from compat_sdk.engines import choice as engine_module
-from compat_sdk.engines.choice import ENGINES, choose_graph, open_engine, open_graph
+from compat_sdk.engines import choose_graph, open_engine, open_graph
+from compat_sdk.engines.choice import ENGINES
 from compat_sdk.errors import BundleError, ConfigError, ImageError, MissingExtraError
-from compat_sdk.images.preprocess import Preprocessing, to_input
+from compat_sdk.images import Preprocessing, to_input
 from tests.sdk.bundles import SIZE, LinearEngine, make_bundle
 from tests.sdk.engines.tiny import DIM, GRAPHS, embed
 

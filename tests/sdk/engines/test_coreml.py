@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from compat_sdk.bundle import Graph
-from compat_sdk.engines.choice import CoreMLEngine, open_engine
+from compat_sdk.engines import open_engine
+from compat_sdk.engines.choice import CoreMLEngine
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
 from tests.sdk.bundles import make_bundle
 from tests.sdk.engines.tiny import DIM, embed, images

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compat_sdk.engines.choice import Engine, ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
+from compat_sdk.engines import Engine
+from compat_sdk.engines.choice import ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
 from tests.sdk.engines.tiny import DIM, GRAPHS, embed, images, wave
 

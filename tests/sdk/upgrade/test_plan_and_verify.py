@@ -203,7 +203,7 @@ def test_core_ml_is_given_no_number_of_threads_unless_one_was_asked_for(
 ) -> None:
     given: list[int | None] = []
     transforms.make_transform(tmp_path / "h")
-    monkeypatch.setattr("compat_sdk.engines.choice.choose_graph", lambda *_: Graph("coreml", "fp32", "model.mlpackage"))
+    monkeypatch.setattr("compat_sdk.engines.choose_graph", lambda *_: Graph("coreml", "fp32", "model.mlpackage"))
     monkeypatch.setattr("compat_sdk.transform.Transform.load", lambda *_, threads, **__: given.append(threads))
     for threads in (1, 2):
         upgrade.BundleTransform.at(tmp_path / "h", engine="coreml", threads=threads)()

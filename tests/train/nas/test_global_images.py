@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.data.training_set import load_training_set
 from compat_train.nas.global_nas.images import alternate, held_out_rows
 from compat_train.nas.global_nas.prepare import prepare

@@ -18,7 +18,7 @@ import pytest
 
 from compat_cli.commands.train_options import LossOptions
 from compat_sdk.errors import CompatError, CorruptFileError, TrainingError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import Execution, Source
 from compat_train.loop import DivergedError
 from compat_train.models.build import build_model

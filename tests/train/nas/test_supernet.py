@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.models.layers import fold_batch_norms
 from compat_train.models.search_space import SCALES, Member, space_named
 from compat_train.models.supernet import Supernet, take_member

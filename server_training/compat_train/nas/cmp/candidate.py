@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compat_sdk.files import read_json
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.device import device_of, place, torch_threads
 from compat_train.embed import embed_images, input_tensor
 from compat_train.models.layers import fold_batch_norms

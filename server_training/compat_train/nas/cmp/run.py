@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compat_sdk.datasets.opening import Dataset, open_dataset
+from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.files import read_json, write_json_atomic
 from compat_train.config.settings import changed_settings

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets.opening import Split
+from compat_sdk.datasets import Split
 from compat_sdk.files import write_json_atomic
 from compat_sdk.spread import spread
 from compat_train.data.pixels import decode_split

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import (
     Augmentation,
     Classification,

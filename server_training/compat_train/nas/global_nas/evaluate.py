@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import TrainingError
-from compat_sdk.metrics.scores import score_queries
+from compat_sdk.metrics import score_queries
 from compat_train.config.training import GalleryConfig
 from compat_train.data.training_set import TrainingSet
 from compat_train.device import device_of, torch_threads

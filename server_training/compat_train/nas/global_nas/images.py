@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets.opening import Dataset
+from compat_sdk.datasets import Dataset
 from compat_sdk.errors import ConfigError, DataError
-from compat_sdk.images.preprocess import Preprocessing
+from compat_sdk.images import Preprocessing
 from compat_train.data.mapped_file import write_mapped
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
