@@ -8,6 +8,7 @@ from compat_sdk.errors import MissingExtraError
 
 # What each extra makes possible, and the modules that must import for it to work.
 EXTRAS = {
+    "cli": ("the command compat-sdk", ("typer",)),
     "onnxruntime": ("run bundles", ("onnxruntime",)),
     "litert": ("run LiteRT bundles", ("ai_edge_litert.interpreter",)),
     "coreml": ("run Core ML bundles, on macOS", ("coremltools",)),
