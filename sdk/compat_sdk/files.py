@@ -10,6 +10,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,17 +37,27 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         OSError: The folder does not exist, is not writable, or the disk is full; the old file is untouched.
     """
     target = Path(path)
+    with durable_temporary(target, data) as temporary:
+        temporary.replace(target)
+    sync_folder(target.parent)
+
+
+@contextmanager
+def durable_temporary(target: Path, data: bytes) -> Iterator[Path]:
+    """A file with ``data`` beside ``target``, on the disk, for the caller to rename; deleted if it still is there.
+
+    Raises:
+        OSError: The folder does not exist, is not writable, or the disk is full.
+    """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
+        yield temporary
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(target.parent)
 
 
 def open_locked(path: str | os.PathLike[str]) -> BinaryIO:

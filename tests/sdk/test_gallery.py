@@ -22,10 +22,12 @@ from compat_sdk.errors import (
     IncompatibleSpaceError,
     VectorError,
 )
+from compat_sdk.files import write_atomic
 from compat_sdk.gallery import Gallery, Hit, store
 from compat_sdk.gallery import files as gallery_files
 from compat_sdk.gallery.compact import from_float16, to_float16
 from compat_sdk.gallery.files import Dtype
+from compat_sdk.gallery.lock import write_lock
 from compat_sdk.space import Embeddings
 
 SPACE = "resnet101-16-0123456789ab"
@@ -249,7 +251,7 @@ def test_a_folder_that_is_no_gallery_is_refused(tmp_path: Path) -> None:
 def test_a_later_version_is_refused(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as later:
         later.setattr(store, "_VERSION", 4)
-        store.write_state(gallery.path, gallery._snapshot.state)
+        write_atomic(gallery.path / store.STATE_FILE, store._rendered(gallery._snapshot.state))
     with pytest.raises(GalleryError, match="version 4, this release reads versions 1 to 3"):
         Gallery.open(gallery.path)
 
@@ -327,7 +329,7 @@ def test_an_index_over_other_rows_is_found_out(gallery: Gallery, tmp_path: Path)
     assert state.index is not None
     (gallery.path / foreign.name).write_bytes(foreign.read_bytes())
     mine = store.read_state(gallery.path)
-    store.write_state(gallery.path, replace(mine, index=state.index))
+    store.write_state(gallery.path, replace(mine, index=state.index), mine)
     problems = Gallery.open(gallery.path).verify()
     assert len(problems) == 1 and "nearest rows of a sample" in problems[0]
     Gallery.open(gallery.path).repair()
@@ -336,12 +338,12 @@ def test_an_index_over_other_rows_is_found_out(gallery: Gallery, tmp_path: Path)
 
 def test_a_second_writer_fails_cleanly_and_succeeds_later(gallery: Gallery) -> None:
     second = Gallery.open(gallery.path)
-    with store.write_lock(gallery.path):
+    with write_lock(gallery.path):
         for write in (
-            lambda: second.add(embeddings(1, seed=1), ["new"]),
-            lambda: second.remove(["image-1"]),
-            second.compact,
-            second.build_index,
+            lambda: second.add(embeddings(1, seed=1), ["new"], timeout=0),
+            lambda: second.remove(["image-1"], timeout=0),
+            lambda: second.compact(timeout=0),
+            lambda: second.build_index(timeout=0),
         ):
             with pytest.raises(GalleryLockedError, match="another process is writing"):
                 write()
@@ -402,7 +404,7 @@ def test_readers_that_open_while_a_writer_works_see_whole_states(gallery: Galler
 KILLED_WRITER = """
 import os, random, signal, sys, time
 import numpy as np
-from compat_sdk.gallery import Gallery
+from compat_sdk.gallery import Gallery, Hit, store
 from compat_sdk.space import Embeddings
 
 path, space = sys.argv[1:]
@@ -456,7 +458,7 @@ FULL_DISK = """
 import os, resource, sys
 import numpy as np
 from compat_sdk.errors import CompatError, CorruptFileError
-from compat_sdk.gallery import Gallery
+from compat_sdk.gallery import Gallery, Hit, store
 from compat_sdk.space import Embeddings
 
 path, space = sys.argv[1:]
@@ -489,7 +491,7 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from compat_sdk.errors import CompatError
-from compat_sdk.gallery import Gallery
+from compat_sdk.gallery import Gallery, Hit, store
 from compat_sdk.space import Embeddings
 
 path, space = Path(sys.argv[1]), sys.argv[2]
@@ -589,7 +591,7 @@ def test_a_table_that_lists_something_else_is_refused(tmp_path: Path, table: byt
     segment = gallery._snapshot.state.segments[0]
     file = gallery_files.write_new(gallery.path, "rows", 9, ".json", [table])
     state = replace(gallery._snapshot.state, segments=(replace(segment, table=file),))
-    store.write_state(gallery.path, state)
+    store.write_state(gallery.path, state, gallery._snapshot.state)
     with pytest.raises(GalleryError, match="does not list 1 ids and labels"):
         Gallery.open(gallery.path)
 

@@ -8,7 +8,8 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -99,6 +100,20 @@ def write_table(folder: Path, generation: int, names: Iterable[Names], rows: int
     return write_new(folder, "rows", generation, suffix, _lines(names))
 
 
+_written: ContextVar[list[Path] | None] = ContextVar("written", default=None)
+
+
+@contextmanager
+def new_files() -> Iterator[list[Path]]:
+    """The files that `write_new` writes inside this block, as they come."""
+    found: list[Path] = []
+    token = _written.set(found)
+    try:
+        yield found
+    finally:
+        _written.reset(token)
+
+
 def write_new(
     folder: Path, kind: str, generation: int, suffix: str, pieces: Iterable[bytes | memoryview]
 ) -> StoredFile:
@@ -117,6 +132,9 @@ def write_new(
         with suppress(OSError):
             (folder / name).unlink()
         raise
+    written = _written.get()
+    if written is not None:
+        written.append(folder / name)
     return StoredFile(name, digest.hexdigest(), size)
 
 

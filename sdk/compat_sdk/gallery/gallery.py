@@ -7,8 +7,8 @@ is on disk when the call returns, and a process killed at any moment leaves the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -20,9 +20,13 @@ from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError
 from compat_sdk.files import canonical_json
 from compat_sdk.gallery import store
 from compat_sdk.gallery.files import Dtype
+from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot, load_snapshot, own_vectors
 from compat_sdk.gallery.writer import append, build_index, check_names, compact, select, writing
 from compat_sdk.space import Embeddings, check_space
+
+WAIT_S = 60.0
+"""Seconds for which a change waits while others write."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,10 @@ class Gallery:
         state = store.State(space, dim, dict(model or {}), dtype=dtype)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with store.write_lock(folder):
+            with write_lock(folder, timeout=WAIT_S):
                 if not store.is_new_folder(folder):
                     raise ConfigError(f"{folder} was made into a gallery by another process; open it instead")
-                store.write_state(folder, state)
+                store.write_state(folder, state, None)
         except OSError as error:
             raise CompatError(f"cannot create gallery {folder}: {error.strerror or error}") from error
         return cls(folder, Snapshot(folder, state, (), ((), ())), True)
@@ -160,7 +164,14 @@ class Gallery:
             "search": index["kind"] if index and state.index_is_fresh else "exact",
         }
 
-    def add(self, embeddings: Embeddings, ids: Sequence[str], labels: Sequence[str] | None = None) -> None:
+    def add(
+        self,
+        embeddings: Embeddings,
+        ids: Sequence[str],
+        labels: Sequence[str] | None = None,
+        *,
+        timeout: float = WAIT_S,
+    ) -> None:
         """Append vectors; all of them are on disk when this returns, or none if it raises.
 
         An index becomes stale: searches stay right, at the speed of the exact scan, until `build_index`.
@@ -169,6 +180,7 @@ class Gallery:
             embeddings: Vectors in the gallery's own space.
             ids: One per vector, not empty, used once in the gallery.
             labels: One per vector; none when omitted.
+            timeout: Seconds to wait while others write, first come first served; 0 does not wait.
 
         Raises:
             IncompatibleSpaceError: The vectors are in another space.
@@ -181,17 +193,24 @@ class Gallery:
         names, tags = check_names(ids, labels, len(vectors))
         if not names:
             return
-        with self._writing() as snapshot:
+
+        def step(snapshot: Snapshot) -> Snapshot:
             vectors = own_vectors(embeddings, snapshot.state)  # it may have been cut over to another space since
             known = [name for name in names if name in snapshot.row_of]
             if known:
                 raise DataError(
                     f"{len(known)} ids are in the gallery already: {', '.join(known[:10])}; remove them first"
                 )
-            self._snapshot = append(snapshot, vectors, names, tags)
+            return append(snapshot, vectors, names, tags)
 
-    def remove(self, ids: Iterable[str]) -> int:
+        self._change(step, timeout)
+
+    def remove(self, ids: Iterable[str], *, timeout: float = WAIT_S) -> int:
         """Delete rows by id, and return how many there were; ids that are not in the gallery are passed over.
+
+        Args:
+            ids: Any number of them.
+            timeout: See `add`.
 
         Raises:
             GalleryLockedError: Another process is writing.
@@ -199,29 +218,38 @@ class Gallery:
         """
         if isinstance(ids, str):
             raise DataError(f"ids is the string {ids!r}, expected a list of ids")
-        with self._writing() as snapshot:
-            gone = {snapshot.row_of[id] for id in set(ids) if id in snapshot.row_of}
-            if gone:
-                keep = np.ones(len(snapshot), bool)
-                keep[list(gone)] = False
-                self._snapshot = select(snapshot, keep)
-            return len(gone)
+        wanted, gone = set(ids), set[int]()
 
-    def compact(self) -> None:
+        def step(snapshot: Snapshot) -> Snapshot:
+            nonlocal gone
+            gone = {snapshot.row_of[id] for id in wanted if id in snapshot.row_of}
+            if not gone:
+                return snapshot
+            keep = np.ones(len(snapshot), bool)
+            keep[list(gone)] = False
+            return select(snapshot, keep)
+
+        self._change(step, timeout)
+        return len(gone)
+
+    def compact(self, *, timeout: float = WAIT_S) -> None:
         """Merge all segments into one; rows, their order and a fresh index stay as they are.
+
+        Args:
+            timeout: See `add`.
 
         Raises:
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
-        with self._writing() as snapshot:
-            self._snapshot = compact(snapshot)
+        self._change(compact, timeout)
 
-    def build_index(self, kind: str = "usearch", **options: int) -> None:
+    def build_index(self, kind: str = "usearch", *, timeout: float = WAIT_S, **options: int) -> None:
         """Build an approximate index over the present rows, and store it.
 
         Args:
             kind: ``"usearch"``.
+            timeout: See `add`.
             **options: ``connectivity``, ``expansion_add``, ``expansion_search``, ``threads``; see
                 `compat_sdk.index.approximate.UsearchIndex.build`.
 
@@ -231,8 +259,7 @@ class Gallery:
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
-        with self._writing() as snapshot:
-            self._snapshot = build_index(snapshot, kind, options)
+        self._change(lambda snapshot: build_index(snapshot, kind, options), timeout)
 
     def repair(self) -> list[str]:
         """Build a damaged or stale index again from the vectors, and return what was done.
@@ -294,7 +321,16 @@ class Gallery:
         """Like `search`, but return row numbers and scores, both ``[q, min(k, n)]``."""
         return self._snapshot.search(query, k, index)
 
-    @contextmanager
-    def _writing(self) -> Iterator[Snapshot]:
-        with writing(self.path, self._snapshot, self._verify) as self._snapshot:
-            yield self._snapshot
+    def _change(self, step: Callable[[Snapshot], Snapshot], timeout: float) -> None:
+        """Take one step from the gallery's state to the next; again if another writer was faster all the same."""
+        deadline = time.monotonic() + timeout
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                with writing(self.path, self._snapshot, self._verify, left) as snapshot:
+                    self._snapshot = snapshot
+                    self._snapshot = step(snapshot)
+                return
+            except store.StateChangedError:
+                if time.monotonic() >= deadline:
+                    raise

@@ -111,7 +111,7 @@ class Snapshot:
     def _superseded(self, record: StoredIndex) -> bool:
         """Whether a later writer replaced the index file of this snapshot before it was read."""
         missing = not (self.folder / record.file.name).exists()
-        return missing and read_state(self.folder).generation != self.state.generation
+        return missing and read_state(self.folder).identity != self.state.identity
 
     def _load_index(self, record: StoredIndex) -> UsearchIndex:
         if record.kind != "usearch":
@@ -173,7 +173,7 @@ def load_snapshot(folder: Path, verify: bool, *, names: bool = True) -> Snapshot
         try:
             return _open(folder, state, verify, names)
         except GalleryError:
-            if read_state(folder).generation == state.generation:
+            if read_state(folder).identity == state.identity:
                 raise
 
 

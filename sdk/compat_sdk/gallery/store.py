@@ -8,33 +8,41 @@
     upgrade/                         an upgrade to another space, see `compat_sdk.upgrade`; no file of it counts
 
 A writer adds files under new names, makes them durable, and then replaces gallery.json in one step. Whoever
-dies in between leaves files that nothing names; the next writer sweeps them up. A reader holds the files
+dies in between leaves files that nothing names; a later writer sweeps them up. A reader holds the files
 that it opened, so a writer never disturbs it.
+
+A state is identified by all that it says, file names with their random part included, and never by its generation: a
+folder that was deleted and built anew has the same numbers. A new state takes the place of the one that its writer
+saw, or of none: see `write_state`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, GalleryError, GalleryLockedError
-from compat_sdk.files import open_locked, parse_json, sealed_json, sync_folder, write_atomic
+from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError, GalleryLockedError
+from compat_sdk.files import durable_temporary, parse_json, sealed_json, sync_folder
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
+from compat_sdk.gallery.lock import LOCK_FILE
 from compat_sdk.space import check_space
 
 STATE_FILE = "gallery.json"
-_LOCK_FILE = "gallery.lock"
 _FORMAT = "compat-sdk-gallery"
 _VERSION = 1
 _COMPACT_VERSION = 2  # as 1, with a dtype; float32 is written as version 1, which earlier releases read
 _LINES_VERSION = 3  # as 1 or 2, with a table of several lines; without one, as 1 or 2
-_OURS = re.compile(r"(vectors-\d+-[0-9a-f]{16}\.npy|rows-\d+-[0-9a-f]{16}\.jsonl?|index-\d+-[0-9a-f]{16}\.usearch)")
+_OURS = re.compile(r"(vectors|rows|index)-(?P<generation>\d+)-[0-9a-f]{16}\.(npy|jsonl?|usearch)")
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
+_DEAD_AFTER_S = 1.0  # a commit takes two system calls; a writer that took this long between them is gone
 
 
 @dataclass(frozen=True)
@@ -73,18 +81,100 @@ class State:
         return found + ([self.index.file] if self.index else [])
 
     @property
+    def identity(self) -> str:
+        """SHA-256 of all that the state says: two states with equal numbers may be those of two galleries."""
+        return hashlib.sha256(_rendered(self)).hexdigest()
+
+    @property
     def index_is_fresh(self) -> bool:
         """Whether there is an index and it covers exactly the present rows."""
         return self.index is not None and self.index.content == self.content
 
 
-def write_state(folder: Path, state: State) -> None:
-    """Make ``state`` the gallery's state, durably and in one step."""
+class StateChangedError(GalleryLockedError):
+    """Another writer changed the gallery since this one read it, so that its change was not made."""
+
+
+def write_state(folder: Path, state: State, before: State | None) -> None:
+    """Make ``state`` the gallery's state, durably and in one step, if ``before`` still is.
+
+    The lock alone does not promise that: its file may be deleted, and some file systems lock nothing. So a writer
+    first gives its new state a name that follows from ``before`` and that one file only can have; while it is there,
+    no other writer can follow ``before``. Then it renames that file to gallery.json.
+
+    Args:
+        folder: The gallery's.
+        state: What the gallery is to be.
+        before: What it was when the writer read it; None where there was no gallery.
+
+    Raises:
+        StateChangedError: The gallery is in another state by now; nothing was changed.
+        OSError: The disk is full or the folder is not writable; nothing was changed.
+    """
     sync_folder(folder)
-    body = asdict(state)
-    if state.dtype == "float32":
-        del body["dtype"]
-    write_atomic(folder / STATE_FILE, _render(body))
+    target = folder / STATE_FILE
+    with durable_temporary(target, _rendered(state)) as temporary:
+        if before is None:
+            try:
+                _link_new(temporary, target)
+            except FileExistsError as error:
+                raise StateChangedError(f"another process made a gallery in {folder}; open it instead") from error
+        else:
+            _follow(folder, temporary, before, {file.name for file in state.files})
+    sync_folder(folder)
+
+
+def _follow(folder: Path, temporary: Path, before: State, names: set[str]) -> None:
+    """Rename ``temporary``, a state of files with these names, to gallery.json if nothing else followed ``before``."""
+    changed = StateChangedError(
+        f"another process changed gallery {folder} while this one was writing; nothing was changed, try again"
+    )
+    successor = folder / f".{STATE_FILE}.after-{before.identity}.tmp"
+    try:
+        _take_name(temporary, successor)
+        mine = successor.stat()
+        try:
+            if read_state(folder).identity != before.identity or not names <= {path.name for path in folder.iterdir()}:
+                raise changed
+            successor.replace(folder / STATE_FILE)
+        finally:
+            with suppress(OSError):
+                if os.path.samestat(successor.stat(), mine):
+                    successor.unlink()
+    except FileNotFoundError as error:  # another writer gave this one up, or the folder is gone
+        raise changed from error
+
+
+def _take_name(temporary: Path, successor: Path) -> None:
+    """Give a file the name; a name that stays taken was left by a writer that died, and is taken from it."""
+    seen, until = None, 0.0
+    while True:
+        try:
+            _link_new(temporary, successor)
+            return
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                found = successor.stat()
+                if seen is None or not os.path.samestat(found, seen):
+                    seen, until = found, time.monotonic() + _DEAD_AFTER_S
+                elif time.monotonic() > until:
+                    successor.unlink()
+        time.sleep(0.01)
+
+
+def _link_new(source: Path, target: Path) -> None:
+    """Give a file a second name that must be free, as a copy where the file system knows no links."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        if not source.exists():
+            raise
+        with target.open("xb") as file:
+            file.write(source.read_bytes())
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read_state(folder: Path) -> State:
@@ -121,10 +211,16 @@ def read_state(folder: Path) -> State:
 
 
 def sweep(folder: Path, state: State) -> None:
-    """Delete what crashed or superseded writes left behind; call it with the lock held."""
+    """Delete what crashed or superseded writes left behind; call it with the lock held.
+
+    Files of a later generation than the state's may belong to a writer that the lock did not stop, and stay until the
+    gallery has passed that generation: then their writer cannot commit any more.
+    """
     named = {file.name for file in state.files}
     for path in folder.iterdir():
-        if (_OURS.fullmatch(path.name) and path.name not in named) or _STRAY.fullmatch(path.name):
+        ours = _OURS.fullmatch(path.name)
+        superseded = ours and path.name not in named and int(ours["generation"]) <= state.generation
+        if superseded or _STRAY.fullmatch(path.name):
             with suppress(OSError):  # still open elsewhere (Windows): the next writer tries again
                 path.unlink()
 
@@ -132,35 +228,15 @@ def sweep(folder: Path, state: State) -> None:
 def is_new_folder(folder: Path) -> bool:
     """Whether a gallery may be created here: nothing there, or only what a killed `create` left."""
     return not folder.exists() or (
-        folder.is_dir() and all(path.name == _LOCK_FILE or _STRAY.fullmatch(path.name) for path in folder.iterdir())
+        folder.is_dir() and all(path.name == LOCK_FILE or _STRAY.fullmatch(path.name) for path in folder.iterdir())
     )
 
 
-@contextmanager
-def write_lock(folder: Path, lock_file: str = _LOCK_FILE, busy: str = "writing") -> Iterator[None]:
-    """Hold the gallery's write lock; the system frees it if this process dies.
-
-    Args:
-        folder: The gallery's folder.
-        lock_file: Another file in the folder to lock, for work that lets additions go on.
-        busy: What the other process is doing to the gallery, for the error.
-
-    Raises:
-        GalleryLockedError: Another process holds it.
-        CompatError: The folder cannot be written.
-    """
-    try:
-        file = open_locked(folder / lock_file)
-    except BlockingIOError as error:
-        raise GalleryLockedError(
-            f"another process is {busy} gallery {folder}; wait until it is done and try again"
-        ) from error
-    except OSError as error:
-        raise CompatError(
-            f"cannot write to gallery {folder}: {error.strerror or error}; nothing was changed"
-        ) from error
-    with file:
-        yield
+def _rendered(state: State) -> bytes:
+    body = asdict(state)
+    if state.dtype == "float32":
+        del body["dtype"]
+    return _render(body)
 
 
 def _render(body: Mapping[str, Any]) -> bytes:

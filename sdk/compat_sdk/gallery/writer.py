@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, ConfigError, DataError
-from compat_sdk.gallery.files import Segment, open_vectors, write_new, write_segment
+from compat_sdk.gallery.files import Segment, new_files, open_vectors, write_new, write_segment
+from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot, blocks, load_snapshot
-from compat_sdk.gallery.store import StoredIndex, read_state, sweep, write_lock, write_state
+from compat_sdk.gallery.store import State, StoredIndex, read_state, sweep, write_state
 from compat_sdk.index import UsearchIndex
 
 _INDEX_OPTIONS = ("connectivity", "expansion_add", "expansion_search", "threads")
@@ -24,26 +25,44 @@ _Written = tuple[Segment, NDArray[Any]]
 
 
 @contextmanager
-def writing(folder: Path, snapshot: Snapshot, verify: bool) -> Iterator[Snapshot]:
+def writing(folder: Path, snapshot: Snapshot, verify: bool, timeout: float = 0.0) -> Iterator[Snapshot]:
     """Hold the write lock, catch up with other writers, and leave no stray file behind.
+
+    Args:
+        folder: The gallery's.
+        snapshot: What the caller knows of the gallery.
+        verify: Compare the digests of vector files that it does not know.
+        timeout: Seconds to wait for other writers.
 
     Raises:
         GalleryLockedError: Another process is writing.
         CompatError: The disk is full or the folder cannot be written; nothing was changed.
     """
-    with write_lock(folder):
-        if read_state(folder).generation != snapshot.state.generation:
+    with write_lock(folder, timeout=timeout), new_files() as written:
+        if read_state(folder).identity != snapshot.state.identity:
             snapshot = load_snapshot(folder, verify)
         try:
             yield snapshot
-        except OSError as error:
-            raise CompatError(
-                f"cannot write to gallery {folder}: {error.strerror or error}; nothing was changed; make room or "
-                f"set permissions, and try again"
-            ) from error
-        finally:
+        except BaseException as error:
             with suppress(CompatError, OSError):
-                sweep(folder, read_state(folder))
+                _delete(written, read_state(folder))
+            if isinstance(error, OSError):
+                raise CompatError(
+                    f"cannot write to gallery {folder}: {error.strerror or error}; nothing was changed; make room or "
+                    f"set permissions, and try again"
+                ) from error
+            raise
+        with suppress(CompatError, OSError):
+            if (state := read_state(folder)).identity != snapshot.state.identity:
+                sweep(folder, state)
+
+
+def _delete(written: Iterable[Path], state: State) -> None:
+    """Delete the files of a change that was not made; those that the state names are of one that was."""
+    named = {file.name for file in state.files}
+    for path in written:
+        if path.name not in named:
+            path.unlink(missing_ok=True)
 
 
 def check_names(
@@ -84,8 +103,14 @@ def append(snapshot: Snapshot, vectors: NDArray[np.float32], ids: tuple[str, ...
     return after
 
 
-def select(snapshot: Snapshot, keep: NDArray[np.bool_]) -> Snapshot:
-    """Keep the rows for which ``keep`` is True; segments that lose none are not written again."""
+def select(snapshot: Snapshot, keep: NDArray[np.bool_], follows: State | None = None) -> Snapshot:
+    """Keep the rows for which ``keep`` is True; segments that lose none are not written again.
+
+    Args:
+        snapshot: Whose rows.
+        keep: bool ``[rows]``.
+        follows: The state that the gallery is in, where that is not the snapshot's.
+    """
     ids, labels = (tuple(compress(names, keep)) for names in (snapshot.ids, snapshot.labels))
     result: list[_Written] = []
     first = done = 0
@@ -98,7 +123,7 @@ def select(snapshot: Snapshot, keep: NDArray[np.bool_]) -> Snapshot:
             names = slice(done, done + rows)
             result.append(_write(snapshot, ids[names], labels[names], blocks([part], mask)))
         first, done = first + segment.rows, done + rows
-    return _commit(snapshot, result, ids, labels, changed=True)
+    return _commit(snapshot, result, ids, labels, changed=True, follows=follows)
 
 
 def compact(snapshot: Snapshot) -> Snapshot:
@@ -127,7 +152,7 @@ def build_index(snapshot: Snapshot, kind: str, options: Mapping[str, int]) -> Sn
     kept = {name: value for name, value in options.items() if name != "threads"}
     record = StoredIndex(kind, snapshot.state.content, kept, file)
     state = replace(snapshot.state, generation=generation, index=record)
-    write_state(snapshot.folder, state)
+    write_state(snapshot.folder, state, snapshot.state)
     return replace(snapshot, state=state, usearch=index)
 
 
@@ -144,6 +169,7 @@ def _commit(
     labels: tuple[str, ...],
     *,
     changed: bool,
+    follows: State | None = None,
 ) -> Snapshot:
     state = replace(
         snapshot.state,
@@ -151,7 +177,7 @@ def _commit(
         content=snapshot.state.content + changed,
         segments=tuple(segment for segment, _ in segments),
     )
-    write_state(snapshot.folder, state)
+    write_state(snapshot.folder, state, snapshot.state if follows is None else follows)
     return Snapshot(snapshot.folder, state, tuple(part for _, part in segments), (ids, labels))
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError
+from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot, load_snapshot
-from compat_sdk.gallery.store import read_state, write_lock
+from compat_sdk.gallery.store import read_state
 from compat_sdk.upgrade.freeze import freeze, new_rows, sweep_sources
 from compat_sdk.upgrade.manifest import FOLDER, LOCK_FILE, SHARDS, Manifest, read_manifest, write_manifest
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
@@ -145,7 +146,7 @@ def prepare(
             return _freeze(folder, manifest, snapshot, wanted, side_rows), added
         except (OSError, GalleryError):  # a writer may have deleted a file meanwhile: then start over
             read = [one for one in (snapshot, side_rows) if one is not None]
-            if all(read_state(one.folder).generation == one.state.generation for one in read):
+            if all(read_state(one.folder).identity == one.state.identity for one in read):
                 raise
 
 

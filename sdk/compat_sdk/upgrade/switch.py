@@ -98,7 +98,7 @@ def cutover(path: str | Path) -> Cutover:
             )
             _keep(folder / BEFORE, gallery, current.state)
             _keep(folder / AFTER, gallery, state)
-            write_state(gallery, state)
+            write_state(gallery, state, current.state)
         return Cutover(state.space, len(current), manifest.rows - len(current))
 
 
@@ -143,10 +143,10 @@ def rollback(path: str | Path, *, drop_added: bool = False) -> Rollback:
                 link_or_copy(folder / BEFORE / file.name, gallery / file.name)
             generation = current.state.generation
             if keep.all():
-                write_state(gallery, replace(before.state, generation=generation + 1))
+                write_state(gallery, replace(before.state, generation=generation + 1), current.state)
             else:
                 old = replace(before.state, generation=generation)
-                select(Snapshot(gallery, old, before.parts, (before.ids, before.labels)), keep)
+                select(Snapshot(gallery, old, before.parts, (before.ids, before.labels)), keep, current.state)
         for name in (BEFORE, AFTER):
             shutil.rmtree(folder / name, ignore_errors=True)
         return Rollback(before.state.space, int(keep.sum()), added)
@@ -281,5 +281,5 @@ def _keep(folder: Path, gallery: Path, state: State) -> None:
     folder.mkdir()
     for file in state.files:
         link_or_copy(gallery / file.name, folder / file.name)
-    write_state(folder, state)
+    write_state(folder, state, None)
     sync_folder(folder.parent)

@@ -23,7 +23,7 @@ from compat_sdk.errors import (
 )
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.files import Dtype
-from compat_sdk.gallery.store import write_lock
+from compat_sdk.gallery.lock import write_lock
 from compat_sdk.space import Embeddings
 from compat_sdk.upgrade import manifest as layout
 from compat_sdk.upgrade import mapping, prepare
