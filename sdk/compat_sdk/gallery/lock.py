@@ -58,7 +58,7 @@ def write_lock(
         line = _lines.setdefault(os.path.realpath(path), _Line())
     late = GalleryLockedError(
         f"another process is {busy} gallery {folder}; wait until it is done and try again"
-        + (f" (waited {timeout:g} s)" if timeout else "")
+        + (f" (waited {timeout:.3g} s)" if timeout else "")
     )
     with line.turn:
         line.waiting.append(mine)
