@@ -65,6 +65,23 @@ class CorruptFileError(CompatError):
     """A file differs from its recorded digest, size or format."""
 
 
+class SystemRefusedError(CompatError):
+    """The operating system refused to open or read a file; nothing says that the file is damaged.
+
+    Attributes:
+        path: What was to be opened.
+        errno: Why it was refused, as `errno` has it.
+    """
+
+    def __init__(self, path: str, errno: int | None, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[type[SystemRefusedError], tuple[str, int | None, str]]:
+        return type(self), (self.path, self.errno, str(self))
+
+
 class BundleError(CorruptFileError):
     """A bundle is incomplete, malformed or of a version that this release cannot read."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from compat_sdk.errors import CorruptFileError
+from compat_sdk.errors import CorruptFileError, SystemRefusedError
+
+# What a file system says of a file itself; every other refusal is the system's own affair.
+_OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, None}
+_REMEDIES = {
+    errno.EMFILE: "close some files, or raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "the whole system has too many files open; close some programs",
+    errno.EACCES: "give this user permission to read it",
+    errno.EPERM: "give this user permission to read it",
+    errno.ENOMEM: "free some memory",
+    errno.EIO: "check the disk and its cables; then read again",
+    errno.ESTALE: "the network file system lost it; mount it again",
+    errno.ETIMEDOUT: "the network file system does not answer; try again",
+}
+
+
+def raise_if_refused(path: str | os.PathLike[str], error: OSError) -> None:
+    """Raise SystemRefusedError where the system, and not the file, is why ``path`` could not be read."""
+    if error.errno not in _OF_THE_FILE:
+        remedy = _REMEDIES.get(error.errno or 0, "mend that and try again")
+        raise SystemRefusedError(
+            os.fspath(path),
+            error.errno,
+            f"the system refused to read {os.fspath(path)}: {error.strerror or error}; {remedy}",
+        ) from error
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
@@ -159,11 +184,13 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, object]:
     """Read a file that holds one JSON object.
 
     Raises:
-        CorruptFileError: The file is missing, unreadable or not a JSON object; the message names the path.
+        CorruptFileError: The file is missing or not a JSON object; the message names the path.
+        SystemRefusedError: The system refused to read it.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
+        raise_if_refused(path, error)
         raise CorruptFileError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
     return parse_json(data, os.fspath(path))
 
@@ -179,10 +206,15 @@ def read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def file_problem(path: Path, record: Mapping[str, object]) -> str | None:
-    """Say how a file differs from its record, or return None; the size is compared before the digest."""
+    """Say how a file differs from its record, or return None; the size is compared before the digest.
+
+    Raises:
+        SystemRefusedError: The system refused to read it, so that nothing is known of it.
+    """
     try:
         status = path.lstat()
     except OSError as error:
+        raise_if_refused(path, error)
         return f"cannot be read ({error.strerror or error})"
     if not stat.S_ISREG(status.st_mode):
         return "is not a plain file (links and folders are refused)"
@@ -191,6 +223,7 @@ def file_problem(path: Path, record: Mapping[str, object]) -> str | None:
     try:
         found = sha256_file(path)
     except OSError as error:
+        raise_if_refused(path, error)
         return f"cannot be read ({error.strerror or error})"
     if found != record["sha256"]:
         return f"has SHA-256 {found}, expected {record['sha256']}"

@@ -157,6 +157,15 @@ def remove(
     )
 
 
+@app.command("compact")
+def compact(path: _Gallery, as_json: options.Json = False) -> None:
+    """Merge all files of vectors into one, and give back the space of removed images."""
+    from compat_sdk.gallery import Gallery
+
+    Gallery.compact_folder(path)
+    _say(Gallery.open(path), as_json)
+
+
 @app.command("info")
 def info(path: _Gallery, as_json: options.Json = False) -> None:
     """Space, size, labels and the state of the index."""

@@ -7,19 +7,21 @@ import io
 import json
 import os
 import secrets
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.arrays import read_array
 from compat_sdk.errors import GalleryError
-from compat_sdk.files import file_problem
+from compat_sdk.files import file_problem, raise_if_refused
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 
 Dtype = Literal["float32", "float16", "int8"]
@@ -161,18 +163,58 @@ def open_vectors(folder: Path, segment: Segment, dim: int, dtype: Dtype = "float
     path = folder / segment.vectors.name
     try:
         size = path.stat().st_size
-        array = np.load(path, mmap_mode="r", allow_pickle=False) if size == segment.vectors.bytes else None
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise GalleryError(f"cannot read {path}: {error}; {RESTORE}") from error
-    if array is None:
+    except OSError as error:
+        raise_if_refused(path, error)
+        raise GalleryError(f"cannot read {path}: {error.strerror or error}; {RESTORE}") from error
+    if size != segment.vectors.bytes:
         raise GalleryError(f"{path} has {size} bytes, expected {segment.vectors.bytes}; {RESTORE}")
+    array = read_array(path, mapped=True, advice=RESTORE, error=GalleryError)
     good = array.dtype == np.dtype(dtype) and array.shape == (segment.rows, dim) and array.flags.c_contiguous
     if not good:
         raise GalleryError(
             f"{path} holds {array.dtype} {list(array.shape)}, expected {dtype} {[segment.rows, dim]}; {RESTORE}"
         )
-    vectors: NDArray[Any] = array.view(np.ndarray)
-    return vectors
+    return array
+
+
+class StoredParts(Sequence[NDArray[Any]]):
+    """The vectors of segments, each file opened when it is looked at, and few of them at a time.
+
+    A process may hold only so many open files, and a mapped one is open. Whoever uses this makes sure that nobody
+    deletes the files meanwhile: by the gallery's lock, or by second names.
+    """
+
+    _MOST_OPEN = 16
+
+    def __init__(self, folder: Path, segments: Sequence[Segment], dim: int, dtype: Dtype) -> None:
+        """Open nothing yet."""
+        self._folder, self._segments, self._dim, self._dtype = folder, segments, dim, dtype
+        self._opened: OrderedDict[int, NDArray[Any]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[NDArray[Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> NDArray[Any] | Sequence[NDArray[Any]]:
+        """Open one part, or name some that are opened later.
+
+        Raises:
+            GalleryError: See `open_vectors`.
+        """
+        if isinstance(index, slice):
+            return StoredParts(self._folder, self._segments[index], self._dim, self._dtype)
+        number = range(len(self))[index]
+        if number not in self._opened:
+            self._opened[number] = open_vectors(self._folder, self._segments[number], self._dim, self._dtype)
+            if len(self._opened) > self._MOST_OPEN:
+                self._opened.popitem(last=False)
+        self._opened.move_to_end(number)
+        return self._opened[number]
 
 
 def read_names(folder: Path, segment: Segment) -> Iterator[tuple[list[str], list[str]]]:
@@ -197,6 +239,7 @@ def read_names(folder: Path, segment: Segment) -> Iterator[tuple[list[str], list
         if rows != segment.rows:
             raise ValueError(f"{rows} rows")
     except OSError as error:
+        raise_if_refused(path, error)
         raise GalleryError(f"cannot read {path}: {error.strerror or error}; {RESTORE}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise GalleryError(
@@ -239,6 +282,7 @@ def read_checked(folder: Path, file: StoredFile, advice: str = RESTORE) -> bytes
     try:
         data = (folder / file.name).read_bytes()
     except OSError as error:
+        raise_if_refused(folder / file.name, error)
         raise GalleryError(f"cannot read {folder / file.name}: {error.strerror or error}; {advice}") from error
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
@@ -247,6 +291,21 @@ def read_checked(folder: Path, file: StoredFile, advice: str = RESTORE) -> bytes
             f"{file.sha256}; {advice}"
         )
     return data
+
+
+def require_intact(folder: Path, files: Iterable[StoredFile], advice: str = RESTORE) -> None:
+    """Compare the digests of files whose bytes are about to become those of new ones.
+
+    A new file has a digest of its own: damage that goes into it can never be found again.
+
+    Raises:
+        GalleryError: A file differs from its record.
+        SystemRefusedError: The system refused to read one.
+    """
+    for file in files:
+        problem = problem_with(folder, file)
+        if problem:
+            raise GalleryError(f"{problem}; nothing was changed; {advice}")
 
 
 def problem_with(folder: Path, file: StoredFile) -> str | None:

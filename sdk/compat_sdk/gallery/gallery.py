@@ -22,7 +22,7 @@ from compat_sdk.gallery import store
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot, load_snapshot, own_vectors
-from compat_sdk.gallery.writer import append, build_index, check_names, compact, select, writing
+from compat_sdk.gallery.writer import append, build_index, check_names, compact, compact_folder, select, writing
 from compat_sdk.space import Embeddings, check_space
 
 WAIT_S = 60.0
@@ -243,6 +243,21 @@ class Gallery:
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
         self._change(compact, timeout)
+
+    @staticmethod
+    def compact_folder(path: str | os.PathLike[str], *, timeout: float = WAIT_S) -> None:
+        """Merge all segments of a gallery that has more files than this process may open; see `compact`.
+
+        Args:
+            path: Folder of the gallery.
+            timeout: See `add`.
+
+        Raises:
+            GalleryError: No gallery, or a damaged one.
+            GalleryLockedError: Another process is writing.
+            CompatError: The disk is full or the folder cannot be written; nothing was changed.
+        """
+        compact_folder(Path(path), timeout)
 
     def build_index(self, kind: str = "usearch", *, timeout: float = WAIT_S, **options: int) -> None:
         """Build an approximate index over the present rows, and store it.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import ConfigError, GalleryError, IncompatibleSpaceError, MissingExtraError, VectorError
-from compat_sdk.gallery.files import RESTORE, as_unit, open_vectors, problem_with, read_checked, read_names
+from compat_sdk.errors import (
+    ConfigError,
+    GalleryError,
+    IncompatibleSpaceError,
+    MissingExtraError,
+    SystemRefusedError,
+    VectorError,
+)
+from compat_sdk.gallery.files import RESTORE, StoredParts, as_unit, problem_with, read_checked, read_names
 from compat_sdk.gallery.store import State, StoredIndex, read_state
 from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
 from compat_sdk.space import Embeddings, require_compatible
@@ -28,13 +36,14 @@ _SAMPLED_ROWS, _SAMPLED_K, _LOWEST_RECALL = 64, 10, 0.8
 class Snapshot:
     """A state, its mapped vectors as they are stored (one array per segment), and the id and label of every row.
 
-    ``names`` are the ids and the labels. Where they are None they are read when they are first asked for: what works
-    through tables line by line never holds them all.
+    ``parts`` are open files in a tuple, or `StoredParts`, which are opened as needed. ``names`` are the ids and the
+    labels. Where they are None they are read when they are first asked for: what works through tables line by line
+    never holds them all.
     """
 
     folder: Path
     state: State
-    parts: tuple[NDArray[Any], ...]
+    parts: Sequence[NDArray[Any]]
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     usearch: UsearchIndex | None = None
 
@@ -157,21 +166,23 @@ class Snapshot:
         return self.index_problems()
 
 
-def load_snapshot(folder: Path, verify: bool, *, names: bool = True) -> Snapshot:
+def load_snapshot(folder: Path, verify: bool, *, names: bool = True, held: bool = True) -> Snapshot:
     """Open every file of the present state; start over if a writer replaces it meanwhile.
 
     Args:
         folder: The gallery's folder.
         verify: Compare the digests of the vector files as well.
         names: Read the ids and labels now, rather than compare their digests now and read them when they are asked for.
+        held: Open every vector file and keep it open, whatever a writer deletes; False for whoever keeps writers away.
 
     Raises:
         GalleryError: No gallery, or a damaged one.
+        SystemRefusedError: The system refused to open a file, such as one more than a process may hold.
     """
     while True:
         state = read_state(folder)
         try:
-            return _open(folder, state, verify, names)
+            return _open(folder, state, verify, names, held)
         except GalleryError:
             if read_state(folder).identity == state.identity:
                 raise
@@ -218,15 +229,31 @@ def blocks(parts: Iterable[NDArray[Any]], keep: NDArray[np.bool_] | None = None)
         first += len(part)
 
 
-def _open(folder: Path, state: State, verify: bool, names: bool) -> Snapshot:
+def _open(folder: Path, state: State, verify: bool, names: bool, held: bool) -> Snapshot:
+    stored = StoredParts(folder, state.segments, state.dim, state.dtype)
     parts: list[NDArray[Any]] = []
-    for segment in state.segments:
+    for segment, part in zip(state.segments, _opened(folder, stored), strict=True):
         for file, checked in ((segment.vectors, verify), (segment.table, not names)):
             problem = problem_with(folder, file) if checked else None
             if problem:
                 raise GalleryError(f"{problem}; {RESTORE}")
-        parts.append(open_vectors(folder, segment, state.dim, state.dtype))
-    snapshot = Snapshot(folder, state, tuple(parts))
+        if held:
+            parts.append(part)
+    snapshot = Snapshot(folder, state, tuple(parts) if held else stored)
     if names:
         _ = snapshot.ids
     return snapshot
+
+
+def _opened(folder: Path, parts: Sequence[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    try:
+        yield from parts
+    except SystemRefusedError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise SystemRefusedError(
+            error.path,
+            error.errno,
+            f"gallery {folder} has {len(parts)} vector files, more than the system lets this process open; merge them "
+            f"with `compat-sdk index compact {folder}`, or raise the limit of open files (ulimit -n)",
+        ) from error

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, ConfigError, DataError
-from compat_sdk.gallery.files import Segment, new_files, open_vectors, write_new, write_segment
+from compat_sdk.gallery.files import Segment, new_files, open_vectors, require_intact, write_new, write_segment
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot, blocks, load_snapshot
 from compat_sdk.gallery.store import State, StoredIndex, read_state, sweep, write_state
@@ -40,7 +40,7 @@ def writing(folder: Path, snapshot: Snapshot, verify: bool, timeout: float = 0.0
     """
     with write_lock(folder, timeout=timeout), new_files() as written:
         if read_state(folder).identity != snapshot.state.identity:
-            snapshot = load_snapshot(folder, verify)
+            snapshot = load_snapshot(folder, verify, held=isinstance(snapshot.parts, tuple))
         try:
             yield snapshot
         except BaseException as error:
@@ -91,6 +91,7 @@ def append(snapshot: Snapshot, vectors: NDArray[np.float32], ids: tuple[str, ...
     while keep and segments[keep - 1].rows <= rows:
         keep -= 1
         rows += segments[keep].rows
+    require_intact(snapshot.folder, [segment.vectors for segment in segments[keep:]])
     first = sum(segment.rows for segment in segments[:keep])
     all_ids, all_labels = snapshot.ids + ids, snapshot.labels + labels
     pieces = blocks([*snapshot.parts[keep:], vectors])
@@ -120,6 +121,7 @@ def select(snapshot: Snapshot, keep: NDArray[np.bool_], follows: State | None = 
         if rows == segment.rows:
             result.append((segment, part))
         elif rows:
+            require_intact(snapshot.folder, [segment.vectors])
             names = slice(done, done + rows)
             result.append(_write(snapshot, ids[names], labels[names], blocks([part], mask)))
         first, done = first + segment.rows, done + rows
@@ -130,8 +132,21 @@ def compact(snapshot: Snapshot) -> Snapshot:
     """Merge all segments into one."""
     if len(snapshot.parts) < 2:
         return snapshot
+    require_intact(snapshot.folder, [segment.vectors for segment in snapshot.state.segments])
     written = _write(snapshot, snapshot.ids, snapshot.labels, blocks(snapshot.parts))
     return _commit(snapshot, [written], snapshot.ids, snapshot.labels, changed=False)
+
+
+def compact_folder(folder: Path, timeout: float) -> Snapshot:
+    """Merge all segments of a gallery into one, though it has more files than this process may open.
+
+    Raises:
+        GalleryError: No gallery, or a damaged one.
+        GalleryLockedError: Another process is writing.
+        CompatError: The disk is full or the folder cannot be written; nothing was changed.
+    """
+    with writing(folder, load_snapshot(folder, False, held=False), False, timeout) as snapshot:
+        return compact(snapshot)
 
 
 def build_index(snapshot: Snapshot, kind: str, options: Mapping[str, int]) -> Snapshot:
@@ -146,6 +161,7 @@ def build_index(snapshot: Snapshot, kind: str, options: Mapping[str, int]) -> Sn
     unknown = sorted(set(options) - set(_INDEX_OPTIONS))
     if unknown:
         raise ConfigError(f"unknown index options {', '.join(unknown)}; expected {', '.join(_INDEX_OPTIONS)}")
+    require_intact(snapshot.folder, [segment.vectors for segment in snapshot.state.segments])
     index = UsearchIndex.build(snapshot.vectors, **options)
     generation = snapshot.state.generation + 1
     file = write_new(snapshot.folder, "index", generation, ".usearch", [index.to_bytes()])

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.arrays import read_array
 from compat_sdk.errors import GalleryError
 from compat_sdk.files import link_or_copy
 from compat_sdk.gallery.files import (
@@ -23,6 +24,7 @@ from compat_sdk.gallery.files import (
     array_header,
     problem_with,
     read_names,
+    require_intact,
     write_new,
     write_segment,
 )
@@ -75,6 +77,7 @@ def freeze(
         if mask.all():
             frozen = _link(gallery.folder, folder / SOURCES, segment, table=True)
         else:
+            require_intact(gallery.folder, [segment.vectors])
             names = selected(read_names(gallery.folder, segment), mask)
             pieces, shape = blocks([part], mask), (rows, manifest.old_dim)
             frozen = write_segment(folder / SOURCES, number, pieces, shape, names, manifest.dtype)
@@ -108,14 +111,10 @@ def open_pairs(folder: Path, side: Side, rows: int) -> NDArray[np.int64]:
         GalleryError: The file is missing, or holds something else.
     """
     path = folder / SOURCES / side.pairs.name
-    try:
-        pairs = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise GalleryError(f"cannot read {path}: {error}; discard the upgrade and run it again") from error
+    pairs = read_array(path, mapped=True, advice="discard the upgrade and run it again", error=GalleryError)
     if pairs.dtype != np.int64 or pairs.shape != (rows,):
         raise GalleryError(f"{path} holds {pairs.dtype} {list(pairs.shape)}, expected int64 {[rows]}; discard the run")
-    found: NDArray[np.int64] = pairs.view(np.ndarray)
-    return found
+    return pairs
 
 
 def _link(source: Path, target: Path, segment: Segment, *, table: bool = False) -> Segment:

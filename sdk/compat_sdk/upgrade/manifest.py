@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError
-from compat_sdk.files import parse_sealed, sealed_json, sync_folder, write_atomic
+from compat_sdk.files import parse_sealed, raise_if_refused, sealed_json, sync_folder, write_atomic
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.space import check_space
 
@@ -136,6 +136,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        raise_if_refused(path, error)
         raise GalleryError(f"cannot read {path}: {error.strerror or error}") from error
     except CorruptFileError as error:
         raise GalleryError(f"{error}; or discard the upgrade and run it again") from error

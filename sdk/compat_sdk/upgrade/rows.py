@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.gallery.files import Dtype, NameCursor, Names, Segment, as_unit, open_vectors, read_names
+from compat_sdk.gallery.files import Dtype, NameCursor, Names, Segment, StoredParts, as_unit, read_names
 from compat_sdk.gallery.snapshot import Snapshot
 
 _ROWS_PER_BLOCK = 16384
@@ -24,7 +24,7 @@ class StackedRows:
 
     def __init__(self, parts: Sequence[NDArray[Any]], dim: int) -> None:
         """Keep the arrays, each ``[n, dim]`` as a gallery stores them, all of one type."""
-        self._parts = list(parts)
+        self._parts = parts
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         self._dim = dim
 
@@ -54,7 +54,7 @@ def stored_rows(folder: Path, segments: Sequence[Segment], dim: int, dtype: Dtyp
     Raises:
         GalleryError: A file is missing, or does not hold such an array.
     """
-    return StackedRows([open_vectors(folder, segment, dim, dtype) for segment in segments], dim)
+    return StackedRows(StoredParts(folder, segments, dim, dtype), dim)
 
 
 def find_rows(current: Snapshot, folder: Path, segments: Sequence[Segment], dim: int) -> list[Rows]:

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.errors import CompatError, VectorError
-from compat_sdk.gallery.files import NameCursor
+from compat_sdk.gallery.files import NameCursor, require_intact
 from compat_sdk.gallery.store import read_state
-from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SOURCES, Manifest
+from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SIDE, SOURCES, Manifest
 from compat_sdk.upgrade.mapping import map_local, map_ray
 from compat_sdk.upgrade.opener import TransformOpener
 from compat_sdk.upgrade.prepare import prepare, upgrading
 from compat_sdk.upgrade.shard import Outcome, job_for, opened, read_record, record_path, transform_shard
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
+
+ROTTEN = "restore the gallery from a copy, or discard the upgrade and run it again"
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def run(
         folder = gallery / FOLDER
         manifest, added = prepare(gallery, opener, transform, side, shard_rows, block_rows)
         _sweep_shards(folder, manifest)
+        _require_frozen(folder, manifest)
         started = time.perf_counter()
         engine = map_ray if ray else map_local
         jobs = [job_for(folder, manifest, shard, opener) for shard in manifest.shards]
@@ -96,6 +99,18 @@ def run(
                     rate = fresh / max(time.perf_counter() - started, 1e-9)
                     progress("transform", done, manifest.rows, {"rows/s": rate})
         return RunResult(manifest.rows, added, len(jobs), transformed, time.perf_counter() - started)
+
+
+def _require_frozen(folder: Path, manifest: Manifest) -> None:
+    """Compare the digests of what the missing shards are made of: a shard of rotten rows has a digest of its own."""
+    wanted = {shard.source for shard in manifest.shards if read_record(folder, shard, manifest.transform) is None}
+    for source in (manifest.sources[number] for number in sorted(wanted)):
+        require_intact(folder / SOURCES, [source.segment.vectors], ROTTEN)
+        if source.side is not None:
+            require_intact(folder / SOURCES, [source.side.pairs], ROTTEN)
+    sides = [side for number in wanted if (side := manifest.sources[number].side) is not None]
+    files = {segment.vectors.name: segment.vectors for side in sides for segment in side.segments}
+    require_intact(folder / SIDE, files.values(), ROTTEN)
 
 
 def _sweep_shards(folder: Path, manifest: Manifest) -> None:

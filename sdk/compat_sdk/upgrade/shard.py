@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, CorruptFileError, GalleryError, VectorError
-from compat_sdk.files import canonical_json, parse_sealed, sealed_json, sync_folder, write_atomic
+from compat_sdk.files import canonical_json, parse_sealed, raise_if_refused, sealed_json, sync_folder, write_atomic
 from compat_sdk.gallery.files import Dtype, StoredFile, problem_with, write_vectors
 from compat_sdk.index.vectors import NORM_TOLERANCE
 from compat_sdk.upgrade.freeze import open_pairs
@@ -116,7 +116,10 @@ def read_record(folder: Path, shard: Shard, transform: Mapping[str, str]) -> Rec
     try:
         value: dict[str, Any] = dict(parse_sealed(path.read_bytes(), str(path)))
         record = Record(int(value["rows"]), str(value["inputs"]), str(value["transform"]), stored_file(value["output"]))
-    except (OSError, CorruptFileError, KeyError, TypeError, ValueError):
+    except OSError as error:
+        raise_if_refused(path, error)
+        return None
+    except (CorruptFileError, KeyError, TypeError, ValueError):
         return None
     fits = record.rows == shard.rows and record.transform == _identity_digest(transform)
     return record if fits else None

@@ -10,15 +10,26 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import ne
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError
 from compat_sdk.files import link_or_copy, sync_folder
-from compat_sdk.gallery.files import NameCursor, Segment, open_vectors, problem_with, write_segment, write_table
+from compat_sdk.gallery.files import (
+    NameCursor,
+    Names,
+    Segment,
+    open_vectors,
+    problem_with,
+    require_intact,
+    write_segment,
+    write_table,
+)
 from compat_sdk.gallery.snapshot import Snapshot, blocks, load_snapshot
 from compat_sdk.gallery.store import State, read_state, write_state
 from compat_sdk.gallery.writer import select, writing
@@ -37,6 +48,9 @@ from compat_sdk.upgrade.manifest import (
 from compat_sdk.upgrade.prepare import upgrading
 from compat_sdk.upgrade.rows import Rows, all_rows, find_rows, selected, selected_ids, unknown
 from compat_sdk.upgrade.shard import Record, read_record
+
+MOST_SEGMENTS = 128
+"""Segments of a gallery that was cut over: each is a file that its readers hold open, and shards may be thousands."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ def cutover(path: str | Path) -> Cutover:
         if read_state(gallery).space == manifest.space:
             raise ConfigError(f"{gallery} has been cut over to space {manifest.space} already")
         records = _finished(folder, manifest)
-        with writing(gallery, load_snapshot(gallery, False, names=False), False) as current:
+        with writing(gallery, load_snapshot(gallery, False, names=False, held=False), False) as current:
             found = find_rows(current, folder / SOURCES, manifest.segments, manifest.old_dim)
             keep, missing = _kept(found, manifest.rows), tuple(selected_ids(current, unknown(found)))
             if missing:
@@ -125,11 +139,11 @@ def rollback(path: str | Path, *, drop_added: bool = False) -> Rollback:
         manifest = require_manifest(gallery)
         if read_state(gallery).space != manifest.space:
             raise ConfigError(f"{gallery} has not been cut over; there is nothing to roll back")
-        before = load_snapshot(folder / BEFORE, True, names=False)
-        after = load_snapshot(folder / AFTER, False, names=False)
+        before = load_snapshot(folder / BEFORE, True, names=False, held=False)
+        after = load_snapshot(folder / AFTER, False, names=False, held=False)
         if any(map(ne, *(selected_ids(one, all_rows(one)) for one in (before, after)))) or len(before) != len(after):
             raise GalleryError(f"{before.folder} and {after.folder} hold other ids; restore them from a copy")
-        with writing(gallery, load_snapshot(gallery, False, names=False), False) as current:
+        with writing(gallery, load_snapshot(gallery, False, names=False, held=False), False) as current:
             found = find_rows(current, folder / AFTER, after.state.segments, manifest.dim)
             added = tuple(selected_ids(current, unknown(found)))
             if added and not drop_added:
@@ -239,28 +253,71 @@ def _assemble(
 ) -> Iterator[Segment]:
     """Put the files of the new state into the gallery's folder, one segment per shard; nothing names them yet."""
     generation = current.state.generation + 1
-    read, names = -1, None
-    for shard, record in records:
-        mask = keep[shard.first : shard.first + shard.rows]
-        if not mask.any():
-            continue
-        frozen = manifest.sources[shard.source].segment
-        whole = Segment(shard.rows, record.output, frozen.table)
-        if mask.all() and shard.rows == frozen.rows:
-            link_or_copy(folder / SHARDS / record.output.name, current.folder / record.output.name)
-            link_or_copy(folder / SOURCES / frozen.table.name, current.folder / frozen.table.name)
-            yield whole
-            continue
-        if read != shard.source or names is None:
-            read, names = shard.source, NameCursor(folder / SOURCES, frozen)
-        wanted, rows = selected(names.between(shard.start, shard.stop), mask), int(np.count_nonzero(mask))
-        if mask.all():
-            link_or_copy(folder / SHARDS / record.output.name, current.folder / record.output.name)
-            yield replace(whole, table=write_table(current.folder, generation, wanted, rows))
-        else:
-            part = open_vectors(folder / SHARDS, whole, manifest.dim, manifest.dtype)
-            shape = (rows, manifest.dim)
-            yield write_segment(current.folder, generation, blocks([part], mask), shape, wanted, manifest.dtype)
+    together = -(-len(records) // MOST_SEGMENTS)
+    cursor = _Tables(folder / SOURCES, manifest)
+    for number in range(0, len(records), together):
+        group = [
+            (shard, record, mask)
+            for shard, record in records[number : number + together]
+            if (mask := keep[shard.first : shard.first + shard.rows]).any()
+        ]
+        if len(group) == 1:
+            yield _segment_of(current.folder, folder, manifest, cursor, generation, *group[0])
+        elif group:
+            shape = (sum(int(np.count_nonzero(mask)) for _, _, mask in group), manifest.dim)
+            rows = chain.from_iterable(_stored(folder, manifest, *one) for one in group)
+            names = chain.from_iterable(cursor.names(shard, mask) for shard, _, mask in group)
+            yield write_segment(current.folder, generation, rows, shape, names, manifest.dtype)
+
+
+def _segment_of(
+    gallery: Path,
+    folder: Path,
+    manifest: Manifest,
+    cursor: _Tables,
+    generation: int,
+    shard: Shard,
+    record: Record,
+    mask: NDArray[np.bool_],
+) -> Segment:
+    """One shard as a segment: second names of its files where all of its rows stay, else new files."""
+    frozen = manifest.sources[shard.source].segment
+    wanted, rows = cursor.names(shard, mask), int(np.count_nonzero(mask))
+    if not mask.all():
+        shape = (rows, manifest.dim)
+        return write_segment(
+            gallery, generation, _stored(folder, manifest, shard, record, mask), shape, wanted, manifest.dtype
+        )
+    link_or_copy(folder / SHARDS / record.output.name, gallery / record.output.name)
+    if shard.rows < frozen.rows:
+        return Segment(shard.rows, record.output, write_table(gallery, generation, wanted, rows))
+    require_intact(folder / SOURCES, [frozen.table])
+    link_or_copy(folder / SOURCES / frozen.table.name, gallery / frozen.table.name)
+    return Segment(shard.rows, record.output, frozen.table)
+
+
+def _stored(
+    folder: Path, manifest: Manifest, shard: Shard, record: Record, mask: NDArray[np.bool_]
+) -> Iterator[NDArray[Any]]:
+    """The transformed rows of a shard that ``mask`` is True for; its file is open while they are read."""
+    whole = Segment(shard.rows, record.output, manifest.sources[shard.source].segment.table)
+    yield from blocks([open_vectors(folder / SHARDS, whole, manifest.dim, manifest.dtype)], mask)
+
+
+class _Tables:
+    """The ids and labels of shards that are asked for in order, each table read once."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self._folder, self._manifest = folder, manifest
+        self._source = -1
+        self._names: NameCursor | None = None
+
+    def names(self, shard: Shard, mask: NDArray[np.bool_]) -> Iterator[Names]:
+        """Those of the rows that ``mask`` is True for."""
+        if self._names is None or self._source != shard.source:
+            self._source = shard.source
+            self._names = NameCursor(self._folder, self._manifest.sources[shard.source].segment)
+        yield from selected(self._names.between(shard.start, shard.stop), mask)
 
 
 def _kept(found: Sequence[Rows], rows: int) -> NDArray[np.bool_]:

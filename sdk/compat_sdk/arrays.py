@@ -1,0 +1,70 @@
+"""Stored arrays, read so that a damaged header is an error of one line and never a traceback."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.errors import CorruptFileError
+from compat_sdk.files import raise_if_refused
+
+# What numpy's reader of .npy headers raises for bytes that are none.
+_MALFORMED = (
+    AttributeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    SyntaxError,
+    TokenError,
+    TypeError,
+    ValueError,
+)
+
+
+def read_array(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    name: str = "",
+    mapped: bool = False,
+    advice: str = "restore it from its source",
+    error: type[CorruptFileError] = CorruptFileError,
+) -> NDArray[Any]:
+    """Read an .npy file, or its content; nothing in it is ever unpickled.
+
+    Args:
+        source: The file, or what was read from it.
+        name: What to call it in an error; by default its path.
+        mapped: Map the file read-only instead of reading it.
+        advice: What the error tells the user to do.
+        error: Class of the error.
+
+    Raises:
+        CorruptFileError: It is missing, or no .npy file of plain numbers.
+        SystemRefusedError: The system refused to read it.
+    """
+    shown = name or ("the array" if isinstance(source, bytes) else os.fspath(source))
+    try:
+        if isinstance(source, bytes):
+            found = np.load(BytesIO(source), allow_pickle=False)
+        else:
+            found = np.load(Path(source), mmap_mode="r" if mapped else None, allow_pickle=False)
+    except OSError as problem:
+        if not isinstance(source, bytes):
+            raise_if_refused(source, problem)
+        raise error(f"cannot read {shown}: {problem.strerror or problem}; {advice}") from problem
+    except _MALFORMED as problem:
+        said = " ".join(str(problem).split())[:80]
+        raise error(f"{shown} is not a readable .npy file ({type(problem).__name__}: {said}); {advice}") from problem
+    if not isinstance(found, np.ndarray):
+        raise error(f"{shown} holds several arrays, expected one; {advice}")
+    array: NDArray[Any] = found.view(np.ndarray)
+    return array
