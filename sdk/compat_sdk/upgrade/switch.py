@@ -253,7 +253,7 @@ def _assemble(
 ) -> Iterator[Segment]:
     """Put the files of the new state into the gallery's folder, one segment per shard; nothing names them yet."""
     generation = current.state.generation + 1
-    together = -(-len(records) // MOST_SEGMENTS)
+    together = max(1, -(-len(records) // MOST_SEGMENTS))
     cursor = _Tables(folder / SOURCES, manifest)
     for number in range(0, len(records), together):
         group = [
