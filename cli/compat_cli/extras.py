@@ -13,6 +13,7 @@ EXTRAS = {
     "litert": ("run LiteRT bundles", ("ai_edge_litert.interpreter",)),
     "coreml": ("run Core ML bundles, on macOS", ("coremltools",)),
     "executorch": ("run ExecuTorch bundles", ("torch", "executorch.runtime")),
+    "heif": ("read the .heic pictures of phones", ("pillow_heif",)),
     "usearch": ("approximate search", ("usearch.index",)),
     "ray": ("upgrade galleries on a Ray cluster", ("ray",)),
     "sign": ("sign bundles and check signatures", ("model_signing", "OpenSSL")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,11 +11,11 @@ from compat_cli import extras
 from compat_sdk.errors import ConfigError, DataError, ImageError
 
 if TYPE_CHECKING:
-    from compat_sdk.space import Embeddings
+    import numpy as np
+    from numpy.typing import NDArray
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jfif"}
-)
+    from compat_sdk.images import Preprocessing
+    from compat_sdk.space import Embeddings
 
 
 class Model(Protocol):
@@ -27,7 +27,9 @@ class Model(Protocol):
     def space(self) -> str: ...  # noqa: D102
     @property
     def dim(self) -> int: ...  # noqa: D102
-    def embed(self, images: Sequence[Any]) -> Embeddings: ...  # noqa: D102
+    @property
+    def preprocessing(self) -> Preprocessing: ...  # noqa: D102
+    def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,20 @@ class Pictures:
         images: Paths or ``uint8`` arrays.
         ids: One distinct id per image.
         labels: One label per image, empty where nothing is known.
+        left_out: One line about files that were not taken for pictures; empty where there are none.
     """
 
     images: Sequence[Any]
     ids: tuple[str, ...]
     labels: tuple[str, ...]
+    left_out: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def renamed(self, prefix: str) -> Pictures:
+        """The same pictures, their ids with a prefix."""
+        return replace(self, ids=tuple(prefix + name for name in self.ids))
 
     def take(self, rows: Sequence[int]) -> Pictures:
         """The pictures at these positions."""
@@ -62,14 +70,15 @@ def from_folder(folder: Path) -> Pictures:
     Raises:
         DataError: The folder does not exist or holds no image.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; expected a folder of images")
-    paths = sorted(path for path in folder.rglob("*") if _is_picture(path))
-    if not paths:
-        raise DataError(f"{folder} holds no images; expected files such as {', '.join(sorted(SUFFIXES)[:6])}")
-    ids = tuple(path.relative_to(folder).as_posix() for path in paths)
-    labels = tuple(path.parent.name if path.parent != folder else "" for path in paths)
-    return Pictures(paths, ids, labels)
+    from compat_sdk.images import FORMATS, find_pictures
+
+    found = find_pictures(folder)
+    if not found.paths:
+        beside = f"; {found.note()}" if found.left_out else ""
+        raise DataError(f"{folder} holds no images; expected files such as {', '.join(FORMATS)}{beside}")
+    ids = tuple(path.relative_to(folder).as_posix() for path in found.paths)
+    labels = tuple(path.parent.name if path.parent != folder else "" for path in found.paths)
+    return Pictures(found.paths, ids, labels, found.note())
 
 
 def from_dataset(data: str, root: Path | None, split: str) -> Pictures:
@@ -78,7 +87,8 @@ def from_dataset(data: str, root: Path | None, split: str) -> Pictures:
     Raises:
         DataError: The dataset has no such split, or it is empty.
     """
-    from compat_sdk.datasets import open_dataset
+    from compat_sdk.datasets import open_dataset, require_consistent
+    from compat_sdk.images import FoundPictures
 
     dataset = open_dataset(data, root)
     if split not in dataset.splits:
@@ -87,7 +97,8 @@ def from_dataset(data: str, root: Path | None, split: str) -> Pictures:
             f"splits use --images {data}"
         )
     found = dataset.splits[split]
-    return Pictures(list(found.images), found.ids, found.labels)
+    require_consistent(found)
+    return Pictures(list(found.images), found.ids, found.labels, FoundPictures((), found.left_out).note())
 
 
 def chosen(data: str | None, images: Path | None, root: Path | None, split: str) -> Pictures:
@@ -153,37 +164,15 @@ def embed_in_chunks(
     Raises:
         ImageError: An image cannot be read and none may be skipped.
     """
+    from compat_sdk.images import decode_readable
+
     for start in range(0, len(pictures), chunk):
         part = pictures.take(range(start, min(start + chunk, len(pictures))))
-        try:
+        if not skip_unreadable:
             yield part, model.embed(part.images), []
-        except ImageError:
-            if not skip_unreadable:
-                raise
-            readable, errors = _readable(part)
-            if readable:
-                kept = part.take(readable)
-                yield kept, model.embed(kept.images), errors
-            else:
-                raise
-
-
-def _readable(part: Pictures) -> tuple[list[int], list[ImageError]]:
-    from compat_sdk.images import open_image
-
-    readable, errors = [], []
-    for row, image in enumerate(part.images):
-        try:
-            open_image(image, None)
-        except ImageError as error:
-            errors.append(error)
-        else:
-            readable.append(row)
-    return readable, errors
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+            continue
+        pixels, readable, errors = decode_readable(part.images, model.preprocessing)
+        yield part.take(readable), model.embed(pixels), errors
 
 
 class _BundleModel:
@@ -192,9 +181,10 @@ class _BundleModel:
         self.name: str = embedder.manifest.name
         self.space: str = embedder.space
         self.dim: int = embedder.dim
+        self.preprocessing: Preprocessing = embedder.preprocessing
 
-    def embed(self, images: Sequence[Any]) -> Embeddings:
-        found: Embeddings = self._embedder.embed(list(images))
+    def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings:
+        found: Embeddings = self._embedder.embed(images)
         return found
 
 
@@ -208,10 +198,11 @@ class _RunModel:
         self.name: str = self._model.name
         self.space: str = self._model.space
         self.dim: int = self._model.dim
+        self.preprocessing: Preprocessing = self._model.preprocessing
 
-    def embed(self, images: Sequence[Any]) -> Embeddings:
+    def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings:
         from compat_sdk.images import decode_many
         from compat_sdk.space import Embeddings
 
-        pixels = decode_many(list(images), self._model.preprocessing, self._threads)
+        pixels = decode_many(images, self._model.preprocessing, self._threads)
         return Embeddings(self._model.embed(pixels), self._model.space, self._model.searches)

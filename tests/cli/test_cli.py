@@ -20,6 +20,7 @@ from compat_cli.commands import doctor
 from compat_sdk.bundle import Bundle
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError, ImageError
 from compat_sdk.gallery import Gallery
+from compat_sdk.images import Preprocessing, decode_many
 from compat_sdk.space import Embeddings
 from tests.sdk.bundles import make_bundle
 
@@ -285,12 +286,10 @@ def test_images_and_data_are_not_given_together(tmp_path: Path) -> None:
 class Fake:
     """A model that reads its images and gives each the same vector."""
 
-    name, space, dim = "fake", "toy-8", 8
+    name, space, dim, preprocessing = "fake", "toy-8", 8, Preprocessing(size=8)
 
     def embed(self, images: Sequence[object]) -> Embeddings:
-        from compat_sdk.images import Preprocessing, decode_many
-
-        count = len(decode_many(list(images), Preprocessing(size=8)))  # type: ignore[arg-type]
+        count = len(decode_many(images, self.preprocessing))  # type: ignore[arg-type]
         return Embeddings(np.tile(np.eye(1, 8, dtype=np.float32), (count, 1)), "toy-8")
 
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from compat_sdk.datasets import Dataset, Problem, Split, check_dataset, dataset_info, open_dataset
+from compat_sdk.datasets import Dataset, Problem, Split, check_dataset, dataset_info, open_dataset, require_consistent
+from compat_sdk.errors import DataError
 
 
 def grey(name: str, labels: str, start: int = 0, ids: tuple[str, ...] | None = None) -> Split:
@@ -74,8 +76,17 @@ def test_validation_identities_that_are_also_trained_on_are_a_warning() -> None:
 
 
 def test_an_id_that_stands_twice_in_a_split_is_an_error() -> None:
-    problem = kinds(check_dataset(dataset(gallery=grey("gallery", "ccd", 20, ("x", "y", "x")))))["duplicate-id"]
+    problem = kinds(check_dataset(dataset(gallery=grey("gallery", "ccd", 20, ("x", "x", "y")))))["duplicate-id"]
     assert (problem.severity, problem.examples) == ("error", ("x",))
+
+
+def test_an_image_with_two_labels_is_an_error_of_its_own_and_refused_where_it_would_be_used() -> None:
+    split = grey("gallery", "ccd", 20, ("x", "y", "x"))
+    problem = kinds(check_dataset(dataset(gallery=split)))["conflicting-labels"]
+    assert (problem.severity, problem.examples) == ("error", ("x",))
+    with pytest.raises(DataError, match=r"1 images of the gallery split stand more than once, with different labels"):
+        require_consistent(split)
+    require_consistent(grey("gallery", "ccd", 20))
 
 
 def test_an_image_in_query_and_gallery_is_found_by_its_content() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from compat_cli import console, options, pictures
+from compat_cli.origins import Origins
 from compat_sdk.errors import CheckFailedError, ConfigError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def build(
             model={"name": embedder.name, "path": str(model)},
             dtype=cast("Dtype", dtype or "float32"),
         )
-    _fill_and_say(gallery, embedder, wanted, ann, skip_unreadable, as_json)
+    _fill_and_say(gallery, embedder, wanted, ann, skip_unreadable, as_json, replace=True)
 
 
 @app.command("add")
@@ -78,18 +79,24 @@ def add(
     split: _Split = "gallery",
     ann: _Ann = False,
     skip_unreadable: _Skip = False,
+    prefix: Annotated[
+        str, typer.Option("--prefix", help="Begin the ids with this, such as ben/, where two folders share names.")
+    ] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Embed pictures again whose file is not the one the gallery holds.")
+    ] = False,
     root: options.Root = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Embed more images into a gallery; those whose id it already holds are left alone."""
+    """Embed more images into a gallery; those that it already holds are left alone."""
     from compat_sdk.gallery import Gallery
 
-    wanted = pictures.chosen(data, images, root, split)
+    wanted = pictures.chosen(data, images, root, split).renamed(prefix)
     gallery = Gallery.open(path)
     embedder = pictures.open_model(model, threads=threads, device=device)
-    _fill_and_say(gallery, embedder, wanted, ann, skip_unreadable, as_json)
+    _fill_and_say(gallery, embedder, wanted, ann, skip_unreadable, as_json, replace=replace)
 
 
 def fill(
@@ -99,14 +106,24 @@ def fill(
     progress: console.Progress,
     *,
     skip_unreadable: bool = False,
+    replace: bool = False,
 ) -> int:
-    """Embeds the pictures whose ids the gallery does not hold yet, part by part, each durable before the next.
+    """Embeds the pictures that the gallery does not hold yet, part by part, each durable before the next.
+
+    Args:
+        gallery: Where they go.
+        model: That the gallery was built with.
+        wanted: Pictures; those that it holds are left alone.
+        progress: Called after each part.
+        skip_unreadable: Name images that cannot be read and go on.
+        replace: Embed those again whose file is another than the one that the gallery's row came from.
 
     Returns:
         How many were added.
 
     Raises:
-        ConfigError: The model writes in another space than the gallery's.
+        ConfigError: The model writes in another space than the gallery's, or the gallery holds other pictures of the
+            same ids and they may not be replaced.
         ImageError: An image cannot be read and none may be skipped.
     """
     if model.space != gallery.space:
@@ -114,11 +131,24 @@ def fill(
             f"the gallery is in space {gallery.space}, the model writes {model.space}; expected the model that "
             f"the gallery was built with"
         )
-    held = set(gallery.ids)
+    held, origins = set(gallery.ids), Origins(gallery.path)
+    others = [wanted.ids[row] for row in origins.others(wanted.ids, wanted.images) if wanted.ids[row] in held]
+    if others and not replace:
+        raise ConfigError(
+            f"{len(others)} pictures have an id under which the gallery holds another picture, such as {others[0]}; "
+            f"tell them apart with --prefix, or take them in its place with --replace"
+        )
+    if others:
+        console.note(f"{len(others)} pictures changed since they were embedded, such as {others[0]}: embedded again")
+        gallery.remove(others)
+        held -= set(others)
+    if wanted.left_out:
+        console.note(f"warning: {wanted.left_out}")
     missing = wanted.take([row for row, name in enumerate(wanted.ids) if name not in held])
     done = added = 0
     for part, embeddings, errors in pictures.embed_in_chunks(model, missing, skip_unreadable=skip_unreadable):
         gallery.add(embeddings, part.ids, part.labels)
+        origins.record(part.ids, part.images)
         added += len(part)
         done += len(part) + len(errors)
         progress("embed", done, len(missing), {})
@@ -128,10 +158,17 @@ def fill(
 
 
 def _fill_and_say(
-    gallery: Gallery, model: pictures.Model, wanted: pictures.Pictures, ann: bool, skip_unreadable: bool, as_json: bool
+    gallery: Gallery,
+    model: pictures.Model,
+    wanted: pictures.Pictures,
+    ann: bool,
+    skip_unreadable: bool,
+    as_json: bool,
+    *,
+    replace: bool,
 ) -> None:
     with console.working() as progress:
-        added = fill(gallery, model, wanted, progress, skip_unreadable=skip_unreadable)
+        added = fill(gallery, model, wanted, progress, skip_unreadable=skip_unreadable, replace=replace)
         if ann:
             gallery.build_index("usearch")
     console.note(f"{added} of {len(wanted)} images added")

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from compat_sdk.datasets.check import Problem, check_dataset, dataset_info
+from compat_sdk.datasets.check import Problem, check_dataset, dataset_info, require_consistent
 from compat_sdk.datasets.opening import NAMES, open_dataset
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split
 
-__all__ = ["NAMES", "SPLIT_NAMES", "Dataset", "Problem", "Split", "check_dataset", "dataset_info", "open_dataset"]
+__all__ = [
+    "NAMES",
+    "SPLIT_NAMES",
+    "Dataset",
+    "Problem",
+    "Split",
+    "check_dataset",
+    "dataset_info",
+    "open_dataset",
+    "require_consistent",
+]

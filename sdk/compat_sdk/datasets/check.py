@@ -7,15 +7,14 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
-
 from compat_sdk.datasets.split import Dataset, Split, is_array
-from compat_sdk.errors import ImageError
-from compat_sdk.images import open_image
+from compat_sdk.errors import DataError, ImageError
+from compat_sdk.images import FoundPictures, image_size, open_image
 from compat_sdk.images.preprocess import usable_cores
 
 EXAMPLES = 5
@@ -29,8 +28,8 @@ class Problem:
 
     Attributes:
         kind: ``"missing-split"``, ``"empty-split"``, ``"corrupt-image"``, ``"duplicate-id"``,
-            ``"one-class"``, ``"one-image-class"``, ``"unmatched-query"``, ``"val-overlap"`` or
-            ``"shared-image"``.
+            ``"conflicting-labels"``, ``"one-class"``, ``"one-image-class"``, ``"unmatched-query"``, ``"val-overlap"``,
+            ``"left-out"`` or ``"shared-image"``.
         split: Name of the split.
         severity: ``"error"`` when training or evaluation will refuse it, otherwise ``"warning"``.
         count: How many images or classes are concerned.
@@ -104,23 +103,47 @@ def image_sizes(split: Split) -> set[tuple[int, int]]:
         return {(int(images.shape[2]), int(images.shape[1]))} if len(images) else set()
     sizes: set[tuple[int, int]] = set()
     for path in images[:: max(1, len(images) // SIZES_READ)]:
-        try:
-            with Image.open(path) as image:
-                sizes.add(image.size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue  # check_dataset names it
+        with suppress(ImageError):  # check_dataset names it
+            sizes.add(image_size(path))
     return sizes
+
+
+def require_consistent(split: Split) -> None:
+    """Refuse a split that lists one image twice: with two labels it teaches and scores nonsense.
+
+    Raises:
+        DataError: An id stands more than once.
+    """
+    for problem in _repeated(split):
+        raise DataError(f"{problem.message}, such as {problem.examples[0]}; `compat-sdk data info` lists all")
+
+
+def _repeated(split: Split) -> Iterable[Problem]:
+    if len(set(split.ids)) == len(split.ids):
+        return
+    labels: dict[str, set[str]] = {}
+    counts: Counter[str] = Counter(split.ids)
+    for image, label in zip(split.ids, split.labels, strict=True):
+        labels.setdefault(image, set()).add(label)
+    conflicting = [image for image, found in labels.items() if len(found) > 1]
+    if conflicting:
+        message = f"{len(conflicting)} images of the {split.name} split stand more than once, with different labels"
+        yield _problem("conflicting-labels", split.name, "error", conflicting, message)
+    repeated = [image for image, count in counts.items() if count > 1 and len(labels[image]) == 1]
+    if repeated:
+        message = f"{len(repeated)} ids stand more than once in the {split.name} split; list each image once"
+        yield _problem("duplicate-id", split.name, "error", repeated, message)
 
 
 def _check_split(split: Split) -> Iterable[Problem]:
     name = split.name
+    if split.left_out:
+        note = FoundPictures((), split.left_out).note()
+        yield Problem("left-out", name, "warning", sum(split.left_out.values()), f"{name}: {note}", ())
     if len(split) == 0:
         yield Problem("empty-split", name, "error", 1, f"the {name} split has no images; add images or remove it")
         return
-    repeated = [image for image, count in Counter(split.ids).items() if count > 1]
-    if repeated:
-        message = f"{len(repeated)} ids stand more than once in the {name} split; list each image once"
-        yield _problem("duplicate-id", name, "error", repeated, message)
+    yield from _repeated(split)
     if name == "train":
         sizes = Counter(split.labels)
         if len(sizes) < 2:

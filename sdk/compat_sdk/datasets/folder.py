@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
+from collections import Counter
 from pathlib import Path
 
-from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split
+from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import DataError
+from compat_sdk.images import find_pictures
+from compat_sdk.images.finding import is_picture
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
-)
 LAYOUT = f"expected sub-folders named {', '.join(SPLIT_NAMES)}, each with one sub-folder of images per identity"
+
+EMPTY = "identity without a picture"
 
 
 def open_folder(root: Path) -> Dataset:
     """Returns a dataset whose ids are the images' paths relative to ``root``, with ``/``.
 
-    Files whose ending is not that of an image, and hidden files and folders, are left out. Folders within
-    an identity's folder belong to that identity.
+    What is no picture, and hidden files and folders, are left out and counted. Folders within an identity's folder,
+    and those that links in it point to, belong to that identity. Two spellings of a name in Unicode are one identity.
 
     Raises:
         DataError: No split's folder is there, or images lie outside an identity's folder.
@@ -34,26 +35,20 @@ def open_folder(root: Path) -> Dataset:
 def _read_split(root: Path, name: str) -> Split:
     images: list[Path] = []
     labels: list[str] = []
+    left_out: Counter[str] = Counter()
     for entry in sorted((root / name).iterdir()):
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            found = _images_under(entry)
-            images.extend(found)
-            labels.extend([entry.name] * len(found))
-        elif entry.suffix.lower() in SUFFIXES:
+            found = find_pictures(entry)
+            images.extend(found.paths)
+            labels.extend([identity_name(entry.name, entry)] * len(found.paths))
+            left_out.update(found.left_out)
+            if not found.paths:
+                left_out[EMPTY] += 1
+        elif is_picture(entry.name):
             raise DataError(f"{entry} lies outside an identity's folder; {LAYOUT}")
+        else:
+            left_out[entry.suffix.lower() or "without an ending"] += 1
     ids = tuple(path.relative_to(root).as_posix() for path in images)
-    return Split(name, tuple(images), tuple(labels), ids)
-
-
-def _images_under(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found.extend(
-            Path(parent) / name
-            for name in sorted(files)
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        )
-    return found
+    return Split(name, tuple(images), tuple(labels), ids, left_out=dict(left_out))

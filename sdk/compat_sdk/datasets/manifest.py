@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split
+from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import DataError
 
 COLUMNS = ("path", "label", "split")
@@ -45,7 +45,7 @@ def open_manifest(manifest: Path) -> Dataset:
                     path, label, split = (row[place] for place in places)
                     _check_row(path, label, split)
                     paths.setdefault(split, []).append(folder / path)
-                    labels.setdefault(split, []).append(label)
+                    labels.setdefault(split, []).append(identity_name(label, f"line {line}"))
                     ids.setdefault(split, []).append(path)
                 line = reader.line_num + 1
     except DataError as error:

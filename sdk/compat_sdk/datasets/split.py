@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ class Split:
         ids: Name of each image; unique within a split that :func:`check_dataset` accepts.
         query_side: For ``val``: whether each image stands for a query (true) or a gallery image, in a set whose
             queries differ in kind from its gallery; None where they do not.
+        left_out: Files that were not taken for pictures, by ending or reason, see `compat_sdk.images.find_pictures`.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Split:
     labels: tuple[str, ...] = field(repr=False)
     ids: tuple[str, ...] = field(repr=False)
     query_side: tuple[bool, ...] | None = field(default=None, repr=False)
+    left_out: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.name not in SPLIT_NAMES:
@@ -95,6 +98,21 @@ class Dataset:
 def is_array(images: Sequence[Path] | NDArray[np.uint8]) -> TypeGuard[NDArray[np.uint8]]:
     """Tells whether a split's images are one array rather than a list of paths."""
     return isinstance(images, np.ndarray)
+
+
+def identity_name(name: str, where: object) -> str:
+    """Return the name of an identity in Unicode's composed form (NFC): one person is one name, however it was typed.
+
+    Raises:
+        DataError: It is not text, such as a folder's name in another encoding than the system's.
+    """
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"the name {name!r} ({where}) is not valid UTF-8, so no file could hold it; rename the folder"
+        ) from error
+    return unicodedata.normalize("NFC", name)
 
 
 def numbered_ids(name: str, count: int) -> tuple[str, ...]:

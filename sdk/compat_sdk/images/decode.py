@@ -1,26 +1,42 @@
 """Any image as 8-bit RGB, or one clear error.
 
-Files are read by an allow-list of formats and within Pillow's limit against decompression bombs. Colour profiles
-are not applied.
+Files are read by an allow-list of formats and within a limit of pixels in memory. A large JPEG is decoded at a fraction
+of its size, and it is that fraction which the limit counts. Colour profiles are not applied.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from typing import TypeAlias
+import struct
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin, WebPImagePlugin
 
-from compat_sdk.errors import ImageError
+from compat_sdk.errors import ConfigError, ImageError
 
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 """A path, encoded bytes, a Pillow image, or uint8 ``[h, w]`` or ``[h, w, 1 | 3 | 4]`` (grey, RGB, RGBA)."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-_PLUGINS = (TiffImagePlugin, WebPImagePlugin)  # Pillow loads only the other five before it must guess
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+"""Formats that are read. HEIF (the .heic files of phones) is one more where the extra ``heif`` is installed."""
+MOST_PIXELS = 178_956_970
+"""Pixels that may be in memory at once, 3 or 4 bytes each; Pillow's own limit. `limit_pixels` sets a lower one."""
+_PLUGINS = (TiffImagePlugin, WebPImagePlugin, AvifImagePlugin)  # Pillow loads only the other five before it must guess
+_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
+_OTHERS = {
+    b"%PDF": "PDF",
+    b"\x1aE\xdf\xa3": "a Matroska video",
+    b"8BPS": "a Photoshop file",
+    b"\x00\x00\x00\x0cJXL": "JPEG XL",
+}
+_ANCILLARY = (b"zTXt", b"iTXt", b"tEXt", b"iCCP")
+_most_pixels = MOST_PIXELS
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -46,8 +62,8 @@ def load_image(image: ImageLike, at_least: int = 0) -> tuple[Image.Image, int]:
             pixels; 0 decodes in full.
 
     Raises:
-        ImageError: It cannot be read, is of a format outside `FORMATS`, has more pixels than Pillow's limit
-            against decompression bombs, or is an array of another type or shape.
+        ImageError: It cannot be read, is of a format outside `FORMATS`, has more pixels than the limit, or is an
+            array of another type or shape.
     """
     source = _name(image)
     try:
@@ -57,21 +73,139 @@ def load_image(image: ImageLike, at_least: int = 0) -> tuple[Image.Image, int]:
             return _to_rgb(image), _orientation(image)
         if not isinstance(image, str | os.PathLike | bytes):
             raise ImageError(source, "expected a path, bytes, a Pillow image or a uint8 array")
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=FORMATS) as opened:
-            if at_least:
-                opened.draft(None, (at_least, at_least))
-            opened.load()
-            return _to_rgb(opened), _orientation(opened)
+        with io.BytesIO(image) if isinstance(image, bytes) else _plain_file(image) as file:
+            return _read(file, at_least)
     except ImageError as error:
         raise ImageError(source, error.reason) from None
-    except UnidentifiedImageError as error:
-        empty = isinstance(image, bytes) and not image
-        raise ImageError(
-            source, f"{'it is empty' if empty else 'not an image'}; expected {', '.join(FORMATS)}"
-        ) from error
     except Exception as error:
         # Pillow raises whatever its parser met: OSError, SyntaxError, struct.error, zlib.error ...
         raise ImageError(source, str(error) or type(error).__name__) from error
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return width and height of an image file as its header states them; its pixels are not decoded.
+
+    Raises:
+        ImageError: It cannot be read, or is of a format outside `FORMATS`.
+    """
+    try:
+        with _plain_file(path) as file, _opened(file) as opened:
+            return opened.size
+    except ImageError as error:
+        raise ImageError(os.fspath(path), error.reason) from None
+    except Exception as error:  # as in `load_image`
+        raise ImageError(os.fspath(path), str(error) or type(error).__name__) from error
+
+
+def limit_pixels(most: int | None) -> None:
+    """Set how many pixels an image may have in memory, for all threads of this process.
+
+    Args:
+        most: At least 1; None brings `MOST_PIXELS` back. A pixel takes 3 bytes, 4 with transparency, and for a moment
+            twice as much.
+
+    Raises:
+        ConfigError: It is below 1.
+    """
+    global _most_pixels
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise ConfigError(f"the limit of pixels is {most!r}, expected an integer of at least 1")
+    _most_pixels = MOST_PIXELS if most is None else most
+
+
+def _plain_file(image: str | os.PathLike[str]) -> BinaryIO:
+    if not Path(image).is_file():  # a pipe would block whoever opens it
+        Path(image).stat()  # says what is not there
+        raise ImageError("", "it is a folder, a pipe or a device; expected a file")
+    return Path(image).open("rb")
+
+
+def _read(file: BinaryIO, at_least: int) -> tuple[Image.Image, int]:
+    """Decode the image in an open file; see `load_image`."""
+    try:
+        return _decode(file, at_least)
+    except ValueError:
+        file.seek(0)
+        bare = _without_metadata(file.read())
+        if bare is None:
+            raise
+        return _decode(io.BytesIO(bare), at_least)
+
+
+def _decode(file: BinaryIO, at_least: int) -> tuple[Image.Image, int]:
+    with _opened(file) as opened:
+        if at_least:
+            opened.draft(None, (at_least, at_least))
+        if (pixels := opened.width * opened.height) > _most_pixels:
+            raise ImageError(
+                "",
+                f"it has {opened.width} x {opened.height} = {pixels:,} pixels in memory, and the limit against "
+                f"decompression bombs is {_most_pixels:,}; make it smaller, or raise the limit "
+                f"(compat_sdk.images.limit_pixels)",
+            )
+        opened.load()
+        return _to_rgb(opened), _orientation(opened)
+
+
+def _opened(file: BinaryIO) -> ImageFile.ImageFile:
+    """Open an image of an allowed format, its pixels not yet decoded.
+
+    Pillow's own `Image.open` refuses by the pixels that a file states, before it is known at what scale it is decoded.
+    """
+    prefix = file.read(16)
+    if not prefix:
+        raise ImageError("", f"it is empty; expected {', '.join(FORMATS)}")
+    Image.preinit()
+    heif = _heif() if prefix[4:8] == b"ftyp" else ()
+    for name in (*FORMATS, *heif):
+        factory, accepts = Image.OPEN[name]
+        if accepts is not None:
+            accepted = accepts(prefix)
+            if not accepted or isinstance(accepted, str):
+                continue
+        file.seek(0)
+        with suppress(SyntaxError, IndexError, TypeError, struct.error):
+            return factory(file, "")
+    raise ImageError("", f"{_what(prefix)}; expected {', '.join((*FORMATS, *heif))}")
+
+
+def _what(prefix: bytes) -> str:
+    """What a file that is no image of an allowed format is, as far as its beginning tells."""
+    if prefix[4:8] == b"ftyp":
+        brand = _BRANDS.get(prefix[8:12])
+        if brand is not None:
+            return (
+                f'it is {brand}, which needs a decoder that is not installed; run: pip install "compat-sdk[heif]", or '
+                f"convert it to JPEG"
+            )
+        return "it is a video or an image of the ISO media family that is not read"
+    known = next((name for magic, name in _OTHERS.items() if prefix.startswith(magic)), None)
+    return f"it is {known}, not an image" if known else "not an image"
+
+
+def _heif() -> tuple[str, ...]:
+    """The format HEIF, where its decoder is installed."""
+    if "HEIF" not in Image.OPEN and find_spec("pillow_heif") is not None:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return ("HEIF",) if "HEIF" in Image.OPEN else ()
+
+
+def _without_metadata(content: bytes) -> bytes | None:
+    """A PNG without its texts and colour profile, which Pillow refuses when they are large; None for other files."""
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return None
+    kept, place, dropped = [content[:8]], 8, False
+    while place + 8 <= len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        end = place + 12 + length
+        if content[place + 4 : place + 8] in _ANCILLARY:
+            dropped = True
+        else:
+            kept.append(content[place:end])
+        place = end
+    return b"".join(kept) if dropped else None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

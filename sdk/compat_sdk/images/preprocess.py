@@ -199,6 +199,36 @@ def decode_many(
     return result
 
 
+def decode_readable(
+    images: Sequence[ImageLike], preprocessing: Preprocessing, threads: int | None = None
+) -> tuple[NDArray[np.uint8], list[int], list[ImageError]]:
+    """Decode what can be read, each image once.
+
+    Args:
+        images: Images in any mixture of kinds.
+        preprocessing: What is done to each.
+        threads: Threads that decode; None takes one per usable core.
+
+    Returns:
+        uint8 ``[n, size, size, 3]`` of those that can be read, their positions, and the errors of the others.
+    """
+
+    def decode(position: int) -> NDArray[np.uint8] | ImageError:
+        try:
+            return pixels_at(images, position, preprocessing)
+        except ImageError as error:
+            return error
+
+    with ThreadPoolExecutor(usable_cores() if threads is None else max(1, threads), "compat-decode") as pool:
+        decoded = list(pool.map(decode, range(len(images))))
+    read = {place: found for place, found in enumerate(decoded) if not isinstance(found, ImageError)}
+    size = preprocessing.size
+    pixels = np.empty((len(read), size, size, 3), np.uint8)
+    for row, image in enumerate(read.values()):
+        pixels[row] = image
+    return pixels, list(read), [found for found in decoded if isinstance(found, ImageError)]
+
+
 def is_pixels(value: object, size: int) -> TypeGuard[NDArray[np.uint8]]:
     """Say whether ``value`` is already uint8 ``[n, size, size, 3]``."""
     return isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.shape[1:] == (size, size, 3)

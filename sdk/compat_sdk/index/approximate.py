@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError, MissingExtraError
+from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.index.vectors import check_k, check_vectors
 
 
@@ -48,20 +49,23 @@ class UsearchIndex:
 
     Approximate: with the defaults it finds more than 95 in 100 of the true ten nearest. The rows are the
     numbers 0 to n-1. One search runs at a time per index; the queries of a batch share the threads.
+
+    Of equal rows the graph holds the first alone: many of them would link to each other and to nothing else, and hide
+    the rows behind them. A search that finds it gives all of them.
     """
 
     name = "usearch"
 
-    def __init__(self, engine: Any, rows: int, dim: int, threads: int | None = None) -> None:
+    def __init__(self, engine: Any, equal: EqualRows, dim: int, threads: int | None = None) -> None:
         """Wrap an engine; use `build` or `load`."""
         self._engine = engine
-        self._rows = rows
+        self._equal = equal
         self.dim = dim
         self._threads = _check_count("threads", threads) if threads is not None else 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return self._rows
+        return self._equal.rows
 
     @classmethod
     def build(
@@ -98,9 +102,11 @@ class UsearchIndex:
             expansion_add=_check_count("expansion_add", expansion_add),
             expansion_search=_check_count("expansion_search", expansion_search),
         )
-        index = cls(engine, len(vectors), vectors.shape[1], threads)
+        equal = EqualRows.of(vectors)
+        index = cls(engine, equal, vectors.shape[1], threads)
         if len(vectors):
-            engine.add(np.arange(len(vectors), dtype=np.uint64), vectors, threads=index._threads)
+            distinct = vectors if len(equal.firsts) == len(vectors) else vectors[equal.firsts]
+            engine.add(equal.firsts.astype(np.uint64), distinct, threads=index._threads)
         return index
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -113,7 +119,7 @@ class UsearchIndex:
 
     def to_bytes(self) -> bytes:
         """Return the content of an index file."""
-        return bytes(self._engine.save())
+        return bytes(self._engine.save()) + self._equal.to_bytes()
 
     @classmethod
     def load(
@@ -144,7 +150,8 @@ class UsearchIndex:
         """
         module = _usearch()
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
-        expected = {"dimensions": dim, "count_present": rows, "kind_metric": module.MetricKind.IP}
+        content, equal = EqualRows.split(content, rows)
+        expected = {"dimensions": dim, "count_present": len(equal.firsts), "kind_metric": module.MetricKind.IP}
         try:
             found = module.Index.metadata(content)
         except Exception as error:  # the engine raises whatever its C++ threw
@@ -157,7 +164,7 @@ class UsearchIndex:
             )
         engine = module.Index(ndim=dim, metric="ip", dtype="f32")
         engine.load(content)
-        index = cls(engine, rows, dim, threads)
+        index = cls(engine, equal, dim, threads)
         index.expansion_search = expansion_search
         return index
 
@@ -174,16 +181,19 @@ class UsearchIndex:
         """Find the best rows, approximately; see `Index.search`."""
         queries = check_vectors(queries, self.dim)
         k = min(check_k(k), len(self))
-        rows = np.empty((len(queries), k), np.int64)
-        scores = np.empty((len(queries), k), np.float32)
+        distinct = min(k, len(self._equal.firsts))
+        rows = np.empty((len(queries), distinct), np.int64)
+        scores = np.empty((len(queries), distinct), np.float32)
         if rows.size == 0:
             return rows, scores
         with self._lock:
-            short = self._search_into(queries, k, rows, scores, np.arange(len(queries)), exact=False)
-            if len(short):  # a graph may fall apart around many equal rows: scan for these queries
-                self._search_into(queries, k, rows, scores, short, exact=True)
+            short = self._search_into(queries, distinct, rows, scores, np.arange(len(queries)), exact=False)
+            if len(short):  # a graph may fall apart around many rows that are almost equal: scan for these queries
+                self._search_into(queries, distinct, rows, scores, short, exact=True)
+        np.clip(scores, -1, 1, out=scores)  # a sum of rounded products may pass 1
         order = np.lexsort((rows, -scores), axis=1)
-        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+        best = np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+        return self._equal.expand(*best, k)
 
     def _search_into(
         self,

@@ -79,6 +79,7 @@ class ExactIndex:
             if len(crowded):
                 again = start + crowded
                 rows[again], scores[again], _ = self._scan(queries[again], k, 0)
+        np.clip(scores, -1, 1, out=scores)  # a sum of rounded products may pass 1
         return rows, scores
 
     def _scan(
