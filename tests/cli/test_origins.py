@@ -1,0 +1,90 @@
+"""A gallery knows which file each of its rows came from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from compat_cli import pictures
+from compat_cli.commands.index import fill
+from compat_cli.origins import Origins
+from compat_sdk.errors import ConfigError
+from compat_sdk.gallery import Gallery
+from compat_sdk.images import Preprocessing, decode_many
+from compat_sdk.space import Embeddings
+
+
+class MeanColour:
+    """A model whose vectors tell pictures apart by their mean colour."""
+
+    name, space, dim, preprocessing = "mean", "toy-3", 3, Preprocessing(size=8)
+
+    def embed(self, images: object) -> Embeddings:
+        means = decode_many(images, self.preprocessing).mean(axis=(1, 2), dtype=np.float64) + 1.0  # type: ignore[arg-type]
+        vectors = (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
+        return Embeddings(vectors.reshape(-1, 3), self.space)
+
+
+def camera(folder: Path, colours: str) -> pictures.Pictures:
+    folder.mkdir(exist_ok=True)
+    for number, colour in enumerate(colours):
+        Image.new("RGB", (8, 8), {"r": "red", "g": "green", "b": "blue"}[colour]).save(folder / f"IMG_{number}.png")
+    return pictures.from_folder(folder)
+
+
+def filled(gallery: Gallery, wanted: pictures.Pictures, **more: bool) -> int:
+    return fill(gallery, MeanColour(), wanted, lambda *_: None, **more)
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    made = Gallery.create(tmp_path / "g", space="toy-3", dim=3)
+    assert filled(made, camera(tmp_path / "anna", "rgb")) == 3
+    return made
+
+
+def test_the_same_pictures_are_left_alone_also_when_they_were_copied(gallery: Gallery, tmp_path: Path) -> None:
+    assert filled(gallery, pictures.from_folder(tmp_path / "anna")) == 0
+    shutil.copytree(tmp_path / "anna", tmp_path / "copy")
+    os.utime(tmp_path / "copy" / "IMG_0.png", (1, 1))
+    assert filled(gallery, pictures.from_folder(tmp_path / "copy")) == 0
+
+
+def test_other_pictures_of_the_same_names_are_refused_and_told_apart_by_a_prefix(
+    gallery: Gallery, tmp_path: Path
+) -> None:
+    ben = camera(tmp_path / "ben", "ggg")
+    with pytest.raises(ConfigError, match=r"2 pictures have an id .* such as IMG_0.png; .*--prefix"):
+        filled(gallery, ben)
+    assert filled(gallery, ben.renamed("ben/")) == 3 and len(gallery) == 6
+
+
+def test_a_replaced_picture_is_embedded_again_where_that_is_wanted(gallery: Gallery, tmp_path: Path) -> None:
+    before = dict(zip(gallery.ids, gallery.vectors, strict=True))
+    wanted = camera(tmp_path / "anna", "bgb")
+    assert filled(gallery, wanted, replace=True) == 1
+    after = dict(zip(gallery.ids, gallery.vectors, strict=True))
+    np.testing.assert_array_equal(after["IMG_0.png"], before["IMG_2.png"])
+    np.testing.assert_array_equal(after["IMG_1.png"], before["IMG_1.png"])
+    assert filled(gallery, wanted) == 0
+
+
+def test_a_torn_note_is_passed_over_and_written_on(gallery: Gallery, tmp_path: Path) -> None:
+    note = gallery.path / "origins.jsonl"
+    note.write_bytes(note.read_bytes()[:-20])
+    wanted = pictures.from_folder(tmp_path / "anna")
+    assert Origins(gallery.path).others(wanted.ids, wanted.images) == []
+    assert filled(gallery, camera(tmp_path / "anna", "rgbr")) == 1
+    assert Origins(gallery.path).others(("IMG_3.png",), (tmp_path / "anna" / "IMG_0.png",)) == []
+    assert Origins(gallery.path).others(("IMG_3.png",), (tmp_path / "anna" / "IMG_1.png",)) == [0]
+
+
+def test_unreadable_pictures_cost_nothing_the_second_time_either(gallery: Gallery, tmp_path: Path) -> None:
+    (tmp_path / "anna" / "zz.png").write_bytes(b"bad")
+    for _ in range(2):
+        assert filled(gallery, pictures.from_folder(tmp_path / "anna"), skip_unreadable=True) == 0
