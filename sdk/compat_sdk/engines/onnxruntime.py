@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from compat_sdk.engines.batches import (
     not_loadable,
     run_in_blocks,
 )
-from compat_sdk.errors import BundleError, MissingExtraError
+from compat_sdk.errors import BundleError, CompatError, MissingExtraError
 
 # Nothing can be stored under a device, so a graph that points at weights outside itself finds none there.
 _NO_FOLDER = os.devnull + "/none"
@@ -43,6 +44,7 @@ class OnnxRuntimeEngine:
         MissingExtraError: onnxruntime is not installed.
         BundleError: The graph cannot be loaded, keeps weights in other files, or has no such input or output.
         ConfigError: ``threads`` is below 1.
+        CompatError: This process loaded usearch first, after which onnxruntime would kill it.
     """
 
     name = "onnxruntime"
@@ -56,10 +58,7 @@ class OnnxRuntimeEngine:
         batch: int | None = None,
         threads: int | None = None,
     ) -> None:
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("onnxruntime", "onnxruntime") from error
+        onnxruntime = _onnxruntime()
         check_threads(threads)
         # The first field of every ONNX model is its version, a varint with field number 1.
         if graph[:1] != b"\x08":
@@ -96,6 +95,20 @@ class OnnxRuntimeEngine:
         except Exception as error:  # as above
             raise BundleError(f"{self.name} failed on input {[list(a.shape) for a in arrays]}: {error}") from error
         return embeddings
+
+
+def _onnxruntime() -> Any:
+    """The module, unless importing it would kill the process: see `compat_sdk.index.approximate`."""
+    if sys.platform == "linux" and "usearch" in sys.modules and "onnxruntime" not in sys.modules:
+        raise CompatError(
+            "this process imported usearch before onnxruntime, and loading onnxruntime now would kill it (signal 11); "
+            "import onnxruntime, or open the bundle, before usearch is imported"
+        )
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("onnxruntime", "onnxruntime") from error
+    return onnxruntime
 
 
 def _input(name: str, ports: list[Any]) -> Input:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +195,26 @@ def test_the_new_fields_of_a_graph_survive_the_manifest_and_are_optional_in_it(t
     assert Graph(target="onnx", precision="fp32", file="model.onnx") == Graph(
         target="onnx", precision="fp32", file="model.onnx", batch=None, layout="nchw", values="prepared"
     )
+
+
+USEARCH_FIRST = """
+import sys
+import usearch.index
+from compat_sdk import CompatError, Embedder
+try:
+    Embedder.load(sys.argv[1])
+except CompatError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seen on Linux alone")
+def test_an_application_that_imported_usearch_first_is_told_and_not_killed(tmp_path: Path) -> None:
+    pytest.importorskip("usearch")
+    pytest.importorskip("onnxruntime")
+    bundle = make_bundle(tmp_path / "b.bundle").path
+    done = subprocess.run(
+        [sys.executable, "-c", USEARCH_FIRST, str(bundle)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.returncode
+    assert done.stdout.startswith("this process imported usearch before onnxruntime")
