@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from report_page import Hits, cell, unpacked, write_page
 
+from benchmarks.pages import Hits, cell, unpacked, write_page
 from compat_sdk.metrics import paired_difference, rank_correlation
 from compat_sdk.metrics.scores import bootstrap_mean
 

@@ -1,6 +1,6 @@
 """Latency of each engine against the peak rate of the matrix product in the same run.
 
-    python benchmarks/engine_latency.py [--archs mobilenet_v2 resnet101 ...] [--rounds 25] [--size 112]
+    python -m benchmarks.engine_latency [--archs mobilenet_v2 resnet101 ...] [--rounds 25] [--size 112]
 
 Networks with fresh weights, which change nothing in what they cost, are exported to ONNX, LiteRT and ExecuTorch in fp32
 and in the other precisions that each has. One image a call, one thread. In each round every graph is called once and a
@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exact_search import machine
 
+from benchmarks.machine import machine
 from compat_export.convert.conversion import Options
 from compat_export.pack import export_checkpoint
 from compat_export.profile_model import untrained_checkpoint

@@ -1,6 +1,6 @@
 """Exact search against its limits: the peak rate of the matrix product, and the read bandwidth.
 
-    python benchmarks/exact_search.py [--rows 200000] [--dim 128] [--queries 1000] [-k 10] [--rounds 9]
+    python -m benchmarks.exact_search [--rows 200000] [--dim 128] [--queries 1000] [-k 10] [--rounds 9]
 
 Batch search is bound by the product: ratio = (2 x rows x dim x queries / time) / (rate of a 2048^3 product).
 One query is bound by memory: ratio = (bytes of the gallery / time) / (rate of numpy's maximum over the same
@@ -19,16 +19,15 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import machine
 from compat_sdk.index import ExactIndex
 
 PRODUCT = 2048
@@ -39,16 +38,6 @@ def clustered_vectors(rng: np.random.Generator, n: int, basis: NDArray[np.float3
     vectors = rng.standard_normal((n, len(basis)), dtype=np.float32) @ basis
     vectors += 0.1 * rng.standard_normal(vectors.shape, dtype=np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def machine() -> str:
-    """Return the processor's name and the number of cores in sight."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores, numpy {np.__version__}"
 
 
 def main() -> None:

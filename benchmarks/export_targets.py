@@ -6,10 +6,10 @@ sample, because a network with random weights embeds all images alike: its batch
 much as what little tells images apart. Each row tells the mean cosine of different inputs' embeddings beside the worst
 cosine of one input's two. Core ML packages are computed by `compat_export.mil`, the others by the engines that ship.
 
-    python benchmarks/cmp_nas.py --root data/kanji            # trains fig4-bct-0-0 and so on
-    python benchmarks/export_targets.py                       # hours on one core; resumable
-    python benchmarks/export_targets.py --targets onnx coreml --only mobilenet_v2
-    python benchmarks/export_targets.py --report
+    python -m benchmarks.cmp_nas --root data/kanji            # trains fig4-bct-0-0 and so on
+    python -m benchmarks.export_targets                       # hours on one core; resumable
+    python -m benchmarks.export_targets --targets onnx coreml --only mobilenet_v2
+    python -m benchmarks.export_targets --report
 
 Rows go to results/export_targets.json as they come, with the CPU seconds of the conversion and the peak memory of its
 process, which converts one network to one target, fp32 first.

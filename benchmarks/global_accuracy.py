@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from accuracy_curve import accuracy_curve
-from candidate_step import ROUNDS, timed_steps
-from exact_search import machine
-from global_study import SAMPLE_SEED, Row, Study, found_row
 from numpy.typing import NDArray
-from report_page import packed
 
+from benchmarks.accuracy_curve import accuracy_curve
+from benchmarks.candidate_step import ROUNDS, timed_steps
+from benchmarks.global_study import SAMPLE_SEED, Row, Study, found_row
+from benchmarks.machine import machine
+from benchmarks.pages import packed
 from compat_sdk.datasets import open_dataset
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import GalleryConfig, Scenario, Source

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from global_ranking_report import rankings
-from report_page import Hits, cell, table, unpacked, write_page
 
+from benchmarks.global_ranking_report import rankings
+from benchmarks.pages import Hits, cell, table, unpacked, write_page
 from compat_sdk.metrics import paired_difference
 from compat_sdk.metrics.scores import bootstrap_mean
 from compat_train.nas.global_nas.result import relative_improvement

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from cmp_nas import search_config
-from global_study import SAMPLE_SEED, Row, Study, found_row
-from kanji_compatibility import gallery_config
-from report_page import packed
 
+from benchmarks.cmp_nas import search_config
+from benchmarks.global_study import SAMPLE_SEED, Row, Study, found_row
+from benchmarks.kanji_compatibility import gallery_config
+from benchmarks.pages import packed
 from compat_train.evaluation.evaluate import Evaluation
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from report_page import Interval, table
 
+from benchmarks.pages import Interval, table
 from compat_sdk.metrics import rank_correlation
 
 Row = dict[str, Any]

@@ -1,6 +1,6 @@
 """How long ``import compat_sdk`` takes beyond numpy's own import, and how large the wheel is.
 
-    python benchmarks/import_and_wheel.py --out import_and_wheel.json
+    python -m benchmarks.import_and_wheel --out import_and_wheel.json
 
 Every import runs in a fresh process, numpy first and unclocked; the kinds alternate and medians are reported.
 The wheel is built from the working tree (needs the ``build`` and ``hatchling`` packages). Goals: below 0.2 s,

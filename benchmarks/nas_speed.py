@@ -1,6 +1,6 @@
 """Speed of a supernet's step and of judging candidates, each beside the straightforward way to do it.
 
-    python benchmarks/nas_speed.py --root data/kanji --runs runs
+    python -m benchmarks.nas_speed --root data/kanji --runs runs
 
 The step: against one that zeroes and updates every operation's weights, drawn or not, with members drawn uniformly from
 the whole space. Both draw from the same batches; the second also is timed with the first's members, so that the cost of
@@ -28,9 +28,9 @@ from statistics import median
 
 import numpy as np
 import torch
-from cmp_nas import TIERS, folder_of, search_config
 from PIL import Image
 
+from benchmarks.cmp_nas import TIERS, folder_of, search_config
 from compat_sdk.files import write_json_atomic
 from compat_sdk.images import to_pixels
 from compat_train.data.batches import Batches

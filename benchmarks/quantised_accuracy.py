@@ -1,8 +1,8 @@
 """What weights of 8 bits do to M(q,g): every target, on the bundled sample and on kanji, against the PyTorch network.
 
     compat-sdk quickstart --out runs/quickstart
-    python benchmarks/cmp_nas.py --root data/kanji                       # trains the networks
-    python benchmarks/quantised_accuracy.py --root data/kanji [--precisions int8 int8-static fp16] [--queries 4000]
+    python -m benchmarks.cmp_nas --root data/kanji                       # trains the networks
+    python -m benchmarks.quantised_accuracy --root data/kanji [--precisions int8 int8-static fp16] [--queries 4000]
 
 Each network is exported with `compat_export`, and its graphs embed the queries; Core ML packages are computed by
 `compat_export.mil`. The change is paired (same queries, same gallery, which the gallery model embeds); its interval is

@@ -1,7 +1,7 @@
 """Upgrades against their limits: the peak rate of the matrix product, the disk, and a memory that does not grow.
 
-    python benchmarks/upgrade_speed.py [--bundle H] [--clock cpu] [--parts product disk memory]
-    python benchmarks/upgrade_speed.py --parts memory --memory-rows 100000 1000000 10000000       # 20 GB of disk
+    python -m benchmarks.upgrade_speed [--bundle H] [--clock cpu] [--parts product disk memory]
+    python -m benchmarks.upgrade_speed --parts memory --memory-rows 100000 1000000 10000000       # 20 GB of disk
 
 *Product.* FCT's transform at the paper's widths (128 + 128 -> 2048 -> 2048 -> 128), exported to ONNX with random
 weights, or the bundle that is named: ratio = (2 x multiply-adds x rows / time) / (rate of a 2048^3 product, the faster
@@ -44,9 +44,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exact_search import machine
 from numpy.typing import NDArray
 
+from benchmarks.machine import machine
 from compat_sdk import upgrade
 from compat_sdk.files import write_json_atomic
 from compat_sdk.gallery import Gallery
@@ -256,7 +256,7 @@ def memory(folder: Path, rows: int) -> dict[str, Any]:
     """Run in a process of its own with two workers, and return the peaks that it tells."""
     make_gallery(folder / "gallery", OLD, DIM, rows, 1)
     make_gallery(folder / "side", SIDE, DIM, rows, 2)
-    words = [sys.executable, __file__, "--steer", str(folder)]
+    words = [sys.executable, "-m", "benchmarks.upgrade_speed", "--steer", str(folder)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     return {"rows": rows, **json.loads(done.stdout)}
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from backfill import curves
 from numpy.typing import NDArray
-from report_page import packed
-from upgrade_plans import COMPATIBLE, KINDS, PLANS
 
+from benchmarks.backfill import curves
+from benchmarks.pages import packed
+from benchmarks.upgrade_plans import COMPATIBLE, KINDS, PLANS
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.images import Preprocessing
