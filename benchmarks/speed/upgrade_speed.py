@@ -1,7 +1,7 @@
 """Upgrades against their limits: the peak rate of the matrix product, the disk, and a memory that does not grow.
 
-    python -m benchmarks.upgrade_speed [--bundle H] [--clock cpu] [--parts product disk memory]
-    python -m benchmarks.upgrade_speed --parts memory --memory-rows 100000 1000000 10000000       # 20 GB of disk
+    python -m benchmarks.speed.upgrade_speed [--bundle H] [--clock cpu] [--parts product disk memory]
+    python -m benchmarks.speed.upgrade_speed --parts memory --memory-rows 100000 1000000 10000000       # 20 GB of disk
 
 *Product.* FCT's transform at the paper's widths (128 + 128 -> 2048 -> 2048 -> 128), exported to ONNX with random
 weights, or the bundle that is named: ratio = (2 x multiply-adds x rows / time) / (rate of a 2048^3 product, the faster
@@ -18,7 +18,7 @@ resident memory of the process that steers and of the workers, which must not gr
 inputs at a time: shards of 32,768 rows here, so that the smallest size has several.
 
 The projected time for a billion rows is that of one worker at the measured rate of the whole run. A line goes to
-stderr, JSON to results/upgrade_speed.json, where parts that were not asked for stay, and to stdout.
+stderr, JSON to upgrade_speed.json, where parts that were not asked for stay, and to stdout.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ def memory(folder: Path, rows: int) -> dict[str, Any]:
     """Run in a process of its own with two workers, and return the peaks that it tells."""
     make_gallery(folder / "gallery", OLD, DIM, rows, 1)
     make_gallery(folder / "side", SIDE, DIM, rows, 2)
-    words = [sys.executable, "-m", "benchmarks.upgrade_speed", "--steer", str(folder)]
+    words = [sys.executable, "-m", "benchmarks.speed.upgrade_speed", "--steer", str(folder)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     return {"rows": rows, **json.loads(done.stdout)}
 
@@ -291,7 +291,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="of the product part")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder if not given")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "upgrade_speed.json")
+    parser.add_argument("--out", type=Path, default=HERE / "upgrade_speed.json")
     parser.add_argument("--steer", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.steer is not None:

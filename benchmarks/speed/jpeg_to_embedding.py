@@ -1,6 +1,6 @@
 """From a 12-megapixel JPEG to an embedding: our scaled decode against Pillow's full decode.
 
-    python -m benchmarks.jpeg_to_embedding --out jpeg_to_embedding.json        (--bundle DIR for a model of yours)
+    python -m benchmarks.speed.jpeg_to_embedding --out jpeg_to_embedding.json        (--bundle DIR for a model of yours)
 
 A: ``Embedder.embed`` on the file's bytes; the JPEG is decoded at the DCT scale that the bundle's preprocessing
 allows. B: ``PIL.Image.open(...).convert("RGB")``, as data loaders have it, the same centre crop and kernel, then

@@ -1,6 +1,6 @@
 """Speed of a supernet's step and of judging candidates, each beside the straightforward way to do it.
 
-    python -m benchmarks.nas_speed --root data/kanji --runs runs
+    python -m benchmarks.speed.nas_speed --root data/kanji --runs runs
 
 The step: against one that zeroes and updates every operation's weights, drawn or not, with members drawn uniformly from
 the whole space. Both draw from the same batches; the second also is timed with the first's members, so that the cost of
@@ -200,7 +200,7 @@ def main() -> None:
         "candidate_speedup": judged["naive"] / judged["ours"],
     }
     name = f"nas_speed_{options.gallery_arch}.json" if options.gallery_arch else "nas_speed.json"
-    write_json_atomic(HERE / "results" / name, result)
+    write_json_atomic(HERE / name, result)
     print(json.dumps(result, indent=2))
 
 

@@ -1,12 +1,12 @@
 """Latency of each engine against the peak rate of the matrix product in the same run.
 
-    python -m benchmarks.engine_latency [--archs mobilenet_v2 resnet101 ...] [--rounds 25] [--size 112]
+    python -m benchmarks.speed.engine_latency [--archs mobilenet_v2 resnet101 ...] [--rounds 25] [--size 112]
 
 Networks with fresh weights, which change nothing in what they cost, are exported to ONNX, LiteRT and ExecuTorch in fp32
 and in the other precisions that each has. One image a call, one thread. In each round every graph is called once and a
 1024^3 product is timed once, in turn, so that all meet the same machine. The share of the peak is
 (2 x multiply-accumulates / median time) / (2 x 1024^3 / median time of the product), in fp32 whatever the graph's
-precision. Rows go to results/engine_latency.json.
+precision. Rows go to engine_latency.json.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--size", type=int, default=112)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "engine_latency.json")
+    parser.add_argument("--out", type=Path, default=HERE / "engine_latency.json")
     options = parser.parse_args()
     networks = {name: name for name in options.archs} | members(options.size)
     rows: list[dict[str, Any]] = []

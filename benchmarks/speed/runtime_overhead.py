@@ -1,6 +1,6 @@
 """What the runtime adds to hand-written onnxruntime and the bare index, on the same work.
 
-    python -m benchmarks.runtime_overhead --out runtime_overhead.json          (--bundle DIR for a model of yours)
+    python -m benchmarks.speed.runtime_overhead --out runtime_overhead.json          (--bundle DIR for a model of yours)
 
 A: ``Embedder.embed`` on uint8 arrays, then ``Gallery.search`` (exact). B: numpy normalisation,
 ``InferenceSession.run``, then the same exact index, with nothing checked in between. Both get one thread.

@@ -1,6 +1,6 @@
 """Exact search against its limits: the peak rate of the matrix product, and the read bandwidth.
 
-    python -m benchmarks.exact_search [--rows 200000] [--dim 128] [--queries 1000] [-k 10] [--rounds 9]
+    python -m benchmarks.speed.exact_search [--rows 200000] [--dim 128] [--queries 1000] [-k 10] [--rounds 9]
 
 Batch search is bound by the product: ratio = (2 x rows x dim x queries / time) / (rate of a 2048^3 product).
 One query is bound by memory: ratio = (bytes of the gallery / time) / (rate of numpy's maximum over the same

@@ -5,9 +5,9 @@ once, in an order that changes, and the medians over the rounds are compared, so
 changes its clock disturbs all variants alike: read the ratios, not the milliseconds. The GEMM peaks of the same
 run stand beside them as the limit.
 
-    python -m benchmarks.train_step                      # 1 to 3 minutes on 2 cores
-    python -m benchmarks.train_step --rounds 15 > train_step.json
-    python -m benchmarks.train_step --threads 1 --clock cpu    # on a machine that others use meanwhile
+    python -m benchmarks.speed.train_step                      # 1 to 3 minutes on 2 cores
+    python -m benchmarks.speed.train_step --rounds 15 > train_step.json
+    python -m benchmarks.speed.train_step --threads 1 --clock cpu    # on a machine that others use meanwhile
 
 JSON goes to stdout, the table to stderr.
 

@@ -1,6 +1,6 @@
 """How long ``import compat_sdk`` takes beyond numpy's own import, and how large the wheel is.
 
-    python -m benchmarks.import_and_wheel --out import_and_wheel.json
+    python -m benchmarks.speed.import_and_wheel --out import_and_wheel.json
 
 Every import runs in a fresh process, numpy first and unclocked; the kinds alternate and medians are reported.
 The wheel is built from the working tree (needs the ``build`` and ``hatchling`` packages). Goals: below 0.2 s,
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CLOCKED = {
     "import_compat_sdk_ms": "import compat_sdk",
     "import_embedder_and_gallery_ms": "from compat_sdk import Embedder, Gallery",
