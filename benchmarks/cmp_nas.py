@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.accuracy.kanji_compatibility import gallery_config
 from benchmarks.cmp_nas_report import write_report
-from benchmarks.kanji_compatibility import gallery_config
 from benchmarks.pages import packed
 from compat_sdk.datasets import open_dataset
 from compat_sdk.files import write_json_atomic

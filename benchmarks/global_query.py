@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.accuracy.kanji_compatibility import gallery_config
 from benchmarks.cmp_nas import search_config
 from benchmarks.global_study import SAMPLE_SEED, Row, Study, found_row
-from benchmarks.kanji_compatibility import gallery_config
 from benchmarks.pages import packed
 from compat_train.evaluation.evaluate import Evaluation
 from compat_train.methods.gallery import train_gallery

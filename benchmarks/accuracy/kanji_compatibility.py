@@ -5,7 +5,7 @@ the gallery in print faces. For each seed one gallery model is trained, then one
 with a tenth of its multiply-accumulates; M(q,q), M(q,g), M(g,g) and the compatibility rule follow.
 
     compat-sdk data build kanji --out data/kanji
-    python -m benchmarks.kanji_compatibility --root data/kanji     # 1.5 hours on one core; resumable
+    python -m benchmarks.accuracy.kanji_compatibility --root data/kanji     # 1.5 hours on one core; resumable
 
 Finished runs are kept in ``--runs`` and not trained again; rows go to kanji_compatibility.json as they come. The table
 is printed when every row is there.

@@ -7,11 +7,11 @@ much as what little tells images apart. Each row tells the mean cosine of differ
 cosine of one input's two. Core ML packages are computed by `compat_export.mil`, the others by the engines that ship.
 
     python -m benchmarks.cmp_nas --root data/kanji            # trains fig4-bct-0-0 and so on
-    python -m benchmarks.export_targets                       # hours on one core; resumable
-    python -m benchmarks.export_targets --targets onnx coreml --only mobilenet_v2
-    python -m benchmarks.export_targets --report
+    python -m benchmarks.accuracy.export_targets                       # hours on one core; resumable
+    python -m benchmarks.accuracy.export_targets --targets onnx coreml --only mobilenet_v2
+    python -m benchmarks.accuracy.export_targets --report
 
-Rows go to results/export_targets.json as they come, with the CPU seconds of the conversion and the peak memory of its
+Rows go to export_targets.json as they come, with the CPU seconds of the conversion and the peak memory of its
 process, which converts one network to one target, fp32 first.
 """
 
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--networks", type=Path, default=Path("runs/cmp/networks"), help="RUN folders of cmp_nas.py")
     parser.add_argument("--root", type=Path, default=Path("data/kanji"), help="folder of the built kanji set")
     parser.add_argument("--only", nargs="+", help="these networks alone")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "export_targets.json")
+    parser.add_argument("--out", type=Path, default=HERE / "export_targets.json")
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = json.loads(options.out.read_text()) if options.out.is_file() else []

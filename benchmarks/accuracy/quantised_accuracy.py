@@ -2,11 +2,11 @@
 
     compat-sdk quickstart --out runs/quickstart
     python -m benchmarks.cmp_nas --root data/kanji                       # trains the networks
-    python -m benchmarks.quantised_accuracy --root data/kanji [--precisions int8 int8-static fp16] [--queries 4000]
+    python -m benchmarks.accuracy.quantised_accuracy --root data/kanji [--precisions int8 int8-static fp16] [--queries 4000]
 
 Each network is exported with `compat_export`, and its graphs embed the queries; Core ML packages are computed by
 `compat_export.mil`. The change is paired (same queries, same gallery, which the gallery model embeds); its interval is
-a bootstrap over queries, 2,000 draws. Rows go to results/quantised_accuracy.json; those that are there are kept.
+a bootstrap over queries, 2,000 draws. Rows go to quantised_accuracy.json; those that are there are kept.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--quickstart", type=Path, default=Path("runs/quickstart"))
     parser.add_argument("--precisions", nargs="+", default=["int8"])
     parser.add_argument("--queries", type=int, default=4000)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "quantised_accuracy.json")
+    parser.add_argument("--out", type=Path, default=HERE / "quantised_accuracy.json")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = json.loads(options.out.read_text()) if options.out.is_file() else []
     done = {(row["data"], row["network"], row["target"], row["precision"]) for row in rows}
