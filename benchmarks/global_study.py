@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cmp_nas import SEARCH
+from benchmarks.studies.cmp_nas.run import SEARCH
 from compat_train.config.training import Scenario
 from compat_train.models.global_space import Bounds
 from compat_train.nas.global_nas.config import GlobalConfig

@@ -6,7 +6,7 @@ sample, because a network with random weights embeds all images alike: its batch
 much as what little tells images apart. Each row tells the mean cosine of different inputs' embeddings beside the worst
 cosine of one input's two. Core ML packages are computed by `compat_export.mil`, the others by the engines that ship.
 
-    python -m benchmarks.cmp_nas --root data/kanji            # trains fig4-bct-0-0 and so on
+    python -m benchmarks.studies.cmp_nas.run --root data/kanji            # trains fig4-bct-0-0 and so on
     python -m benchmarks.accuracy.export_targets                       # hours on one core; resumable
     python -m benchmarks.accuracy.export_targets --targets onnx coreml --only mobilenet_v2
     python -m benchmarks.accuracy.export_targets --report

@@ -1,7 +1,7 @@
 """What weights of 8 bits do to M(q,g): every target, on the bundled sample and on kanji, against the PyTorch network.
 
     compat-sdk quickstart --out runs/quickstart
-    python -m benchmarks.cmp_nas --root data/kanji                       # trains the networks
+    python -m benchmarks.studies.cmp_nas.run --root data/kanji                       # trains the networks
     python -m benchmarks.accuracy.quantised_accuracy --root data/kanji [--precisions int8 int8-static fp16] [--queries 4000]
 
 Each network is exported with `compat_export`, and its graphs embed the queries; Core ML packages are computed by

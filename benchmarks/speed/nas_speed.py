@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.cmp_nas import TIERS, folder_of, search_config
+from benchmarks.studies.cmp_nas.run import TIERS, folder_of, search_config
 from compat_sdk.files import write_json_atomic
 from compat_sdk.images import to_pixels
 from compat_train.data.batches import Batches

@@ -5,8 +5,8 @@ MMACs), one per seed. Budgets are its multiply-accumulates divided by the ratios
 ResNet-101: 23, 35 and 80. Rows go to cmp_nas.json as they come; finished ones are not computed again.
 
     compat-sdk data build kanji --out data/kanji
-    python -m benchmarks.cmp_nas --root data/kanji --workers 2          # hours on two cores; resumable
-    python -m benchmarks.cmp_nas --report                               # cmp_nas.md from the rows
+    python -m benchmarks.studies.cmp_nas.run --root data/kanji --workers 2          # hours on two cores; resumable
+    python -m benchmarks.studies.cmp_nas.run --report                               # cmp_nas.md from the rows
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from benchmarks.accuracy.kanji_compatibility import gallery_config
-from benchmarks.cmp_nas_report import write_report
 from benchmarks.pages import packed
+from benchmarks.studies.cmp_nas.report import write_report
 from compat_sdk.datasets import open_dataset
 from compat_sdk.files import write_json_atomic
 from compat_sdk.metrics import score_queries
