@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy.kanji_compatibility import gallery_config
-from benchmarks.global_study import SAMPLE_SEED, Row, Study, found_row
 from benchmarks.pages import packed
 from benchmarks.studies.cmp_nas.run import search_config
+from benchmarks.studies.global_nas.study import SAMPLE_SEED, Row, Study, found_row
 from compat_train.evaluation.evaluate import Evaluation
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query

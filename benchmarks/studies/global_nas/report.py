@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.global_ranking_report import rankings
 from benchmarks.pages import Hits, cell, table, unpacked, write_page
+from benchmarks.studies.global_nas.ranking_report import rankings
 from compat_sdk.metrics import paired_difference
 from compat_sdk.metrics.scores import bootstrap_mean
 from compat_train.nas.global_nas.result import relative_improvement

@@ -14,7 +14,7 @@ from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
 from compat_train.recipe import read_recipe
 
-RECIPES = Path(__file__).parent.parent / "recipes"
+RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 SAMPLE_SEED = 14  # of random members that no search draws
 FASHION_ROWS = (
     "search",

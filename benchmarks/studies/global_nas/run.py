@@ -20,9 +20,9 @@ cmp-equal       the same with a supernet that is trained for as long as makes bo
 Rows go to global_nas.json as they come; finished rows and RUN folders are kept.
 
     compat-sdk data build kanji --out data/kanji
-    python -m benchmarks.global_nas --root data/kanji --workers 2       # many hours on two cores; resumable
-    python -m benchmarks.global_nas --report                            # global_nas.md from the rows
-    python -m benchmarks.global_nas --datasets sample --seeds 0 1 --out runs/tiny.json --runs runs/tiny
+    python -m benchmarks.studies.global_nas.run --root data/kanji --workers 2       # many hours on two cores; resumable
+    python -m benchmarks.studies.global_nas.run --report                            # global_nas.md from the rows
+    python -m benchmarks.studies.global_nas.run --datasets sample --seeds 0 1 --out runs/tiny.json --runs runs/tiny
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.global_accuracy import AccuracyStudy
-from benchmarks.global_nas_report import write_report
-from benchmarks.global_query import QueryStudy
-from benchmarks.global_study import FASHION_ROWS, KANJI_ROWS, PLANS
+from benchmarks.studies.global_nas.accuracy import AccuracyStudy
+from benchmarks.studies.global_nas.query import QueryStudy
+from benchmarks.studies.global_nas.report import write_report
+from benchmarks.studies.global_nas.study import FASHION_ROWS, KANJI_ROWS, PLANS
 from compat_sdk.files import write_json_atomic
 
 HERE = Path(__file__).parent
