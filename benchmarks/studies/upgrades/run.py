@@ -6,9 +6,9 @@ kanji in typefaces that no model was trained on); kanji-open asks for characters
 trained on the new model's data. Rows go to upgrades.json as they come; finished runs and rows are kept.
 
     compat-sdk data build kanji --out data/kanji
-    python -m benchmarks.upgrades --root data/kanji --workers 2         # hours on two cores; resumable
-    python -m benchmarks.upgrades --report                              # upgrades.md from the rows
-    python -m benchmarks.upgrades --datasets sample --seeds 0 --out runs/tiny.json --runs runs/tiny
+    python -m benchmarks.studies.upgrades.run --root data/kanji --workers 2         # hours on two cores; resumable
+    python -m benchmarks.studies.upgrades.run --report                              # upgrades.md from the rows
+    python -m benchmarks.studies.upgrades.run --datasets sample --seeds 0 --out runs/tiny.json --runs runs/tiny
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.upgrade_plans import PLANS
-from benchmarks.upgrade_study import Study
-from benchmarks.upgrades_report import write_report
+from benchmarks.studies.upgrades.plans import PLANS
+from benchmarks.studies.upgrades.report import write_report
+from benchmarks.studies.upgrades.study import Study
 from compat_sdk.files import write_json_atomic
 
 HERE = Path(__file__).parent

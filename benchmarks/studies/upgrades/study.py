@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.backfill import curves
 from benchmarks.pages import packed
-from benchmarks.upgrade_plans import COMPATIBLE, KINDS, PLANS
+from benchmarks.studies.upgrades.backfill import curves
+from benchmarks.studies.upgrades.plans import COMPATIBLE, KINDS, PLANS
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.images import Preprocessing
