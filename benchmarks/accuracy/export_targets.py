@@ -1,7 +1,7 @@
 """Every network the project has, on every target: how far the exported graph is from PyTorch.
 
-All architectures, the transforms of FCT and DMU, 20 random members of kanji's search space that cmp_nas.py trained for
-its figure 4, and members of the paper's larger space, at fp32 and fp16. The others are trained for 112 steps on the
+All architectures, the transforms of FCT and DMU, 20 random members of kanji's search space that the study of CMP-NAS
+trained for its figure 4, and members of the paper's larger space, at fp32 and fp16. The others are trained for 112 steps on the
 sample, because a network with random weights embeds all images alike: its batch norms then magnify rounding errors as
 much as what little tells images apart. Each row tells the mean cosine of different inputs' embeddings beside the worst
 cosine of one input's two. Core ML packages are computed by `compat_export.mil`, the others by the engines that ship.
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16"])
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--runs", type=Path, default=Path("runs/export_targets"), help="folder of the trained networks")
-    parser.add_argument("--networks", type=Path, default=Path("runs/cmp/networks"), help="RUN folders of cmp_nas.py")
+    parser.add_argument("--networks", type=Path, default=Path("runs/cmp/networks"), help="RUN folders of CMP-NAS")
     parser.add_argument("--root", type=Path, default=Path("data/kanji"), help="folder of the built kanji set")
     parser.add_argument("--only", nargs="+", help="these networks alone")
     parser.add_argument("--out", type=Path, default=HERE / "export_targets.json")

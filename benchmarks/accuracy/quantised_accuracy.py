@@ -1,8 +1,8 @@
 """What weights of 8 bits do to M(q,g): every target, on the bundled sample and on kanji, against the PyTorch network.
 
     compat-sdk quickstart --out runs/quickstart
-    python -m benchmarks.studies.cmp_nas.run --root data/kanji                       # trains the networks
-    python -m benchmarks.accuracy.quantised_accuracy --root data/kanji [--precisions int8 int8-static fp16] [--queries 4000]
+    python -m benchmarks.studies.cmp_nas.run --root data/kanji             # trains the networks
+    python -m benchmarks.accuracy.quantised_accuracy --root data/kanji     # [--precisions int8 int8-static fp16]
 
 Each network is exported with `compat_export`, and its graphs embed the queries; Core ML packages are computed by
 `compat_export.mil`. The change is paired (same queries, same gallery, which the gallery model embeds); its interval is

@@ -8,7 +8,7 @@ members and the cost of the bookkeeping are told apart.
 
 Candidates: against a loop that, for each one, decodes the calibration and validation images from PNG files, embeds the
 validation gallery with the gallery model, and keeps batch norms unfolded. The gallery run is that of
-kanji_compatibility.py, seed 0. Alternating rounds, one thread, medians; printed beside the sgemm peak of the same run.
+`benchmarks.accuracy.kanji_compatibility`, seed 0. Alternating rounds, one thread, medians; printed beside the sgemm peak of the same run.
 
 That gallery model is a small ResNet-18. ``--gallery-arch resnet101 --candidates 2`` puts the paper's in its place for
 the loop, with fresh weights, which change nothing in what it costs; only candidates are timed then.

@@ -1,4 +1,4 @@
-"""cmp_nas.md and its plots from the rows of cmp_nas.py."""
+"""cmp_nas.md and its plots from the rows of the study."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
     for row in rows:
         row["hits"]["paragon"] = results["paragon"][str(row["seed"])]
     parts = [_table4(rows), _rewards(rows), _static(rows), _tiers(rows), _fig4(rows, folder), _searches(results)]
-    write_page(folder / "cmp_nas.md", "cmp_nas.py", parts)
+    write_page(folder / "cmp_nas.md", "benchmarks.studies.cmp_nas.run", parts)
 
 
 def _of(rows: Sequence[Row], keep: Callable[[Row], bool]) -> list[Row]:

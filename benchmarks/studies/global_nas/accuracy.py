@@ -1,4 +1,4 @@
-"""Rows of global_nas.py that are about classification: the search, random members, rankings and a candidate's step."""
+"""Rows that are about classification: the search, random members, rankings and a candidate's step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of global_nas.py that are about R3: the search for a query network beside CMP-NAS."""
+"""Rows that are about R3: the search for a query network beside CMP-NAS."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class QueryStudy(Study):
         Reading and embedding images is left out of the seconds, as it is of those of the global search.
 
         Args:
-            epochs: Of the supernet, and train random members too; None: those of cmp_nas.py, and no random ones.
+            epochs: Of the supernet, and train random members too; None: those of the study of CMP-NAS, and no random ones.
         """
         search = self.config(gallery=str(self._gallery()))
         assert search.mmacs is not None  # the recipe has a limit

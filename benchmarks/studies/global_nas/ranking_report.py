@@ -1,4 +1,4 @@
-"""How well short trainings rank networks, from the rows of global_nas.py: the tables of global_nas_report.py."""
+"""How well short trainings rank networks, from the rows of the study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""global_nas.md from the rows of global_nas.py."""
+"""global_nas.md from the rows of the study."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_report(results: Row, page: Path) -> None:
     """Writes the tables of every dataset that has rows below the mark of a page, and prints them.
 
     Args:
-        results: What global_nas.py found.
+        results: What the study found.
         page: Markdown file; what is above its mark stays.
     """
     parts = []
@@ -33,7 +33,7 @@ def write_report(results: Row, page: Path) -> None:
         parts.append(f"## {dataset} (seeds {seeds})")
         parts += [_searches(found), _accuracy(found), _longer(found), _whole(found), rankings(found)]
         parts += [_kanji(found), _costs(found), _steps(found)]
-    write_page(page, "global_nas.py", parts)
+    write_page(page, "benchmarks.studies.global_nas.run", parts)
 
 
 def _of(rows: Sequence[Row], name: str) -> dict[int, Row]:

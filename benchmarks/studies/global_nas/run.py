@@ -11,8 +11,8 @@ ranking         random members trained as static ranking, as dynamic ranking and
 ranking-curve   random members trained once in full; all accuracies are read off its epochs, as in the paper
 whole           the network of ``search`` trained on all 60,000 training images
 step            a step of a candidate against the sgemm peak of the same run; measured before anything else runs
-kanji-r3        the search with R3 against the gallery models of kanji_compatibility.py, under the limit of the
-                dearest tier of cmp_nas.py
+kanji-r3        the search with R3 against the gallery models of kanji_compatibility, under the limit of the
+                dearest tier of CMP-NAS
 cmp             CMP-NAS for that tier, from nothing, with its CPU time; its best network is trained as those of kanji-r3
 cmp-equal       the same with a supernet that is trained for as long as makes both searches of the seed cost the same,
                 and random members of its space within the limit; after kanji-r3 and cmp

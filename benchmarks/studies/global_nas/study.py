@@ -1,4 +1,4 @@
-"""What global_nas.py runs on each dataset, and what its studies share."""
+"""What is run on each dataset, and what both objectives share."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Plan:
     few: int = 3  # random members of the found network's size, and of those that are trained for longer
     longer: int = 60  # epochs of that
     whole: int = 20  # epochs of the found network on all training images
-    cmp: Mapping[str, Any] = field(default_factory=dict)  # what differs from cmp_nas.py's search
+    cmp: Mapping[str, Any] = field(default_factory=dict)  # what differs from the search of CMP-NAS's study
 
 
 SHORT = {"macro_epochs": 1, "final_epochs": 2, "random": 2}

@@ -6,7 +6,7 @@ and by the true distance between transformed and new vector, which nobody knows 
 against the share, and its mean over the curve; FastFill's claim is that the uncertainty lies above chance everywhere.
 
 The uncertainty is a network on what the transform sees, trained with FastFill's Gaussian loss on the training split;
-the transform itself is left as it is. A row of upgrades.py.
+the transform itself is left as it is. One row of the study.
 
 Source: Jaeckle et al., FastFill, ICLR 2023, https://arxiv.org/abs/2303.04766.
 """

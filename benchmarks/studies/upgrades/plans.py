@@ -1,4 +1,4 @@
-"""What upgrades.py trains on each dataset, and in which ways."""
+"""What is trained on each dataset, and in which ways."""
 
 from __future__ import annotations
 

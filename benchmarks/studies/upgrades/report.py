@@ -1,4 +1,4 @@
-"""upgrades.md from the rows of upgrades.py."""
+"""upgrades.md from the rows of the study."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def write_report(results: dict[str, Any], page: Path) -> None:
             _dmu(found),
             _backfill(found),
         ]
-    write_page(page, "upgrades.py", parts)
+    write_page(page, "benchmarks.studies.upgrades.run", parts)
 
 
 def _table(title: str, header: str, lines: Sequence[str], note: str = "") -> str:
