@@ -1,4 +1,4 @@
-"""What the pages of the long studies are made of: hits as bits, cells, tables, and a page below its mark."""
+"""What the pages are made of: hits as bits, cells with intervals, tables, and a page below its mark."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.metrics import paired_difference
+from compat_sdk.metrics.scores import bootstrap_mean
+
+DRAWS = 1000  # bootstrap resamples of an interval
 Hits = NDArray[np.float64]
 Interval = tuple[float, float, float]
 
@@ -27,6 +31,16 @@ def cell(found: Interval, sign: str = "") -> str:
     """``mean [low, high]`` of fractions, in percent."""
     mean, low, high = (100 * value for value in found)
     return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def mean_cell(hits: Hits) -> str:
+    """Mean of ``[queries]`` or ``[runs, queries]`` with its 95 % interval, in percent."""
+    return cell(bootstrap_mean(hits, DRAWS))
+
+
+def difference_cell(hits: Hits, others: Hits) -> str:
+    """Mean of the paired difference of as many hits with its 95 % interval, in points and signed."""
+    return cell(paired_difference(hits, others, DRAWS), "+")
 
 
 def table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], *notes: str) -> str:

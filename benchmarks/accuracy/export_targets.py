@@ -1,15 +1,16 @@
 """Every network the project has, on every target: how far the exported graph is from PyTorch.
 
 All architectures, the transforms of FCT and DMU, 20 random members of kanji's search space that the study of CMP-NAS
-trained for its figure 4, and members of the paper's larger space, at fp32 and fp16. The others are trained for 112 steps on the
-sample, because a network with random weights embeds all images alike: its batch norms then magnify rounding errors as
-much as what little tells images apart. Each row tells the mean cosine of different inputs' embeddings beside the worst
-cosine of one input's two. Core ML packages are computed by `compat_export.mil`, the others by the engines that ship.
+trained for its figure 4, and members of the paper's larger space, at fp32 and fp16. The others are trained for 112
+steps on the sample, because a network with random weights embeds all images alike: its batch norms then magnify
+rounding errors as much as what little tells images apart. Each row tells the mean cosine of different inputs'
+embeddings beside the worst cosine of one input's two. Core ML packages are computed by `compat_export.mil`, the others
+by the engines that ship.
 
     python -m benchmarks.studies.cmp_nas.run --root data/kanji            # trains fig4-bct-0-0 and so on
     python -m benchmarks.accuracy.export_targets                       # hours on one core; resumable
     python -m benchmarks.accuracy.export_targets --targets onnx coreml --only mobilenet_v2
-    python -m benchmarks.accuracy.export_targets --report
+    python -m benchmarks.accuracy.export_targets --report     # export_targets.md from the rows
 
 Rows go to export_targets.json as they come, with the CPU seconds of the conversion and the peak memory of its
 process, which converts one network to one target, fp32 first.
@@ -23,7 +24,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.pages import table, write_page
+from benchmarks.rows import Row, Rows
 from compat_export.check.parity import compare_embeddings
 from compat_export.convert.conversion import Options, Port
 from compat_export.convert.graphs import TARGETS
 from compat_export.convert.unit import UnitEmbedder, UnitTransform, UnitTransformWithSide
 from compat_sdk.datasets import open_dataset
-from compat_sdk.files import write_json_atomic
 from compat_sdk.images import Preprocessing, to_input
 from compat_sdk.images.preprocess import pixels_at
 from compat_train.config.training import Classification, Execution, GalleryConfig, Optimisation, Scenario, Source
@@ -113,15 +115,15 @@ def network(
     return module.eval(), [Port("image", (3, size, size))], [to_input(pixels, preprocessing)]
 
 
-def measure(name: str, target: str, precisions: list[str], options: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(name: str, target: str, precisions: list[str], options: argparse.Namespace) -> list[Row]:
     """Rows of one network on one target; called in a process of its own, so that its peak memory is its own."""
     torch.set_num_threads(1)
     module, ports, inputs = network(name, options)
     with torch.no_grad():
         reference = module(*map(torch.from_numpy, inputs)).numpy()
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for precision in precisions:
-        row: dict[str, Any] = {"name": name, "target": target, "precision": precision, "size": options.size}
+        row: Row = {"name": name, "target": target, "precision": precision, "size": options.size}
         row["pair_cosine"] = pair_cosine(reference)
         try:
             row |= converted(module, ports, inputs, reference, target, precision)
@@ -187,13 +189,11 @@ def kind(name: str) -> str:
     return "transforms" if name in ("fct-transform", "dmu-adaptation") else "architectures"
 
 
-def report(rows: list[dict[str, Any]]) -> str:
-    """Markdown: per group, target and precision how many there are, the worst of them, and what failed."""
-    lines = [
-        "| networks | target | precision | rows | largest difference | worst cosine | under 0.9999 | failed | most CPU "
-        "seconds | most MiB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+def write_report(rows: Sequence[Row], page: Path) -> None:
+    """Writes per group, target and precision how many there are, the worst of them, and what failed."""
+    header = ["networks", "target", "precision", "rows", "largest difference", "worst cosine", "under 0.9999"]
+    header += ["failed", "most CPU seconds", "most MiB"]
+    lines = []
     for group in ("architectures", "transforms", "trained members", "members after 112 steps"):
         for target in TARGETS:
             for precision in ("fp32", "fp16"):
@@ -205,11 +205,12 @@ def report(rows: list[dict[str, Any]]) -> str:
                     cosines = [row["worst_cosine"] for row in good]
                     below = sum(cosine < 0.9999 for cosine in cosines)
                     seconds, peak = (max(row[name] for row in good) for name in ("cpu_seconds", "peak_mib"))
-                    lines.append(
-                        f"| {group} | {target} | {precision} | {len(good)} | {largest:.1e} | {min(cosines):.6f} | "
-                        f"{below} | {len(found) - len(good)} | {seconds:.0f} | {peak} |"
-                    )
-    return "\n".join(lines)
+                    counts = f"{len(good)}", f"{largest:.1e}", f"{min(cosines):.6f}", f"{below}"
+                    costs = f"{len(found) - len(good)}", f"{seconds:.0f}", f"{peak}"
+                    lines.append([*wanted, *counts, *costs])
+    note = "Differences and cosines are of embeddings of unit length."
+    title = "Exported graphs beside PyTorch"
+    write_page(page, "benchmarks.accuracy.export_targets", [table(title, header, lines, note)])
 
 
 def main() -> None:
@@ -223,24 +224,22 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("data/kanji"), help="folder of the built kanji set")
     parser.add_argument("--only", nargs="+", help="these networks alone")
     parser.add_argument("--out", type=Path, default=HERE / "export_targets.json")
-    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--report", action="store_true", help="only write the table from the rows")
     options = parser.parse_args()
-    rows: list[dict[str, Any]] = json.loads(options.out.read_text()) if options.out.is_file() else []
-    done = {(row["name"], row["target"], row["precision"], row["size"]) for row in rows}
+    rows = Rows(options.out, "name", "target", "precision", "size")
     for name in [] if options.report else options.only or names(options.size):
         for target in options.targets:
             wanted = [
-                precision for precision in options.precisions if (name, target, precision, options.size) not in done
+                precision for precision in options.precisions if (name, target, precision, options.size) not in rows
             ]
             if not wanted:
                 continue
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                 found = pool.submit(measure, name, target, wanted, options).result()
-            rows += found
-            write_json_atomic(options.out, rows)
+            rows.add(found)
             for row in found:
                 print(json.dumps(row), flush=True)
-    print(report(rows))
+    write_report(rows.rows, options.out.with_suffix(".md"))
 
 
 if __name__ == "__main__":

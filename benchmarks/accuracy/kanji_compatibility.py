@@ -6,9 +6,10 @@ with a tenth of its multiply-accumulates; M(q,q), M(q,g), M(g,g) and the compati
 
     compat-sdk data build kanji --out data/kanji
     python -m benchmarks.accuracy.kanji_compatibility --root data/kanji     # 1.5 hours on one core; resumable
+    python -m benchmarks.accuracy.kanji_compatibility --report               # the table from the rows
 
-Finished runs are kept in ``--runs`` and not trained again; rows go to kanji_compatibility.json as they come. The table
-is printed when every row is there.
+Finished runs are kept in ``--runs`` and not trained again; rows go to kanji_compatibility.json as they come, and
+the table of all that are there to kanji_compatibility.md.
 """
 
 from __future__ import annotations
@@ -17,18 +18,17 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.pages import cell
+from benchmarks.pages import Hits, difference_cell, mean_cell, table, write_page
+from benchmarks.rows import Row, Rows
 from compat_sdk.datasets import Dataset, open_dataset
-from compat_sdk.files import write_json_atomic
 from compat_sdk.images import Preprocessing
-from compat_sdk.metrics import paired_difference
-from compat_sdk.metrics.scores import bootstrap_mean
 from compat_train.config.training import (
     Augmentation,
     Classification,
@@ -91,41 +91,39 @@ def query_config(root: str, seed: int, gallery: Path, settings: dict[str, Any]) 
     )
 
 
-def row_of(name: str, seed: int, seconds: float, found: Evaluation) -> dict[str, Any]:
+def row_of(name: str, seed: int, seconds: float, found: Evaluation) -> Row:
     """What is kept of one evaluation: its JSON and each query's hit at rank 1, as hexadecimal bits."""
     hits = {system: np.packbits(found.per_query[system].hits(1) > 0).tobytes().hex() for system in SYSTEMS}
     return {"method": name, "seed": seed, "train_cpu_seconds": round(seconds, 1), "hits": hits} | found.to_json()
 
 
-def hits_of(row: dict[str, Any], system: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+def hits_of(row: Row, system: str) -> Hits:
     """Hit at rank 1 of each query of a row, 0 or 1."""
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(row["hits"][system]), np.uint8))
     return bits[: row["queries"]].astype(np.float64)
 
 
-def table(rows: list[dict[str, Any]], seeds: list[int]) -> str:
-    """Markdown: per method the means over the seeds, with intervals over seeds and queries."""
-    lines = [
-        "| query model trained by | M(q,q) | M(q,g) | M(q,g) - M(q,q) | holds in |",
-        "|---|---|---|---|---|",
-    ]
+def write_report(rows: Sequence[Row], page: Path) -> None:
+    """Writes per method the means over the seeds below the mark of a page, and prints them."""
+    lines = []
     for name, (meaning, _) in METHODS.items():
-        of_method = [row for row in rows if row["method"] == name and row["seed"] in seeds]
+        of_method = [row for row in rows if row["method"] == name]
         if not of_method:
             continue
         own, across = (np.stack([hits_of(row, system) for row in of_method]) for system in SYSTEMS[:2])
         held = sum(row["compatible"] for row in of_method)
-        lines.append(
-            f"| {name}: {meaning} | {cell(bootstrap_mean(own))} | {cell(bootstrap_mean(across))} "
-            f"| {cell(paired_difference(across, own), '+')} | {held} of {len(of_method)} seeds |"
-        )
-    firsts = list({row["seed"]: row for row in rows if row["seed"] in seeds}.values())
-    paragon = bootstrap_mean(np.stack([hits_of(row, "gallery_gallery") for row in firsts]))
-    lines.append(f"| the gallery model itself, M(g,g) | | | {cell(paragon)} | |")
-    return "\n".join(lines)
+        cells = mean_cell(own), mean_cell(across), difference_cell(across, own)
+        lines.append([f"{name}: {meaning}", *cells, f"{held} of {len(of_method)} seeds"])
+    firsts = list({row["seed"]: row for row in rows}.values())
+    paragon = mean_cell(np.stack([hits_of(row, "gallery_gallery") for row in firsts]))
+    lines.append(["the gallery model itself, M(g,g)", "", "", paragon, ""])
+    header = ["query model trained by", "M(q,q)", "M(q,g)", "M(q,g) - M(q,q)", "holds in"]
+    note = "Top-1 in percent, means over the seeds, 95 % intervals bootstrapped over seeds and queries."
+    title = "Compatibility by training method"
+    write_page(page, "benchmarks.accuracy.kanji_compatibility", [table(title, header, lines, note)])
 
 
-def run(root: str, runs: Path, seed: int, name: str, dataset: Dataset) -> dict[str, Any]:
+def run(root: str, runs: Path, seed: int, name: str, dataset: Dataset) -> Row:
     """Trains what is missing and evaluates one row."""
     gallery = runs / f"gallery-{seed}"
     train_gallery(gallery_config(root, seed), gallery)
@@ -136,6 +134,25 @@ def run(root: str, runs: Path, seed: int, name: str, dataset: Dataset) -> dict[s
     return row_of(name, seed, seconds, evaluate(dataset, out, gallery, threads=1))
 
 
+def run_all(options: argparse.Namespace) -> None:
+    """Computes the rows that are missing."""
+    torch.set_num_threads(1)
+    rows = Rows(options.out, "method", "seed")
+    rows.facts |= {"torch": torch.__version__, "machine": platform.machine()}
+    dataset = open_dataset("kanji-500", Path(options.root))
+    for seed in options.seeds:
+        for name in options.methods:
+            if (name, seed) in rows:
+                continue
+            row = run(options.root, options.runs, seed, name, dataset)
+            rows.add([row])
+            print(
+                f"seed {seed} {name}: M(q,q) {row['query_query']['cmc']['1']:.3f} "
+                f"M(q,g) {row['query_gallery']['cmc']['1']:.3f}",
+                flush=True,
+            )
+
+
 def main() -> None:
     """Runs every method and seed that has no row yet, then writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -144,24 +161,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--out", type=Path, default=HERE / "kanji_compatibility.json")
+    parser.add_argument("--report", action="store_true", help="only write the table from the rows")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    rows: list[dict[str, Any]] = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-    dataset = open_dataset("kanji-500", Path(options.root))
-    for seed in options.seeds:
-        for name in options.methods:
-            if any(row["method"] == name and row["seed"] == seed for row in rows):
-                continue
-            row = run(options.root, options.runs, seed, name, dataset)
-            rows.append(row)
-            write_json_atomic(options.out, {"torch": torch.__version__, "machine": platform.machine(), "rows": rows})
-            print(
-                f"seed {seed} {name}: M(q,q) {row['query_query']['cmc']['1']:.3f} "
-                f"M(q,g) {row['query_gallery']['cmc']['1']:.3f}",
-                flush=True,
-            )
-    text = table(rows, options.seeds)
-    print(text)
+    if not options.report:
+        run_all(options)
+    write_report(json.loads(options.out.read_text())["rows"], options.out.with_suffix(".md"))
 
 
 if __name__ == "__main__":

@@ -3,23 +3,26 @@
     compat-sdk quickstart --out runs/quickstart
     python -m benchmarks.studies.cmp_nas.run --root data/kanji             # trains the networks
     python -m benchmarks.accuracy.quantised_accuracy --root data/kanji     # [--precisions int8 int8-static fp16]
+    python -m benchmarks.accuracy.quantised_accuracy --report              # the table from the rows
 
 Each network is exported with `compat_export`, and its graphs embed the queries; Core ML packages are computed by
 `compat_export.mil`. The change is paired (same queries, same gallery, which the gallery model embeds); its interval is
-a bootstrap over queries, 2,000 draws. Rows go to quantised_accuracy.json; those that are there are kept.
+a bootstrap over queries, 2,000 draws. Rows go to quantised_accuracy.json; those that are there are kept. The
+table goes to quantised_accuracy.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.pages import table, write_page
+from benchmarks.rows import Row, Rows
 from compat_export.check.compare import Probe, calibration_images, data_probe
 from compat_export.convert.conversion import Options, Port
 from compat_export.convert.graphs import convert, opened
@@ -27,7 +30,6 @@ from compat_export.convert.to_onnx import INPUT
 from compat_export.convert.unit import UnitEmbedder
 from compat_sdk.datasets import open_dataset
 from compat_sdk.embedder import graph_input
-from compat_sdk.files import write_json_atomic
 from compat_sdk.images import to_input
 from compat_sdk.metrics import score_queries
 from compat_train.runs.checkpoint import Checkpoint
@@ -51,7 +53,7 @@ def hits(probe: Probe, found: NDArray[np.float32]) -> NDArray[np.float64]:
     return score_queries(found, probe.labels[0], probe.gallery, probe.labels[1]).hits(1).astype(float)
 
 
-def measure(checkpoint: Checkpoint, probe: Probe, target: str, options: Options) -> dict[str, Any]:
+def measure(checkpoint: Checkpoint, probe: Probe, target: str, options: Options) -> Row:
     """Accuracy of one graph beside PyTorch's, fractions, with the interval of the difference."""
     size = checkpoint.preprocessing.size
     graph = convert(UnitEmbedder(checkpoint.build()).eval(), [Port(INPUT, (3, size, size))], target, options)
@@ -75,36 +77,37 @@ def measure(checkpoint: Checkpoint, probe: Probe, target: str, options: Options)
     }
 
 
-def report(rows: list[dict[str, Any]]) -> str:
-    """Markdown: each row in points."""
-    lines = [
-        "| data | network | target | precision | M(q,g) | change, points | overlap@10 |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        low, high = (100 * end for end in row["ci95"])
-        lines.append(
-            f"| {row['data']} | {row['network']} | {row['target']} | {row['precision']} | {100 * row['torch']:.1f} | "
-            f"{100 * row['change']:+.2f} [{low:+.2f}, {high:+.2f}] | {row['overlap']:.3f} |"
-        )
-    return "\n".join(lines)
+def write_report(rows: Sequence[Row], page: Path) -> None:
+    """Writes the change of every network by every graph below the mark of a page, and prints it."""
+    columns = sorted(
+        {(row["precision"], row["target"]) for row in rows}, key=lambda column: (column[0], TARGETS.index(column[1]))
+    )
+    lines = []
+    for data, network in dict.fromkeys((row["data"], row["network"]) for row in rows):
+        found = {
+            (row["precision"], row["target"]): row for row in rows if (row["data"], row["network"]) == (data, network)
+        }
+        accuracy = f"{100 * next(iter(found.values()))['torch']:.1f}"
+        lines.append([data, network, accuracy, *(_change(found.get(column)) for column in columns)])
+    header = ["data", "network", "M(q,g)", *(f"{precision}, {target}" for precision, target in columns)]
+    note = "M(q,g) of the graph minus that of the PyTorch network, in points, with 95 % intervals over the queries."
+    title = "Graphs of fewer bits beside PyTorch"
+    write_page(page, "benchmarks.accuracy.quantised_accuracy", [table(title, header, lines, note)])
 
 
-def main() -> None:
+def _change(row: Row | None) -> str:
+    if row is None:
+        return ""
+    low, high = (100 * end for end in row["ci95"])
+    return f"{100 * row['change']:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def run_all(options: argparse.Namespace) -> None:
     """Measures what has no row yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=Path("data/kanji"))
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--quickstart", type=Path, default=Path("runs/quickstart"))
-    parser.add_argument("--precisions", nargs="+", default=["int8"])
-    parser.add_argument("--queries", type=int, default=4000)
-    parser.add_argument("--out", type=Path, default=HERE / "quantised_accuracy.json")
-    options = parser.parse_args()
-    rows: list[dict[str, Any]] = json.loads(options.out.read_text()) if options.out.is_file() else []
-    done = {(row["data"], row["network"], row["target"], row["precision"]) for row in rows}
+    rows = Rows(options.out, "data", "network", "target", "precision")
     for data, run, gallery in pairs(options):
         wanted = [(target, precision) for target in TARGETS for precision in options.precisions]
-        wanted = [pair for pair in wanted if (data, run.name, *pair) not in done]
+        wanted = [pair for pair in wanted if (data, run.name, *pair) not in rows]
         if not wanted:
             continue
         checkpoint = Checkpoint.load(run)
@@ -118,10 +121,24 @@ def main() -> None:
             calibration = prepared if precision == "int8-static" else None
             chosen = Options(precision=precision, calibration=calibration)
             row = {"data": data, "network": run.name} | measure(checkpoint, probe, target, chosen)
-            rows.append(row)
-            write_json_atomic(options.out, rows)
+            rows.add([row])
             print(json.dumps(row), flush=True)
-    print(report(rows))
+
+
+def main() -> None:
+    """Runs what is missing, then writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=Path("data/kanji"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--quickstart", type=Path, default=Path("runs/quickstart"))
+    parser.add_argument("--precisions", nargs="+", default=["int8"])
+    parser.add_argument("--queries", type=int, default=4000)
+    parser.add_argument("--out", type=Path, default=HERE / "quantised_accuracy.json")
+    parser.add_argument("--report", action="store_true", help="only write the table from the rows")
+    options = parser.parse_args()
+    if not options.report:
+        run_all(options)
+    write_report(json.loads(options.out.read_text()), options.out.with_suffix(".md"))
 
 
 if __name__ == "__main__":

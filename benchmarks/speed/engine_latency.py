@@ -1,12 +1,13 @@
 """Latency of each engine against the peak rate of the matrix product in the same run.
 
     python -m benchmarks.speed.engine_latency [--archs mobilenet_v2 resnet101 ...] [--rounds 25] [--size 112]
+    python -m benchmarks.speed.engine_latency --report      # the table from the rows
 
 Networks with fresh weights, which change nothing in what they cost, are exported to ONNX, LiteRT and ExecuTorch in fp32
 and in the other precisions that each has. One image a call, one thread. In each round every graph is called once and a
 1024^3 product is timed once, in turn, so that all meet the same machine. The share of the peak is
 (2 x multiply-accumulates / median time) / (2 x 1024^3 / median time of the product), in fp32 whatever the graph's
-precision. Rows go to engine_latency.json.
+precision. Rows go to engine_latency.json, the table to engine_latency.md.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.machine import machine
+from benchmarks.pages import table, write_page
+from benchmarks.rows import Row
 from compat_export.convert.conversion import Options
 from compat_export.pack import export_checkpoint
 from compat_export.profile_model import untrained_checkpoint
@@ -58,7 +60,7 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(label: str, arch: str, size: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
+def measure(label: str, arch: str, size: int, rounds: int, folder: Path) -> list[Row]:
     """Rows of one network: every target and precision whose engine is installed."""
     checkpoint = untrained_checkpoint(arch, size=size)
     calls: dict[tuple[str, str], Callable[[], object]] = {}
@@ -101,8 +103,33 @@ def measure(label: str, arch: str, size: int, rounds: int, folder: Path) -> list
     ]
 
 
+def write_report(results: Row, page: Path) -> None:
+    """Writes the latency of every network by every engine below the mark of a page, and prints it."""
+    rows = results["rows"]
+    engines = list(dict.fromkeys((row["engine"], row["precision"]) for row in rows))
+    lines = []
+    for network in dict.fromkeys(row["network"] for row in rows):
+        found = {(row["engine"], row["precision"]): row for row in rows if row["network"] == network}
+        cells = [f"{row['p50_ms']:.1f} ms, {row['share']:.2f}" for row in (found[engine] for engine in engines)]
+        lines.append([network, f"{next(iter(found.values()))['mmacs']:.0f}", *cells])
+    header = ["network", "MMACs", *(f"{engine} {precision}" for engine, precision in engines)]
+    note = f"{results['machine']}; images of {results['size']} px."
+    write_page(page, "benchmarks.speed.engine_latency", [table("Latency by engine", header, lines, note)])
+
+
+def run_all(options: argparse.Namespace) -> None:
+    """Measures every network; all of them anew, as rows of one run meet the same machine."""
+    networks = {name: name for name in options.archs} | members(options.size)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="compat-sdk-") as folder:
+        for label, arch in networks.items():
+            rows += measure(label, arch, options.size, options.rounds, Path(folder))
+            write_json_atomic(options.out, {"machine": machine(), "size": options.size, "rows": rows})
+            print(json.dumps(rows[-1]), flush=True)
+
+
 def main() -> None:
-    """Measure, print a table and store the rows."""
+    """Measure, or write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--archs", nargs="*", default=["mobilenet_v2", "mobilenet_v3", "shufflenet_v2", "resnet18", "resnet101"]
@@ -110,21 +137,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--size", type=int, default=112)
     parser.add_argument("--out", type=Path, default=HERE / "engine_latency.json")
+    parser.add_argument("--report", action="store_true", help="only write the table from the rows")
     options = parser.parse_args()
-    networks = {name: name for name in options.archs} | members(options.size)
-    rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="compat-sdk-") as folder:
-        for label, arch in networks.items():
-            rows += measure(label, arch, options.size, options.rounds, Path(folder))
-            write_json_atomic(options.out, {"machine": machine(), "size": options.size, "rows": rows})
-            print(json.dumps(rows[-1]), flush=True)
-    engines = sorted({(row["engine"], row["precision"]) for row in rows}, key=str)
-    print("| network | MMACs | " + " | ".join(f"{engine} {precision}" for engine, precision in engines) + " |")
-    print("|---|---|" + "---|" * len(engines))
-    for label in networks:
-        found = {(row["engine"], row["precision"]): row for row in rows if row["network"] == label}
-        cells = [f"{row['p50_ms']:.1f} ms, {row['share']:.2f}" for row in (found[engine] for engine in engines)]
-        print(f"| {label} | {next(iter(found.values()))['mmacs']:.0f} | " + " | ".join(cells) + " |")
+    if not options.report:
+        run_all(options)
+    write_report(json.loads(options.out.read_text()), options.out.with_suffix(".md"))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ members and the cost of the bookkeeping are told apart.
 
 Candidates: against a loop that, for each one, decodes the calibration and validation images from PNG files, embeds the
 validation gallery with the gallery model, and keeps batch norms unfolded. The gallery run is that of
-`benchmarks.accuracy.kanji_compatibility`, seed 0. Alternating rounds, one thread, medians; printed beside the sgemm peak of the same run.
+kanji_compatibility, seed 0. Alternating rounds, one thread, medians; printed beside the sgemm peak of the same run.
 
 That gallery model is a small ResNet-18. ``--gallery-arch resnet101 --candidates 2`` puts the paper's in its place for
 the loop, with fresh weights, which change nothing in what it costs; only candidates are timed then.
@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.studies.cmp_nas.run import TIERS, folder_of, search_config
+from benchmarks.studies.cmp_nas.search import TIERS, folder_of, search_config
 from compat_sdk.files import write_json_atomic
 from compat_sdk.images import to_pixels
 from compat_train.data.batches import Batches

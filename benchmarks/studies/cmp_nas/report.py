@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.pages import Hits, cell, unpacked, write_page
-from compat_sdk.metrics import paired_difference, rank_correlation
-from compat_sdk.metrics.scores import bootstrap_mean
+from benchmarks.pages import Hits, difference_cell, mean_cell, unpacked, write_page
+from benchmarks.rows import Row
+from compat_sdk.metrics import rank_correlation
 
-Row = dict[str, Any]
 QUERIES = 4000
 GALLERY_MMACS = 33.5
+DRAWS = 2000  # bootstrap resamples of a correlation
 
 
 def hits(rows: Sequence[Row], side: str) -> Hits:
@@ -22,13 +21,13 @@ def hits(rows: Sequence[Row], side: str) -> Hits:
     return np.stack([unpacked(row["hits"][side], QUERIES) for row in rows])
 
 
-def write_report(results: dict[str, Any], folder: Path) -> None:
-    """Writes the tables of every stage that has rows, and prints them."""
+def write_report(results: Row, page: Path) -> None:
+    """Writes the tables of every stage that has rows below the mark of a page, its plot beside it, and prints them."""
     rows = results["rows"]
     for row in rows:
         row["hits"]["paragon"] = results["paragon"][str(row["seed"])]
-    parts = [_table4(rows), _rewards(rows), _static(rows), _tiers(rows), _fig4(rows, folder), _searches(results)]
-    write_page(folder / "cmp_nas.md", "benchmarks.studies.cmp_nas.run", parts)
+    parts = [_table4(rows), _rewards(rows), _static(rows), _tiers(rows), _fig4(rows, page), _searches(results)]
+    write_page(page, "benchmarks.studies.cmp_nas.run", parts)
 
 
 def _of(rows: Sequence[Row], keep: Callable[[Row], bool]) -> list[Row]:
@@ -40,8 +39,8 @@ def _line(name: str, rows: Sequence[Row]) -> str:
     held = sum(row["across"] > row["own"] for row in rows)
     mmacs = np.mean([row["mmacs"] for row in rows])
     return (
-        f"| {name} | {mmacs:.2f} | {cell(bootstrap_mean(own))} | {cell(bootstrap_mean(across))} "
-        f"| {cell(paired_difference(across, own), '+')} | {held} of {len(rows)} |"
+        f"| {name} | {mmacs:.2f} | {mean_cell(own)} | {mean_cell(across)} "
+        f"| {difference_cell(across, own)} | {held} of {len(rows)} |"
     )
 
 
@@ -73,7 +72,7 @@ def _rewards(rows: Sequence[Row]) -> str:
             gain = ""
             if variant != "r3":
                 best = [row for row in found if row["variant"] == "r3" and row["budget"] == main]
-                gain = f" (R3 gains {cell(_difference_of_seeds(best, chosen), '+')})"
+                gain = f" (R3 gains {_difference_of_seeds(best, chosen)})"
             lines.append(_line(f"{variant}, all {len(chosen)}{gain}", chosen))
     means = []
     for variant in variants:
@@ -95,14 +94,14 @@ def _rewards(rows: Sequence[Row]) -> str:
     )  # fmt: skip
 
 
-def _difference_of_seeds(rows: Sequence[Row], others: Sequence[Row]) -> tuple[float, float, float]:
+def _difference_of_seeds(rows: Sequence[Row], others: Sequence[Row]) -> str:
     """Difference of M(q,g), each seed's networks taken together; intervals over seeds and queries."""
     seeds = sorted({row["seed"] for row in rows} & {row["seed"] for row in others})
 
     def by_seed(of: Sequence[Row]) -> Hits:
         return np.stack([hits([row for row in of if row["seed"] == seed], "across").mean(0) for seed in seeds])
 
-    return paired_difference(by_seed(rows), by_seed(others))
+    return difference_cell(by_seed(rows), by_seed(others))
 
 
 def _static(rows: Sequence[Row]) -> str:
@@ -121,9 +120,8 @@ def _static(rows: Sequence[Row]) -> str:
         pairs = [(by_seed[row["seed"]], row) for row in chosen if row["seed"] in by_seed]
         gain = ""
         if pairs:
-            difference = paired_difference(hits([a for a, _ in pairs], "across"), hits([b for _, b in pairs], "across"))
-            together = cell(_difference_of_seeds(five, chosen), "+")
-            gain = f" (searched gains {cell(difference, '+')}; all five {together})"
+            best_one = difference_cell(hits([a for a, _ in pairs], "across"), hits([b for _, b in pairs], "across"))
+            gain = f" (searched gains {best_one}; all five {_difference_of_seeds(five, chosen)})"
         lines.append(_line(f"{name.removeprefix('static-')} x{chosen[0]['width']:g}{gain}", chosen))
     return "\n".join([f"### Static networks at {main:g} MMACs, trained alike", "", _HEADER.format("network"), *lines])
 
@@ -144,25 +142,25 @@ def _tiers(rows: Sequence[Row]) -> str:
                 ),  # type: ignore[misc]
             )
             if chosen:
-                gap = paired_difference(hits(chosen, "across"), hits(chosen, "paragon"))
+                gap = difference_cell(hits(chosen, "across"), hits(chosen, "paragon"))
                 ratio = GALLERY_MMACS / np.mean([row["mmacs"] for row in chosen])
-                lines.append(_line(f"{budget:g}, {label} ({ratio:.0f}x fewer; to M(g,g) {cell(gap, '+')})", chosen))
+                lines.append(_line(f"{budget:g}, {label} ({ratio:.0f}x fewer; to M(g,g) {gap})", chosen))
     if not lines:
         return ""
     seeds = {row["seed"]: row for row in found}
-    paragon = bootstrap_mean(hits(list(seeds.values()), "paragon"))
+    paragon = mean_cell(hits(list(seeds.values()), "paragon"))
     return "\n".join(
         ["### Tiers: the best network by reward (R3)", "", _HEADER.format("tier, training"), *lines, "",
-         f"M(g,g): {cell(paragon)}."]
+         f"M(g,g): {paragon}."]
     )  # fmt: skip
 
 
-def spearman(first: Sequence[float], second: Sequence[float], draws: int = 2000) -> tuple[float, float, float]:
+def spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
     """Rank correlation and its 95 % bootstrap interval over the members."""
     a, b = np.asarray(first), np.asarray(second)
     generator = np.random.default_rng(0)
     sampled = []
-    for _ in range(draws):
+    for _ in range(DRAWS):
         rows = generator.integers(len(a), size=len(a))
         if (drawn := rank_correlation(a[rows], b[rows])) is not None:
             sampled.append(drawn)
@@ -171,7 +169,7 @@ def spearman(first: Sequence[float], second: Sequence[float], draws: int = 2000)
     return float("nan") if value is None else value, float(low), float(high)
 
 
-def _fig4(rows: Sequence[Row], folder: Path) -> str:
+def _fig4(rows: Sequence[Row], page: Path) -> str:
     by_arch: dict[str, dict[str, Row]] = {}
     for row in rows:
         if row["stage"] == "fig4":
@@ -190,11 +188,12 @@ def _fig4(rows: Sequence[Row], folder: Path) -> str:
         pearson = float(np.corrcoef(values, across)[0, 1])
         lines.append(f"| {name} | {rank:.2f} [{low:.2f}, {high:.2f}] | {pearson:.2f} |")
     spread = f"{100 * min(across):.1f} to {100 * max(across):.1f}"
-    _plot_fig4(both, folder / "cmp_nas_fig4.png")
+    plot = page.with_name(f"{page.stem}_fig4.png")
+    _plot_fig4(both, plot)
     return "\n".join(
         [f"### Fig. 4: {len(both)} random members of equal cost", "",
          "| against M(q,g) of BCT training | Spearman | Pearson |", "|---|---|---|", *lines, "",
-         f"M(q,g) spans {spread} % at {both[0]['bct']['mmacs']:.2f} MMACs or so.", "", "![Fig. 4](cmp_nas_fig4.png)"]
+         f"M(q,g) spans {spread} % at {both[0]['bct']['mmacs']:.2f} MMACs or so.", "", f"![Fig. 4]({plot.name})"]
     )  # fmt: skip
 
 
@@ -221,7 +220,7 @@ def _plot_fig4(both: Sequence[dict[str, Row]], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _searches(results: dict[str, Any]) -> str:
+def _searches(results: Row) -> str:
     if not results["searches"]:
         return ""
     lines = [

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import machine
 from benchmarks.pages import packed
+from benchmarks.rows import Row
 from benchmarks.studies.global_nas.accuracy_curve import accuracy_curve
 from benchmarks.studies.global_nas.candidate_step import ROUNDS, timed_steps
-from benchmarks.studies.global_nas.study import SAMPLE_SEED, Row, Study, found_row
+from benchmarks.studies.global_nas.study import SAMPLE_SEED, Study, found_row
 from compat_sdk.datasets import open_dataset
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import GalleryConfig, Scenario, Source

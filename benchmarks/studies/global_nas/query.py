@@ -12,8 +12,9 @@ import numpy as np
 
 from benchmarks.accuracy.kanji_compatibility import gallery_config
 from benchmarks.pages import packed
-from benchmarks.studies.cmp_nas.run import search_config
-from benchmarks.studies.global_nas.study import SAMPLE_SEED, Row, Study, found_row
+from benchmarks.rows import Row
+from benchmarks.studies.cmp_nas.search import search_config
+from benchmarks.studies.global_nas.study import SAMPLE_SEED, Study, found_row
 from compat_train.evaluation.evaluate import Evaluation
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
@@ -57,7 +58,7 @@ class QueryStudy(Study):
         Reading and embedding images is left out of the seconds, as it is of those of the global search.
 
         Args:
-            epochs: Of the supernet, and train random members too; None: those of the study of CMP-NAS, and no random ones.
+            epochs: Of the supernet, and train random members too; None: those of its own study, and no random ones.
         """
         search = self.config(gallery=str(self._gallery()))
         assert search.mmacs is not None  # the recipe has a limit

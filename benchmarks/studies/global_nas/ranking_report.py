@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.pages import Interval, table
+from benchmarks.rows import Row
 from compat_sdk.metrics import rank_correlation
 
-Row = dict[str, Any]
 RANKINGS = {
     "Spearman correlation with full training, each training by a schedule of its own": "ranking",
     "Spearman correlation with full training, read off its epochs as in the paper": "ranking-curve",

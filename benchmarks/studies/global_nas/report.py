@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.pages import Hits, cell, table, unpacked, write_page
+from benchmarks.pages import Hits, difference_cell, mean_cell, table, unpacked, write_page
+from benchmarks.rows import Row
 from benchmarks.studies.global_nas.ranking_report import rankings
-from compat_sdk.metrics import paired_difference
-from compat_sdk.metrics.scores import bootstrap_mean
 from compat_train.nas.global_nas.result import relative_improvement
 
-Row = dict[str, Any]
 SEARCHES = {"search": "dynamic", "search-static": "static"}
 CMP = {"cmp": "CMP-NAS", "cmp-equal": "CMP-NAS at equal cost"}
 
@@ -121,7 +118,7 @@ def _accuracy(rows: Sequence[Row]) -> str:
         if both := [seed for seed in pair[0][1] if seed in pair[1][1]]:
             one, other = (_hits([of[seed] for seed in both], "test", who) for _, of, who in pair)
             each = ", ".join(f"{100 * value:+.1f}" for value in (one - other).mean(axis=1))
-            apart = f"{cell(paired_difference(one, other), '+')}; seed by seed {each}"
+            apart = f"{difference_cell(one, other)}; seed by seed {each}"
             lines.append([f"{pair[0][0]} - {pair[1][0]}", apart, "", ""])
     if counts is None:
         return ""
@@ -132,7 +129,7 @@ def _accuracy(rows: Sequence[Row]) -> str:
 
 def _accuracies(hits: Hits, queries: int) -> list[str]:
     """On all test images, and on those of the query split, which come first."""
-    return [cell(bootstrap_mean(hits)), cell(bootstrap_mean(hits[:, :queries]))]
+    return [mean_cell(hits), mean_cell(hits[:, :queries])]
 
 
 def _longer(rows: Sequence[Row]) -> str:
@@ -149,9 +146,9 @@ def _longer(rows: Sequence[Row]) -> str:
         gains.append("" if gain is None else f"{gain:+.2f}")
     if not found:
         return ""
-    apart = paired_difference(*(_hits(list(found.values()), "test", who) for who in ("network", "random")))
+    apart = difference_cell(*(_hits(list(found.values()), "test", who) for who in ("network", "random")))
     header = ["seed", "", "epochs", "parameters", "all test images", "query split"]
-    note = f"All test images, found - random: {cell(apart, '+')}. RI {', '.join(gains)} %."
+    note = f"All test images, found - random: {apart}. RI {', '.join(gains)} %."
     return table("Trained for longer, accuracy in percent", header, lines, note)
 
 
@@ -182,8 +179,8 @@ def _kanji(rows: Sequence[Row]) -> str:
     def line(label: str, of: Sequence[Row], who: str, cost: str) -> list[str]:
         sides = [_hits(of, side, who) for side in ("own", "across")]
         price = f"{np.mean([network['mmacs'] for row in of for network in _networks(row, who)]):.2f}"
-        rule = cell(paired_difference(sides[1], sides[0]), "+")
-        return [label, price, *(cell(bootstrap_mean(hits)) for hits in sides), rule, cost]
+        rule = difference_cell(sides[1], sides[0])
+        return [label, price, *(mean_cell(hits) for hits in sides), rule, cost]
 
     of_global = list(found.values())
     cost = f"{np.mean([row['search_cpu_seconds'] for row in of_global]):,.0f}"
@@ -199,7 +196,7 @@ def _kanji(rows: Sequence[Row]) -> str:
         both = [seed for seed in found if seed in other]
         for side, name in (("own", "M(q,q)"), ("across", "M(q,g)")) if both else ():
             pair = [_hits([of[seed] for seed in both], side) for of in (found, other)]
-            apart = cell(paired_difference(*pair), "+")
+            apart = difference_cell(*pair)
             each = ", ".join(f"{100 * (one.mean() - two.mean()):+.1f}" for one, two in zip(*pair, strict=True))
             notes.append(f"{name}, global search - {label}, paired: {apart}; seed by seed {each}.")
     header = ["", "MMACs", "M(q,q)", "M(q,g)", "M(q,g) - M(q,q)", "search, CPU seconds"]

@@ -32,19 +32,16 @@ import json
 import multiprocessing
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from benchmarks.rows import Row, Rows
 from benchmarks.studies.global_nas.accuracy import AccuracyStudy
 from benchmarks.studies.global_nas.query import QueryStudy
 from benchmarks.studies.global_nas.report import write_report
 from benchmarks.studies.global_nas.study import FASHION_ROWS, KANJI_ROWS, PLANS
-from compat_sdk.files import write_json_atomic
 
 HERE = Path(__file__).parent
-
-Row = dict[str, Any]
 
 
 def run_row(name: str, seed: int, row: str, known: dict[str, Row], root: str, runs: Path) -> Row:
@@ -56,29 +53,28 @@ def run_row(name: str, seed: int, row: str, known: dict[str, Row], root: str, ru
 
 def run_all(options: argparse.Namespace) -> None:
     """Computes the rows that are missing; several studies at a time, each study's rows one after the other."""
-    results: Row = json.loads(options.out.read_text()) if options.out.is_file() else {"rows": []}
-    done = {(row["dataset"], row["seed"], row["name"]) for row in results["rows"]}
+    results = Rows(options.out, "dataset", "seed", "name")
+    results.facts["torch"] = torch.__version__
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
         running: dict[Future[Row], list[tuple[str, int, str]]] = {}
 
         def start(rows: list[tuple[str, int, str]]) -> None:
             if rows:
-                of_study = [row for row in results["rows"] if (row["dataset"], row["seed"]) == rows[0][:2]]
+                of_study = [row for row in results.rows if (row["dataset"], row["seed"]) == rows[0][:2]]
                 known = {row["name"]: row for row in of_study}
                 running[pool.submit(run_row, *rows[0], known, options.root, options.runs)] = rows[1:]
 
         def collect() -> None:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 rest, row = running.pop(future), future.result()
-                results["rows"].append(row)
-                write_json_atomic(options.out, results | {"torch": torch.__version__})
+                results.add([row])
                 print(f"{row['dataset']} seed {row['seed']}: {row['name']}", flush=True)
                 start(rest)
 
         def missing(name: str, seed: int, rows: list[str]) -> list[tuple[str, int, str]]:
             wanted = [row for row in rows if options.only is None or row in options.only]
-            return [(name, seed, row) for row in wanted if (name, seed, row) not in done]
+            return [(name, seed, row) for row in wanted if (name, seed, row) not in results]
 
         for name in options.datasets:
             start(missing(name, 0, [row for row in PLANS[name].rows if row == "step"]))

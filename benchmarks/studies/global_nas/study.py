@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.studies.cmp_nas.run import SEARCH
+from benchmarks.rows import Row
+from benchmarks.studies.cmp_nas.search import SEARCH
 from compat_train.config.training import Scenario
 from compat_train.models.global_space import Bounds
 from compat_train.nas.global_nas.config import GlobalConfig
@@ -28,8 +29,6 @@ FASHION_ROWS = (
     "step",
 )
 KANJI_ROWS = ("kanji-r3", "cmp", "cmp-equal")
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.pages import Hits, cell, unpacked, write_page
-from compat_sdk.metrics import paired_difference, upgrade_gain
-from compat_sdk.metrics.scores import bootstrap_mean, discriminativeness_degradation
+from benchmarks.pages import Hits, difference_cell, mean_cell, unpacked, write_page
+from benchmarks.rows import Row
+from compat_sdk.metrics import upgrade_gain
+from compat_sdk.metrics.scores import discriminativeness_degradation
 
-Row = dict[str, Any]
 KINDS = {
     "none": "none",
     "autoencoder": "autoencoder",
@@ -61,7 +61,7 @@ class Results:
         seeds = self.seeds(first[0], second[0])
         if not seeds:
             return ""
-        return cell(paired_difference(self.hits(*first, seeds), self.hits(*second, seeds)), "+")
+        return difference_cell(self.hits(*first, seeds), self.hits(*second, seeds))
 
     def map_differences(self, first: tuple[str, str], second: tuple[str, str]) -> str:
         """The difference in mAP, points, of each seed that has both."""
@@ -94,7 +94,7 @@ class Results:
         if not self.of(name):
             return ""
         label += self.few(name)
-        return f"| {label} | {cell(bootstrap_mean(self.hits(name, pair)))} | {100 * self.mean(name, pair, 'map'):.1f} |"
+        return f"| {label} | {mean_cell(self.hits(name, pair))} | {100 * self.mean(name, pair, 'map'):.1f} |"
 
 
 def _hits(score: Row) -> Hits:
@@ -207,7 +207,7 @@ def _hops(found: Results) -> str:
     with_images = [row["images_anew"]["new_transformed"] for row in found.of("two-hops")]
     note = ""
     if with_images:
-        value = cell(bootstrap_mean(np.stack([_hits(score) for score in with_images])))
+        value = mean_cell(np.stack([_hits(score) for score in with_images]))
         gap = found.difference(("two-hops", "new_transformed"), ("direct", "new_transformed"))
         ours = found.difference(("two-hops-through", "new_transformed"), ("direct", "new_transformed"))
         note = (
@@ -251,14 +251,14 @@ def _dmu(found: Results) -> str:
         seeds = found.seeds(own[0])
         before = found.mean("models", "old_old", "top1", seeds=seeds)
         oracle = found.mean("models", "new_new", "top1", seeds=seeds)
-        cells = [label + found.few(own[0]), *(cell(bootstrap_mean(found.hits(*pair))) for pair in (own, across))]
+        cells = [label + found.few(own[0]), *(mean_cell(found.hits(*pair)) for pair in (own, across))]
         cells.append(
             "" if name == "new" else _percent(discriminativeness_degradation(oracle, found.mean(*own, "top1")))
         )
         cells.append(_percent(upgrade_gain(found.mean(*across, "top1"), before)))
         psi = (name if name.startswith("dmu") else f"psi-{name}", "new_transformed")
         if found.of(psi[0]):
-            cells.append(cell(bootstrap_mean(found.hits(*psi))))
+            cells.append(mean_cell(found.hits(*psi)))
             cells.append(_percent(upgrade_gain(found.mean(*psi, "top1"), before)))
         else:
             cells += ["", ""]
@@ -303,7 +303,7 @@ def _dmu(found: Results) -> str:
     }
     lines = [
         f"| {COMPATIBLE[name]} | "
-        + " | ".join(cell(bootstrap_mean(found.hits(f"sequence-{name}", pair))) for pair in pairs.values())
+        + " | ".join(mean_cell(found.hits(f"sequence-{name}", pair)) for pair in pairs.values())
         + " |"
         for name in COMPATIBLE
         if found.of(f"sequence-{name}")
@@ -312,8 +312,7 @@ def _dmu(found: Results) -> str:
     parts.append(_table("Two upgrades in a row: model 1 is v1, 2 compatible with 1, 3 with 2", header, lines))
     if found.of("sequence-remedies-sbc-sharp"):
         through, direct = (
-            cell(bootstrap_mean(found.hits("sequence-remedies-sbc-sharp", pair)))
-            for pair in ("third_through", "third_direct")
+            mean_cell(found.hits("sequence-remedies-sbc-sharp", pair)) for pair in ("third_through", "third_direct")
         )
         parts.append(
             f"In place of M(3,psi(psi(1))): {through} with the second psi trained on what the first gives, {direct} "

@@ -18,38 +18,33 @@ import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from benchmarks.rows import Row, Rows
 from benchmarks.studies.upgrades.plans import PLANS
 from benchmarks.studies.upgrades.report import write_report
 from benchmarks.studies.upgrades.study import Study
-from compat_sdk.files import write_json_atomic
 
 HERE = Path(__file__).parent
-Row = dict[str, Any]
 
 
 def run_study(name: str, seed: int, root: str | None, runs: Path, only: list[str] | None, done: set[str]) -> list[Row]:
     """Computes the rows that are missing, in a worker process; each is kept in the study's folder at once."""
     torch.set_num_threads(1)
     study = Study(name, seed, root, runs)
-    kept = study.folder / "rows.json"
-    rows: list[Row] = json.loads(kept.read_text()) if kept.is_file() else []
-    done = done | {row["name"] for row in rows}
+    kept = Rows(study.folder / "rows.json", "name")
     for job, compute in study.jobs():
-        if job not in done and (only is None or job in only):
-            rows.append({"dataset": name, "seed": seed, "name": job} | compute())
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_json_atomic(kept, rows)
+        if job not in done and (job,) not in kept and (only is None or job in only):
+            kept.add([{"dataset": name, "seed": seed, "name": job} | compute()])
             print(f"{name} seed {seed}: {job}", flush=True)
-    return rows
+    return kept.rows
 
 
 def run_all(options: argparse.Namespace) -> None:
     """Runs every study, several at a time, and adds what they found to the results."""
-    results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {"rows": []}
+    results = Rows(options.out, "dataset", "seed", "name")
+    results.facts["torch"] = torch.__version__
     tasks = [(name, seed) for seed in options.seeds for name in options.datasets]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
@@ -61,15 +56,12 @@ def run_all(options: argparse.Namespace) -> None:
                 options.root,
                 options.runs,
                 options.only,
-                {row["name"] for row in results["rows"] if (row["dataset"], row["seed"]) == (name, seed)},
+                {row["name"] for row in results.rows if (row["dataset"], row["seed"]) == (name, seed)},
             )
             for name, seed in tasks
         ]
         for study in studies:
-            known = {(row["dataset"], row["seed"], row["name"]) for row in results["rows"]}
-            found = study.result()
-            results["rows"] += [row for row in found if (row["dataset"], row["seed"], row["name"]) not in known]
-            write_json_atomic(options.out, results | {"torch": torch.__version__})
+            results.add(study.result())
 
 
 def main() -> None:
