@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from benchmarks.speed.untrained import untrained_bundle
 from compat_sdk.bundle import Bundle
 from compat_sdk.embedder import Embedder
 from compat_sdk.gallery import Gallery
@@ -47,14 +48,6 @@ def main() -> None:
     print(text)
     if options.out is not None:
         options.out.write_text(text + "\n")
-
-
-def untrained_bundle(arch: str, size: int, out: Path) -> Path:
-    """A bundle of an untrained architecture; weights do not change what it costs."""
-    from compat_export.pack import export_checkpoint
-    from compat_export.profile_model import untrained_checkpoint
-
-    return export_checkpoint(untrained_checkpoint(arch, size=size), out=out).bundle.path
 
 
 def measure(path: Path, folder: Path, options: argparse.Namespace) -> dict[str, object]:

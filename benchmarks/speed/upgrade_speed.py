@@ -33,97 +33,26 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.machine import machine
+from benchmarks.speed.upgrade_galleries import DIM, NEW, OLD, SIDE, Cheap, make_gallery, random_rows
+from benchmarks.speed.upgrade_memory import memory
 from compat_sdk import upgrade
 from compat_sdk.files import write_json_atomic
-from compat_sdk.gallery import Gallery
-from compat_sdk.gallery.files import write_segment
-from compat_sdk.gallery.store import read_state, write_state
 from compat_sdk.upgrade import BundleTransform
 
 HERE = Path(__file__).parent
 PARTS = ("product", "disk", "memory")
 PRODUCT = 2048
 BLOCK = 4096
-DIM = 128
-CHUNK = 1 << 16
-OLD, SIDE, NEW = "old-128-benchmark", "side-128-benchmark", "new-128-benchmark"
-
-
-@dataclass(frozen=True)
-class Cheap:
-    """A transform of one small product, and its own opener."""
-
-    old_space: str = OLD
-    old_dim: int = DIM
-    side_space: str = SIDE
-    side_dim: int = DIM
-    space: str = NEW
-    dim: int = DIM
-    name: str = "cheap"
-    peaks: str | None = None  # folder where every process tells its peak memory
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        """One transform, one identity."""
-        return {"name": self.name}
-
-    @cached_property
-    def weights(self) -> NDArray[np.float32]:
-        """``[dim, dim]``."""
-        return np.random.default_rng(0).standard_normal((DIM, DIM), dtype=np.float32)
-
-    def __call__(self) -> Cheap:
-        """Open it."""
-        return self
-
-    def apply(self, old: NDArray[np.float32], side: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Return unit rows."""
-        assert side is not None
-        if self.peaks is not None:
-            Path(self.peaks, str(os.getpid())).write_text(str(peak_mib()))
-        return unit((old + side) @ self.weights)
-
-
-def peak_mib() -> float:
-    """Return this process's peak resident memory; not that of the process that started it, as getrusage may."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
-
-
-def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale every row to length 1, in place."""
-    rows /= np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
-    return rows
-
-
-def random_rows(rows: int, dim: int, seed: int) -> NDArray[np.float32]:
-    """Return ``[rows, dim]`` random unit rows."""
-    return unit(np.random.default_rng(seed).standard_normal((rows, dim), dtype=np.float32))
-
-
-def make_gallery(path: Path, space: str, dim: int, rows: int, seed: int) -> None:
-    """Store random rows, the same ones again after CHUNK; as one segment, written without ever holding them all."""
-    gallery = Gallery.create(path, space=space, dim=dim)
-    chunk = random_rows(min(CHUNK, rows), dim, seed)
-    starts = range(0, rows, CHUNK)
-    blocks = (chunk[: rows - start] for start in starts)
-    ids = (list(map(str, range(start, min(start + CHUNK, rows)))) for start in starts)
-    segment = write_segment(gallery.path, 1, blocks, (rows, dim), ((names, [""] * len(names)) for names in ids))
-    write_state(gallery.path, replace(read_state(gallery.path), generation=1, content=1, segments=(segment,)))
 
 
 def make_bundle(path: Path) -> Path:
@@ -252,34 +181,6 @@ def disk(folder: Path, rows: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def memory(folder: Path, rows: int) -> dict[str, Any]:
-    """Run in a process of its own with two workers, and return the peaks that it tells."""
-    make_gallery(folder / "gallery", OLD, DIM, rows, 1)
-    make_gallery(folder / "side", SIDE, DIM, rows, 2)
-    words = [sys.executable, "-m", "benchmarks.speed.upgrade_speed", "--steer", str(folder)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return {"rows": rows, **json.loads(done.stdout)}
-
-
-def steer(folder: Path) -> None:
-    """The process whose memory is measured."""
-    peaks = folder / "peaks"
-    peaks.mkdir()
-    opener = Cheap(peaks=str(peaks))
-    found = upgrade.run(folder / "gallery", opener, side=folder / "side", workers=2, shard_rows=1 << 15)
-    after_run = peak_mib()
-    upgrade.cutover(folder / "gallery")
-    workers = [float(path.read_text()) for path in peaks.iterdir()]
-    facts = {
-        "steering_peak_mib": round(after_run, 1),
-        "steering_peak_mib_with_cutover": round(peak_mib(), 1),
-        "worker_peak_mib": round(max(workers), 1),
-        "workers": len(workers),
-        "rows_per_second_two_workers": round(found.rows / found.seconds, 1),
-    }
-    print(json.dumps(facts))
-
-
 def main() -> None:
     """Measure, print a line and JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -292,11 +193,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="of the product part")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder if not given")
     parser.add_argument("--out", type=Path, default=HERE / "upgrade_speed.json")
-    parser.add_argument("--steer", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.steer is not None:
-        steer(options.steer)
-        return
     clock = time.perf_counter if options.clock == "wall" else time.process_time
     result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
     result |= {"machine": machine()}
