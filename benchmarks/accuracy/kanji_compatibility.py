@@ -44,7 +44,7 @@ from compat_train.methods.query import train_query
 
 HERE = Path(__file__).parent
 SYSTEMS = ("query_query", "query_gallery", "gallery_gallery")
-SMALL = {"arch": "shufflenet_v2", "width": 0.5, "stem_stride": 2}
+SMALL: dict[str, Any] = {"arch": "shufflenet_v2", "width": 0.5, "stem_stride": 2}
 
 # Name of a row: what it says of the method, and the settings that differ from the common ones.
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {

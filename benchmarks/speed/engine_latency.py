@@ -72,9 +72,11 @@ def measure(label: str, arch: str, size: int, rounds: int, folder: Path) -> list
             options=[Options(precision=precision) for precision in PRECISIONS[target]],  # type: ignore[arg-type]
             min_cosine=0.0,  # fresh weights: what is compared here is time
         ).bundle
+        preprocessing = bundle.manifest.preprocessing
+        assert preprocessing is not None  # a model of images
         for graph in bundle.manifest.graphs:
             opened = open_graph(bundle, graph, threads=1)
-            images = graph_input(bundle.golden()[0][:1], bundle.manifest.preprocessing, graph)
+            images = graph_input(bundle.golden()[0][:1], preprocessing, graph)
             calls[engine, graph.precision] = lambda opened=opened, images=images: opened.run(images)  # type: ignore[misc]
     left, right = (np.random.default_rng(0).standard_normal((PRODUCT, PRODUCT), dtype=np.float32) for _ in range(2))
     out = np.empty_like(left)

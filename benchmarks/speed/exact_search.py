@@ -37,7 +37,8 @@ def clustered_vectors(rng: np.random.Generator, n: int, basis: NDArray[np.float3
     """Return ``[n, dim]`` unit vectors near a subspace, as embeddings of images are."""
     vectors = rng.standard_normal((n, len(basis)), dtype=np.float32) @ basis
     vectors += 0.1 * rng.standard_normal(vectors.shape, dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def main() -> None:

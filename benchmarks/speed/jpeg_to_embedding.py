@@ -61,7 +61,7 @@ def main() -> None:
 
 def full_decode(data: bytes, preprocessing: Preprocessing, *, convert: bool = True) -> np.ndarray:
     """What one writes by hand: decode everything, crop and resize with the model's kernel."""
-    image = Image.open(io.BytesIO(data))
+    image: Image.Image = Image.open(io.BytesIO(data))
     if convert:  # copies every pixel, needed or not; the photographs made here are RGB already
         image = image.convert("RGB")
     width, height = image.size
@@ -77,6 +77,8 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, object]:
     rng = np.random.default_rng(0)
     bundle = Bundle.open(path)
     preprocessing = bundle.manifest.preprocessing
+    if preprocessing is None:
+        raise SystemExit(f"{path} is a transform; expected a model of images")
     embedder = Embedder.load(bundle, threads=1)
     splits = open_dataset("sample").splits
     garments, labels = splits["query"].images, splits["query"].labels

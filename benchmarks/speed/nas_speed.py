@@ -23,11 +23,13 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.studies.cmp_nas.search import TIERS, folder_of, search_config
@@ -68,6 +70,12 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def chosen_member(supernet: Supernet, chosen: list[Member], inputs: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    """Embeddings by the member that is chosen at the time."""
+    found: torch.Tensor = supernet(inputs, chosen[0])
+    return found
+
+
 def steps(root: str, runs: Path, rounds: int) -> dict[str, float]:
     """Median milliseconds of a step of each kind."""
     config = search_config(root, runs, 0)
@@ -97,7 +105,7 @@ def steps(root: str, runs: Path, rounds: int) -> dict[str, float]:
             query,
             prepared.gallery,
             prepared.data,
-            lambda inputs, _, net=supernet, chosen=chosen: net(inputs, chosen[0]),
+            partial(chosen_member, supernet, chosen),
             classifier,
             rows,
             device,
@@ -115,7 +123,7 @@ def steps(root: str, runs: Path, rounds: int) -> dict[str, float]:
 
             start = time.perf_counter()
             optimiser.zero_grad(set_to_none=name == "ours")
-            torch.stack(list(objective(batch).values())).sum().backward()
+            torch.stack(list(objective(batch).values())).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             found[name].append(time.perf_counter() - start)
     return {name: 1000 * median(times[2:]) for name, times in found.items()}
@@ -145,7 +153,7 @@ def candidates(root: str, runs: Path, rounds: int, gallery_arch: str | None) -> 
     preprocessing = prepared.gallery.preprocessing
     gallery = build_model(gallery_arch, dim=128).eval() if gallery_arch else prepared.gallery.build()
     with tempfile.TemporaryDirectory() as scratch:
-        files = {}
+        files: dict[str, list[Path]] = {}
         for name in ("queries", "gallery", "calibration"):
             files[name] = []
             for row, image in enumerate(getattr(images, name)):
@@ -154,13 +162,13 @@ def candidates(root: str, runs: Path, rounds: int, gallery_arch: str | None) -> 
                 Image.fromarray(np.asarray(image)).convert("L").resize((32, 32)).save(path)
                 files[name].append(path)
 
-        def decoded(name: str) -> np.ndarray:  # type: ignore[type-arg]
+        def decoded(name: str) -> NDArray[np.uint8]:
             return np.stack([to_pixels(path, preprocessing) for path in files[name]])
 
         def naive(member: Member) -> None:
             network = take_member(state, member, dim=128, stem_stride=2)
             recalibrate(network, decoded("calibration"), preprocessing)
-            embed = lambda net, pixels: embed_images(net, pixels, preprocessing, channels_last=True)  # noqa: E731
+            embed = partial(embed_images, preprocessing=preprocessing, channels_last=True)
             queries, side = decoded("queries"), decoded("gallery")
             of_queries = embed(network, queries)
             for against in (embed(network, side), embed(gallery, side)):
@@ -171,9 +179,9 @@ def candidates(root: str, runs: Path, rounds: int, gallery_arch: str | None) -> 
         found: dict[str, list[float]] = {"ours": [], "ours, r2 only": [], "naive": []}
         for _ in range(rounds):
             member = sampler.draw(generator, 0.85, 0.95)
-            found["ours"].append(timed(lambda m=member: score(m, "both")))
-            found["ours, r2 only"].append(timed(lambda m=member: score(m, "across")))
-            found["naive"].append(timed(lambda m=member: naive(m)))
+            found["ours"].append(timed(partial(score, member, "both")))
+            found["ours, r2 only"].append(timed(partial(score, member, "across")))
+            found["naive"].append(timed(partial(naive, member)))
     return {name: median(times) for name, times in found.items()} | {"peak_mib": memory}
 
 

@@ -55,6 +55,8 @@ def measure(path: Path, folder: Path, options: argparse.Namespace) -> dict[str, 
     rng = np.random.default_rng(0)
     bundle = Bundle.open(path)
     preprocessing = bundle.manifest.preprocessing
+    if preprocessing is None:
+        raise SystemExit(f"{path} is a transform; expected a model of images")
     vectors = rng.standard_normal((options.gallery, bundle.manifest.dim), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -85,7 +87,7 @@ def measure(path: Path, folder: Path, options: argparse.Namespace) -> dict[str, 
         images = rng.integers(0, 256, (batch, preprocessing.size, preprocessing.size, 3), dtype=np.uint8)
         if ours(images) != by_hand(images):
             raise SystemExit("the two sides found different hits: they do not do the same work")
-        wall, cpu = alternate(lambda: ours(images), lambda: by_hand(images), options.rounds)  # noqa: B023
+        wall, cpu = alternate(lambda: ours(images), lambda: by_hand(images), options.rounds)
         results.append(
             {
                 "images_per_call": batch,

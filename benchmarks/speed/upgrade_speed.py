@@ -37,6 +37,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def products() -> dict[str, Callable[[], object]]:
     torch.set_num_threads(1)
     for name, dtype in (("torch fp32", torch.float32), ("torch bf16", torch.bfloat16)):
         a, b = torch.from_numpy(left).to(dtype), torch.from_numpy(right).to(dtype)
-        found[name] = lambda a=a, b=b: torch.mm(a, b)
+        found[name] = partial(torch.mm, a, b)
     return found
 
 

@@ -175,7 +175,7 @@ class AccuracyStudy(Study):
 def test_images(source: Source, preprocessing: Preprocessing) -> list[Images]:
     """Pixels and labels of both splits of the test images."""
     dataset = open_dataset(source.data)
-    return [(decode_split(split, preprocessing).images, split.labels) for split in map(dataset.splits.get, TEST)]
+    return [(decode_split(split, preprocessing).images, split.labels) for split in map(dataset.split, TEST)]
 
 
 def counted(test: Sequence[Images]) -> Row:

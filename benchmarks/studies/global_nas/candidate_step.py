@@ -47,7 +47,7 @@ def timed_steps(training: GalleryConfig, member: GlobalMember, data: TrainingSet
         images = normalise(views.images, preprocessing).contiguous(memory_format=torch.channels_last)
         optimiser.zero_grad(set_to_none=True)
         loss = classification_loss(embedder(images), classifier.weight, views.labels, training.classification)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained.parameters(), training.optimisation.gradient_norm)
         optimiser.step()
         times["step"].append(time.process_time() - start)

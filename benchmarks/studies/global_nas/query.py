@@ -109,8 +109,9 @@ class QueryStudy(Study):
     def _equal_epochs(self) -> int:
         """Epochs of CMP-NAS's supernet with which its search costs as much as the global one of this seed."""
         of_global, of_cmp = self.needed("kanji-r3", "cmp")
-        an_epoch = of_cmp["supernet_cpu_seconds"] / of_cmp["supernet_epochs"]
-        return max(1, round((of_global["search_cpu_seconds"] - of_cmp["search_cpu_seconds"]) / an_epoch))
+        an_epoch: float = of_cmp["supernet_cpu_seconds"] / of_cmp["supernet_epochs"]
+        left: float = of_global["search_cpu_seconds"] - of_cmp["search_cpu_seconds"]
+        return max(1, round(left / an_epoch))
 
     def _gallery(self) -> Path:
         run = self.runs / "kanji" / f"gallery-{self.seed}"

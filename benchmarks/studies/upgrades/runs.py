@@ -143,7 +143,7 @@ class Runs:
         """A transform, trained on the data of generation ``to`` unless ``data`` says otherwise."""
         run, data = self.folder / name, settings.pop("data", None)
         scenario = Scenario() if data else self.plan.generations[to]
-        values = {"hidden": self.plan.hidden, "optimisation": self.plan.transform} | settings
+        values: dict[str, Any] = {"hidden": self.plan.hidden, "optimisation": self.plan.transform} | settings
         config = UpgradeConfig(
             source=self.source(scenario, data),
             old=str(old),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,43 +36,37 @@ class Study:
         """Every row by name, with what computes it; most telling rows first."""
         yield "models", self._models
         for name in COMPATIBLE:
-            yield name, lambda name=name: self._compatible(name)
+            yield name, partial(self._compatible, name)
         for kind in (*KINDS, "simclr-32"):
-            yield f"fct-{kind}", lambda kind=kind: self._fct(kind)
+            yield f"fct-{kind}", partial(self._fct, kind)
         for kind in ("simclr", "simclr-32"):
-            for name, to, back in (("fp16", to_float16, from_float16), ("int8", to_int8, from_int8)):
-                yield f"{name}-{kind}", lambda kind=kind, to=to, back=back: self._quantised(kind, to, back)
-        yield "two-hops", lambda: self._two_hops("simclr")
-        yield "two-hops-through", lambda: self._two_hops_through("simclr")
-        yield "direct", lambda: self._direct("simclr")
-        yield "two-hops-none", lambda: self._two_hops(None)
-        yield "direct-none", lambda: self._direct(None)
-        regression = {"arc": 0.0, "regression": 1.0}
+            yield f"fp16-{kind}", partial(self._quantised, kind, to_float16, from_float16)
+            yield f"int8-{kind}", partial(self._quantised, kind, to_int8, from_int8)
+        yield "two-hops", partial(self._two_hops, "simclr")
+        yield "two-hops-through", partial(self._two_hops_through, "simclr")
+        yield "direct", partial(self._direct, "simclr")
+        yield "two-hops-none", partial(self._two_hops, None)
+        yield "direct-none", partial(self._direct, None)
         for name in ("new", *(name for name in COMPATIBLE if not name.startswith("dmu"))):
-            yield f"psi-{name}", lambda name=name: self._psi(f"psi-{name}", name)
+            yield f"psi-{name}", partial(self._psi, f"psi-{name}", name)
         for name in ("new", "bct"):
-            yield f"psi-{name}-regression", lambda name=name: self._psi(f"psi-{name}-regression", name, **regression)
-        yield "psi-new-both", lambda: self._psi("psi-new-both", "new", regression=1.0)
+            job = f"psi-{name}-regression"
+            yield job, partial(self._psi, job, name, arc=0.0, regression=1.0)
+        yield "psi-new-both", partial(self._psi, "psi-new-both", "new", regression=1.0)
         yield "fct-bct", self._fct_on_bct
         for name in ("bct", "sbc-entropy", "sbc-sharp"):
-            yield f"sequence-{name}", lambda name=name: self._sequence(name)
-        yield "sequence-remedies-sbc-sharp", lambda: self._sequence_remedies("sbc-sharp")
+            yield f"sequence-{name}", partial(self._sequence, name)
+        yield "sequence-remedies-sbc-sharp", partial(self._sequence_remedies, "sbc-sharp")
         for kind in ("none", "simclr"):
-            yield f"backfill-{kind}", lambda kind=kind: self._backfill(kind)
-        yield "ridge-none", lambda: self._ridge(None)
-        yield "ridge-simclr", lambda: self._ridge("simclr")
-        if self.runs.plan.more is not None:
-            yield (
-                "fct-more-images",
-                lambda: self._fct_with("fct-more-images", "simclr", data=self.runs.plan.more, epochs=12),
-            )
-        both = {"l2": 0.0, "arc": 1.0, "regression": 20.0}
+            yield f"backfill-{kind}", partial(self._backfill, kind)
+        yield "ridge-none", partial(self._ridge, None)
+        yield "ridge-simclr", partial(self._ridge, "simclr")
+        plan = self.runs.plan
+        if plan.more is not None:
+            yield "fct-more-images", partial(self._fct_with, "fct-more-images", "simclr", data=plan.more, epochs=12)
         for kind in ("none", "simclr", "simclr-new"):
-            yield f"fct-arc-{kind}", lambda kind=kind: self._fct_with(f"fct-arc-{kind}", kind, **both)
-        yield (
-            "fct-views",
-            lambda: self._fct_with("fct-views", "simclr", augmentation=self.runs.plan.augmentation, epochs=8),
-        )
+            yield f"fct-arc-{kind}", partial(self._fct_with, f"fct-arc-{kind}", kind, l2=0.0, arc=1.0, regression=20.0)
+        yield "fct-views", partial(self._fct_with, "fct-views", "simclr", augmentation=plan.augmentation, epochs=8)
 
     def _models(self) -> dict[str, Any]:
         old, new, first = (self.scores.embedded(self.runs.model(name)) for name in ("old", "new", "v1"))
@@ -119,7 +114,7 @@ class Study:
         first, new = self.runs.model("v1"), self.runs.model("new")
         before = self.runs.side(f"{kind}-v1")
         hop, carry = self.runs.first_hop(before, self.runs.side(kind))
-        earlier = {"through": (str(hop),), "side_through": (str(carry),)}
+        earlier: dict[str, Any] = {"through": (str(hop),), "side_through": (str(carry),)}
         run = self.runs.transform("fct-v1-old-new", first, new, before, **earlier)
         vectors, side = (self.scores.upgraded(one, first, before) for one in (hop, carry))
         return self.scores.row(self.scores.upgraded(run, vectors, side), new)
