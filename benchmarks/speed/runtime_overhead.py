@@ -87,7 +87,7 @@ def measure(path: Path, folder: Path, options: argparse.Namespace) -> dict[str, 
         images = rng.integers(0, 256, (batch, preprocessing.size, preprocessing.size, 3), dtype=np.uint8)
         if ours(images) != by_hand(images):
             raise SystemExit("the two sides found different hits: they do not do the same work")
-        wall, cpu = alternate(lambda: ours(images), lambda: by_hand(images), options.rounds)
+        wall, cpu = alternate(lambda: ours(images), lambda: by_hand(images), options.rounds)  # noqa: B023
         results.append(
             {
                 "images_per_call": batch,
