@@ -78,7 +78,7 @@ def load_table(path: str | os.PathLike[str]) -> LatencyTable:
     found = read_json(Path(path))
     if found.get("format") != _FORMAT or found.get("version") != _VERSION:
         raise CorruptFileError(
-            f"{path} is {found.get('format')!r} version {found.get('version')!r}; expected {_FORMAT!r} version "
+            f"{path} has format {found.get('format')!r}, version {found.get('version')!r}; expected {_FORMAT!r} version "
             f"{_VERSION}, written by `compat-sdk profile --save`"
         )
     device, profiles = found.get("device"), found.get("profiles")
