@@ -78,8 +78,8 @@ def load_table(path: str | os.PathLike[str]) -> LatencyTable:
     found = read_json(Path(path))
     if found.get("format") != _FORMAT or found.get("version") != _VERSION:
         raise CorruptFileError(
-            f"{path} has format {found.get('format')!r}, version {found.get('version')!r}; expected {_FORMAT!r} version "
-            f"{_VERSION}, written by `compat-sdk profile --save`"
+            f"{path} has format {found.get('format')!r}, version {found.get('version')!r}; expected "
+            f"{_FORMAT!r} version {_VERSION}, written by `compat-sdk profile --save`"
         )
     device, profiles = found.get("device"), found.get("profiles")
     if not isinstance(device, dict) or not isinstance(profiles, list) or not all(map(_is_profile, profiles)):
