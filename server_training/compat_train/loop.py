@@ -136,7 +136,7 @@ def use_bf16(execution: Execution, device: torch.device) -> bool:
     """Whether to run under bfloat16 autocast: as asked, or, for ``auto``, on CUDA only.
 
     On the CPU it is left to the caller: it speeds up plain convolutions and slows down depthwise ones
-    (benchmarks/train_step.py).
+    (benchmarks/speed/train_step.py).
     """
     return execution.precision == "bf16" or (execution.precision == "auto" and device.type == "cuda")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.backfill import curves
+from benchmarks.studies.upgrades.backfill import curves
 from compat_sdk.datasets import open_dataset
 from compat_sdk.errors import VectorError
 from compat_sdk.images import Preprocessing

@@ -2,7 +2,8 @@
 
     {"format": "compat-sdk-latency-table", "version": 1, "device": {...}, "profiles": [...]}
 
-Profiles are those of ``compat-sdk profile --json``. A phone or an edge box writes the file, a search reads it.
+Profiles are those of ``compat-sdk profile --json``. A phone or an edge box writes the file by
+``--save``, another machine reads it by ``compat-sdk profile --compare`` (`compat_sdk.profile.comparison`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from compat_sdk.metrics import rank_correlation
 from compat_sdk.profile.profile import Profile
 
 _FORMAT, _VERSION = "compat-sdk-latency-table", 1
+_TEXTS = ("name", "engine", "precision")
 _NUMBERS = ("mmacs", "mmacs_paper", "params_m")
 
 
@@ -76,19 +78,22 @@ def load_table(path: str | os.PathLike[str]) -> LatencyTable:
     found = read_json(Path(path))
     if found.get("format") != _FORMAT or found.get("version") != _VERSION:
         raise CorruptFileError(
-            f"{path} is {found.get('format')!r} version {found.get('version')!r}; expected {_FORMAT!r} version "
-            f"{_VERSION}, written by `compat-sdk profile --save`"
+            f"{path} has format {found.get('format')!r}, version {found.get('version')!r}; expected "
+            f"{_FORMAT!r} version {_VERSION}, written by `compat-sdk profile --save`"
         )
     device, profiles = found.get("device"), found.get("profiles")
     if not isinstance(device, dict) or not isinstance(profiles, list) or not all(map(_is_profile, profiles)):
         raise CorruptFileError(
-            f"{path} lacks a device, or a profile in it lacks its name, costs or latency; measure again"
+            f"{path} lacks a device, or a profile in it lacks its name, size, engine, precision, costs or "
+            f"latency; measure again with `compat-sdk profile --save`"
         )
     return LatencyTable(device, tuple(profiles))
 
 
 def _is_profile(value: object) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in _TEXTS):
+        return False
+    if type(value.get("size")) is not int:
         return False
     latency = value.get("latency_ms")
     numbers: list[Any] = [value.get(name) for name in _NUMBERS]
