@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_export.check.compare import Probe, sample_probe
-from compat_export.check.measure import GraphReport, Progress, build_graphs
+from compat_export.check.measure import GraphReport, build_graphs
 from compat_export.convert.conversion import Options, Port
 from compat_export.convert.graphs import TARGETS
 from compat_export.convert.to_onnx import INPUT
@@ -27,6 +27,7 @@ from compat_sdk.embedder import graph_input
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing
 from compat_sdk.images.preprocess import pixels_at
+from compat_sdk.progress import Progress
 from compat_sdk.spread import spread
 from compat_train.embed import embed_images
 from compat_train.models.cost import Cost, count_cost

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compat_export.check.measure import Progress, build_graphs
+from compat_export.check.measure import build_graphs
 from compat_export.convert.conversion import Options, Port
 from compat_export.convert.unit import UnitTransform, UnitTransformWithSide
 from compat_export.report import ExportReport, graph_plan
 from compat_sdk.bundle import TransformSource, write_bundle
 from compat_sdk.errors import ConfigError
+from compat_sdk.progress import Progress
 from compat_sdk.space import Embeddings
 from compat_train.models.transform import transform_cost
 from compat_train.runs.transform_run import TransformRun

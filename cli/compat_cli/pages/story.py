@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compat_cli.console import Progress, note
+from compat_cli.console import note
 from compat_sdk.errors import CompatError
+from compat_sdk.progress import Progress
 
 if TYPE_CHECKING:
     from compat_sdk.datasets import Dataset

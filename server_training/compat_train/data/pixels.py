@@ -11,7 +11,7 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,9 @@ from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files import write_atomic
 from compat_sdk.images import Preprocessing, to_pixels
 from compat_sdk.images.preprocess import usable_cores
+from compat_sdk.progress import Progress
 from compat_train.config.settings import check_range
 from compat_train.data.mapped_file import write_mapped
-
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
 NAMED = 10
 _BLOCK = 1024

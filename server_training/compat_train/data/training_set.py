@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from compat_sdk.datasets import Split, open_dataset
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
+from compat_sdk.progress import Progress
 from compat_train.config.scenario import scenario_rows
 from compat_train.config.training import Source
 from compat_train.data.pixels import decode_split
@@ -39,7 +39,7 @@ def load_training_set(
     preprocessing: Preprocessing,
     *,
     cache: Path | None = None,
-    progress: Callable[[str, int, int, Mapping[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> TrainingSet:
     """Opens a dataset and decodes its training split, so that bad images are found before the first step.
 

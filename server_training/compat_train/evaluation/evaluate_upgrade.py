@@ -9,7 +9,7 @@ Source: Ramanujan et al., Forward Compatible Training, CVPR 2022, https://arxiv.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from compat_sdk.bundle import Bundle
 from compat_sdk.datasets import Dataset
 from compat_sdk.errors import ConfigError
 from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise, upgrade_gain
+from compat_sdk.progress import Progress
 from compat_sdk.space import Embeddings
 from compat_train.device import torch_threads
 from compat_train.evaluation.cka import linear_cka
@@ -26,8 +27,6 @@ from compat_train.evaluation.embedding_model import Model, open_model
 from compat_train.evaluation.evaluate import embed_split, filled_split
 from compat_train.evaluation.transform_model import TransformModel, open_transform
 from compat_train.runs.run_files import RECORD, read_role
-
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
 _NAMES = {
     "old_old": "M(old,old)",

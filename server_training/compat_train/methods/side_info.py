@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compat_sdk.progress import Progress
 from compat_train.config.settings import config_to_json
 from compat_train.config.training import Augmentation
 from compat_train.config.upgrade import SideInfoConfig
@@ -17,7 +18,7 @@ from compat_train.data.augment import augment
 from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
-from compat_train.loop import Objective, Progress
+from compat_train.loop import Objective
 from compat_train.losses.reconstruction import reconstruction_loss
 from compat_train.losses.simclr import nt_xent_loss
 from compat_train.methods.classify import classification_loss, new_classifier, same_run

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
+from compat_sdk.progress import Progress
 from compat_train.config.settings import config_to_json
 from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of
-from compat_train.loop import Objective, Progress, fit, use_bf16
+from compat_train.loop import Objective, fit, use_bf16
 from compat_train.losses.distill import embedding_regression_loss
 from compat_train.losses.forward import forward_transform_loss
 from compat_train.methods.classify import classification_loss, finished_run

@@ -14,7 +14,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import repeat
@@ -29,14 +29,13 @@ from PIL import features
 from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.files import sha256_file
 from compat_sdk.images.preprocess import usable_cores
+from compat_sdk.progress import Progress
 from compat_train.data.kanji.faces import FACES, Face
 from compat_train.data.kanji.glyphs import TILE_PX, jis_level_1, render_face
 from compat_train.data.kanji.plan import SEED, plan_rows, split_identities, unfit_faces
 
 FORMAT, VERSION = "compat-sdk-kanji", 1
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path("~/.local/share/fonts"))
-
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from compat_sdk.datasets import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing
+from compat_sdk.progress import Progress
 from compat_train.config.training import GalleryConfig, QueryConfig, config_to_json
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.evaluation.evaluate import filled_split
-from compat_train.loop import Progress
 from compat_train.methods.objective import gallery_rows
 from compat_train.models.global_space import GlobalMember, mmacs, random_member
 from compat_train.nas.global_nas.config import GlobalConfig, Objective

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.files import write_json_atomic
+from compat_sdk.progress import Progress
 from compat_train.config.training import config_to_json
 from compat_train.device import device_of
 from compat_train.evaluation.evaluate import Evaluation, evaluate_each
-from compat_train.loop import DivergedError, Progress
+from compat_train.loop import DivergedError
 from compat_train.models.global_space import GlobalMember, global_named, parameters
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, classification_accuracy, renamed, train_network
