@@ -17,8 +17,9 @@ from compat_sdk.engines import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, ImageError, VectorError
 from compat_sdk.images import ImageLike, Preprocessing, to_input
 from compat_sdk.images.decode import describe
-from compat_sdk.images.preprocess import is_pixels, pixels_at, usable_cores
+from compat_sdk.images.preprocess import is_pixels, pixels_at
 from compat_sdk.space import Embeddings
+from compat_sdk.workers import usable_cores
 
 __all__ = ["Embedder", "SelfTest", "graph_input"]
 

@@ -16,7 +16,7 @@ from PIL import Image
 from compat_sdk.datasets.split import Dataset, Split, is_array
 from compat_sdk.errors import ImageError
 from compat_sdk.images import open_image
-from compat_sdk.images.preprocess import usable_cores
+from compat_sdk.workers import usable_cores
 
 EXAMPLES = 5
 SIZES_READ = 1000

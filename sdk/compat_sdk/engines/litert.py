@@ -20,7 +20,7 @@ from compat_sdk.engines.batches import (
     run_in_blocks,
 )
 from compat_sdk.errors import BundleError, MissingExtraError
-from compat_sdk.images.preprocess import usable_cores
+from compat_sdk.workers import usable_cores
 
 
 class LiteRTEngine:

@@ -18,12 +18,12 @@ from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare
 from compat_sdk.upgrade.freeze import new_rows
 from compat_sdk.upgrade.manifest import FOLDER, SIDE, read_manifest
-from compat_sdk.upgrade.mapping import cores
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
 from compat_sdk.upgrade.pairing import Pairing
 from compat_sdk.upgrade.prepare import new_manifest, open_side, require_old, require_same
 from compat_sdk.upgrade.rows import StackedRows, all_rows, selected_ids
 from compat_sdk.upgrade.shard import opened, read_record, unit_rows
+from compat_sdk.workers import usable_cores
 
 _ROUNDS = 5
 
@@ -105,7 +105,7 @@ def plan(
     unfinished = [shard.rows for shard in manifest.shards if read_record(folder, shard, manifest.transform) is None]
     missing, added = sum(unfinished), sum(int(np.count_nonzero(mask)) for mask in wanted)
     new_shards = sum(-(-int(np.count_nonzero(mask)) // manifest.shard_rows) for mask in wanted)
-    busy = max(1, min(workers or cores(), len(unfinished) + new_shards))
+    busy = max(1, min(workers or usable_cores(), len(unfinished) + new_shards))
     rate = _rows_per_second(transform, gallery, side_rows, manifest.block_rows)
     return Plan(
         rows=len(gallery),
