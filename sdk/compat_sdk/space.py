@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError, VectorError
+from compat_sdk.unit import check_rows
 
 _SPACE = re.compile(r"[A-Za-z0-9._-]{1,120}")
 
@@ -100,20 +101,4 @@ def _check_array(vectors: object) -> None:
         raise VectorError(f"vectors have shape {list(vectors.shape)}; expected at least one number per vector")
     if not vectors.flags.c_contiguous:
         raise VectorError("vectors are not C-contiguous; pass numpy.ascontiguousarray(vectors)")
-    finite = np.isfinite(vectors)
-    if not finite.all():
-        bad = np.flatnonzero(~finite.all(axis=1))
-        raise VectorError(
-            f"{len(bad)} of {len(vectors)} vectors hold NaN or infinity, first at row {int(bad[0])}; "
-            f"embed those images again or leave them out",
-            [int(row) for row in bad[:1000]],
-        )
-    lengths = np.einsum("ij,ij->i", vectors, vectors)
-    off = np.flatnonzero(np.abs(lengths - 1.0) > 2e-3)
-    if len(off):
-        first = int(off[0])
-        raise VectorError(
-            f"{len(off)} of {len(vectors)} vectors are not of unit length, first at row {first} (length "
-            f"{float(np.sqrt(lengths[first])):.4g}); divide each row by its length, leave out rows of zeros",
-            [int(row) for row in off[:1000]],
-        )
+    check_rows(vectors, "vectors", "divide each row by its length, and leave out rows without one")

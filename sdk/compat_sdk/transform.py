@@ -12,6 +12,7 @@ from compat_sdk.bundle.golden import SelfTest, compare_golden
 from compat_sdk.engines import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, VectorError
 from compat_sdk.space import Embeddings
+from compat_sdk.unit import unit_rows
 
 ROWS = 4096
 """Most rows that an engine is given at once: what it holds in between is 8 KiB per row at 2048 hidden numbers."""
@@ -122,16 +123,8 @@ class Transform:
         for start in range(0, len(old), self._rows):
             block = [array[start : start + self._rows] for array in inputs]
             vectors[start : start + len(block[0])] = self._run(block)
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-        if len(bad):
-            raise VectorError(
-                f"{self.engine.name} gave NaN, infinity or zeros for {len(bad)} of {len(old)} rows, first at row "
-                f"{int(bad[0])}; run the bundle's self-test",
-                [int(row) for row in bad],
-            )
-        vectors /= lengths[:, None]  # graphs of low precision, and engines' rounding, leave it slightly off 1
-        return vectors
+        what = f"rows have no vector by {self.engine.name}"
+        return unit_rows(vectors, what, "run the bundle's self-test")
 
     def self_test(self) -> SelfTest:
         """Transform the golden vectors on this machine and compare with what the trained transform made of them.

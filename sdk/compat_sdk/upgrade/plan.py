@@ -22,7 +22,7 @@ from compat_sdk.upgrade.opener import Transformer, TransformOpener
 from compat_sdk.upgrade.pairing import Pairing
 from compat_sdk.upgrade.prepare import new_manifest, open_side, require_old, require_same
 from compat_sdk.upgrade.rows import StackedRows, all_rows, selected_ids
-from compat_sdk.upgrade.shard import opened, read_record, unit_rows
+from compat_sdk.upgrade.shard import opened, read_record, transformed_rows
 from compat_sdk.workers import usable_cores
 
 _ROUNDS = 5
@@ -139,7 +139,7 @@ def transformed(
         other = None
         if side is not None and side_rows is not None:
             other = side_rows.take(np.array([side.row_of[id] for id in names], np.int64))
-        found[start : start + len(names)] = unit_rows(transform, old, other)
+        found[start : start + len(names)] = transformed_rows(transform, old, other)
     return found
 
 

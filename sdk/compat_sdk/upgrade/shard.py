@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from compat_sdk.errors import CompatError, CorruptFileError, GalleryError, VectorError
 from compat_sdk.files import canonical_json, parse_sealed, sealed_json, sync_folder, write_atomic
 from compat_sdk.gallery.files import Dtype, StoredFile, problem_with, write_vectors
-from compat_sdk.index.vectors import NORM_TOLERANCE
+from compat_sdk.unit import check_rows, unit_rows
 from compat_sdk.upgrade.freeze import open_pairs
 from compat_sdk.upgrade.manifest import SHARDS, SIDE, SOURCES, Manifest, Shard, Source, stored_file
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
@@ -165,7 +165,7 @@ def input_digest(job: Job) -> str:
     return digest.hexdigest()
 
 
-def unit_rows(
+def transformed_rows(
     transform: Transformer, old: NDArray[np.float32], side: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
     """Transform a block, and return rows of unit norm.
@@ -179,18 +179,9 @@ def unit_rows(
             f"the transform gave {found.dtype} {list(found.shape)}, expected float32 {[len(old), transform.dim]}; "
             f"its bundle does not fit its graph"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.sqrt(np.einsum("nd,nd->n", found, found))
-        bad = np.flatnonzero(~(np.abs(lengths - 1) <= NORM_TOLERANCE))
-    if len(bad):
-        first = int(bad[0])
-        raise VectorError(
-            f"the transform gave {len(bad)} of {len(old)} vectors that hold NaN or infinity or are not of unit norm, "
-            f"the first of length {lengths[first]:.6g}; run the bundle's self-test, and check these rows",
-            [int(row) for row in bad],
-        )
-    unit: NDArray[np.float32] = found / lengths[:, None]
-    return unit
+    what, advice = "rows of what the transform gave", "run the bundle's self-test, and check these rows"
+    check_rows(found, what, advice)
+    return unit_rows(found, what, advice)
 
 
 def _transformed(job: Job, digest: Any) -> Iterator[NDArray[np.float32]]:
@@ -198,7 +189,7 @@ def _transformed(job: Job, digest: Any) -> Iterator[NDArray[np.float32]]:
     for start, old, side in input_blocks(job):
         _update(digest, old, side)
         try:
-            yield unit_rows(transform, old, side)
+            yield transformed_rows(transform, old, side)
         except VectorError as error:
             raise VectorError(str(error), [job.shard.start + start + row for row in error.rows]) from error
 

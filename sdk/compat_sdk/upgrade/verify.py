@@ -21,7 +21,7 @@ from compat_sdk.upgrade.manifest import AFTER, BEFORE, FOLDER, SHARDS, SIDE, SOU
 from compat_sdk.upgrade.opener import TransformOpener
 from compat_sdk.upgrade.plan import open_held_out
 from compat_sdk.upgrade.rows import StackedRows
-from compat_sdk.upgrade.shard import Record, input_blocks, input_digest, job_for, opened, read_record, unit_rows
+from compat_sdk.upgrade.shard import Record, input_blocks, input_digest, job_for, opened, read_record, transformed_rows
 
 SAMPLE_COSINE = 0.9999
 """Lowest cosine similarity of a stored row and the same row transformed and stored again, rounded to the gallery's
@@ -152,7 +152,7 @@ def _transform_again(
         stored = _output(folder, manifest, shard, record)
         job = job_for(folder, manifest, shard, opener)
         for start, old, side in input_blocks(job, inside + shard.start):
-            again = as_unit(as_stored(unit_rows(transform, old, side), manifest.dtype))
+            again = as_unit(as_stored(transformed_rows(transform, old, side), manifest.dtype))
             rows = inside[start : start + len(old)]
             lowest = min(lowest, float(np.einsum("nd,nd->n", again, as_unit(stored[rows])).min()))
             sampled += len(old)

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compat_sdk.errors import ConfigError, VectorError
+from compat_sdk.errors import ConfigError
 from compat_sdk.space import Embeddings
 from compat_sdk.transform import Transform
+from compat_sdk.unit import check_rows
 from compat_train.device import device_of
 from compat_train.runs.transform_run import TransformRun
 
@@ -98,11 +99,6 @@ def _apply(network: nn.Module, inputs: tuple[Vectors, ...], device: torch.device
         rows = network(*(torch.from_numpy(part[start : start + _BLOCK].copy()).to(device) for part in inputs)).float()
         blocks.append((rows / rows.norm(dim=1, keepdim=True)).cpu().numpy())
     vectors = np.ascontiguousarray(np.concatenate(blocks), np.float32)
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(bad):
-        raise VectorError(
-            f"the transform gives no direction (zero, NaN or infinity) for {len(bad)} of {len(vectors)} rows, first "
-            f"row {int(bad[0])}; its weights are damaged or its training diverged: train it again",
-            [int(row) for row in bad[:1000]],
-        )
+    advice = "the transform's weights are damaged or its training diverged: train it again"
+    check_rows(vectors, "rows have no transformed vector", advice)
     return vectors
