@@ -52,6 +52,7 @@ from compat_sdk.files import write_json_atomic
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.files import write_segment
 from compat_sdk.gallery.store import read_state, write_state
+from compat_sdk.space import TransformSpaces
 from compat_sdk.upgrade import BundleTransform
 
 HERE = Path(__file__).parent
@@ -61,18 +62,14 @@ BLOCK = 4096
 DIM = 128
 CHUNK = 1 << 16
 OLD, SIDE, NEW = "old-128-benchmark", "side-128-benchmark", "new-128-benchmark"
+SPACES = TransformSpaces(OLD, DIM, SIDE, DIM, NEW, DIM)
 
 
 @dataclass(frozen=True)
 class Cheap:
     """A transform of one small product, and its own opener."""
 
-    old_space: str = OLD
-    old_dim: int = DIM
-    side_space: str = SIDE
-    side_dim: int = DIM
-    space: str = NEW
-    dim: int = DIM
+    spaces: TransformSpaces = SPACES
     name: str = "cheap"
     peaks: str | None = None  # folder where every process tells its peak memory
 
@@ -139,12 +136,7 @@ def make_bundle(path: Path) -> Path:
         path=path / "run",
         method="fct",
         kind="forward-transform",
-        old_space=OLD,
-        old_dim=DIM,
-        side_space=SIDE,
-        side_dim=DIM,
-        space=NEW,
-        dim=DIM,
+        spaces=SPACES,
         hidden=2048,
         license="Apache-2.0",
         config={},
@@ -176,13 +168,13 @@ def speed(folder: Path, bundle: Path, rows: int, rounds: int, clock: Callable[[]
     opener = BundleTransform.at(bundle)
     transform = opener()
     macs = transform.bundle.manifest.mmacs * 1e6  # type: ignore[attr-defined]
-    make_gallery(folder / "gallery", transform.old_space, transform.old_dim, rows, 1)
+    make_gallery(folder / "gallery", transform.spaces.old_space, transform.spaces.old_dim, rows, 1)
     side = None
-    if transform.side_space is not None and transform.side_dim is not None:
-        make_gallery(folder / "side", transform.side_space, transform.side_dim, rows, 2)
+    if transform.spaces.side_space is not None and transform.spaces.side_dim is not None:
+        make_gallery(folder / "side", transform.spaces.side_space, transform.spaces.side_dim, rows, 2)
         side = folder / "side"
-    old = random_rows(BLOCK, transform.old_dim, 3)
-    beside = None if transform.side_dim is None else random_rows(BLOCK, transform.side_dim, 4)
+    old = random_rows(BLOCK, transform.spaces.old_dim, 3)
+    beside = None if transform.spaces.side_dim is None else random_rows(BLOCK, transform.spaces.side_dim, 4)
 
     def whole_run() -> None:
         upgrade.run(folder / "gallery", opener, side=side, workers=1)

@@ -77,7 +77,8 @@ def export_transform(
     plan = graph_plan(targets, options, out, overwrite)
     for option in options:
         _require_vector_option(option)
-    source = TransformSource(run.old_space, run.old_dim, run.side_space, run.side_dim)
+    spaces = run.spaces
+    source = TransformSource(spaces.old_space, spaces.old_dim, spaces.side_space, spaces.side_dim)
     inputs = _random_rows(source) if vectors is None else _checked(vectors, source)
     network = run.build()
     wrapped = UnitTransform(network) if source.side_space is None else UnitTransformWithSide(network)
@@ -93,9 +94,9 @@ def export_transform(
         out,
         name=run.name,
         role="transform",
-        space=run.space,
+        space=spaces.space,
         searches=(),
-        dim=run.dim,
+        dim=spaces.dim,
         preprocessing=None,
         tier=tier,
         mmacs=cost.mmacs,

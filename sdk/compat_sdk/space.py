@@ -38,6 +38,31 @@ def check_space(space: str) -> str:
     return space
 
 
+def check_dim(label: str, value: object) -> None:
+    """Refuse what cannot be a vector's numbers: anything but an integer from 1 to 65536.
+
+    Raises:
+        ConfigError: It is not; the message begins with ``label``.
+    """
+    if type(value) is not int or not 1 <= value <= 65536:
+        raise ConfigError(f"{label} is {value!r}; expected an integer from 1 to 65536")
+
+
+def check_source(old_space: str, old_dim: int, side_space: str | None, side_dim: int | None) -> None:
+    """Refuse what no transform takes; see `TransformSpaces`.
+
+    Raises:
+        ConfigError: A value is out of its range, or one of ``side_space`` and ``side_dim`` is missing.
+    """
+    check_space(old_space)
+    check_dim("old_dim", old_dim)
+    if (side_space is None) != (side_dim is None):
+        raise ConfigError(f"side_space is {side_space!r} and side_dim {side_dim!r}; expected both or neither")
+    if side_space is not None:
+        check_space(side_space)
+        check_dim("side_dim", side_dim)
+
+
 @dataclass(frozen=True, eq=False)
 class Embeddings:
     """Vectors that know the embedding space they were written in.
@@ -71,6 +96,42 @@ class Embeddings:
     def dim(self) -> int:
         """Numbers per vector."""
         return int(self.vectors.shape[1])
+
+
+@dataclass(frozen=True)
+class TransformSpaces:
+    """From where to where a transform leads.
+
+    Attributes:
+        old_space: Embedding space of the vectors that it takes.
+        old_dim: Numbers per old vector.
+        side_space: Embedding space of the side-information beside them; None where it takes none.
+        side_dim: Numbers of side-information per row; None where it takes none.
+        space: Embedding space of the vectors that it gives, the new model's.
+        dim: Numbers per new vector.
+
+    Raises:
+        ConfigError: A value is out of its range, one of ``side_space`` and ``side_dim`` is missing, or the transform
+            ends in the space that it begins in.
+    """
+
+    old_space: str
+    old_dim: int
+    side_space: str | None
+    side_dim: int | None
+    space: str
+    dim: int
+
+    def __post_init__(self) -> None:
+        check_source(self.old_space, self.old_dim, self.side_space, self.side_dim)
+        check_space(self.space)
+        check_dim("dim", self.dim)
+        if self.old_space == self.space:
+            raise ConfigError(f"a transform from {self.space} to itself; expected the space of a new model")
+
+    def __str__(self) -> str:
+        beside = "" if self.side_space is None else f" and side-information in {self.side_space}"
+        return f"from {self.old_space}{beside} to {self.space}"
 
 
 def may_search(space: str, searches: Sequence[str], gallery_space: str) -> bool:

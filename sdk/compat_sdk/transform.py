@@ -7,11 +7,11 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle import Bundle, Graph, TransformSource
+from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.bundle.golden import SelfTest, compare_golden
 from compat_sdk.engines import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, VectorError
-from compat_sdk.space import Embeddings
+from compat_sdk.space import Embeddings, TransformSpaces
 from compat_sdk.unit import unit_rows
 
 ROWS = 4096
@@ -30,6 +30,7 @@ class Transform:
     Attributes:
         bundle: The bundle.
         engine: What runs its graph.
+        spaces: From where to where it leads; the six attributes below say the same one by one.
         old_space: Embedding space of the vectors that it takes.
         old_dim: Numbers per old vector.
         side_space: Embedding space of the side-information beside them; None where it takes none.
@@ -39,12 +40,12 @@ class Transform:
     """
 
     def __init__(self, bundle: Bundle, engine: Engine, *, graph: Graph | None = None) -> None:
-        source = _source(bundle)
         self.bundle = bundle
         self.engine = engine
-        self.old_space, self.old_dim = source.old_space, source.old_dim
-        self.side_space, self.side_dim = source.side_space, source.side_dim
-        self.space, self.dim = bundle.manifest.space, bundle.manifest.dim
+        self.spaces = spaces = _spaces(bundle)
+        self.old_space, self.old_dim = spaces.old_space, spaces.old_dim
+        self.side_space, self.side_dim = spaces.side_space, spaces.side_dim
+        self.space, self.dim = spaces.space, spaces.dim
         batch = (graph and graph.batch) or 1
         self._rows = -(-ROWS // batch) * batch  # whole blocks of a graph with a fixed batch
 
@@ -74,7 +75,7 @@ class Transform:
                 below 1, or threads or a precision together with an engine that has its graph already.
         """
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        _source(opened)
+        _spaces(opened)
         if isinstance(engine, str):
             graph = choose_graph(opened, engine, precision)
             return cls(opened, open_graph(opened, graph, threads), graph=graph)
@@ -145,14 +146,15 @@ class Transform:
         return found
 
 
-def _source(bundle: Bundle) -> TransformSource:
-    """What the bundle's transform takes."""
-    if bundle.manifest.source is None:
+def _spaces(bundle: Bundle) -> TransformSpaces:
+    """From where to where the bundle's transform leads."""
+    spaces = bundle.manifest.spaces
+    if spaces is None:
         raise ConfigError(
             f"{bundle.path} is a {bundle.manifest.role} model, which takes images; open it with "
             f"compat_sdk.embedder.Embedder.load, and here a bundle exported from a `compat-sdk train upgrade` run"
         )
-    return bundle.manifest.source
+    return spaces
 
 
 def _checked(name: str, vectors: NDArray[np.float32], space: str, dim: int) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from compat_sdk.errors import TrainingError, VectorError
 from compat_sdk.images import Preprocessing
 from compat_sdk.metrics import rank_correlation
 from compat_sdk.progress import Progress
+from compat_sdk.space import TransformSpaces
 from compat_sdk.upgrade.backfill import alignment_errors
 from compat_train.config.training import Execution, GalleryConfig, Optimisation, Source
 from compat_train.methods.gallery import train_gallery
@@ -142,12 +143,7 @@ def test_the_benchmark_measures_every_order_from_run_folders(clothes: Path, tmp_
         path=tmp_path / "psi",
         method="dmu",
         kind="forward-adaptation",
-        old_space=old.space,
-        old_dim=old.dim,
-        side_space=None,
-        side_dim=None,
-        space=new.space,
-        dim=new.dim,
+        spaces=TransformSpaces(old.space, old.dim, None, None, new.space, new.dim),
         hidden=16,
         license="unspecified",
         config={},

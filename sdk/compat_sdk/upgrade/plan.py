@@ -111,7 +111,7 @@ def plan(
         rows=len(gallery),
         remaining=missing + added,
         shards=len(manifest.shards) + new_shards,
-        bytes_needed=(missing + added) * manifest.dim * np.dtype(manifest.dtype).itemsize
+        bytes_needed=(missing + added) * manifest.spaces.dim * np.dtype(manifest.dtype).itemsize
         + (0 if side_rows is None else 8 * added),
         bytes_to_copy=_bytes_to_copy(gallery, side_rows) if added else 0,
         bytes_free=shutil.disk_usage(gallery.folder).free,
@@ -130,7 +130,7 @@ def transformed(
     Raises:
         VectorError: The transform gave vectors that no index may see.
     """
-    found = np.empty((len(ids), transform.dim), np.float32)
+    found = np.empty((len(ids), transform.spaces.dim), np.float32)
     old_rows = StackedRows(gallery.parts, gallery.state.dim)
     side_rows = None if side is None else StackedRows(side.parts, side.state.dim)
     for start in range(0, len(ids), block_rows):
@@ -157,7 +157,7 @@ def open_held_out(path: Path, space: str, dim: int) -> Snapshot:
 
 
 def _accuracy(transform: Transformer, gallery: Snapshot, side: Snapshot | None, path: Path) -> Accuracy:
-    held_out = open_held_out(path, transform.space, transform.dim)
+    held_out = open_held_out(path, transform.spaces.space, transform.spaces.dim)
     shared = [row for row, id in enumerate(held_out.ids) if id in gallery.row_of and _complete(id, side)]
     rows = np.array(shared, np.int64)[spread(len(shared), MOST_ROWS)]
     ids = [held_out.ids[row] for row in rows]

@@ -147,7 +147,7 @@ def evaluate_upgrade(
         raise ConfigError("there is no transform to evaluate; pass the RUN of `compat-sdk train upgrade`")
     splits = {name: filled_split(dataset, name) for name in ("query", "gallery")}
     steps = [open_transform(path, device=device, threads=threads) for path in transforms]
-    takes = [step for step in steps if step.side_space is not None]
+    takes = [step for step in steps if step.spaces.side_space is not None]
     if len(takes) != len(sides):
         raise ConfigError(
             f"{len(takes)} of the transforms take side-information, but {len(sides)} sources of it are given; pass "
@@ -155,9 +155,9 @@ def evaluate_upgrade(
         )
     sources = [_source(path, device, threads) for path in sides]
     models = [open_model(path, device=device, threads=threads) for path in (old, new)]
-    if steps[-1].space != models[1].space:
+    if steps[-1].spaces.space != models[1].space:
         raise ConfigError(
-            f"the last transform gives space {steps[-1].space}, but the new model {models[1].name} writes in "
+            f"the last transform gives space {steps[-1].spaces.space}, but the new model {models[1].name} writes in "
             f"{models[1].space}; pass the model that the transform was trained for"
         )
     encoders = [source for source in sources if isinstance(source, Model)]
@@ -226,7 +226,7 @@ def compose(
     before: tuple[Embeddings, Embeddings | None] | None = None
     side: Embeddings | None = None
     for transform in transforms:
-        if transform.side_space is None:
+        if transform.spaces.side_space is None:
             side = None
         else:
             source = next(coming)

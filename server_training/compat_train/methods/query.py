@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from compat_sdk.progress import Progress
+from compat_sdk.space import TransformSpaces
 from compat_train.config.training import QueryConfig, config_to_json
 from compat_train.data.batches import Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
@@ -115,12 +116,7 @@ def _save_adaptation(config: QueryConfig, new: Checkpoint, old: Checkpoint, psi:
         path=folder,
         method="dmu",
         kind="forward-adaptation",
-        old_space=old.space,
-        old_dim=old.dim,
-        side_space=None,
-        side_dim=None,
-        space=new.space,
-        dim=new.dim,
+        spaces=TransformSpaces(old.space, old.dim, None, None, new.space, new.dim),
         hidden=config.adaptation_width,
         license=config.license,
         config=new.config,

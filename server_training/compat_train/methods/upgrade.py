@@ -90,16 +90,20 @@ def train_upgrade(
             f"the side-information encoder {config.side_info} writes what the old model writes ({old.space}), so it "
             f"adds nothing; train it with another seed, architecture or method, or leave it out"
         )
-    spaces = {"old_space": earlier.space, "new_space": new.space, "side_space": earlier.side_space}
-    settings = config_to_json(replace(config, optimisation=config.schedule)) | spaces
+    spaces = earlier.to(new)
+    settings = config_to_json(replace(config, optimisation=config.schedule)) | {
+        "old_space": spaces.old_space,
+        "new_space": spaces.space,
+        "side_space": spaces.side_space,
+    }
     if finished := finished_run(run, settings, TransformRun.load):
         return finished
     torch.manual_seed(config.execution.seed)
     transform: nn.Module
     if config.method == "fct":
-        transform = ForwardTransform(old=earlier.dim, side=earlier.side_dim, new=new.dim, hidden=config.width)
+        transform = ForwardTransform(old=spaces.old_dim, side=spaces.side_dim, new=spaces.dim, hidden=config.width)
     else:
-        transform = ForwardAdaptation(old=earlier.dim, new=new.dim, hidden=config.width)
+        transform = ForwardAdaptation(old=spaces.old_dim, new=spaces.dim, hidden=config.width)
     transform.to(device)
     kept = run / "embeddings" if embeddings is None else embeddings
     views = _SharedViews(config, models, run, device, progress, data, kept)
@@ -118,12 +122,7 @@ def train_upgrade(
         path=run,
         method=config.method,
         kind="forward-transform" if config.method == "fct" else "forward-adaptation",
-        old_space=earlier.space,
-        old_dim=earlier.dim,
-        side_space=earlier.side_space,
-        side_dim=earlier.side_dim,
-        space=new.space,
-        dim=new.dim,
+        spaces=spaces,
         hidden=config.width,
         license=config.license,
         config=settings,
