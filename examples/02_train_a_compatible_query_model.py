@@ -9,12 +9,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.datasets import open_dataset
-from compat_sdk.images import Preprocessing
-from compat_train.config import training as config
-from compat_train.evaluation.evaluate import evaluate
-from compat_train.methods.gallery import train_gallery
-from compat_train.methods.query import train_query
+from compat_sdk import Preprocessing, open_dataset
+from compat_train import (
+    Augmentation,
+    Classification,
+    Execution,
+    GalleryConfig,
+    Optimisation,
+    QueryConfig,
+    Source,
+    evaluate,
+    train_gallery,
+    train_query,
+)
 
 
 def main() -> None:
@@ -28,25 +35,25 @@ def main() -> None:
     arguments = parser.parse_args()
     out = arguments.out
     shared: Any = {
-        "source": config.Source(data=arguments.data),
-        "augmentation": config.Augmentation(flip=True),
-        "execution": config.Execution(threads=arguments.threads),
+        "source": Source(data=arguments.data),
+        "augmentation": Augmentation(flip=True),
+        "execution": Execution(threads=arguments.threads),
     }
-    gallery = config.GalleryConfig(
+    gallery = GalleryConfig(
         arch="resnet18",
         width=arguments.width,
         preprocessing=Preprocessing(size=28),
-        classification=config.Classification(margin=0.2, scale=16.0),
-        optimisation=config.Optimisation(epochs=arguments.epochs, batch=128, lr=0.1),
+        classification=Classification(margin=0.2, scale=16.0),
+        optimisation=Optimisation(epochs=arguments.epochs, batch=128, lr=0.1),
         **shared,
     )
     print(f"gallery model: {train_gallery(gallery, out / 'gallery-run').space}")
-    query = config.QueryConfig(
+    query = QueryConfig(
         gallery=str(out / "gallery-run"),
         method="bct",  # the loss under the gallery model's frozen classifier is what makes it compatible
         arch="shufflenet_v2",
         width=0.5,
-        optimisation=config.Optimisation(epochs=arguments.epochs, batch=128, lr=0.2),
+        optimisation=Optimisation(epochs=arguments.epochs, batch=128, lr=0.2),
         **shared,
     )
     trained = train_query(query, out / "query-run")
