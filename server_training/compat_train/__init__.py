@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from compat_train.methods.gallery import train_gallery
     from compat_train.methods.query import train_query
     from compat_train.methods.side_info import train_side_info
-    from compat_train.methods.uncertainty import train_uncertainty
+    from compat_train.methods.uncertainty import log_variances, train_uncertainty
     from compat_train.methods.upgrade import train_upgrade
     from compat_train.nas.cmp.config import CmpConfig
     from compat_train.nas.cmp.run import search_query_models
@@ -56,6 +56,7 @@ __all__ = [
     "UpgradeEvaluation",
     "evaluate",
     "evaluate_upgrade",
+    "log_variances",
     "read_recipe",
     "run_recipe",
     "search_network",
@@ -87,6 +88,7 @@ _HOME = {
     "UpgradeEvaluation": "evaluation.evaluate_upgrade",
     "evaluate": "evaluation.evaluate",
     "evaluate_upgrade": "evaluation.evaluate_upgrade",
+    "log_variances": "methods.uncertainty",
     "read_recipe": "recipe",
     "run_recipe": "recipe",
     "search_network": "nas.global_nas.run",
