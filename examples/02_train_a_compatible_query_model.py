@@ -9,19 +9,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import compat_train
 from compat_sdk import Preprocessing, open_dataset
-from compat_train import (
-    Augmentation,
-    Classification,
-    Execution,
-    GalleryConfig,
-    Optimisation,
-    QueryConfig,
-    Source,
-    evaluate,
-    train_gallery,
-    train_query,
-)
 
 
 def main() -> None:
@@ -35,30 +24,30 @@ def main() -> None:
     arguments = parser.parse_args()
     out = arguments.out
     shared: Any = {
-        "source": Source(data=arguments.data),
-        "augmentation": Augmentation(flip=True),
-        "execution": Execution(threads=arguments.threads),
+        "source": compat_train.Source(data=arguments.data),
+        "augmentation": compat_train.Augmentation(flip=True),
+        "execution": compat_train.Execution(threads=arguments.threads),
     }
-    gallery = GalleryConfig(
+    gallery = compat_train.GalleryConfig(
         arch="resnet18",
         width=arguments.width,
         preprocessing=Preprocessing(size=28),
-        classification=Classification(margin=0.2, scale=16.0),
-        optimisation=Optimisation(epochs=arguments.epochs, batch=128, lr=0.1),
+        classification=compat_train.Classification(margin=0.2, scale=16.0),
+        optimisation=compat_train.Optimisation(epochs=arguments.epochs, batch=128, lr=0.1),
         **shared,
     )
-    print(f"gallery model: {train_gallery(gallery, out / 'gallery-run').space}")
-    query = QueryConfig(
+    print(f"gallery model: {compat_train.train_gallery(gallery, out / 'gallery-run').space}")
+    query = compat_train.QueryConfig(
         gallery=str(out / "gallery-run"),
         method="bct",  # the loss under the gallery model's frozen classifier is what makes it compatible
         arch="shufflenet_v2",
         width=0.5,
-        optimisation=Optimisation(epochs=arguments.epochs, batch=128, lr=0.2),
+        optimisation=compat_train.Optimisation(epochs=arguments.epochs, batch=128, lr=0.2),
         **shared,
     )
-    trained = train_query(query, out / "query-run")
+    trained = compat_train.train_query(query, out / "query-run")
     print(f"query model: {trained.space}, may search {', '.join(trained.searches)}")
-    print(evaluate(open_dataset(arguments.data), out / "query-run", out / "gallery-run").table())
+    print(compat_train.evaluate(open_dataset(arguments.data), out / "query-run", out / "gallery-run").table())
 
 
 if __name__ == "__main__":
