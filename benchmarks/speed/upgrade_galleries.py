@@ -14,22 +14,19 @@ from numpy.typing import NDArray
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.files import write_segment
 from compat_sdk.gallery.store import read_state, write_state
+from compat_sdk.space import TransformSpaces
 
 DIM = 128
 CHUNK = 1 << 16
 OLD, SIDE, NEW = "old-128-benchmark", "side-128-benchmark", "new-128-benchmark"
+SPACES = TransformSpaces(OLD, DIM, SIDE, DIM, NEW, DIM)
 
 
 @dataclass(frozen=True)
 class Cheap:
     """A transform of one small product, and its own opener."""
 
-    old_space: str = OLD
-    old_dim: int = DIM
-    side_space: str = SIDE
-    side_dim: int = DIM
-    space: str = NEW
-    dim: int = DIM
+    spaces: TransformSpaces = SPACES
     name: str = "cheap"
     peaks: str | None = None  # folder where every process tells its peak memory
 

@@ -44,7 +44,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import machine
-from benchmarks.speed.upgrade_galleries import DIM, NEW, OLD, SIDE, Cheap, make_gallery, random_rows
+from benchmarks.speed.upgrade_galleries import DIM, OLD, SIDE, SPACES, Cheap, make_gallery, random_rows
 from benchmarks.speed.upgrade_memory import memory
 from compat_sdk import upgrade
 from compat_sdk.files import write_json_atomic
@@ -69,12 +69,7 @@ def make_bundle(path: Path) -> Path:
         path=path / "run",
         method="fct",
         kind="forward-transform",
-        old_space=OLD,
-        old_dim=DIM,
-        side_space=SIDE,
-        side_dim=DIM,
-        space=NEW,
-        dim=DIM,
+        spaces=SPACES,
         hidden=2048,
         license="Apache-2.0",
         config={},
@@ -106,13 +101,13 @@ def speed(folder: Path, bundle: Path, rows: int, rounds: int, clock: Callable[[]
     opener = BundleTransform.at(bundle)
     transform = opener()
     macs = transform.bundle.manifest.mmacs * 1e6  # type: ignore[attr-defined]
-    make_gallery(folder / "gallery", transform.old_space, transform.old_dim, rows, 1)
+    make_gallery(folder / "gallery", transform.spaces.old_space, transform.spaces.old_dim, rows, 1)
     side = None
-    if transform.side_space is not None and transform.side_dim is not None:
-        make_gallery(folder / "side", transform.side_space, transform.side_dim, rows, 2)
+    if transform.spaces.side_space is not None and transform.spaces.side_dim is not None:
+        make_gallery(folder / "side", transform.spaces.side_space, transform.spaces.side_dim, rows, 2)
         side = folder / "side"
-    old = random_rows(BLOCK, transform.old_dim, 3)
-    beside = None if transform.side_dim is None else random_rows(BLOCK, transform.side_dim, 4)
+    old = random_rows(BLOCK, transform.spaces.old_dim, 3)
+    beside = None if transform.spaces.side_dim is None else random_rows(BLOCK, transform.spaces.side_dim, 4)
 
     def whole_run() -> None:
         upgrade.run(folder / "gallery", opener, side=side, workers=1)

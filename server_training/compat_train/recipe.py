@@ -45,10 +45,10 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.progress import Progress
 from compat_train.config.settings import config_from_mapping, config_to_json
 from compat_train.config.training import Execution, GalleryConfig, QueryConfig, Source
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig, upgrade_config
-from compat_train.loop import Progress
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.methods.side_info import train_side_info

@@ -123,7 +123,7 @@ def test_inputs_that_cannot_be_right_do_not_reach_the_engine(
 def test_what_the_engine_makes_of_no_use_is_named_by_row(bundle: Bundle, value: float) -> None:
     made = unit_rows(4, NEW)
     made[2] = value
-    with pytest.raises(VectorError, match="first at row 2") as caught:
+    with pytest.raises(VectorError, match=r"\(rows 2\)") as caught:
         Transform.load(bundle, engine=Wrong(made)).apply(unit_rows(4, OLD), unit_rows(4, SIDE))
     assert caught.value.rows == (2,)
 

@@ -137,7 +137,12 @@ def test_psi_is_trained_on_unit_vectors_of_random_views_too(old: Checkpoint, dat
 def test_psi_is_left_in_a_run_of_its_own(old: Checkpoint, clothes: Path, tmp_path: Path) -> None:
     new = train_query(config(old, clothes, method="dmu", role="gallery", adaptation_width=24), tmp_path / "new")
     psi = TransformRun.load(tmp_path / "new" / "adaptation")
-    assert (psi.kind, psi.old_space, psi.space, psi.hidden) == ("forward-adaptation", old.space, new.space, 24)
+    assert (psi.kind, psi.spaces.old_space, psi.spaces.space, psi.hidden) == (
+        "forward-adaptation",
+        old.space,
+        new.space,
+        24,
+    )
     fresh = ForwardAdaptation(old=old.dim, new=new.dim, hidden=24)
     assert psi.build()(torch.zeros(2, old.dim)).shape == fresh.eval()(torch.zeros(2, old.dim)).shape
     rows = read_log(tmp_path / "new")

@@ -105,9 +105,9 @@ def test_a_transform_lifts_a_search_across_two_independent_models(
     config = config_of(runs, clothes, optimisation=longer, **values)
     done = train_upgrade(config, tmp_path / "run")
     new, old = Checkpoint.load(runs / "new"), Checkpoint.load(runs / "old")
-    assert (done.kind, done.method, done.space, done.dim) == ("forward-transform", "fct", new.space, 16)
-    assert (done.old_space, done.old_dim, done.hidden) == (old.space, 16, 32)
-    assert (done.side_dim, done.side_space is None) == ((8, False) if side else (None, True))
+    assert (done.kind, done.method, done.spaces.space, done.spaces.dim) == ("forward-transform", "fct", new.space, 16)
+    assert (done.spaces.old_space, done.spaces.old_dim, done.hidden) == (old.space, 16, 32)
+    assert (done.spaces.side_dim, done.spaces.side_space is None) == ((8, False) if side else (None, True))
     sides = [runs / "side-old"] if side else []
     found = evaluate_upgrade(
         open_dataset(str(clothes)), runs / "old", runs / "new", [tmp_path / "run"], sides, threads=1
@@ -260,7 +260,7 @@ def test_two_hops_with_carried_side_information_and_directly(runs: Path, clothes
     g2 = train_upgrade(config_of(runs, clothes, new=str(runs / "side-new")), tmp_path / "g2")
     back = {"old": str(runs / "new"), "new": str(runs / "old"), "side_info": str(runs / "side-new")}
     train_upgrade(replace(config_of(runs, clothes), **back), tmp_path / "h3")
-    assert g2.space == Checkpoint.load(runs / "side-new").space and g2.old_space == h2.old_space
+    assert g2.spaces.space == Checkpoint.load(runs / "side-new").space and g2.spaces.old_space == h2.spaces.old_space
     dataset = open_dataset(str(clothes))
     hops = [tmp_path / "h2", tmp_path / "h3"]
     for source in (tmp_path / "g2", runs / "side-new"):
@@ -286,7 +286,7 @@ def test_a_second_upgrade_learns_from_what_the_first_one_gives(runs: Path, cloth
     back = {"new": str(runs / "old"), "through": (str(h2.path),)}
     carried = back | {"side_through": (str(g2.path),)}
     h3 = train_upgrade(config_of(runs, clothes, **carried), tmp_path / "h3")
-    assert (h3.old_space, h3.side_space) == (h2.space, g2.space)
+    assert (h3.spaces.old_space, h3.spaces.side_space) == (h2.spaces.space, g2.spaces.space)
     plain = {"old": str(runs / "new"), "new": str(runs / "old"), "side_info": str(runs / "side-new")}
     train_upgrade(config_of(runs, clothes, **plain), tmp_path / "plain")
     dataset = open_dataset(str(clothes))
@@ -298,7 +298,7 @@ def test_a_second_upgrade_learns_from_what_the_first_one_gives(runs: Path, cloth
     ]
     assert cosines[0] > cosines[1]
     alone = train_upgrade(config_of(runs, clothes, **back), tmp_path / "alone")  # the first upgrade left none
-    assert (alone.old_space, alone.side_space) == (h2.space, None)
+    assert (alone.spaces.old_space, alone.spaces.side_space) == (h2.spaces.space, None)
     generator = torch.Generator().manual_seed(0)
     old, side = (F.normalize(torch.randn(5, dim, generator=generator)) for dim in (16, 8))
     models = [Checkpoint.load(runs / name) for name in ("old", "side-old")]
@@ -334,7 +334,7 @@ def test_dmu_learns_from_the_new_classifier_the_new_embedding_or_both(
         config = config_of(runs, clothes, method="dmu", side_info=None, optimisation=schedule, **values)
         done = train_upgrade(config, tmp_path / name)
         rows = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
-        assert done.kind == "forward-adaptation" and done.side_space is None
+        assert done.kind == "forward-adaptation" and done.spaces.side_space is None
         assert terms == {"l2", "arc", "regression"} & rows[0].keys()
         assert np.mean([row["loss"] for row in rows[-3:]]) < rows[0]["loss"]
 

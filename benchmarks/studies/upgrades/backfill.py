@@ -13,6 +13,7 @@ Source: Jaeckle et al., FastFill, ICLR 2023, https://arxiv.org/abs/2303.04766.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from compat_sdk.datasets import Dataset, Split
 from compat_sdk.metrics import rank_correlation
 from compat_sdk.upgrade.backfill import BackfillCurve, alignment_errors, backfill_curve, backfill_order
+from compat_train.config.training import Optimisation
 from compat_train.evaluation.embedding_model import Model, open_model
 from compat_train.evaluation.evaluate import embed_split
 from compat_train.evaluation.transform_model import TransformModel, open_transform
@@ -51,7 +53,12 @@ def curves(
     """Backfilling curves of one upgrade by every order, as JSON values."""
     models = [open_model(path) for path in (old, new, *(() if side is None else (side,)))]
     mapping = open_transform(transform)
-    network = train_uncertainty(*embedded(dataset.split("train"), models, mapping), epochs=epochs)
+    training = embedded(dataset.split("train"), models, mapping)
+    schedule = Optimisation(
+        epochs=epochs, batch=min(512, len(training[0])), lr=1e-3, weight_decay=0.0, warmup_epochs=0.0, optimiser="adam"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        network = train_uncertainty(*training, scratch, optimisation=schedule)
     gallery, query = dataset.split("gallery"), dataset.split("query")
     seen, transformed, of_new = embedded(gallery, models, mapping)
     queries = embed_split([models[1]], query)[0].vectors

@@ -9,6 +9,7 @@ import typer
 
 from compat_cli import console, options, pictures
 from compat_sdk.errors import CheckFailedError, ConfigError
+from compat_sdk.progress import Progress
 
 if TYPE_CHECKING:
     from compat_sdk.gallery import Gallery
@@ -96,7 +97,7 @@ def fill(
     gallery: Gallery,
     model: pictures.Model,
     wanted: pictures.Pictures,
-    progress: console.Progress,
+    progress: Progress,
     *,
     skip_unreadable: bool = False,
 ) -> int:

@@ -17,9 +17,9 @@ from typing import Any
 
 from compat_sdk.errors import CorruptFileError
 from compat_sdk.files import read_json, write_json_atomic
-from compat_sdk.images.preprocess import usable_cores
 from compat_sdk.metrics import rank_correlation
 from compat_sdk.profile.profile import Profile
+from compat_sdk.workers import usable_cores
 
 _FORMAT, _VERSION = "compat-sdk-latency-table", 1
 _TEXTS = ("name", "engine", "precision")

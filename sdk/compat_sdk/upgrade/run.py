@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,12 @@ from pathlib import Path
 from compat_sdk.errors import CompatError, VectorError
 from compat_sdk.gallery.files import NameCursor
 from compat_sdk.gallery.store import read_state
+from compat_sdk.progress import Progress
 from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SOURCES, Manifest
 from compat_sdk.upgrade.mapping import map_local, map_ray
 from compat_sdk.upgrade.opener import TransformOpener
 from compat_sdk.upgrade.prepare import prepare, upgrading
 from compat_sdk.upgrade.shard import Outcome, job_for, opened, read_record, record_path, transform_shard
-
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,11 @@ def cutover(path: str | Path) -> Cutover:
     with upgrading(gallery):
         folder = gallery / FOLDER
         manifest = require_manifest(gallery)
-        if read_state(gallery).space == manifest.space:
-            raise ConfigError(f"{gallery} has been cut over to space {manifest.space} already")
+        if read_state(gallery).space == manifest.spaces.space:
+            raise ConfigError(f"{gallery} has been cut over to space {manifest.spaces.space} already")
         records = _finished(folder, manifest)
         with writing(gallery, load_snapshot(gallery, False, names=False), False) as current:
-            found = find_rows(current, folder / SOURCES, manifest.segments, manifest.old_dim)
+            found = find_rows(current, folder / SOURCES, manifest.segments, manifest.spaces.old_dim)
             keep, missing = _kept(found, manifest.rows), tuple(selected_ids(current, unknown(found)))
             if missing:
                 raise ConfigError(
@@ -88,8 +88,8 @@ def cutover(path: str | Path) -> Cutover:
                 )
             state = replace(
                 current.state,
-                space=manifest.space,
-                dim=manifest.dim,
+                space=manifest.spaces.space,
+                dim=manifest.spaces.dim,
                 model=manifest.model,
                 generation=current.state.generation + 1,
                 content=current.state.content + 1,
@@ -123,14 +123,14 @@ def rollback(path: str | Path, *, drop_added: bool = False) -> Rollback:
     with upgrading(gallery):
         folder = gallery / FOLDER
         manifest = require_manifest(gallery)
-        if read_state(gallery).space != manifest.space:
+        if read_state(gallery).space != manifest.spaces.space:
             raise ConfigError(f"{gallery} has not been cut over; there is nothing to roll back")
         before = load_snapshot(folder / BEFORE, True, names=False)
         after = load_snapshot(folder / AFTER, False, names=False)
         if any(map(ne, *(selected_ids(one, all_rows(one)) for one in (before, after)))) or len(before) != len(after):
             raise GalleryError(f"{before.folder} and {after.folder} hold other ids; restore them from a copy")
         with writing(gallery, load_snapshot(gallery, False, names=False), False) as current:
-            found = find_rows(current, folder / AFTER, after.state.segments, manifest.dim)
+            found = find_rows(current, folder / AFTER, after.state.segments, manifest.spaces.dim)
             added = tuple(selected_ids(current, unknown(found)))
             if added and not drop_added:
                 shown = ", ".join(added[:10]) + (", ..." if len(added) > 10 else "")
@@ -199,7 +199,7 @@ def _is_over(gallery: Path, folder: Path) -> bool | None:
         return (folder / BEFORE).exists()
     if manifest is None:
         return (folder / BEFORE).exists() or None
-    return read_state(gallery).space == manifest.space
+    return read_state(gallery).space == manifest.spaces.space
 
 
 def _bytes_named_only_in(folder: Path) -> int:
@@ -258,8 +258,8 @@ def _assemble(
             link_or_copy(folder / SHARDS / record.output.name, current.folder / record.output.name)
             yield replace(whole, table=write_table(current.folder, generation, wanted, rows))
         else:
-            part = open_vectors(folder / SHARDS, whole, manifest.dim, manifest.dtype)
-            shape = (rows, manifest.dim)
+            part = open_vectors(folder / SHARDS, whole, manifest.spaces.dim, manifest.dtype)
+            shape = (rows, manifest.spaces.dim)
             yield write_segment(current.folder, generation, blocks([part], mask), shape, wanted, manifest.dtype)
 
 

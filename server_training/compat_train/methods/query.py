@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from compat_sdk.progress import Progress
+from compat_sdk.space import TransformSpaces
 from compat_train.config.training import QueryConfig, config_to_json
-from compat_train.data.batches import Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
-from compat_train.loop import Progress
 from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.methods.inherit import inherit
@@ -71,15 +71,7 @@ def train_query(
     if config.inheritance != "none":
         kappa_q = classifier if config.method == "finetune" else None
         inherit(embedder, kappa_q, gallery, data.classes, config.inheritance, data.pixels)
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=config.optimisation.batch,
-        seed=config.execution.seed,
-        augmentation=config.augmentation,
-        device=device,
-        mean=gallery.preprocessing.mean,
-    )
+    batches = data.batches(config.optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
     objective = compatibility_objective(
         config, gallery, data, lambda inputs, _: embedder(inputs), classifier, rows, device, psi
     )
@@ -115,12 +107,7 @@ def _save_adaptation(config: QueryConfig, new: Checkpoint, old: Checkpoint, psi:
         path=folder,
         method="dmu",
         kind="forward-adaptation",
-        old_space=old.space,
-        old_dim=old.dim,
-        side_space=None,
-        side_dim=None,
-        space=new.space,
-        dim=new.dim,
+        spaces=TransformSpaces(old.space, old.dim, None, None, new.space, new.dim),
         hidden=config.adaptation_width,
         license=config.license,
         config=new.config,

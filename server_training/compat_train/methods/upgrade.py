@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
+from compat_sdk.progress import Progress
 from compat_train.config.settings import config_to_json
 from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of
-from compat_train.loop import Objective, Progress, fit, use_bf16
+from compat_train.loop import Objective, fit, use_bf16
 from compat_train.losses.distill import embedding_regression_loss
 from compat_train.losses.forward import forward_transform_loss
 from compat_train.methods.classify import classification_loss, finished_run
@@ -89,16 +90,20 @@ def train_upgrade(
             f"the side-information encoder {config.side_info} writes what the old model writes ({old.space}), so it "
             f"adds nothing; train it with another seed, architecture or method, or leave it out"
         )
-    spaces = {"old_space": earlier.space, "new_space": new.space, "side_space": earlier.side_space}
-    settings = config_to_json(replace(config, optimisation=config.schedule)) | spaces
+    spaces = earlier.to(new)
+    settings = config_to_json(replace(config, optimisation=config.schedule)) | {
+        "old_space": spaces.old_space,
+        "new_space": spaces.space,
+        "side_space": spaces.side_space,
+    }
     if finished := finished_run(run, settings, TransformRun.load):
         return finished
     torch.manual_seed(config.execution.seed)
     transform: nn.Module
     if config.method == "fct":
-        transform = ForwardTransform(old=earlier.dim, side=earlier.side_dim, new=new.dim, hidden=config.width)
+        transform = ForwardTransform(old=spaces.old_dim, side=spaces.side_dim, new=spaces.dim, hidden=config.width)
     else:
-        transform = ForwardAdaptation(old=earlier.dim, new=new.dim, hidden=config.width)
+        transform = ForwardAdaptation(old=spaces.old_dim, new=spaces.dim, hidden=config.width)
     transform.to(device)
     kept = run / "embeddings" if embeddings is None else embeddings
     views = _SharedViews(config, models, run, device, progress, data, kept)
@@ -117,12 +122,7 @@ def train_upgrade(
         path=run,
         method=config.method,
         kind="forward-transform" if config.method == "fct" else "forward-adaptation",
-        old_space=earlier.space,
-        old_dim=earlier.dim,
-        side_space=earlier.side_space,
-        side_dim=earlier.side_dim,
-        space=new.space,
-        dim=new.dim,
+        spaces=spaces,
         hidden=config.width,
         license=config.license,
         config=settings,
@@ -163,19 +163,13 @@ class _SharedViews:
             pixels = sets[decoding].pixels
             self._outputs[name] = GalleryOutputs(model, pixels, config.augmentation, device, bf16=bf16, kept=kept)
         cached = config.augmentation.views is not None
-        self._batches = {
-            decoding: Batches(
-                # Once every view is embedded, nobody looks at the images: a corner of them keeps steps cheap.
-                images.pixels[:, :1, :1] if cached else images.pixels,
-                images.labels,
-                batch=config.schedule.batch,
-                seed=config.execution.seed,
-                augmentation=config.augmentation,
-                device=device,
-                mean=models["new"].preprocessing.mean,
+        self._batches: dict[Preprocessing, Batches] = {}
+        for decoding, images in sets.items():
+            # Once every view is embedded, nobody looks at the images: a corner of them keeps steps cheap.
+            seen = replace(images, pixels=images.pixels[:, :1, :1]) if cached else images
+            self._batches[decoding] = seen.batches(
+                config.schedule, config.execution, config.augmentation, models["new"].preprocessing, device
             )
-            for decoding, images in sets.items()
-        }
         self.batches = self._batches[self._decoding["new"]]
         self.classes = sets[self._decoding["new"]].classes
 

@@ -14,11 +14,8 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import repeat
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +25,14 @@ from PIL import features
 
 from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.files import sha256_file
-from compat_sdk.images.preprocess import usable_cores
+from compat_sdk.progress import Progress
+from compat_sdk.workers import Workers, usable_cores
 from compat_train.data.kanji.faces import FACES, Face
 from compat_train.data.kanji.glyphs import TILE_PX, jis_level_1, render_face
 from compat_train.data.kanji.plan import SEED, plan_rows, split_identities, unfit_faces
 
 FORMAT, VERSION = "compat-sdk-kanji", 1
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path("~/.local/share/fonts"))
-
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -167,10 +163,10 @@ def _render(
     """Returns tiles ``[faces, characters, 32, 32]`` and presence ``[faces, characters]``."""
     tiles = np.zeros((len(faces), len(characters), TILE_PX, TILE_PX), np.uint8)
     present = np.zeros((len(faces), len(characters)), np.bool_)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        files = [paths[face.file] for face in faces]
-        for row, drawn in enumerate(pool.map(render_face, files, repeat(characters))):
-            tiles[row], present[row] = drawn
+    with Workers(processes) as workers:
+        coming = [workers.submit(render_face, paths[face.file], characters) for face in faces]
+        for row, drawn in enumerate(coming):
+            tiles[row], present[row] = drawn.result()
             if progress is not None:
                 progress("draw kanji", row + 1, len(faces), {"missing": float((~present[row]).sum())})
     return tiles, present

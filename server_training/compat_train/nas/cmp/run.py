@@ -21,11 +21,11 @@ from pathlib import Path
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.files import read_json, write_json_atomic
+from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.evaluation.evaluate import evaluate_each
-from compat_train.loop import Progress
 from compat_train.methods.objective import gallery_rows
 from compat_train.methods.query import train_query
 from compat_train.nas.cmp.candidate import CandidateEvaluator

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.metrics import score_queries
+from compat_sdk.progress import Progress
 from compat_train.config.training import GalleryConfig
 from compat_train.data.training_set import TrainingSet
 from compat_train.device import device_of, torch_threads
 from compat_train.embed import embed_images
-from compat_train.loop import Progress
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.models.global_space import GlobalMember
