@@ -79,7 +79,7 @@ def test_a_second_export_has_equal_bytes_is_silent_and_restores_the_converters_l
 
 def test_the_first_export_of_a_process_is_silent_with_warnings_as_errors() -> None:
     code = (
-        "import torch; torch.set_num_threads(1)\n"
+        "import torch\n"
         "from compat_export.convert.to_onnx import export_module\n"
         "net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 8))\n"
         "import warnings; warnings.simplefilter('error')\n"
