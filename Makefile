@@ -38,7 +38,7 @@ bare: $(VENV)/.installed
 	$(BIN)/python -m build --wheel --outdir build/bare . > build/bare/build.log
 	$(PYTHON) -m venv build/bare/venv
 	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/bare/*.whl pytest
-	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'onnx', 'onnxruntime', 'usearch')))"
+	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'typer', 'onnx', 'onnxruntime', 'usearch')))"
 	build/bare/venv/bin/python -m pytest -q tests/sdk
 	@# The signing library cannot share an environment with the LiteRT converter, so it is tried in this one.
 	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
