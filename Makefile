@@ -40,10 +40,11 @@ bare: $(VENV)/.installed
 	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/bare/*.whl pytest
 	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'typer', 'onnx', 'onnxruntime', 'usearch')))"
 	build/bare/venv/bin/python -m pytest -q tests/sdk
-	@# The signing library cannot share an environment with the LiteRT converter, so it is tried in this one.
+	@# The signing library cannot share an environment with the LiteRT converter, so it is tried in this one, and so
+	@# are its commands.
 	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		"model-signing>=1.1" "pyopenssl>=24"
-	build/bare/venv/bin/python -m pytest -q tests/sdk/test_bundle_signature.py
+		"model-signing>=1.1" "pyopenssl>=24" "typer>=0.15"
+	build/bare/venv/bin/python -m pytest -q tests/sdk/test_bundle_signature.py tests/cli/test_signature_cli.py
 
 clean:
 	rm -rf $(VENV) build dist quickstart
