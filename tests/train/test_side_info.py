@@ -48,32 +48,36 @@ def weights(run: Path) -> str:
     return hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_each_method_trains_an_encoder_with_a_space_of_its_own(method: str, clothes: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module", params=METHODS)
+def whole(request: pytest.FixtureRequest, clothes: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A finished run of each method."""
+    return train_side_info(config_of(clothes, request.param), tmp_path_factory.mktemp("whole") / "run")
+
+
+def test_each_method_trains_an_encoder_with_a_space_of_its_own(whole: Checkpoint, clothes: Path) -> None:
+    done, method = whole, whole.method
     config = config_of(clothes, method)
-    done = train_side_info(config, tmp_path / "run")
     assert (done.role, done.method, done.dim, done.searches) == ("side-info", method, 8, ())
-    loaded = Checkpoint.load(tmp_path / "run")
+    loaded = Checkpoint.load(done.path)
     assert loaded.space == done.space and loaded.role == "side-info"
     assert loaded.build()(torch.zeros(2, 3, 28, 28)).shape == (2, 8)
     assert bool(loaded.classes) == config.labelled == (loaded.classifier is not None)
     assert not any(name.startswith(("head.layers", "decoder")) for name in loaded.state)
-    assert train_side_info(config, tmp_path / "run").space == done.space
+    assert train_side_info(config, done.path).space == done.space
     with pytest.raises(TrainingError, match="other settings"):
-        train_side_info(replace(config, dim=16), tmp_path / "run")
+        train_side_info(replace(config, dim=16), done.path)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_run_that_was_stopped_ends_with_the_same_weights(method: str, clothes: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_ends_with_the_same_weights(whole: Checkpoint, clothes: Path, tmp_path: Path) -> None:
     def progress(stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
         if stage.startswith("train") and done == 3:
             raise Stop
 
-    train_side_info(config_of(clothes, method), tmp_path / "whole")
+    config = config_of(clothes, whole.method)
     with pytest.raises(Stop):
-        train_side_info(config_of(clothes, method), tmp_path / "parts", progress)
-    train_side_info(config_of(clothes, method), tmp_path / "parts")
-    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+        train_side_info(config, tmp_path / "parts", progress)
+    train_side_info(config, tmp_path / "parts")
+    assert weights(tmp_path / "parts") == weights(whole.path)
 
 
 @pytest.mark.parametrize("method", ["simclr", "autoencoder"])

@@ -278,21 +278,28 @@ def test_batch_norm_goes_to_eval_half_way(
     assert set(modes) == {True}
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@pytest.fixture(scope="module", params=["adam", "sgd"])
+def undisturbed(
+    request: pytest.FixtureRequest, runs: Path, clothes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[UpgradeConfig, Path]:
+    """Settings, and the run that nobody stopped."""
+    schedule = replace(QUICK, optimiser=request.param)
+    config = config_of(runs, clothes, optimisation=schedule, execution=replace(CPU, checkpoint_steps=1))
+    return config, train_upgrade(config, tmp_path_factory.mktemp("undisturbed") / "whole").path
+
+
 @pytest.mark.parametrize("steps", [1, 6, 7])
 def test_a_run_that_was_stopped_ends_with_the_same_bits(
-    optimiser: str, steps: int, runs: Path, clothes: Path, tmp_path: Path
+    steps: int, undisturbed: tuple[UpgradeConfig, Path], tmp_path: Path
 ) -> None:
-    schedule = replace(QUICK, optimiser=optimiser)  # type: ignore[arg-type]
-    config = config_of(runs, clothes, optimisation=schedule, execution=replace(CPU, checkpoint_steps=1))
-    train_upgrade(config, tmp_path / "whole")
+    config, whole = undisturbed
     with pytest.raises(Stop):
         train_upgrade(config, tmp_path / "parts", stop_after(steps))  # type: ignore[arg-type]
     train_upgrade(config, tmp_path / "parts")
-    assert digest(tmp_path / "parts" / "model.safetensors") == digest(tmp_path / "whole" / "model.safetensors")
+    assert digest(tmp_path / "parts" / "model.safetensors") == digest(whole / "model.safetensors")
     assert not (tmp_path / "parts" / "state").exists() and not (tmp_path / "parts" / "embeddings").exists()
     with pytest.raises(TrainingError, match="other settings"):
-        train_upgrade(replace(config, hidden=16), tmp_path / "whole")
+        train_upgrade(replace(config, hidden=16), whole)
 
 
 def test_two_hops_with_carried_side_information_and_directly(runs: Path, clothes: Path, tmp_path: Path) -> None:
