@@ -33,8 +33,7 @@ from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.run_files import alone
 
 SCRIPT = """
-import sys, torch
-torch.set_num_threads(1)
+import sys
 sys.path.insert(0, {root!r})
 from tests.train.nas.test_global_run import tiny
 from compat_train.nas.global_nas.run import search_network
