@@ -42,7 +42,10 @@ def profile(
         _per_layer(models, size, as_json=as_json)
         return
     from compat_sdk.profile import format_table, save_table, table_of
+    from compat_sdk.profile.latency_table import require_table_place
 
+    if save is not None:
+        require_table_place(save)
     with console.working() as progress:
         found: list[Profile] = []
         for done, model in enumerate(models, start=1):

@@ -28,6 +28,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
 from compat_sdk import __version__
 from compat_sdk.cli.app import main
 from compat_sdk.dataset import open_dataset
@@ -37,7 +39,6 @@ from compat_sdk.upgrade import run as upgrade
 from compat_train.config import GalleryConfig
 from compat_train.methods.gallery import train_gallery
 from compat_train.settings import config_from_mapping
-from PIL import Image
 
 HERE = Path(__file__).parent
 LARGE, SMALL = "global:plain:4:c3s3c3", "global:plain:3:s3c3s3"
@@ -104,7 +105,9 @@ def trainings() -> None:
     large = ("--arch", LARGE, "--dim", "8", "--size", "16", *SOURCE, *SCHEDULE, *HOW)
     command("train", "gallery", *large, "--out", "runs/gallery")
     command("train", "gallery", *large, "--seed", "1", "--out", "runs/new")
-    command("train", "query", "--gallery", "runs/gallery", "--arch", SMALL, *SOURCE, *SCHEDULE, *HOW, "--out", "runs/query")
+    command(
+        "train", "query", "--gallery", "runs/gallery", "--arch", SMALL, *SOURCE, *SCHEDULE, *HOW, "--out", "runs/query"
+    )
     command("train", "side-info", "--method", "alternate", "--arch", SMALL, "--dim", "4", "--size", "16", *SOURCE,
             *SCHEDULE, *HOW, "--out", "runs/side")  # fmt: skip
     command("train", "upgrade", "--old", "runs/gallery", "--new", "runs/new", "--side-info", "runs/side", "--hidden",
