@@ -222,11 +222,11 @@ def _layout(recipe: Recipe) -> Layout:
     runs: dict[str, Layout] = {re.escape(name): RUN for name in ("gallery", *recipe.models, *recipe.sides)}
     runs |= {re.escape(name): QUERY_RUN for name in recipe.queries}
     runs |= {re.escape(name): UPGRADE_RUN for name in recipe.upgrades}
-    return {
-        **runs,
-        **({} if recipe.cmp is None else {"cmp": CMP}),
-        **({} if recipe.global_search is None else {"global": GLOBAL}),
-    }
+    if recipe.cmp is not None:
+        runs["cmp"] = CMP
+    if recipe.global_search is not None:
+        runs["global"] = GLOBAL
+    return runs
 
 
 def _check_shared(values: Mapping[str, Any], where: str, *names: str) -> None:

@@ -166,12 +166,12 @@ def answers() -> None:
     for name in ("plain", "half", "bytes", "ann", "over"):
         answer(f"index-info-{name}", "index", "info", f"galleries/{name}")
     photos = sorted(str(path) for path in Path("photos").rglob("*.png"))
+    query = ("--model", "bundles/query.bundle.zip", "-k", "4", "--threads", "1")
     for name in ("plain", "half", "bytes", "ann"):
-        answer(f"search-{name}", "search", f"galleries/{name}", *photos[::6], "--model", "bundles/query.bundle.zip", "-k",
-               "4", "--threads", "1")  # fmt: skip
-    for name, bundle in (("gallery", "gallery.bundle"), ("query", "query.bundle.zip"), ("pixels", "pixels.bundle")):
-        embedder = Embedder.load(f"bundles/{bundle}", engine="onnxruntime", threads=1)
-        np.save(f"answers/{name}.npy", embedder.embed(photos).vectors)
+        answer(f"search-{name}", "search", f"galleries/{name}", *photos[::6], *query)
+    for name in ("gallery.bundle", "query.bundle.zip", "pixels.bundle"):
+        embedder = Embedder.load(f"bundles/{name}", engine="onnxruntime", threads=1)
+        np.save(f"answers/{name.partition('.')[0]}.npy", embedder.embed(photos).vectors)
 
 
 def make() -> None:
