@@ -3,7 +3,7 @@
     pip install "compat-sdk[train,export-onnx,usearch]==0.7.2"
     python tests/golden/0.7/make.py
 
-Run once; the files are committed, and `tests/golden/test_files_of_0_7.py` reads them with the code of today. It is no
+Run once; the files are committed, and `tests/pipeline/test_files_of_0_7.py` reads them with the code of today. It is no
 module of the tests: what it imports is the release, and it is never run again.
 
     photos/                30 images of 3 classes of the bundled sample
