@@ -219,9 +219,11 @@ def run_recipe(recipe: Recipe, out: str | Path, progress: Progress | None = None
 
 def _layout(recipe: Recipe) -> Layout:
     """What all runs of a recipe leave in its folder."""
-    runs: dict[str, Layout] = {re.escape(name): RUN for name in ("gallery", *recipe.models, *recipe.sides)}
+    runs: dict[str, Layout] = {re.escape(name): RUN for name in (*recipe.models, *recipe.sides)}
     runs |= {re.escape(name): QUERY_RUN for name in recipe.queries}
     runs |= {re.escape(name): UPGRADE_RUN for name in recipe.upgrades}
+    if recipe.gallery is not None:
+        runs["gallery"] = RUN
     if recipe.cmp is not None:
         runs["cmp"] = CMP
     if recipe.global_search is not None:

@@ -23,6 +23,7 @@ from PIL import Image
 
 from compat_cli.app import app
 from compat_cli.extras import EXTRAS, require
+from compat_cli.pages import story
 from compat_sdk import errors
 from compat_sdk.datasets import open_dataset
 from tests.golden.files import copy_of
@@ -94,11 +95,25 @@ def command_of(words: Sequence[str]) -> tuple[Any, str, list[str]]:
 def test_every_command_is_valid_as_it_is_written(document: Path) -> None:
     for step in commands(document):
         if step.words[0] == "compat-sdk":
-            command, name, rest = command_of(step.words[1:])
-            try:
-                command.make_context(name, rest)
-            except Exception as error:  # Typer brings a copy of click, so that its errors have no type of ours
-                pytest.fail(f"{document.name}:{step.line}: {step.text}: {getattr(error, 'message', error)}")
+            assert_valid(step.words[1:], f"{document.name}:{step.line}")
+
+
+def test_every_command_in_recipes_and_in_the_report_is_valid() -> None:
+    told = [("the report", line) for line in story.commands(0).splitlines()]
+    for recipe in sorted((ROOT / "recipes").glob("*.toml")):
+        joined = re.sub(r"\\\n#\s*", "", recipe.read_text("utf-8"))
+        told += [(recipe.name, line) for line in re.findall(r"^#\s+(compat-sdk .*)$", joined, re.MULTILINE)]
+    assert len({where for where, _ in told}) > 8
+    for where, line in told:
+        assert_valid(shlex.split(line, comments=True)[1:], where)
+
+
+def assert_valid(words: Sequence[str], where: str) -> None:
+    command, name, rest = command_of(words)
+    try:
+        command.make_context(name, rest)
+    except Exception as error:  # Typer brings a copy of click, so that its errors have no type of ours
+        pytest.fail(f"{where}: {shlex.join(words)}: {getattr(error, 'message', error)}")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=ids(DOCUMENTS))

@@ -44,11 +44,14 @@ UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS}
 CMP: Layout = {
     "pixels": PIXELS,
     "supernet": {**TRAINING, r"supernet\.(json|safetensors)": None},
-    "validation": {r"digest\.json": None, r"(queries|gallery|calibration)(_labels|_embeddings)?\.npy": None},
+    "validation": {
+        r"digest\.json": None,
+        r"(queries|query_labels|gallery(_labels|_embeddings)?|calibration)\.npy": None,
+    },
     r"search\.lock": None,
     r"scores\.jsonl": None,
-    "tiers": {r"[0-9.e+]+": {r"\d+": QUERY_RUN}},
-    "static": {r"[a-z0-9_.]+": QUERY_RUN},
+    "tiers": {r"[0-9.e+-]+": {r"\d+": QUERY_RUN}},
+    "static": {r".+": QUERY_RUN},
     r"results\.json": None,
     r"pareto\.svg": None,
 }
