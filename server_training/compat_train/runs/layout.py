@@ -1,7 +1,4 @@
-"""What trainings and searches leave in their folders: nothing else may be there when they begin.
-
-Releases from 0.1 on left the same names.
-"""
+"""What trainings and searches leave in their folders, since 0.7: nothing else may be there when they begin."""
 
 from __future__ import annotations
 
