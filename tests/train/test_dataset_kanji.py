@@ -157,7 +157,7 @@ def test_building_again_gives_the_same_bytes_and_replaces_only_a_kanji_set(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("keep", "utf-8")
-    with pytest.raises(DataError, match="is not a kanji set"):
+    with pytest.raises(ConfigError, match=r"holds precious\.txt, which data build kanji does not write"):
         build_kanji(tmp_path / "mine")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fonts", "kanji", "mine"]
 

@@ -191,7 +191,7 @@ def test_removing_filters_that_are_zero_changes_no_output(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_refitted_layer_errs_less_over_its_sample_than_with_the_weights_it_had(seed: int) -> None:
-    # Which pruning leaves the better network: benchmarks/cmp_nas.md, table 4.
+    # Which pruning leaves the better network: benchmarks/studies/cmp_nas/cmp_nas.md, table 4.
     torch.manual_seed(seed)
     layer = nn.Sequential(nn.Conv2d(6, 5, 1, bias=False), nn.BatchNorm2d(5)).eval()
     inputs, outputs = (torch.randn(300, size) for size in (6, 5))

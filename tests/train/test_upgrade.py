@@ -120,7 +120,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, torch.Tensor]]:
 def test_a_transform_is_trained_on_its_own_loss_and_says_where_it_leads(
     side: bool, runs: Path, clothes: Path, tmp_path: Path
 ) -> None:
-    # How much a transform lifts a search across two independent models: benchmarks/upgrades.md.
+    # How much a transform lifts a search across two independent models: benchmarks/studies/upgrades/upgrades.md.
     values = {} if side else {"side_info": None}
     config = config_of(runs, clothes, optimisation=small_steps(lr=0.01), frozen_norm=1.0, **values)
     done = train_upgrade(config, tmp_path / "run")
@@ -331,7 +331,7 @@ def test_two_hops_with_carried_side_information_and_directly(runs: Path, clothes
 def test_a_second_upgrade_learns_from_what_the_first_one_gives(
     runs: Path, clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What it is worth to learn from them, and not from the model between: benchmarks/upgrades.md.
+    # What it is worth to learn from them, and not from the model between: benchmarks/studies/upgrades/upgrades.md.
     h2 = train_upgrade(config_of(runs, clothes), tmp_path / "h2")
     g2 = train_upgrade(config_of(runs, clothes, new=str(runs / "side-new")), tmp_path / "g2")
     back = {"new": str(runs / "old"), "through": (str(h2.path),)}

@@ -45,10 +45,14 @@ def build(
 ) -> None:
     """Embed images into a gallery. Run again after an interruption, it embeds only what is missing."""
     from compat_sdk.gallery import Gallery
+    from compat_sdk.gallery.store import is_new_folder
+    from compat_sdk.outputs import require_own
+    from compat_sdk.upgrade.manifest import WITH_UPGRADE
 
+    require_own(out, WITH_UPGRADE, "index build")
     wanted = pictures.chosen(data, images, root, split)
     embedder = pictures.open_model(model, threads=threads, device=device)
-    if out.exists():
+    if not is_new_folder(out):
         gallery = Gallery.open(out)
         others = set(gallery.ids) - set(wanted.ids)
         if others:

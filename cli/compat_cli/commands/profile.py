@@ -47,8 +47,12 @@ def profile(
         _per_layer(models, size, as_json=as_json)
         return
     from compat_sdk.profile import compare_tables, format_table, load_table, save_table, table_of
+    from compat_sdk.profile.latency_table import require_table_place
 
-    other = None if compare is None else load_table(compare)  # before minutes of measuring
+    # Before minutes of measuring.
+    other = None if compare is None else load_table(compare)
+    if save is not None:
+        require_table_place(save)
     with console.working() as progress:
         found: list[Profile] = []
         for done, model in enumerate(models, start=1):

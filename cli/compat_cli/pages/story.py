@@ -16,6 +16,7 @@ from compat_sdk.progress import Progress
 if TYPE_CHECKING:
     from compat_sdk.datasets import Dataset
     from compat_sdk.gallery import Hit
+    from compat_sdk.outputs import Layout
 
 DATA, SIZE = "sample", 28
 GALLERY = {"arch": "resnet18", "width": 0.5, "epochs": 10, "batch": 128, "lr": 0.1}
@@ -49,6 +50,26 @@ def commands(seed: int) -> str:
             "compat-sdk profile gallery-bundle query-bundle",
         )
     )
+
+
+def layout() -> Layout:
+    """What the story leaves in its folder."""
+    from compat_sdk.upgrade.manifest import WITH_UPGRADE
+    from compat_train.runs.layout import RUN
+
+    graph: Layout = {r"model\.onnx": None}
+    return {
+        "steps": {r"\d-[a-z-]+\.json": None},
+        "(gallery|query|vanilla)-run": RUN,
+        "(gallery|query)-bundle": {
+            r"manifest\.json": None,
+            "golden": {r"(images|embeddings)\.npy": None},
+            "onnx-fp32": graph,
+        },
+        "gallery": WITH_UPGRADE,
+        r"report\.html": None,
+        r"results\.json": None,
+    }
 
 
 class Story:

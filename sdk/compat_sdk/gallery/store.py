@@ -25,6 +25,7 @@ from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, Galler
 from compat_sdk.files import open_locked, parse_json, sealed_json, sync_folder, write_atomic
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
+from compat_sdk.outputs import Layout
 from compat_sdk.space import check_space
 
 _STATE_FILE = "gallery.json"
@@ -34,6 +35,8 @@ _VERSION = 1
 _COMPACT_VERSION = 2  # as 1, with a dtype; float32 is written as version 1, which earlier releases read
 _LINES_VERSION = 3  # as 1 or 2, with a table of several lines; without one, as 1 or 2
 _OURS = re.compile(r"(vectors-\d+-[0-9a-f]{16}\.npy|rows-\d+-[0-9a-f]{16}\.jsonl?|index-\d+-[0-9a-f]{16}\.usearch)")
+LAYOUT: Layout = {r"gallery\.(json|lock)": None, _OURS.pattern: None}
+"""What a gallery leaves in its folder, beside an upgrade and its lock."""
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.errors import CorruptFileError
+from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_sdk.files import read_json, write_json_atomic
 from compat_sdk.metrics import rank_correlation
+from compat_sdk.outputs import require_place
 from compat_sdk.profile.profile import Profile
 from compat_sdk.workers import usable_cores
 
@@ -67,6 +68,24 @@ def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> None:
     """Write a table as JSON, atomically."""
     value = {"format": _FORMAT, "version": _VERSION, "device": dict(table.device), "profiles": list(table.profiles)}
     write_json_atomic(Path(path), value)
+
+
+def require_table_place(path: str | os.PathLike[str]) -> None:
+    """Refuse to write a table over anything but a table; call it before measuring.
+
+    Raises:
+        ConfigError: Something else is there, or the place is inside a bundle.
+    """
+    require_place(path)
+    if not os.path.lexists(path):
+        return
+    try:
+        plain = Path(path).is_file() and not Path(path).is_symlink()
+        written_here = plain and read_json(path).get("format") == _FORMAT
+    except CorruptFileError:
+        written_here = False
+    if not written_here:
+        raise ConfigError(f"{path} exists and is no latency table, so it is not overwritten; choose another name")
 
 
 def load_table(path: str | os.PathLike[str]) -> LatencyTable:

@@ -18,6 +18,8 @@ from typing import Any, get_args
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError
 from compat_sdk.files import parse_sealed, sealed_json, sync_folder, write_atomic
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
+from compat_sdk.gallery.store import LAYOUT as GALLERY
+from compat_sdk.outputs import Layout
 from compat_sdk.space import TransformSpaces
 
 FOLDER = "upgrade"
@@ -26,6 +28,17 @@ LOCK_FILE = "upgrade.lock"
 _MANIFEST = "manifest.json"
 _FORMAT, _VERSION = "compat-sdk-upgrade", 1
 _FILE = re.compile(r"(vectors|rows|pairs)-\d+-[0-9a-f]{16}\.(npy|jsonl?)")
+LAYOUT: Layout = {
+    r"manifest\.json": None,
+    SOURCES: {_FILE.pattern: None},
+    SIDE: {_FILE.pattern: None},
+    SHARDS: {_FILE.pattern: None, r"shard-\d+\.json": None},
+    BEFORE: GALLERY,
+    AFTER: GALLERY,
+}
+"""What an upgrade leaves in its folder."""
+WITH_UPGRADE: Layout = {**GALLERY, r"upgrade\.lock": None, FOLDER: LAYOUT}
+"""What a gallery and its upgrade leave in the gallery's folder."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError
 from compat_sdk.gallery.snapshot import Snapshot, load_snapshot
 from compat_sdk.gallery.store import read_state, write_lock
+from compat_sdk.outputs import require_own
 from compat_sdk.upgrade.freeze import freeze, new_rows, sweep_sources
-from compat_sdk.upgrade.manifest import FOLDER, LOCK_FILE, SHARDS, Manifest, read_manifest, write_manifest
+from compat_sdk.upgrade.manifest import FOLDER, LAYOUT, LOCK_FILE, SHARDS, Manifest, read_manifest, write_manifest
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
 from compat_sdk.upgrade.rows import all_rows
 from compat_sdk.upgrade.shard import read_record
@@ -29,9 +30,15 @@ def upgrading(gallery: Path) -> Iterator[None]:
 
     Raises:
         GalleryLockedError: Another process is upgrading the gallery.
+        ConfigError: The upgrade's folder holds something else.
         CompatError: The disk is full or the folder cannot be written.
     """
     with write_lock(gallery, LOCK_FILE, "upgrading"):
+        require_own(gallery / FOLDER, LAYOUT, "an upgrade")
+        if (gallery / FOLDER).is_symlink():
+            raise ConfigError(
+                f"{gallery / FOLDER} is a link; an upgrade writes and deletes in the gallery alone: move it"
+            )
         try:
             yield
         except OSError as error:

@@ -16,6 +16,7 @@ from compat_train.methods.classify import classification_loss, new_classifier, s
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.models.build import build_model
 from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.layout import RUN, require_run
 
 
 def train_gallery(
@@ -33,6 +34,7 @@ def train_gallery(
         The finished checkpoint. Its space is its own.
 
     Raises:
+        ConfigError: The folder holds something else.
         DataError: The dataset cannot be used.
         TrainingError: The loss is not finite, or the folder belongs to a run with other settings.
     """
@@ -40,6 +42,7 @@ def train_gallery(
     settings = config_to_json(config)
     if finished := same_run(run, settings):
         return finished
+    require_run(run, RUN, settings)
     device = device_of(config.execution.device)
     if data is None:
         data = load_training_set(config.source, config.preprocessing, cache=run / "pixels", progress=progress)

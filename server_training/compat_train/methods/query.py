@@ -19,6 +19,7 @@ from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation
 from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.layout import QUERY_RUN, require_run
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.transform_run import TransformRun
 
@@ -44,6 +45,7 @@ def train_query(
         adaptation in the folder ``adaptation`` of the RUN, a RUN of its own.
 
     Raises:
+        ConfigError: The folder holds something else.
         DataError: The dataset cannot be used.
         TrainingError: The gallery run cannot serve the method or the starting weights, or the loss is not finite.
     """
@@ -52,6 +54,7 @@ def train_query(
     settings = config_to_json(config) | {"gallery_space": gallery.space}
     if finished := same_run(run, settings):
         return finished
+    require_run(run, QUERY_RUN, settings)
     weights = config.weights
     device = device_of(config.execution.device)
     if data is None:

@@ -27,6 +27,7 @@ from compat_train.models.build import build_model
 from compat_train.models.decoder import Decoder
 from compat_train.models.projection import ProjectionHead
 from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.layout import RUN, require_run
 
 
 def train_side_info(
@@ -50,6 +51,7 @@ def train_side_info(
         its method looks at labels.
 
     Raises:
+        ConfigError: The folder holds something else.
         DataError: The dataset cannot be used.
         TrainingError: The loss is not finite, or the folder belongs to a run with other settings.
     """
@@ -57,6 +59,7 @@ def train_side_info(
     settings = config_to_json(config) | {"role": "side-info"}
     if finished := same_run(run, settings):
         return finished
+    require_run(run, RUN, settings)
     device = device_of(config.execution.device)
     if data is None:
         data = load_training_set(config.source, config.preprocessing, cache=run / "pixels", progress=progress)

@@ -6,7 +6,6 @@ one had never been. They see the same view of the same image, each decoded as it
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
+from compat_sdk.outputs import delete_own
 from compat_sdk.progress import Progress
 from compat_train.config.settings import config_to_json
 from compat_train.config.upgrade import UpgradeConfig
@@ -30,6 +30,7 @@ from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.layout import EMBEDDINGS, UPGRADE_RUN, require_run
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.transform_run import TransformRun
 
@@ -68,6 +69,7 @@ def train_upgrade(
         holds after those upgrades, and it belongs to such galleries: a model's own vectors in that space differ.
 
     Raises:
+        ConfigError: The folder holds something else.
         DataError: The dataset cannot be used.
         TrainingError: The new run cannot serve the method, the new model or the side-information encoder is the old
             model itself, earlier upgrades do not follow each other, the loss is not finite, or the folder belongs to a
@@ -98,6 +100,7 @@ def train_upgrade(
     }
     if finished := finished_run(run, settings, TransformRun.load):
         return finished
+    require_run(run, UPGRADE_RUN, settings)
     torch.manual_seed(config.execution.seed)
     transform: nn.Module
     if config.method == "fct":
@@ -131,7 +134,7 @@ def train_upgrade(
     trained.save()
     ResumePoints(run).clear()
     if embeddings is None:
-        shutil.rmtree(kept, ignore_errors=True)
+        delete_own(kept, EMBEDDINGS)
     return trained
 
 

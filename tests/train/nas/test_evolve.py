@@ -65,7 +65,7 @@ def names(found: Sequence[Ranked]) -> list[str]:
 def test_both_strategies_evaluate_as_many_members_and_end_with_the_best_of_them(
     strategy: str, seed: int, sampler: MemberSampler
 ) -> None:
-    # Which of them finds a better one is a matter of the reward and of luck: benchmarks/cmp_nas.md.
+    # Which of them finds a better one is a matter of the reward and of luck: benchmarks/studies/cmp_nas/cmp_nas.md.
     seen = Recorder()
     config = replace(SMALL, strategy=strategy, seed=seed)  # type: ignore[arg-type]
     found = search(COSTS, sampler, seen, config, budget=BUDGET)
