@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import VectorError
 
-NORM_TOLERANCE = 1e-3
+_NORM_TOLERANCE = 1e-3
 """How far the length of a unit vector may be from 1."""
 
 _ROWS_PER_BLOCK = 65536
@@ -34,7 +34,7 @@ def check_rows(vectors: NDArray[np.float32], what: str, advice: str, *, unit: bo
     problems: dict[str, list[int]] = {}
     for start, norms in _norms(vectors):
         with np.errstate(invalid="ignore"):
-            good = np.abs(norms - 1) <= NORM_TOLERANCE if unit else (norms > 0) & np.isfinite(norms)
+            good = np.abs(norms - 1) <= _NORM_TOLERANCE if unit else (norms > 0) & np.isfinite(norms)
         for row in np.flatnonzero(~good):
             if not np.isfinite(vectors[start + row]).all():
                 problem = "with NaN or infinity"

@@ -11,7 +11,7 @@ from compat_sdk.errors import DataError
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
-LAYOUT = f"expected sub-folders named {', '.join(SPLIT_NAMES)}, each with one sub-folder of images per identity"
+_LAYOUT = f"expected sub-folders named {', '.join(SPLIT_NAMES)}, each with one sub-folder of images per identity"
 
 
 def open_folder(root: Path) -> Dataset:
@@ -26,7 +26,7 @@ def open_folder(root: Path) -> Dataset:
     present = [name for name in SPLIT_NAMES if (root / name).is_dir()]
     if not present:
         found = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
-        raise DataError(f"{root} holds {found}; {LAYOUT}")
+        raise DataError(f"{root} holds {found}; {_LAYOUT}")
     splits = {name: _read_split(root, name) for name in present}
     return Dataset(name=root.resolve().name, splits=splits, description=f"images in folders: {', '.join(present)}")
 
@@ -42,7 +42,7 @@ def _read_split(root: Path, name: str) -> Split:
             images.extend(found)
             labels.extend([entry.name] * len(found))
         elif entry.suffix.lower() in SUFFIXES:
-            raise DataError(f"{entry} lies outside an identity's folder; {LAYOUT}")
+            raise DataError(f"{entry} lies outside an identity's folder; {_LAYOUT}")
     ids = tuple(path.relative_to(root).as_posix() for path in images)
     return Split(name, tuple(images), tuple(labels), ids)
 

@@ -27,7 +27,7 @@ from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.space import check_space
 
-STATE_FILE = "gallery.json"
+_STATE_FILE = "gallery.json"
 _LOCK_FILE = "gallery.lock"
 _FORMAT = "compat-sdk-gallery"
 _VERSION = 1
@@ -84,7 +84,7 @@ def write_state(folder: Path, state: State) -> None:
     body = asdict(state)
     if state.dtype == "float32":
         del body["dtype"]
-    write_atomic(folder / STATE_FILE, _render(body))
+    write_atomic(folder / _STATE_FILE, _render(body))
 
 
 def read_state(folder: Path) -> State:
@@ -93,11 +93,11 @@ def read_state(folder: Path) -> State:
     Raises:
         GalleryError: It is missing, damaged, or of a version that this release cannot read.
     """
-    path = folder / STATE_FILE
+    path = folder / _STATE_FILE
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise GalleryError(f"{folder} is not a gallery: found no {STATE_FILE}; check the path") from error
+        raise GalleryError(f"{folder} is not a gallery: found no {_STATE_FILE}; check the path") from error
     except OSError as error:
         raise GalleryError(f"cannot read {path}: {error.strerror or error}; {_RESTORE}") from error
     try:

@@ -19,8 +19,8 @@ from compat_sdk.upgrade.opener import Transformer, TransformOpener
 from compat_sdk.upgrade.rows import all_rows
 from compat_sdk.upgrade.shard import read_record
 
-SHARD_ROWS = 1 << 18
-BLOCK_ROWS = 4096
+_SHARD_ROWS = 1 << 18
+_BLOCK_ROWS = 4096
 
 
 @contextmanager
@@ -103,8 +103,8 @@ def new_manifest(
         spaces=transform.spaces,
         model={"name": opener.name, "upgraded_from": before},
         dtype=gallery.state.dtype,
-        shard_rows=shard_rows or SHARD_ROWS,
-        block_rows=block_rows or BLOCK_ROWS,
+        shard_rows=shard_rows or _SHARD_ROWS,
+        block_rows=block_rows or _BLOCK_ROWS,
     )
 
 

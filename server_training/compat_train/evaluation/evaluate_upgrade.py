@@ -171,7 +171,7 @@ def evaluate_upgrade(
             side = of_images[0] if of_images else None
             found["old"].append(of_old)
             found["new"].append(of_new)
-            found["transformed"].append(compose(steps, sources, of_old, of_images))
+            found["transformed"].append(_compose(steps, sources, of_old, of_images))
     per_query = {}
     for pair in _NAMES:
         queries, gallery = (found[name] for name in pair.split("_"))
@@ -199,7 +199,7 @@ def evaluate_upgrade(
     )
 
 
-def compose(
+def _compose(
     transforms: Sequence[TransformModel],
     sources: Sequence[Model | TransformModel],
     old: Embeddings,

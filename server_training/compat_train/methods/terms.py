@@ -76,12 +76,12 @@ class Step:
     image_weights: Tensor | None
 
 
-def own(setup: Setup, step: Step) -> Tensor:
+def _own(setup: Setup, step: Step) -> Tensor:
     """L1 under the trained model's own classifier."""
     return classification_loss(step.labelled, setup.classifier.weight, step.labels, setup.chosen)
 
 
-def gallery(setup: Setup, step: Step) -> Tensor:
+def _gallery(setup: Setup, step: Step) -> Tensor:
     """L1 under the frozen classifier; an image of a class without a row adds 0, or its soft labels' divergence."""
     assert setup.frozen is not None  # checked by gallery_rows
     target = setup.targets[step.labels]
@@ -103,7 +103,7 @@ def gallery(setup: Setup, step: Step) -> Tensor:
     return losses.mean() if step.image_weights is None else (step.image_weights * losses).sum()
 
 
-def kd(setup: Setup, step: Step) -> Tensor:
+def _kd(setup: Setup, step: Step) -> Tensor:
     """Divergence of the trained model's class probabilities from the gallery model's."""
     assert setup.gallery_classifier is not None and step.of_gallery is not None  # checked by gallery_rows
     logits = setup.chosen.scale * cosine_logits(step.labelled, setup.classifier.weight)
@@ -111,7 +111,7 @@ def kd(setup: Setup, step: Step) -> Tensor:
     return knowledge_distillation_loss(logits, wanted, temperature=setup.config.temperature)
 
 
-def regression(setup: Setup, step: Step) -> Tensor:
+def _regression(setup: Setup, step: Step) -> Tensor:
     """One minus the cosine to the gallery model's embedding, of mixed images too."""
     of_gallery = step.of_gallery
     assert setup.outputs is not None and of_gallery is not None  # made for this term
@@ -122,7 +122,7 @@ def regression(setup: Setup, step: Step) -> Tensor:
     return embedding_regression_loss(step.embeddings, of_gallery)
 
 
-def adaptation(setup: Setup, step: Step) -> Tensor:
+def _adaptation(setup: Setup, step: Step) -> Tensor:
     """L1 of psi's output under the trained model's own classifier."""
     assert setup.psi is not None and step.of_gallery is not None  # given for this term
     # What is stored of the old model, and what an upgrade hands to psi, has unit norm.
@@ -130,25 +130,25 @@ def adaptation(setup: Setup, step: Step) -> Tensor:
     return classification_loss(adapted, setup.classifier.weight, step.labels, setup.chosen)
 
 
-def alignment(setup: Setup, step: Step) -> Tensor:
+def _alignment(setup: Setup, step: Step) -> Tensor:
     """Squared distance of the trained model's class weights to the gallery model's class centres."""
     assert setup.centres is not None  # made for this term
     return alignment_loss(setup.classifier.weight, setup.centres)
 
 
-def boundary(setup: Setup, step: Step) -> Tensor:
+def _boundary(setup: Setup, step: Step) -> Tensor:
     """How far embeddings lie outside of their class, as the gallery model drew it."""
     assert setup.centres is not None and setup.limits is not None  # made for this term
     return boundary_loss(step.labelled, setup.centres, setup.limits, step.labels)
 
 
 TERMS: Mapping[str, Callable[[Setup, Step], Tensor]] = {
-    "own": own,
-    "gallery": gallery,
-    "kd": kd,
-    "regression": regression,
-    "adaptation": adaptation,
-    "alignment": alignment,
-    "boundary": boundary,
+    "own": _own,
+    "gallery": _gallery,
+    "kd": _kd,
+    "regression": _regression,
+    "adaptation": _adaptation,
+    "alignment": _alignment,
+    "boundary": _boundary,
 }
 """Every term by the name of its weight in the configuration."""

@@ -34,7 +34,7 @@ from compat_train.nas.global_nas.search import Found, Step, search
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.run_files import RECORD, alone
 
-LOG = "candidates.jsonl"
+_LOG = "candidates.jsonl"
 _OF_OTHERS = ("network", "random", "results.json", "state", "supernet", "tiers")
 
 
@@ -59,7 +59,7 @@ def search_network(config: GlobalConfig, out: str | Path, progress: Progress | N
     _check_folder(folder)
     with alone(folder / "search.lock", f"searching in {folder}"):
         prepared = prepare(config, folder, progress)
-        log = CandidateLog(folder / LOG, prepared.settings)
+        log = CandidateLog(folder / _LOG, prepared.settings)
         found = search_candidates(config, prepared, log, folder, progress)
         checkpoint = train_network(
             config,
@@ -94,9 +94,9 @@ def _check_folder(folder: Path) -> None:
     if (folder / RECORD).is_file():
         raise TrainingError(f"{folder} is a RUN folder with a model of its own; search into another folder")
     left = [name for name in _OF_OTHERS if (folder / name).exists()]
-    if left and not (folder / LOG).is_file():
+    if left and not (folder / _LOG).is_file():
         raise TrainingError(
-            f"{folder} has {', '.join(left)} of another run or search, and no {LOG}; search into another folder, or "
+            f"{folder} has {', '.join(left)} of another run or search, and no {_LOG}; search into another folder, or "
             f"delete it"
         )
 
