@@ -26,7 +26,7 @@ from compat_sdk.space import Embeddings
 from compat_train.models.transform import transform_cost
 from compat_train.runs.transform_run import TransformRun
 
-GOLDEN_VECTORS = 32
+_GOLDEN_VECTORS = 32
 
 Vectors = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """Old vectors, float32 ``[n, old_dim]``, and their side-information, float32 ``[n, side_dim]``, or None."""
@@ -125,7 +125,7 @@ def _require_vector_option(option: Options) -> None:
 def _random_rows(source: TransformSource) -> tuple[NDArray[np.float32], ...]:
     generator = np.random.default_rng(0)
     dims = (source.old_dim,) if source.side_dim is None else (source.old_dim, source.side_dim)
-    rows = [generator.standard_normal((GOLDEN_VECTORS, dim)) for dim in dims]
+    rows = [generator.standard_normal((_GOLDEN_VECTORS, dim)) for dim in dims]
     return tuple((row / np.linalg.norm(row, axis=1, keepdims=True)).astype(np.float32) for row in rows)
 
 
@@ -141,5 +141,5 @@ def _checked(vectors: Vectors, source: TransformSource) -> tuple[NDArray[np.floa
         )
     if len(old) == 0:
         raise ConfigError("found no golden vectors; give at least one row, or none at all for random ones")
-    rows = [np.ascontiguousarray(array[:GOLDEN_VECTORS]) for array in given]
+    rows = [np.ascontiguousarray(array[:_GOLDEN_VECTORS]) for array in given]
     return tuple(Embeddings(array, source.old_space).vectors for array in rows)

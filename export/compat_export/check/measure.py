@@ -107,14 +107,14 @@ def build_graphs(
         seconds = time.perf_counter() - before
         what = f"the {target} {option.precision} graph of {name}"
         inputs = feed(graph.record)
-        reports.append(measure_graph(graph, inputs, reference, what, seconds, probe=probe, min_cosine=min_cosine))
+        reports.append(_measure_graph(graph, inputs, reference, what, seconds, probe=probe, min_cosine=min_cosine))
         graphs.append(graph)
         if progress is not None:
             progress("export", done, len(pairs), {})
     return graphs, reports
 
 
-def measure_graph(
+def _measure_graph(
     graph: Converted,
     inputs: Sequence[NDArray[np.float32]],
     reference: NDArray[np.float32],
