@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from compat_sdk.progress import Progress
 from compat_train.config.training import GalleryConfig, config_to_json
-from compat_train.data.batches import Batch, Batches, normalise
+from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
@@ -53,15 +53,7 @@ def train_gallery(
         embeddings = embedder(images)
         return {"own": classification_loss(embeddings, classifier.weight, batch.labels, config.classification)}
 
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=config.optimisation.batch,
-        seed=config.execution.seed,
-        augmentation=config.augmentation,
-        device=device,
-        mean=config.preprocessing.mean,
-    )
+    batches = data.batches(config.optimisation, config.execution, config.augmentation, config.preprocessing, device)
     checkpoint = fit_embedder(
         trained,
         objective,

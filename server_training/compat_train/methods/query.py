@@ -10,7 +10,6 @@ from torch import nn
 from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
 from compat_train.config.training import QueryConfig, config_to_json
-from compat_train.data.batches import Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
 from compat_train.methods.classify import new_classifier, same_run
@@ -72,15 +71,7 @@ def train_query(
     if config.inheritance != "none":
         kappa_q = classifier if config.method == "finetune" else None
         inherit(embedder, kappa_q, gallery, data.classes, config.inheritance, data.pixels)
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=config.optimisation.batch,
-        seed=config.execution.seed,
-        augmentation=config.augmentation,
-        device=device,
-        mean=gallery.preprocessing.mean,
-    )
+    batches = data.batches(config.optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
     objective = compatibility_objective(
         config, gallery, data, lambda inputs, _: embedder(inputs), classifier, rows, device, psi
     )

@@ -15,7 +15,7 @@ from compat_train.config.settings import config_to_json
 from compat_train.config.training import Augmentation
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.augment import augment
-from compat_train.data.batches import Batch, Batches, normalise
+from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
 from compat_train.loop import Objective
@@ -71,16 +71,9 @@ def train_side_info(
     else:
         trained["classifier"] = classifier = new_classifier(len(data.classes), config.dim)
     place(trained, device)
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=config.optimisation.batch,
-        seed=config.execution.seed,
-        # SimCLR takes two views of each image itself.
-        augmentation=Augmentation() if config.method == "simclr" else config.random_views,
-        device=device,
-        mean=config.preprocessing.mean,
-    )
+    # SimCLR takes two views of each image itself.
+    views = Augmentation() if config.method == "simclr" else config.random_views
+    batches = data.batches(config.optimisation, config.execution, views, config.preprocessing, device)
     checkpoint = fit_embedder(
         trained,
         _objective(config, trained, classifier),

@@ -163,19 +163,13 @@ class _SharedViews:
             pixels = sets[decoding].pixels
             self._outputs[name] = GalleryOutputs(model, pixels, config.augmentation, device, bf16=bf16, kept=kept)
         cached = config.augmentation.views is not None
-        self._batches = {
-            decoding: Batches(
-                # Once every view is embedded, nobody looks at the images: a corner of them keeps steps cheap.
-                images.pixels[:, :1, :1] if cached else images.pixels,
-                images.labels,
-                batch=config.schedule.batch,
-                seed=config.execution.seed,
-                augmentation=config.augmentation,
-                device=device,
-                mean=models["new"].preprocessing.mean,
+        self._batches: dict[Preprocessing, Batches] = {}
+        for decoding, images in sets.items():
+            # Once every view is embedded, nobody looks at the images: a corner of them keeps steps cheap.
+            seen = replace(images, pixels=images.pixels[:, :1, :1]) if cached else images
+            self._batches[decoding] = seen.batches(
+                config.schedule, config.execution, config.augmentation, models["new"].preprocessing, device
             )
-            for decoding, images in sets.items()
-        }
         self.batches = self._batches[self._decoding["new"]]
         self.classes = sets[self._decoding["new"]].classes
 

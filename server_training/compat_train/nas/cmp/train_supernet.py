@@ -17,7 +17,7 @@ from compat_sdk.files import file_problem, read_json, write_atomic, write_json_a
 from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
-from compat_train.data.batches import Batch, Batches
+from compat_train.data.batches import Batch
 from compat_train.data.training_set import TrainingSet
 from compat_train.device import device_of, place
 from compat_train.loop import fit
@@ -133,15 +133,7 @@ def train_supernet(
     if query.weights["own"] or query.weights["kd"]:
         trained["classifier"] = classifier
     place(trained, device)
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=optimisation.batch,
-        seed=config.execution.seed,
-        augmentation=config.augmentation,
-        device=device,
-        mean=gallery.preprocessing.mean,
-    )
+    batches = data.batches(optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
     schedule = MemberSchedule(
         cost_table(
             config.search_space, size=gallery.preprocessing.size, dim=gallery.dim, stem_stride=config.stem_stride
