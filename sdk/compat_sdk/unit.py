@@ -35,14 +35,16 @@ def check_rows(vectors: NDArray[np.float32], what: str, advice: str, *, unit: bo
     for start, norms in _norms(vectors):
         with np.errstate(invalid="ignore"):
             good = np.abs(norms - 1) <= _NORM_TOLERANCE if unit else (norms > 0) & np.isfinite(norms)
-        for row in np.flatnonzero(~good):
-            if not np.isfinite(vectors[start + row]).all():
-                problem = "with NaN or infinity"
-            elif norms[row] == 0:
-                problem = "of norm zero"
-            else:
-                problem = "not of unit norm" if unit else "too long"
-            problems.setdefault(problem, []).append(start + int(row))
+        bad = np.flatnonzero(~good)
+        finite, zero = np.isfinite(vectors[start + bad]).all(axis=1), norms[bad] == 0
+        kinds = {
+            "with NaN or infinity": ~finite,
+            "of norm zero": zero,
+            "not of unit norm" if unit else "too long": finite & ~zero,
+        }
+        for problem, these in kinds.items():
+            if these.any():
+                problems.setdefault(problem, []).extend((start + bad[these]).tolist())
     if problems:
         parts = "; ".join(f"{len(rows)} {problem} (rows {_some(rows)})" for problem, rows in problems.items())
         rows = sorted(row for found in problems.values() for row in found)
