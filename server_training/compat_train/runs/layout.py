@@ -13,7 +13,7 @@ from compat_train.config.settings import changed_settings
 
 STATE: Layout = {"lock": None, r"step-\d{9}\.(json|safetensors)": None}
 """Resume points of a training."""
-PIXELS: Layout = {
+_PIXELS: Layout = {
     r"pixels\.lock": None,
     r".+-[0-9a-f]{24}\.(pixels|kept\.npy)": None,
     r"search\.pixels": None,
@@ -24,23 +24,23 @@ EMBEDDINGS: Layout = {r".+-(plain|mirrored)(\.\d+)?\.npy": None}
 """Embeddings of training images."""
 MODEL: Layout = {r"model\.(json|safetensors)": None}
 """A finished model."""
-TRAINING: Layout = {
+_TRAINING: Layout = {
     "state": STATE,
-    "pixels": PIXELS,
+    "pixels": _PIXELS,
     r"log\.jsonl": None,
     "tensorboard": {r"events\.out\.tfevents\..+": None},
 }
 """What every training leaves, whatever it trains."""
 
-RUN: Layout = {**TRAINING, **MODEL}
+RUN: Layout = {**_TRAINING, **MODEL}
 """A RUN folder of a gallery model or a side-information encoder."""
 QUERY_RUN: Layout = {**RUN, "adaptation": MODEL}
 """A RUN folder of a query model, with the transform that method dmu trains beside it."""
 UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS}
 """A RUN folder of a transform."""
 CMP: Layout = {
-    "pixels": PIXELS,
-    "supernet": {**TRAINING, r"supernet\.(json|safetensors)": None},
+    "pixels": _PIXELS,
+    "supernet": {**_TRAINING, r"supernet\.(json|safetensors)": None},
     "validation": {
         r"digest\.json": None,
         r"(queries|query_labels|gallery(_labels|_embeddings)?|calibration)\.npy": None,
@@ -54,7 +54,7 @@ CMP: Layout = {
 }
 """The folder of a CMP-NAS search."""
 GLOBAL: Layout = {
-    "pixels": PIXELS,
+    "pixels": _PIXELS,
     r"search\.lock": None,
     r"candidates\.jsonl": None,
     "candidates": {r"\d+x\d+-[0-9a-f]{12}-\d+": QUERY_RUN},

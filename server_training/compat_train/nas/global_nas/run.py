@@ -36,7 +36,7 @@ from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import GLOBAL
 from compat_train.runs.run_files import alone
 
-LOG = "candidates.jsonl"
+_LOG = "candidates.jsonl"
 _AFTER_IT = ("network", "random", "results.json")
 
 
@@ -62,7 +62,7 @@ def search_network(config: GlobalConfig, out: str | Path, progress: Progress | N
     _check_folder(folder)
     with alone(folder / "search.lock", f"searching in {folder}"):
         prepared = prepare(config, folder, progress)
-        log = CandidateLog(folder / LOG, prepared.settings)
+        log = CandidateLog(folder / _LOG, prepared.settings)
         found = search_candidates(config, prepared, log, folder, progress)
         checkpoint = train_network(
             config,
@@ -95,9 +95,9 @@ def search_network(config: GlobalConfig, out: str | Path, progress: Progress | N
 def _check_folder(folder: Path) -> None:
     """Refuses what only a search leaves that has begun its log, where there is none."""
     left = [name for name in _AFTER_IT if (folder / name).exists()]
-    if left and not (folder / LOG).is_file():
+    if left and not (folder / _LOG).is_file():
         raise ConfigError(
-            f"{folder} has {', '.join(left)} of another run or search, and no {LOG}; search into another folder, or "
+            f"{folder} has {', '.join(left)} of another run or search, and no {_LOG}; search into another folder, or "
             f"delete it"
         )
 
