@@ -1,15 +1,19 @@
 # make demo    the whole story on real images, with quickstart/report.html
-# make test    the tests
+# make test    the tests, in two processes; WORKERS=4 takes four, WORKERS=0 this one alone
 # make check   lint, types, direction rules
 # make bare    the wheel alone in a new environment, without torch
+# make test-matrix    the tests on one thread and on two, with AVX2 alone and with all that the processor has
 # Each sets up what it needs in .venv on its first run; no compiler is needed.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN = $(VENV)/bin
+WORKERS ?= 2
+# A file's tests stay together: they share what its fixtures train and convert.
+PYTEST = -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test check bare clean
+.PHONY: demo test test-matrix check bare clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,7 +29,15 @@ demo: $(VENV)/.installed
 	$(BIN)/compat-sdk quickstart --out quickstart
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
+
+# OMP_WAIT_POLICY: processes that wait for their threads leave the cores to the others.
+test-matrix: $(VENV)/.installed
+	@for threads in 1 2; do for capability in avx2 ""; do \
+		echo "== threads: $$threads, ATEN_CPU_CAPABILITY: $${capability:-not set}"; \
+		env $${capability:+ATEN_CPU_CAPABILITY=$$capability} OMP_NUM_THREADS=$$threads OMP_WAIT_POLICY=PASSIVE \
+			$(BIN)/python $(PYTEST) -q || exit 1; \
+	done; done
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -37,13 +49,15 @@ bare: $(VENV)/.installed
 	rm -rf build/bare && mkdir -p build/bare
 	$(BIN)/python -m build --wheel --outdir build/bare . > build/bare/build.log
 	$(PYTHON) -m venv build/bare/venv
-	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/bare/*.whl pytest
-	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'onnx', 'onnxruntime', 'usearch')))"
-	build/bare/venv/bin/python -m pytest -q tests/sdk
-	@# The signing library cannot share an environment with the LiteRT converter, so it is tried in this one.
+	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/bare/*.whl \
+		pytest pytest-xdist
+	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'typer', 'onnx', 'onnxruntime', 'usearch')))"
+	build/bare/venv/bin/python $(PYTEST) -q tests/sdk
+	@# The signing library cannot share an environment with the LiteRT converter, so it is tried in this one, and so
+	@# are its commands.
 	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		"model-signing>=1.1" "pyopenssl>=24"
-	build/bare/venv/bin/python -m pytest -q tests/sdk/test_bundle_signature.py
+		"model-signing>=1.1" "pyopenssl>=24" "typer>=0.15"
+	build/bare/venv/bin/python -m pytest -q tests/sdk/test_bundle_signature.py tests/cli/test_signature_cli.py
 
 clean:
 	rm -rf $(VENV) build dist quickstart

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compat_sdk import Embedder, Embeddings, Gallery, IncompatibleSpaceError
-from compat_sdk.datasets import Split, open_dataset
+from compat_sdk import Embedder, Embeddings, Gallery, IncompatibleSpaceError, Split, open_dataset
 
 
 def embed(split: Split, bundle: Path | None) -> Embeddings:

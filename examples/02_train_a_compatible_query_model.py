@@ -9,12 +9,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.datasets import open_dataset
-from compat_sdk.images import Preprocessing
-from compat_train.config import training as config
-from compat_train.evaluation.evaluate import evaluate
-from compat_train.methods.gallery import train_gallery
-from compat_train.methods.query import train_query
+import compat_train
+from compat_sdk import Preprocessing, open_dataset
 
 
 def main() -> None:
@@ -28,30 +24,30 @@ def main() -> None:
     arguments = parser.parse_args()
     out = arguments.out
     shared: Any = {
-        "source": config.Source(data=arguments.data),
-        "augmentation": config.Augmentation(flip=True),
-        "execution": config.Execution(threads=arguments.threads),
+        "source": compat_train.Source(data=arguments.data),
+        "augmentation": compat_train.Augmentation(flip=True),
+        "execution": compat_train.Execution(threads=arguments.threads),
     }
-    gallery = config.GalleryConfig(
+    gallery = compat_train.GalleryConfig(
         arch="resnet18",
         width=arguments.width,
         preprocessing=Preprocessing(size=28),
-        classification=config.Classification(margin=0.2, scale=16.0),
-        optimisation=config.Optimisation(epochs=arguments.epochs, batch=128, lr=0.1),
+        classification=compat_train.Classification(margin=0.2, scale=16.0),
+        optimisation=compat_train.Optimisation(epochs=arguments.epochs, batch=128, lr=0.1),
         **shared,
     )
-    print(f"gallery model: {train_gallery(gallery, out / 'gallery-run').space}")
-    query = config.QueryConfig(
+    print(f"gallery model: {compat_train.train_gallery(gallery, out / 'gallery-run').space}")
+    query = compat_train.QueryConfig(
         gallery=str(out / "gallery-run"),
         method="bct",  # the loss under the gallery model's frozen classifier is what makes it compatible
         arch="shufflenet_v2",
         width=0.5,
-        optimisation=config.Optimisation(epochs=arguments.epochs, batch=128, lr=0.2),
+        optimisation=compat_train.Optimisation(epochs=arguments.epochs, batch=128, lr=0.2),
         **shared,
     )
-    trained = train_query(query, out / "query-run")
+    trained = compat_train.train_query(query, out / "query-run")
     print(f"query model: {trained.space}, may search {', '.join(trained.searches)}")
-    print(evaluate(open_dataset(arguments.data), out / "query-run", out / "gallery-run").table())
+    print(compat_train.evaluate(open_dataset(arguments.data), out / "query-run", out / "gallery-run").table())
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from compat_sdk import Embedder, Gallery
-from compat_sdk.datasets import open_dataset
+from compat_sdk import Embedder, Gallery, open_dataset
 
 
 def sample_photos(folder: Path, count: int = 60) -> Path:

@@ -11,16 +11,16 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from compat_sdk.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
-"""Progress callback of the libraries: stage, steps done, steps in all, figures worth showing."""
 
 _OUR_PACKAGES = ("compat_sdk", "compat_train", "compat_export", "compat_cli")
 

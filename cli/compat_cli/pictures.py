@@ -81,7 +81,7 @@ def from_folder(folder: Path) -> Pictures:
     return Pictures(found.paths, ids, labels, found.note())
 
 
-def from_dataset(data: str, root: Path | None, split: str) -> Pictures:
+def _from_dataset(data: str, root: Path | None, split: str) -> Pictures:
     """One split of a dataset.
 
     Raises:
@@ -111,7 +111,7 @@ def chosen(data: str | None, images: Path | None, root: Path | None, split: str)
     if images is not None and data is None:
         return from_folder(images)
     if data is not None and images is None:
-        return from_dataset(data, root, split)
+        return _from_dataset(data, root, split)
     raise ConfigError("expected exactly one of --data DATA and --images DIR")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_export.check.compare import Probe, sample_probe
-from compat_export.check.measure import GraphReport, Progress, build_graphs
+from compat_export.check.measure import GraphReport, build_graphs
 from compat_export.convert.conversion import Options, Port
 from compat_export.convert.graphs import TARGETS
 from compat_export.convert.to_onnx import INPUT
@@ -27,6 +27,7 @@ from compat_sdk.embedder import graph_input
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing
 from compat_sdk.images.preprocess import pixels_at
+from compat_sdk.progress import Progress
 from compat_sdk.spread import spread
 from compat_train.embed import embed_images
 from compat_train.models.cost import Cost, count_cost
@@ -47,7 +48,7 @@ __all__ = [
 
 TIERS = (100, 230, 330)
 """Budgets of seed 000 for query models, in millions of multiply-accumulates."""
-GOLDEN_IMAGES = 8
+_GOLDEN_IMAGES = 8
 
 
 def export_run(
@@ -185,7 +186,7 @@ def export_checkpoint(
     return ExportReport(bundle, tuple(reports), time.perf_counter() - started)
 
 
-def golden_images(preprocessing: Preprocessing, count: int = GOLDEN_IMAGES) -> NDArray[np.uint8]:
+def golden_images(preprocessing: Preprocessing, count: int = _GOLDEN_IMAGES) -> NDArray[np.uint8]:
     """Real images for self-tests: evenly spaced through the sample data's queries, always the same.
 
     Args:
@@ -214,4 +215,4 @@ def _checked(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray
             f"found golden images {images.dtype} {list(images.shape)}; expected uint8 "
             f"[n, {expected[0]}, {expected[0]}, 3] with n at least 1; prepare them with to_pixels"
         )
-    return np.ascontiguousarray(images[:GOLDEN_IMAGES])
+    return np.ascontiguousarray(images[:_GOLDEN_IMAGES])

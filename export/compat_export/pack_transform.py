@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compat_export.check.measure import Progress, build_graphs
+from compat_export.check.measure import build_graphs
 from compat_export.convert.conversion import Options, Port
 from compat_export.convert.unit import UnitTransform, UnitTransformWithSide
 from compat_export.report import ExportReport, graph_plan
 from compat_sdk.bundle import TransformSource, write_bundle
 from compat_sdk.errors import ConfigError
+from compat_sdk.progress import Progress
 from compat_sdk.space import Embeddings
 from compat_train.models.transform import transform_cost
 from compat_train.runs.transform_run import TransformRun
 
-GOLDEN_VECTORS = 32
+_GOLDEN_VECTORS = 32
 
 Vectors = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """Old vectors, float32 ``[n, old_dim]``, and their side-information, float32 ``[n, side_dim]``, or None."""
@@ -76,7 +77,8 @@ def export_transform(
     plan = graph_plan(targets, options, out, overwrite)
     for option in options:
         _require_vector_option(option)
-    source = TransformSource(run.old_space, run.old_dim, run.side_space, run.side_dim)
+    spaces = run.spaces
+    source = TransformSource(spaces.old_space, spaces.old_dim, spaces.side_space, spaces.side_dim)
     inputs = _random_rows(source) if vectors is None else _checked(vectors, source)
     network = run.build()
     wrapped = UnitTransform(network) if source.side_space is None else UnitTransformWithSide(network)
@@ -92,9 +94,9 @@ def export_transform(
         out,
         name=run.name,
         role="transform",
-        space=run.space,
+        space=spaces.space,
         searches=(),
-        dim=run.dim,
+        dim=spaces.dim,
         preprocessing=None,
         tier=tier,
         mmacs=cost.mmacs,
@@ -123,7 +125,7 @@ def _require_vector_option(option: Options) -> None:
 def _random_rows(source: TransformSource) -> tuple[NDArray[np.float32], ...]:
     generator = np.random.default_rng(0)
     dims = (source.old_dim,) if source.side_dim is None else (source.old_dim, source.side_dim)
-    rows = [generator.standard_normal((GOLDEN_VECTORS, dim)) for dim in dims]
+    rows = [generator.standard_normal((_GOLDEN_VECTORS, dim)) for dim in dims]
     return tuple((row / np.linalg.norm(row, axis=1, keepdims=True)).astype(np.float32) for row in rows)
 
 
@@ -139,5 +141,5 @@ def _checked(vectors: Vectors, source: TransformSource) -> tuple[NDArray[np.floa
         )
     if len(old) == 0:
         raise ConfigError("found no golden vectors; give at least one row, or none at all for random ones")
-    rows = [np.ascontiguousarray(array[:GOLDEN_VECTORS]) for array in given]
+    rows = [np.ascontiguousarray(array[:_GOLDEN_VECTORS]) for array in given]
     return tuple(Embeddings(array, source.old_space).vectors for array in rows)

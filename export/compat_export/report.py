@@ -10,6 +10,7 @@ from compat_export.check.measure import GraphReport
 from compat_export.convert.conversion import Options
 from compat_export.convert.graphs import TARGETS
 from compat_sdk.bundle import Bundle
+from compat_sdk.bundle.publish import require_free
 from compat_sdk.errors import ConfigError
 
 
@@ -59,6 +60,5 @@ def graph_plan(
         raise ConfigError(
             f"found targets {list(targets)} and precisions {precisions}; expected at least one of each, each once"
         )
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists; choose another name, or allow it to be overwritten")
+    require_free(out.absolute(), overwrite)
     return [(target, option) for target in targets for option in options]

@@ -25,12 +25,15 @@ from compat_sdk.errors import (
 )
 
 if TYPE_CHECKING:
-    from compat_sdk.bundle import Bundle
-    from compat_sdk.datasets import open_dataset
+    from compat_sdk.bundle import Bundle, sign_bundle
+    from compat_sdk.datasets import Dataset, Split, open_dataset
     from compat_sdk.embedder import Embedder
     from compat_sdk.gallery import Gallery, Hit
-    from compat_sdk.images import Preprocessing
-    from compat_sdk.space import Embeddings
+    from compat_sdk.images import Preprocessing, open_image
+    from compat_sdk.metrics import score_queries, summarise
+    from compat_sdk.profile import Profile, profile_bundle
+    from compat_sdk.progress import Progress
+    from compat_sdk.space import Embeddings, TransformSpaces
     from compat_sdk.transform import Transform
 
 __version__ = "0.7.2"
@@ -43,6 +46,7 @@ __all__ = [
     "ConfigError",
     "CorruptFileError",
     "DataError",
+    "Dataset",
     "Embedder",
     "Embeddings",
     "Gallery",
@@ -53,22 +57,41 @@ __all__ = [
     "IncompatibleSpaceError",
     "MissingExtraError",
     "Preprocessing",
+    "Profile",
+    "Progress",
+    "Split",
     "TrainingError",
     "Transform",
+    "TransformSpaces",
     "VectorError",
     "__version__",
     "open_dataset",
+    "open_image",
+    "profile_bundle",
+    "score_queries",
+    "sign_bundle",
+    "summarise",
 ]
 
 _HOME = {
     "Bundle": "bundle",
+    "Dataset": "datasets",
     "Embedder": "embedder",
     "Embeddings": "space",
     "Gallery": "gallery",
     "Hit": "gallery",
     "Preprocessing": "images",
+    "Profile": "profile",
+    "Progress": "progress",
+    "Split": "datasets",
     "Transform": "transform",
+    "TransformSpaces": "space",
     "open_dataset": "datasets",
+    "open_image": "images",
+    "profile_bundle": "profile",
+    "score_queries": "metrics",
+    "sign_bundle": "bundle",
+    "summarise": "metrics",
 }
 
 

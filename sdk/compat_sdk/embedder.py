@@ -14,11 +14,13 @@ from PIL import Image
 from compat_sdk.bundle import Bundle, Graph, Manifest
 from compat_sdk.bundle.golden import SelfTest, compare_golden
 from compat_sdk.engines import Engine, choose_graph, open_graph
-from compat_sdk.errors import BundleError, ConfigError, ImageError, VectorError
+from compat_sdk.errors import BundleError, ConfigError, ImageError
 from compat_sdk.images import ImageLike, Preprocessing, to_input
 from compat_sdk.images.decode import describe
-from compat_sdk.images.preprocess import is_pixels, pixels_at, usable_cores
+from compat_sdk.images.preprocess import is_pixels, pixels_at
 from compat_sdk.space import Embeddings
+from compat_sdk.unit import unit_rows
+from compat_sdk.workers import usable_cores
 
 __all__ = ["Embedder", "SelfTest", "graph_input"]
 
@@ -229,15 +231,8 @@ class Embedder:
                 )
             vectors[done : done + len(batch)] = found
             done += len(batch)
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-        if len(bad):
-            raise VectorError(
-                f"{self.engine.name} gave NaN, infinity or zeros for {len(bad)} of {count} images, first at position "
-                f"{int(bad[0])}; run the bundle's self-test",
-                [int(row) for row in bad],
-            )
-        vectors /= lengths[:, None]  # graphs of low precision, and engines' rounding, leave it slightly off 1
+        what = f"images have no embedding by {self.engine.name}"
+        vectors = unit_rows(vectors, what, "run the bundle's self-test")
         return Embeddings(vectors, self.space, self.searches)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError, VectorError
+from compat_sdk.unit import check_rows
 
 _SPACE = re.compile(r"[A-Za-z0-9._-]{1,120}")
 
@@ -35,6 +36,31 @@ def check_space(space: str) -> str:
             f"such as resnet101-128-3fa94c0d21b7"
         )
     return space
+
+
+def check_dim(label: str, value: object) -> None:
+    """Refuse what cannot be a vector's numbers: anything but an integer from 1 to 65536.
+
+    Raises:
+        ConfigError: It is not; the message begins with ``label``.
+    """
+    if type(value) is not int or not 1 <= value <= 65536:
+        raise ConfigError(f"{label} is {value!r}; expected an integer from 1 to 65536")
+
+
+def check_source(old_space: str, old_dim: int, side_space: str | None, side_dim: int | None) -> None:
+    """Refuse what no transform takes; see `TransformSpaces`.
+
+    Raises:
+        ConfigError: A value is out of its range, or one of ``side_space`` and ``side_dim`` is missing.
+    """
+    check_space(old_space)
+    check_dim("old_dim", old_dim)
+    if (side_space is None) != (side_dim is None):
+        raise ConfigError(f"side_space is {side_space!r} and side_dim {side_dim!r}; expected both or neither")
+    if side_space is not None:
+        check_space(side_space)
+        check_dim("side_dim", side_dim)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +98,42 @@ class Embeddings:
         return int(self.vectors.shape[1])
 
 
+@dataclass(frozen=True)
+class TransformSpaces:
+    """From where to where a transform leads.
+
+    Attributes:
+        old_space: Embedding space of the vectors that it takes.
+        old_dim: Numbers per old vector.
+        side_space: Embedding space of the side-information beside them; None where it takes none.
+        side_dim: Numbers of side-information per row; None where it takes none.
+        space: Embedding space of the vectors that it gives, the new model's.
+        dim: Numbers per new vector.
+
+    Raises:
+        ConfigError: A value is out of its range, one of ``side_space`` and ``side_dim`` is missing, or the transform
+            ends in the space that it begins in.
+    """
+
+    old_space: str
+    old_dim: int
+    side_space: str | None
+    side_dim: int | None
+    space: str
+    dim: int
+
+    def __post_init__(self) -> None:
+        check_source(self.old_space, self.old_dim, self.side_space, self.side_dim)
+        check_space(self.space)
+        check_dim("dim", self.dim)
+        if self.old_space == self.space:
+            raise ConfigError(f"a transform from {self.space} to itself; expected the space of a new model")
+
+    def __str__(self) -> str:
+        beside = "" if self.side_space is None else f" and side-information in {self.side_space}"
+        return f"from {self.old_space}{beside} to {self.space}"
+
+
 def may_search(space: str, searches: Sequence[str], gallery_space: str) -> bool:
     """Say whether vectors of ``space`` declaring ``searches`` may search a gallery in ``gallery_space``."""
     return gallery_space == space or gallery_space in tuple(searches)
@@ -100,20 +162,4 @@ def _check_array(vectors: object) -> None:
         raise VectorError(f"vectors have shape {list(vectors.shape)}; expected at least one number per vector")
     if not vectors.flags.c_contiguous:
         raise VectorError("vectors are not C-contiguous; pass numpy.ascontiguousarray(vectors)")
-    finite = np.isfinite(vectors)
-    if not finite.all():
-        bad = np.flatnonzero(~finite.all(axis=1))
-        raise VectorError(
-            f"{len(bad)} of {len(vectors)} vectors hold NaN or infinity, first at row {int(bad[0])}; "
-            f"embed those images again or leave them out",
-            [int(row) for row in bad[:1000]],
-        )
-    lengths = np.einsum("ij,ij->i", vectors, vectors)
-    off = np.flatnonzero(np.abs(lengths - 1.0) > 2e-3)
-    if len(off):
-        first = int(off[0])
-        raise VectorError(
-            f"{len(off)} of {len(vectors)} vectors are not of unit length, first at row {first} (length "
-            f"{float(np.sqrt(lengths[first])):.4g}); divide each row by its length, leave out rows of zeros",
-            [int(row) for row in off[:1000]],
-        )
+    check_rows(vectors, "vectors", "divide each row by its length, and leave out rows without one")

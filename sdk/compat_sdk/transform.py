@@ -7,11 +7,12 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle import Bundle, Graph, TransformSource
+from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.bundle.golden import SelfTest, compare_golden
 from compat_sdk.engines import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, VectorError
-from compat_sdk.space import Embeddings
+from compat_sdk.space import Embeddings, TransformSpaces
+from compat_sdk.unit import unit_rows
 
 ROWS = 4096
 """Most rows that an engine is given at once: what it holds in between is 8 KiB per row at 2048 hidden numbers."""
@@ -29,6 +30,7 @@ class Transform:
     Attributes:
         bundle: The bundle.
         engine: What runs its graph.
+        spaces: From where to where it leads; the six attributes below say the same one by one.
         old_space: Embedding space of the vectors that it takes.
         old_dim: Numbers per old vector.
         side_space: Embedding space of the side-information beside them; None where it takes none.
@@ -38,12 +40,12 @@ class Transform:
     """
 
     def __init__(self, bundle: Bundle, engine: Engine, *, graph: Graph | None = None) -> None:
-        source = _source(bundle)
         self.bundle = bundle
         self.engine = engine
-        self.old_space, self.old_dim = source.old_space, source.old_dim
-        self.side_space, self.side_dim = source.side_space, source.side_dim
-        self.space, self.dim = bundle.manifest.space, bundle.manifest.dim
+        self.spaces = spaces = _spaces(bundle)
+        self.old_space, self.old_dim = spaces.old_space, spaces.old_dim
+        self.side_space, self.side_dim = spaces.side_space, spaces.side_dim
+        self.space, self.dim = spaces.space, spaces.dim
         batch = (graph and graph.batch) or 1
         self._rows = -(-ROWS // batch) * batch  # whole blocks of a graph with a fixed batch
 
@@ -73,7 +75,7 @@ class Transform:
                 below 1, or threads or a precision together with an engine that has its graph already.
         """
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        _source(opened)
+        _spaces(opened)
         if isinstance(engine, str):
             graph = choose_graph(opened, engine, precision)
             return cls(opened, open_graph(opened, graph, threads), graph=graph)
@@ -122,16 +124,8 @@ class Transform:
         for start in range(0, len(old), self._rows):
             block = [array[start : start + self._rows] for array in inputs]
             vectors[start : start + len(block[0])] = self._run(block)
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-        if len(bad):
-            raise VectorError(
-                f"{self.engine.name} gave NaN, infinity or zeros for {len(bad)} of {len(old)} rows, first at row "
-                f"{int(bad[0])}; run the bundle's self-test",
-                [int(row) for row in bad],
-            )
-        vectors /= lengths[:, None]  # graphs of low precision, and engines' rounding, leave it slightly off 1
-        return vectors
+        what = f"rows have no vector by {self.engine.name}"
+        return unit_rows(vectors, what, "run the bundle's self-test")
 
     def self_test(self) -> SelfTest:
         """Transform the golden vectors on this machine and compare with what the trained transform made of them.
@@ -152,14 +146,15 @@ class Transform:
         return found
 
 
-def _source(bundle: Bundle) -> TransformSource:
-    """What the bundle's transform takes."""
-    if bundle.manifest.source is None:
+def _spaces(bundle: Bundle) -> TransformSpaces:
+    """From where to where the bundle's transform leads."""
+    spaces = bundle.manifest.spaces
+    if spaces is None:
         raise ConfigError(
             f"{bundle.path} is a {bundle.manifest.role} model, which takes images; open it with "
             f"compat_sdk.embedder.Embedder.load, and here a bundle exported from a `compat-sdk train upgrade` run"
         )
-    return bundle.manifest.source
+    return spaces
 
 
 def _checked(name: str, vectors: NDArray[np.float32], space: str, dim: int) -> NDArray[np.float32]:

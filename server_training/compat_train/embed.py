@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compat_sdk.errors import ConfigError, ImageError, VectorError
+from compat_sdk.errors import ConfigError, ImageError
 from compat_sdk.images import Preprocessing
+from compat_sdk.unit import check_rows
 from compat_train.data.batches import normalise, unit_range
 
 
@@ -82,11 +83,6 @@ def embed_images(
         for module, training in modes:
             module.training = training
     embeddings = np.ascontiguousarray(np.concatenate(blocks), np.float32)
-    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
-    if len(bad):
-        raise VectorError(
-            f"the model gives no direction (zero, NaN or infinity) for {len(bad)} of {len(pixels)} images, first "
-            f"image {int(bad[0])}; its weights are damaged or its training diverged: train it again",
-            [int(row) for row in bad[:1000]],
-        )
+    advice = "the model's weights are damaged or its training diverged: train it again"
+    check_rows(embeddings, "images have no embedding", advice)
     return embeddings

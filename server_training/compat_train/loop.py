@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
+from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import Execution, Optimisation
 from compat_train.data.batches import Batch, Batches, step_generator
@@ -22,7 +23,6 @@ from compat_train.runs.checkpoint import ResumePoints
 from compat_train.runs.log import TrainingLog
 from compat_train.runs.run_files import alone
 
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
 Objective = Callable[[Batch], dict[str, Tensor]]
 
 _STEP_SEED = 3
@@ -136,7 +136,7 @@ def use_bf16(execution: Execution, device: torch.device) -> bool:
     """Whether to run under bfloat16 autocast: as asked, or, for ``auto``, on CUDA only.
 
     On the CPU it is left to the caller: it speeds up plain convolutions and slows down depthwise ones
-    (benchmarks/train_step.py).
+    (benchmarks/speed/train_step.py).
     """
     return execution.precision == "bf16" or (execution.precision == "auto" and device.type == "cuda")
 

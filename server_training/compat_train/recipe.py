@@ -38,6 +38,7 @@ global search that is not after r3.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -45,10 +46,11 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.outputs import Layout, require_own
+from compat_sdk.progress import Progress
 from compat_train.config.settings import config_from_mapping, config_to_json
 from compat_train.config.training import Execution, GalleryConfig, QueryConfig, Source
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig, upgrade_config
-from compat_train.loop import Progress
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.methods.side_info import train_side_info
@@ -59,6 +61,7 @@ from compat_train.nas.cmp.run import search_query_models
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.result import GlobalResult
 from compat_train.nas.global_nas.run import search_network
+from compat_train.runs.layout import CMP, GLOBAL, QUERY_RUN, RUN, UPGRADE_RUN
 
 _CHAINS = ("through", "side_through")  # settings of an upgrade that name several transforms
 _TABLES = ("description", "source", "execution", "gallery", "model", "query", "side_info", "upgrade", "cmp", "global")
@@ -192,8 +195,13 @@ def run_recipe(recipe: Recipe, out: str | Path, progress: Progress | None = None
 
     Returns:
         The result of the search, or None when the recipe has none.
+
+    Raises:
+        ConfigError: The folder, or that of one of its runs, holds something else; checked before the first run.
+        CompatError: As each of the runs.
     """
     folder = Path(out)
+    require_own(folder, _layout(recipe), "this recipe")
     if recipe.gallery is not None:
         train_gallery(recipe.gallery, folder / "gallery", progress)
     for name, model in recipe.models.items():
@@ -207,6 +215,20 @@ def run_recipe(recipe: Recipe, out: str | Path, progress: Progress | None = None
     if recipe.global_search is not None:
         return search_network(recipe.global_search, folder / "global", progress)
     return None if recipe.cmp is None else search_query_models(recipe.cmp, folder / "cmp", progress)
+
+
+def _layout(recipe: Recipe) -> Layout:
+    """What all runs of a recipe leave in its folder."""
+    runs: dict[str, Layout] = {re.escape(name): RUN for name in (*recipe.models, *recipe.sides)}
+    runs |= {re.escape(name): QUERY_RUN for name in recipe.queries}
+    runs |= {re.escape(name): UPGRADE_RUN for name in recipe.upgrades}
+    if recipe.gallery is not None:
+        runs["gallery"] = RUN
+    if recipe.cmp is not None:
+        runs["cmp"] = CMP
+    if recipe.global_search is not None:
+        runs["global"] = GLOBAL
+    return runs
 
 
 def _check_shared(values: Mapping[str, Any], where: str, *names: str) -> None:

@@ -17,8 +17,6 @@ from compat_export.convert.to_onnx import export_onnx
 from compat_export.profile_model import untrained_checkpoint
 from compat_train.runs.checkpoint import Checkpoint
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:

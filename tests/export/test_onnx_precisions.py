@@ -26,8 +26,6 @@ from compat_sdk.images import to_input
 from compat_train.models import build_model
 from tests.export.embedders import IMAGE, PREPROCESSING, Transform, cosines, embed, small_embedder
 
-torch.set_num_threads(1)
-
 
 def run(graph: bytes, **inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     options = onnxruntime.SessionOptions()

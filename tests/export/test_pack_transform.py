@@ -56,9 +56,9 @@ def test_a_run_becomes_a_bundle_that_transforms_like_pytorch(tmp_path: Path, kin
     assert transform.self_test().rows == 32
     manifest = transform.bundle.manifest
     assert (manifest.role, manifest.tier, manifest.arch) == ("transform", "transform", made.kind)
-    assert (transform.old_space, transform.side_space) == (made.old_space, made.side_space)
-    assert (transform.space, transform.dim, manifest.license) == (made.space, NEW, "Apache-2.0")
-    assert manifest.graphs[0].inputs == (("old", "side") if made.side_dim else ("old",))
+    assert (transform.old_space, transform.side_space) == (made.spaces.old_space, made.spaces.side_space)
+    assert (transform.space, transform.dim, manifest.license) == (made.spaces.space, NEW, "Apache-2.0")
+    assert manifest.graphs[0].inputs == (("old", "side") if made.spaces.side_dim else ("old",))
     (graph,) = report.graphs
     assert (graph.rank_overlap, graph.accuracy_change) == (None, None)
     assert graph.latency is not None and graph.parity.max_abs_difference < 1e-5

@@ -28,7 +28,6 @@ from compat_sdk.images import Preprocessing, to_input
 from compat_train.models import build_model
 from tests.export.coreml_nets import settled
 
-torch.set_num_threads(1)
 SIZE = 32
 IMAGE = Port("image", (3, SIZE, SIZE))
 
@@ -218,7 +217,6 @@ def test_a_conversion_leaves_the_module_and_the_loggers_alone_is_silent_and_repe
 
 SCRIPT = """
 import hashlib, torch
-torch.set_num_threads(1)
 from compat_export.convert.conversion import Options, Port
 from compat_export.convert.to_coreml import convert
 torch.manual_seed(0)

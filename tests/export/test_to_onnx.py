@@ -27,7 +27,7 @@ def test_the_graph_agrees_with_pytorch_at_every_batch_size(checkpoint: Checkpoin
             expected = model(images).numpy()
         (found,) = session.run(None, {"image": images.numpy()})
         assert found.shape == (batch, 16)
-        assert np.abs(found - expected).max() < 2e-6
+        assert np.abs(found - expected).max() < 1e-5
 
 
 def test_input_output_and_opset_are_as_stated(graph: bytes) -> None:
@@ -79,7 +79,7 @@ def test_a_second_export_has_equal_bytes_is_silent_and_restores_the_converters_l
 
 def test_the_first_export_of_a_process_is_silent_with_warnings_as_errors() -> None:
     code = (
-        "import torch; torch.set_num_threads(1)\n"
+        "import torch\n"
         "from compat_export.convert.to_onnx import export_module\n"
         "net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 8))\n"
         "import warnings; warnings.simplefilter('error')\n"

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from compat_sdk.space import TransformSpaces
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.runs.transform_run import TransformRun
 from tests.export.coreml_nets import settled
@@ -29,12 +30,14 @@ def a_transform(path: Path, kind: str = KINDS[0]) -> TransformRun:
         path=path,
         method="dmu" if kind == "adaptation" else "fct",
         kind="forward-adaptation" if kind == "adaptation" else "forward-transform",
-        old_space="old-16-aaaaaaaaaaaa",
-        old_dim=OLD,
-        side_space=None if side is None else "side-8-bbbbbbbbbbbb",
-        side_dim=side,
-        space="new-24-cccccccccccc",
-        dim=NEW,
+        spaces=TransformSpaces(
+            old_space="old-16-aaaaaaaaaaaa",
+            old_dim=OLD,
+            side_space=None if side is None else "side-8-bbbbbbbbbbbb",
+            side_dim=side,
+            space="new-24-cccccccccccc",
+            dim=NEW,
+        ),
         hidden=HIDDEN,
         license="Apache-2.0",
         config={},
@@ -51,7 +54,8 @@ def unit_rows(rows: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
 
 def inputs_of(run: TransformRun, rows: int) -> list[NDArray[np.float32]]:
     """Unit rows that the transform takes."""
-    return [unit_rows(rows, run.old_dim, 5)] + ([] if run.side_dim is None else [unit_rows(rows, run.side_dim, 6)])
+    old, side = run.spaces.old_dim, run.spaces.side_dim
+    return [unit_rows(rows, old, 5)] + ([] if side is None else [unit_rows(rows, side, 6)])
 
 
 def by_pytorch(run: TransformRun, inputs: list[NDArray[np.float32]]) -> NDArray[np.float32]:

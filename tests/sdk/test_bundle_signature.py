@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +18,7 @@ from compat_sdk.bundle.manifest import Manifest, record_of
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
 from compat_sdk.files import indented_json
 from tests.sdk.bundles import make_bundle
-from tests.sdk.test_bundle_zip import contents_of, run
+from tests.sdk.test_bundle_zip import contents_of
 
 
 def key_pair(folder: Path, name: str, curve: str = "SECP256R1") -> tuple[Path, Path]:
@@ -86,22 +84,6 @@ def test_signing_again_replaces_the_signature(signed: Path, keys: tuple[Path, Pa
     Bundle.open(signed, other[1])
     with pytest.raises(BundleError, match="valid signature"):
         Bundle.open(signed, keys[1])
-
-
-def test_the_openssl_commands_of_the_help_make_a_usable_pair(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("model_signing", exc_type=ImportError)
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    _, out, _ = run(capsys, "bundle", "sign", "--help")
-    commands = [line.strip() for line in out.splitlines() if line.strip().startswith("openssl ")]
-    assert len(commands) == 2
-    monkeypatch.chdir(tmp_path)
-    for command in commands:
-        subprocess.run(command.split(), check=True, capture_output=True)
-    sign_bundle(make_bundle(tmp_path / "tiny").path, "private.pem")
-    Bundle.open("tiny", "public.pem")
 
 
 # ---- what was not is refused
@@ -244,24 +226,3 @@ def test_a_missing_library_is_named_with_its_extra(
         with pytest.raises(MissingExtraError, match=rf"{package} is not installed.*compat-sdk\[sign\]"):
             act()
     assert Bundle.open(bundle).signed
-
-
-# ---- the commands
-
-
-def test_the_commands_sign_and_verify(
-    capsys: pytest.CaptureFixture[str], keys: tuple[Path, Path], tmp_path: Path
-) -> None:
-    path = make_bundle(tmp_path / "tiny.zip").path
-    verify = ("bundle", "verify", path, "--files-only", "--public-key")
-    code, _, err = run(capsys, *verify, keys[1])
-    assert code == 1 and "is not signed" in err
-    code, out, _ = run(capsys, "bundle", "sign", path, "--key", keys[0], "--json")
-    assert (code, json.loads(out)) == (0, {"bundle": str(path), "form": "zip", "key": str(keys[0])})
-    code, out, _ = run(capsys, *verify, keys[1])
-    assert code == 0 and f"signed by the owner of {keys[1]}" in out
-    code, _, err = run(capsys, *verify, key_pair(tmp_path, "stranger")[1])
-    assert code == 1 and "valid signature" in err
-    assert json.loads(run(capsys, "bundle", "info", path, "--json")[1])["signed"] is True
-    code, _, err = run(capsys, "bundle", "sign", path, "--key", keys[0], "--overwrite")
-    assert code == 1 and "--out" in err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import json
 import stat
 import struct
 import tracemalloc
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compat_cli.app import main
 from compat_sdk.bundle import Bundle
 from compat_sdk.bundle import bundle as bundle_module
 from compat_sdk.bundle.archive import ZipFiles, zip_bytes
@@ -463,52 +461,3 @@ def test_what_is_replaced_must_be_a_bundle_of_the_same_form(path: Path, tmp_path
         with pytest.raises(ConfigError, match="is not a bundle"):
             make_bundle(tmp_path / name, overwrite=True)
     assert Bundle.open(tmp_path / "no-suffix").form == "zip"
-
-
-# ---- the commands
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as leaving:
-        main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    assert isinstance(leaving.value.code, int) or leaving.value.code is None
-    return leaving.value.code or 0, out, err
-
-
-def test_the_commands_pack_and_unpack(capsys: pytest.CaptureFixture[str], path: Path, tmp_path: Path) -> None:
-    folder, again = tmp_path / "folder", tmp_path / "again.zip"
-    code, out, _ = run(capsys, "bundle", "unpack", path, "--out", folder)
-    assert code == 0 and "same bundle as a folder" in out
-    code, out, _ = run(capsys, "bundle", "pack", folder, "--out", again, "--json")
-    assert (code, json.loads(out)) == (0, {"bundle": str(again), "form": "zip", "signed": False})
-    assert again.read_bytes() == path.read_bytes()
-    for words, message in (
-        (("pack", folder, "--out", again), "exists"),
-        (("pack", folder, "--out", tmp_path / "x"), "ends with .zip"),
-        (("unpack", path, "--out", tmp_path / "x.zip"), "does not end with .zip"),
-        (("pack", path, "--out", tmp_path / "x.zip"), "is a bundle zip already"),
-        (("unpack", folder, "--out", tmp_path / "x"), "is a bundle folder already"),
-    ):
-        code, _, err = run(capsys, "bundle", *words)
-        assert code == 1 and message in err
-    assert run(capsys, "bundle", "pack", folder, "--out", again, "--overwrite")[0] == 0
-
-
-def test_a_hostile_zip_is_not_unpacked(capsys: pytest.CaptureFixture[str], path: Path, tmp_path: Path) -> None:
-    archive_of(path, contents_of(path), (entry("../../outside.bin"), b"x"))
-    code, _, err = run(capsys, "bundle", "unpack", path, "--out", tmp_path / "a" / "b")
-    assert code == 1 and "../../outside.bin" in err
-    assert [found.name for found in tmp_path.iterdir()] == [path.name]
-
-
-def test_info_and_verify_know_the_form_and_the_size_of_each_graph(
-    capsys: pytest.CaptureFixture[str], path: Path
-) -> None:
-    facts = json.loads(run(capsys, "bundle", "info", path, "--json")[1])
-    size = len(Bundle.open(path).read("model.onnx"))
-    assert facts["graphs"] == [{"target": "onnx", "precision": "fp32", "file": "model.onnx", "bytes": size}]
-    assert (facts["form"], facts["signed"]) == ("zip", False)
-    assert f"onnx fp32 (model.onnx, {size} B)" in run(capsys, "bundle", "info", path)[1]
-    code, out, _ = run(capsys, "bundle", "verify", path, "--files-only", "--json")
-    assert (code, json.loads(out)) == (0, {"bundle": str(path), "signature_of": None})

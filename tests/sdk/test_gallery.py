@@ -251,7 +251,7 @@ def test_a_folder_that_is_no_gallery_is_refused(tmp_path: Path) -> None:
 def test_a_later_version_is_refused(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as later:
         later.setattr(store, "_VERSION", 4)
-        write_atomic(gallery.path / store.STATE_FILE, store._rendered(gallery._snapshot.state))
+        write_atomic(gallery.path / "gallery.json", store._rendered(gallery._snapshot.state))
     with pytest.raises(GalleryError, match="version 4, this release reads versions 1 to 3"):
         Gallery.open(gallery.path)
 

@@ -48,6 +48,8 @@ def test_ties_share_their_rank_and_constants_have_no_correlation() -> None:
         {"profiles": [{"name": "x"}]},
         {"profiles": [PLANTED.to_json() | {"mmacs": -1}]},
         {"profiles": [PLANTED.to_json() | {"latency_ms": {"p50": "fast", "p95": 1}}]},
+        {"profiles": [PLANTED.to_json() | {"engine": None}]},
+        {"profiles": [PLANTED.to_json() | {"size": "112"}]},
         {"profiles": "none"},
     ],
 )

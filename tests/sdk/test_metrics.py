@@ -215,7 +215,7 @@ def test_vectors_that_are_not_of_unit_norm_are_named(value):
     queries, query_labels, gallery, gallery_labels = random_case(19)
     gallery[5] = 0
     gallery[5, 0] = value
-    with pytest.raises(VectorError, match="gallery vectors must be finite and of unit norm") as caught:
+    with pytest.raises(VectorError, match=r"1 of \d+ gallery vectors: .*\(rows 5\)") as caught:
         score_queries(queries, query_labels, gallery, gallery_labels)
     assert caught.value.rows == (5,)
 

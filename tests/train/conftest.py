@@ -1,20 +1,14 @@
-"""Small real data and one thread for every training test."""
+"""Small real data for every training test."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from compat_sdk.datasets import open_dataset
 from tests.train.folders import write_folder
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

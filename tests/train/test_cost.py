@@ -10,11 +10,6 @@ from compat_sdk.errors import ConfigError
 from compat_train.models import build_model, count_cost, per_layer
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 # Multiply-adds in millions without and with batch norms, at 112 pixels with stem stride 1, counted apart from
 # this code. ResNet-101 with its embedding, the small networks with the 1000-way classifiers of their papers.
 @pytest.mark.parametrize(

@@ -22,8 +22,7 @@ NARROW = 0.25
 
 
 @pytest.fixture(autouse=True)
-def one_thread_and_a_seed() -> None:
-    torch.set_num_threads(1)
+def one_seed() -> None:
     torch.manual_seed(0)
 
 

@@ -170,9 +170,9 @@ def test_a_recipe_of_an_upgrade_runs_and_names_its_models_by_their_tables(clothe
     assert (
         Checkpoint.load(tmp_path / "runs" / "old").classes == Checkpoint.load(tmp_path / "runs" / "gallery").classes[:2]
     )
-    assert transform.old_space == Checkpoint.load(tmp_path / "runs" / "old").space
-    assert transform.side_space == Checkpoint.load(tmp_path / "runs" / "psi").space
-    assert transform.space == Checkpoint.load(tmp_path / "runs" / "gallery").space
+    assert transform.spaces.old_space == Checkpoint.load(tmp_path / "runs" / "old").space
+    assert transform.spaces.side_space == Checkpoint.load(tmp_path / "runs" / "psi").space
+    assert transform.spaces.space == Checkpoint.load(tmp_path / "runs" / "gallery").space
     path.write_text(path.read_text().replace('new = "gallery"', 'new = "newest"'))
     with pytest.raises(
         ConfigError, match=r"upgrade\.fct\.new is 'newest'; expected a run of this recipe: gallery, old"

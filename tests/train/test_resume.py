@@ -24,8 +24,7 @@ from compat_train.methods.query import train_query
 from compat_train.runs.log import read_log
 
 SCRIPT = """
-import sys, torch
-torch.set_num_threads(1)
+import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.train.test_resume import gallery_config

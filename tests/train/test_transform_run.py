@@ -10,6 +10,7 @@ import torch
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
 from compat_sdk.images import Preprocessing
+from compat_sdk.space import TransformSpaces
 from compat_train.config.training import Classification
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
@@ -24,12 +25,7 @@ def a_transform(path: Path, side: int | None = 4) -> TransformRun:
         path=path,
         method="fct",
         kind="forward-transform",
-        old_space="old-8",
-        old_dim=8,
-        side_space=None if side is None else "side-4",
-        side_dim=side,
-        space="new-6",
-        dim=6,
+        spaces=TransformSpaces("old-8", 8, None if side is None else "side-4", side, "new-6", 6),
         hidden=16,
         license="CC0-1.0",
         config={"epochs": 3},
@@ -131,5 +127,9 @@ def test_damage_and_absence_are_told_apart(tmp_path: Path) -> None:
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    run = a_transform(tmp_path)
     with pytest.raises(ConfigError, match=message):
-        dataclasses.replace(a_transform(tmp_path), **change)  # type: ignore[arg-type]
+        if "kind" in change:
+            dataclasses.replace(run, **change)  # type: ignore[arg-type]
+        else:
+            dataclasses.replace(run.spaces, **change)  # type: ignore[arg-type]

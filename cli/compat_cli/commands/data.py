@@ -12,8 +12,8 @@ from compat_cli import console, options
 from compat_sdk.errors import CheckFailedError
 
 app = typer.Typer(help="Look at a dataset, or build one.", no_args_is_help=True, rich_markup_mode=None)
-build_app = typer.Typer(help="Build a dataset on this machine.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(build_app, name="build")
+_build_app = typer.Typer(help="Build a dataset on this machine.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(_build_app, name="build")
 
 
 @app.command("info")
@@ -61,7 +61,7 @@ def _text(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@build_app.command("kanji")
+@_build_app.command("kanji")
 def build_kanji(
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
     processes: Annotated[

@@ -82,6 +82,9 @@ def export(
 
     RUN is a query or gallery model, a side-information encoder, or a transform of embeddings.
     """
+    from compat_sdk.bundle.publish import require_free
+
+    require_free(out.absolute(), overwrite)
     targets = list(_EXTRAS) if "all" in target else target
     if unknown := [name for name in targets if name not in _EXTRAS]:
         raise ConfigError(f"found target {unknown[0]!r}; expected some of {', '.join(_EXTRAS)}, or all")

@@ -10,6 +10,7 @@ import typer
 from compat_cli import console, options, pictures
 from compat_cli.origins import Origins
 from compat_sdk.errors import CheckFailedError, ConfigError
+from compat_sdk.progress import Progress
 
 if TYPE_CHECKING:
     from compat_sdk.gallery import Gallery
@@ -45,10 +46,14 @@ def build(
 ) -> None:
     """Embed images into a gallery. Run again after an interruption, it embeds only what is missing."""
     from compat_sdk.gallery import Gallery
+    from compat_sdk.gallery.store import is_new_folder
+    from compat_sdk.outputs import require_own
+    from compat_sdk.upgrade.manifest import WITH_UPGRADE
 
+    require_own(out, WITH_UPGRADE, "index build")
     wanted = pictures.chosen(data, images, root, split)
     embedder = pictures.open_model(model, threads=threads, device=device)
-    if out.exists():
+    if not is_new_folder(out):
         gallery = Gallery.open(out)
         others = set(gallery.ids) - set(wanted.ids)
         if others:
@@ -103,7 +108,7 @@ def fill(
     gallery: Gallery,
     model: pictures.Model,
     wanted: pictures.Pictures,
-    progress: console.Progress,
+    progress: Progress,
     *,
     skip_unreadable: bool = False,
     replace: bool = False,

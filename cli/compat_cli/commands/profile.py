@@ -11,7 +11,7 @@ from compat_cli import console, extras, options
 from compat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
-    from compat_sdk.profile import Profile
+    from compat_sdk.profile import Comparison, LatencyTable, Profile
 
 
 def profile(
@@ -32,17 +32,27 @@ def profile(
     save: Annotated[
         Path | None, typer.Option("--save", help="Write what this device measured to a file.", show_default=False)
     ] = None,
+    compare: Annotated[
+        Path | None, typer.Option("--compare", help="Beside what another device wrote by --save.", show_default=False)
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the engine.")] = 1,
     as_json: options.Json = False,
 ) -> None:
     """MACs in both conventions, parameters, size, latency cold and warm, peak memory; how well MACs tell latency."""
     if per_layer:
-        if save is not None or every_graph or precision is not None:
-            raise ConfigError("--per-layer measures nothing; leave out --save, --every-graph and --precision")
+        if save is not None or compare is not None or every_graph or precision is not None:
+            raise ConfigError(
+                "--per-layer measures nothing; leave out --save, --compare, --every-graph and --precision"
+            )
         _per_layer(models, size, as_json=as_json)
         return
-    from compat_sdk.profile import format_table, save_table, table_of
+    from compat_sdk.profile import compare_tables, format_table, load_table, save_table, table_of
+    from compat_sdk.profile.latency_table import require_table_place
 
+    # Before minutes of measuring.
+    other = None if compare is None else load_table(compare)
+    if save is not None:
+        require_table_place(save)
     with console.working() as progress:
         found: list[Profile] = []
         for done, model in enumerate(models, start=1):
@@ -57,7 +67,50 @@ def profile(
     if save is not None:
         save_table(table, save)
         text += f"\n{save}: the table of this device"
-    console.report([one.to_json() for one in found], text, as_json=as_json)
+    if other is None:
+        console.report([one.to_json() for one in found], text, as_json=as_json)
+        return
+    comparison = compare_tables(table, other)
+    payload = {
+        "devices": {"here": dict(table.device), "there": dict(other.device)},
+        "profiles": [one.to_json() for one in found],
+        "comparison": comparison.to_json(),
+    }
+    console.report(payload, f"{text}\n\n{_comparison_text(comparison, other)}", as_json=as_json)
+
+
+def _comparison_text(comparison: Comparison, other: LatencyTable) -> str:
+    """Each model's latency here and there, how well one tells the other, and what has no counterpart."""
+    from compat_sdk.profile import label
+
+    facts = [str(other.device[name]) for name in ("processor", "machine", "system") if other.device.get(name)]
+    rows = [
+        [
+            str(pair.here["name"]),
+            str(pair.here["size"]),
+            str(pair.here["precision"]),
+            f"{pair.here['mmacs']:.1f}",
+            str(pair.here["engine"]),
+            f"{pair.here_ms:.2f}",
+            str(pair.there["engine"]),
+            f"{pair.there_ms:.2f}",
+            "-" if pair.ratio is None else f"{pair.ratio:.2f}",
+        ]
+        for pair in comparison.pairs
+    ]
+    header = ["model", "size", "precision", "MMAC", "here", "p50 ms", "there", "p50 ms", "there / here"]
+    lines = [f"there: {', '.join(facts) or 'a device without a name'}", console.table(header, rows)]
+    meanings = {
+        "here": "of MMACs and p50 here",
+        "there": "of MMACs and p50 there",
+        "both": "of p50 here and p50 there",
+    }
+    for name, value in comparison.correlations.items():
+        if value is not None:
+            lines.append(f"rank correlation {meanings[name]}: {value:.2f} over {len(rows)} models")
+    lines += [f"only here: {label(profile)}" for profile in comparison.only_here]
+    lines += [f"only there: {label(profile)}" for profile in comparison.only_there]
+    return "\n".join(lines)
 
 
 def measure(

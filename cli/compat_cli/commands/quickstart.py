@@ -28,11 +28,13 @@ def quickstart(
 ) -> None:
     """Train, prove, export, index, search and profile on the bundled images; DIR/report.html tells the story."""
     from compat_cli.pages.report import headline, render
-    from compat_cli.pages.story import DATA, Story
+    from compat_cli.pages.story import DATA, Story, layout
     from compat_sdk.datasets import open_dataset
     from compat_sdk.files import write_atomic, write_json_atomic
+    from compat_sdk.outputs import require_own
 
     extras.require("quickstart")
+    require_own(out, layout(), "the quickstart")
     dataset = open_dataset(DATA)
     with console.working() as progress:
         found, seconds = Story(out, dataset, seed, threads, progress).tell()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -198,13 +198,7 @@ def upgrade(
         "run": str(done.path),
         "role": "transform",
         "method": done.method,
-        "old_space": done.old_space,
-        "side_space": done.side_space,
-        "space": done.space,
-        "old_dim": done.old_dim,
-        "side_dim": done.side_dim,
-        "dim": done.dim,
+        **asdict(done.spaces),
     }
-    beside = "" if done.side_space is None else f" and side-information in {done.side_space}"
-    line = f"{done.path}: transform ({done.method}) from {done.old_space}{beside} to {done.space}"
+    line = f"{done.path}: transform ({done.method}) {done.spaces}"
     console.report(facts, line, as_json=as_json)

@@ -12,7 +12,7 @@ from compat_sdk.errors import MissingExtraError
 
 COLOURS = {"large": "#e08a1e", "het": "#3b82e0", "small": "#2f9e68", "refused": "#d2495a"}
 INK = "#010203"  # stands for the page's text colour until the SVG is written
-GRID = "#040506"  # stands for the page's line colour
+_GRID = "#040506"  # stands for the page's line colour
 
 
 def accuracy(bars: Sequence[Mapping[str, Any]], chance: float) -> str:
@@ -43,7 +43,7 @@ def accuracy(bars: Sequence[Mapping[str, Any]], chance: float) -> str:
         axes.set_xticks(range(0, 101, 20))
         axes.set_xlabel("top-1 accuracy, % (whiskers: 95 % interval)")
         axes.grid(axis="y", visible=False)
-        done.append(inline_svg(figure, "Top-1 accuracy per system with 95 percent intervals"))
+        done.append(_inline_svg(figure, "Top-1 accuracy per system with 95 percent intervals"))
     return done[0]
 
 
@@ -78,7 +78,7 @@ def amortised(ratios: Sequence[float], curves: Mapping[str, Sequence[float]]) ->
         ticks = [tick for tick in ticks if bottom * 0.5 <= tick <= top * 2]
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-        done.append(inline_svg(figure, "Amortised cost of embedding against the ratio of queries to gallery images"))
+        done.append(_inline_svg(figure, "Amortised cost of embedding against the ratio of queries to gallery images"))
     return done[0]
 
 
@@ -113,7 +113,7 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> str:
             axis.grid(axis="y", visible=False)
             axis.locator_params(axis="x", nbins=4)
             axis.tick_params(axis="y", length=0)
-        done.append(inline_svg(figure, "Multiply-accumulates and latency of each model"))
+        done.append(_inline_svg(figure, "Multiply-accumulates and latency of each model"))
     return done[0]
 
 
@@ -133,7 +133,7 @@ def training(runs: Sequence[Mapping[str, Any]]) -> str:
         axes.set_ylabel("training loss")
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False, labelcolor=INK, fontsize=10)
-        done.append(inline_svg(figure, "Training loss of each run against the epoch"))
+        done.append(_inline_svg(figure, "Training loss of each run against the epoch"))
     return done[0]
 
 
@@ -153,12 +153,12 @@ def figure_and_axes(size: tuple[float, float], columns: int = 1) -> Iterator[tup
         "font.size": 11,
         "text.color": INK,
         "axes.labelcolor": INK,
-        "axes.edgecolor": GRID,
+        "axes.edgecolor": _GRID,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
-        "grid.color": GRID,
+        "grid.color": _GRID,
         "grid.linewidth": 0.7,
         "xtick.color": INK,
         "ytick.color": INK,
@@ -174,17 +174,17 @@ def standalone_svg(figure: Any) -> str:
     """The figure as an SVG file of its own, dark on white; equal figures give equal bytes."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue().replace(INK, "#1f2328").replace(GRID, "#d0d7de")
+    return buffer.getvalue().replace(INK, "#1f2328").replace(_GRID, "#d0d7de")
 
 
-def inline_svg(figure: Any, description: str) -> str:
+def _inline_svg(figure: Any, description: str) -> str:
     """The figure as an SVG element that scales with the page and takes its colours from it."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = text.replace(INK, "currentColor").replace(GRID, "var(--line)")
+    text = text.replace(INK, "currentColor").replace(_GRID, "var(--line)")
     return re.sub(
         r'<svg [^>]*?viewBox="([^"]+)"[^>]*>',
         rf'<svg viewBox="\1" role="img" aria-label="{description}" xmlns:xlink="http://www.w3.org/1999/xlink">',

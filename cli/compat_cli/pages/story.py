@@ -9,24 +9,26 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compat_cli.console import Progress, note
+from compat_cli.console import note
 from compat_sdk.errors import CompatError
+from compat_sdk.progress import Progress
 
 if TYPE_CHECKING:
     from compat_sdk.datasets import Dataset
     from compat_sdk.gallery import Hit
+    from compat_sdk.outputs import Layout
 
 DATA, SIZE = "sample", 28
 GALLERY = {"arch": "resnet18", "width": 0.5, "epochs": 10, "batch": 128, "lr": 0.1}
 QUERY = {"arch": "shufflenet_v2", "width": 0.5, "epochs": 6, "batch": 64, "lr": 0.1}
-QUERY_THREADS = 1  # its layers are so small at 28 pixels that a second thread costs more than it brings
+_QUERY_THREADS = 1  # its layers are so small at 28 pixels that a second thread costs more than it brings
 METHODS = {"query": "bct-regression", "vanilla": "vanilla"}
-LOSS = {"loss": "cosface", "margin": 0.2, "scale": 16.0}
+_LOSS = {"loss": "cosface", "margin": 0.2, "scale": 16.0}
 
 
 def commands(seed: int) -> str:
     """The shell commands that do what the story does, one per line."""
-    loss = f"--loss {LOSS['loss']} --margin {LOSS['margin']} --scale {LOSS['scale']}"
+    loss = f"--loss {_LOSS['loss']} --margin {_LOSS['margin']} --scale {_LOSS['scale']}"
 
     def train(model: Mapping[str, Any], threads: str = "") -> str:
         return (
@@ -34,7 +36,7 @@ def commands(seed: int) -> str:
             f"--lr {model['lr']} --flip --seed {seed}{threads}"
         )
 
-    threads = f" --threads {QUERY_THREADS}"
+    threads = f" --threads {_QUERY_THREADS}"
     return "\n".join(
         (
             f"compat-sdk train gallery --data {DATA} --size {SIZE} {loss} {train(GALLERY)} --out gallery-run",
@@ -48,6 +50,26 @@ def commands(seed: int) -> str:
             "compat-sdk profile gallery-bundle query-bundle",
         )
     )
+
+
+def layout() -> Layout:
+    """What the story leaves in its folder."""
+    from compat_sdk.upgrade.manifest import WITH_UPGRADE
+    from compat_train.runs.layout import RUN
+
+    graph: Layout = {r"model\.onnx": None}
+    return {
+        "steps": {r"\d-[a-z-]+\.json": None},
+        "(gallery|query|vanilla)-run": RUN,
+        "(gallery|query)-bundle": {
+            r"manifest\.json": None,
+            "golden": {r"(images|embeddings)\.npy": None},
+            "onnx-fp32": graph,
+        },
+        "gallery": WITH_UPGRADE,
+        r"report\.html": None,
+        r"results\.json": None,
+    }
 
 
 class Story:
@@ -78,7 +100,7 @@ class Story:
         from compat_sdk.files import read_json, write_json_atomic
 
         path = self.out / "steps" / f"{number}-{re.sub('[^a-z]+', '-', name.lower())}.json"
-        settings = json.loads(json.dumps([self.seed, GALLERY, QUERY, METHODS, LOSS]))
+        settings = json.loads(json.dumps([self.seed, GALLERY, QUERY, METHODS, _LOSS]))
         if path.is_file():
             stored: dict[str, Any] = read_json(path)
             if stored["settings"] != settings:
@@ -100,7 +122,7 @@ class Story:
         settings = {
             **self._settings(GALLERY, self.threads or 0),
             "preprocessing": {"size": SIZE},
-            "classification": LOSS,
+            "classification": _LOSS,
         }
         config = config_from_mapping(GalleryConfig, settings)
         done = train_gallery(config, self.out / "gallery-run", self.progress)
@@ -111,7 +133,7 @@ class Story:
         from compat_train.methods.query import train_query
 
         gallery = str(self.out / "gallery-run")
-        settings = {**self._settings(QUERY, QUERY_THREADS), "gallery": gallery, "method": METHODS[name]}
+        settings = {**self._settings(QUERY, _QUERY_THREADS), "gallery": gallery, "method": METHODS[name]}
         done = train_query(config_from_mapping(QueryConfig, settings), self.out / f"{name}-run", self.progress)
         return {"space": done.space, **_curve(done.path)}
 

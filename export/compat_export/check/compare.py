@@ -20,9 +20,9 @@ from compat_train.data.pixels import decode_split
 from compat_train.embed import embed_images
 from compat_train.runs.checkpoint import Checkpoint
 
-Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+_Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 SAMPLE_QUERIES, SAMPLE_GALLERY, NEIGHBOURS = 24, 96, 10
-TIE = 1e-5
+_TIE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Probe:
         similarity = self.reference @ self.gallery.T
         tenth = np.sort(similarity, 1)[:, -count, None]
         nearest = np.argsort(-(found @ self.gallery.T), 1, kind="stable")[:, :count]
-        return float((np.take_along_axis(similarity, nearest, 1) >= tenth - TIE).mean())
+        return float((np.take_along_axis(similarity, nearest, 1) >= tenth - _TIE).mean())
 
     def accuracy(self, found: NDArray[np.float32]) -> float | None:
         """Top-1 accuracy M(q,g) of these query embeddings, in [0, 1]; None where there are no labels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,8 @@ from compat_sdk.embedder import graph_input
 from compat_sdk.engines import Engine
 from compat_sdk.images import Preprocessing
 from compat_sdk.profile import Latency, measure_latency
+from compat_sdk.progress import Progress
 
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
 Feed = Callable[[Graph], Sequence[NDArray[np.float32]]]
 """From what a manifest says of a graph to the golden inputs in the form that the graph takes."""
 
@@ -107,14 +107,14 @@ def build_graphs(
         seconds = time.perf_counter() - before
         what = f"the {target} {option.precision} graph of {name}"
         inputs = feed(graph.record)
-        reports.append(measure_graph(graph, inputs, reference, what, seconds, probe=probe, min_cosine=min_cosine))
+        reports.append(_measure_graph(graph, inputs, reference, what, seconds, probe=probe, min_cosine=min_cosine))
         graphs.append(graph)
         if progress is not None:
             progress("export", done, len(pairs), {})
     return graphs, reports
 
 
-def measure_graph(
+def _measure_graph(
     graph: Converted,
     inputs: Sequence[NDArray[np.float32]],
     reference: NDArray[np.float32],

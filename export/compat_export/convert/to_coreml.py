@@ -36,7 +36,7 @@ PACKAGE = "model.mlpackage"
 LARGEST_BATCH = 1024
 """Upper bound of a free batch. Core ML wants one to plan memory; an unbounded axis keeps it off the fast units."""
 BLOCK = 32
-SMALLEST_BLOCK = 8
+_SMALLEST_BLOCK = 8
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4", "palette8", "palette6", "palette4")
 
 _AUTHOR = "com.apple.CoreML"
@@ -195,7 +195,7 @@ def _compressed(coremltools: Any, model: Any, precision: str) -> Any:
 def _block(channels: int) -> int | None:
     """Input channels that share a scale: the largest divisor up to 32, or None if that is below 8."""
     largest = max(block for block in range(1, BLOCK + 1) if channels % block == 0)
-    return largest if largest >= SMALLEST_BLOCK else None
+    return largest if largest >= _SMALLEST_BLOCK else None
 
 
 @contextmanager

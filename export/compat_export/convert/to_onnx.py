@@ -39,7 +39,7 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 """Number formats that this target has."""
 
 
-class PixelInput(nn.Module):
+class _PixelInput(nn.Module):
     """A module whose image input takes RGB values in [0, 255] in place of prepared ones.
 
     Args:
@@ -70,7 +70,7 @@ class PixelInput(nn.Module):
 
 
 def accept_pixels(module: nn.Module, inputs: Sequence[Port], options: Options) -> nn.Module:
-    """The module behind ``options.pixels``: a `PixelInput` around it, or the module itself.
+    """The module behind ``options.pixels``: a `_PixelInput` around it, or the module itself.
 
     Raises:
         ConfigError: Pixels are asked for, and the module does not have one image as its only input.
@@ -82,7 +82,7 @@ def accept_pixels(module: nn.Module, inputs: Sequence[Port], options: Options) -
             f"pixels in the graph need one input of shape (3, height, width); the module has "
             f"{[(port.name, port.shape) for port in inputs]}; leave pixels out"
         )
-    return PixelInput(module, options.pixels).eval()
+    return _PixelInput(module, options.pixels).eval()
 
 
 def require_precision(target: str, options: Options, supported: Sequence[str], inputs: Sequence[Port]) -> None:
@@ -163,10 +163,10 @@ def export_onnx(checkpoint: Checkpoint) -> bytes:
     Raises:
         MissingExtraError: The converter is not installed.
     """
-    return export_module(checkpoint.build(), checkpoint.preprocessing.size)
+    return _export_module(checkpoint.build(), checkpoint.preprocessing.size)
 
 
-def export_module(embedder: nn.Module, size: int) -> bytes:
+def _export_module(embedder: nn.Module, size: int) -> bytes:
     """As ``export_onnx``, for a bare module in evaluation mode.
 
     Args:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from compat_train.models.layers import fold_batch_norms
 
-SMALLEST_NORM = 1e-12
+_SMALLEST_NORM = 1e-12
 """Norms are clamped to this before dividing, as ``torch.nn.functional.normalize`` does."""
 
 
@@ -20,7 +20,7 @@ def unit_rows(vectors: Tensor) -> Tensor:
     """The rows divided by their lengths, ``[n, dim]``; a row of zeros stays one."""
     # Spelt out rather than F.normalize: the same arithmetic without a Shape and an Expand in the graph.
     norm: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    return vectors / norm.clamp_min(SMALLEST_NORM)
+    return vectors / norm.clamp_min(_SMALLEST_NORM)
 
 
 class UnitEmbedder(nn.Module):

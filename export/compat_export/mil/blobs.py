@@ -36,7 +36,7 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 }
 """Element types of whole bytes, by their name in the format."""
 
-PACKED_BITS = {"INT4": 4, "UINT1": 1, "UINT2": 2, "UINT3": 3, "UINT4": 4, "UINT6": 6}
+_PACKED_BITS = {"INT4": 4, "UINT1": 1, "UINT2": 2, "UINT3": 3, "UINT4": 4, "UINT6": 6}
 """Bits per element of the packed types."""
 
 _TYPE_IN_FILE = {
@@ -103,8 +103,8 @@ def element_bits(dtype: str, where: str) -> int:
     Raises:
         BundleError: No type that constants have.
     """
-    if dtype in PACKED_BITS:
-        return PACKED_BITS[dtype]
+    if dtype in _PACKED_BITS:
+        return _PACKED_BITS[dtype]
     if dtype not in DTYPES:
         raise BundleError(f"{where}: constants of type {dtype} are not known; expected one of {', '.join(DTYPES)}")
     return DTYPES[dtype].itemsize * 8
@@ -114,7 +114,7 @@ def decode_elements(data: bytes, dtype: str, count: int) -> NDArray[np.generic]:
     """The first ``count`` elements in ``data``, which is long enough for them."""
     if dtype in DTYPES:
         return np.frombuffer(data, DTYPES[dtype], count)
-    values = unpack_bits(np.frombuffer(data, np.uint8), PACKED_BITS[dtype], count)
+    values = unpack_bits(np.frombuffer(data, np.uint8), _PACKED_BITS[dtype], count)
     if dtype == "INT4":  # two's complement
         signed = values.astype(np.int8)
         return np.where(signed > 7, signed - 16, signed).astype(np.int8)

@@ -14,7 +14,7 @@ from torch import Tensor
 from compat_export.mil.values import Value
 from compat_sdk.errors import BundleError, CheckFailedError
 
-CAST_TYPES = {
+_CAST_TYPES = {
     "fp16": torch.float32,  # float16 is held in float32; program.run rounds it
     "fp32": torch.float32,
     "int32": torch.int64,
@@ -39,9 +39,9 @@ def tensors(values: Value) -> list[Tensor]:
 
 def cast(x: Tensor, dtype: str) -> Tensor:
     """Another element type; floats lose their fraction towards zero."""
-    if dtype not in CAST_TYPES:
-        raise CheckFailedError(f"cast to {dtype} is not computed here; known are {', '.join(CAST_TYPES)}")
-    return x.to(CAST_TYPES[dtype])
+    if dtype not in _CAST_TYPES:
+        raise CheckFailedError(f"cast to {dtype} is not computed here; known are {', '.join(_CAST_TYPES)}")
+    return x.to(_CAST_TYPES[dtype])
 
 
 def concat(values: Value, axis: Tensor, interleave: Tensor | None = None) -> Tensor:

@@ -84,10 +84,10 @@ def read_value(message: Any, package: Package, where: str) -> Value:
         return _immediate(message.immediateValue.tensor, declared.dtype, lengths, where)
     blob = message.blobFileValue
     found = read_blob(package.blob_file(blob.fileName), blob.offset, declared.dtype, count, where)
-    return as_tensor(found, lengths)
+    return _as_tensor(found, lengths)
 
 
-def as_tensor(array: Any, shape: Sequence[int]) -> Tensor:
+def _as_tensor(array: Any, shape: Sequence[int]) -> Tensor:
     """A constant as a tensor of its own: float32, bool, or 64-bit integers."""
     kind = array.dtype.kind
     wide = {"f": np.float32, "b": np.bool_}.get(kind, np.int64)
@@ -103,7 +103,7 @@ def _immediate(tensor: Any, dtype: str, shape: list[int], where: str) -> Value:
         expected = -(-element_bits(dtype, where) * count // 8)
         if len(data) != expected:
             raise BundleError(f"{where}: {len(data)} bytes for {count} elements of {dtype}; expected {expected}")
-        return as_tensor(decode_elements(data, dtype, count), shape)
+        return _as_tensor(decode_elements(data, dtype, count), shape)
     numbers = list(getattr(tensor, held).values) if held is not None else []
     if len(numbers) != count:
         raise BundleError(f"{where}: {len(numbers)} elements in a constant of shape {shape}; expected {count}")
@@ -113,4 +113,4 @@ def _immediate(tensor: Any, dtype: str, shape: list[int], where: str) -> Value:
     exact = expected_dtype or DTYPES.get(dtype)
     if exact is None or dtype == FLOAT16:
         raise CheckFailedError(f"{where}: a constant of type {dtype} as {held} is not known here")
-    return as_tensor(np.array(numbers).astype(exact), shape)
+    return _as_tensor(np.array(numbers).astype(exact), shape)

@@ -15,7 +15,7 @@ from compat_sdk.errors import BundleError, CheckFailedError
 from compat_sdk.images import Preprocessing
 
 Arrays = Sequence[NDArray[Any]]
-SELF_TEST_COSINE = 0.999
+_SELF_TEST_COSINE = 0.999
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,10 @@ def compare_golden(found: NDArray[np.float32], expected: NDArray[np.float32], en
     lengths = np.linalg.norm(expected, axis=1)
     cosines = np.einsum("ij,ij->i", found, expected) / np.maximum(lengths, np.finfo(np.float32).tiny)
     result = SelfTest(float(cosines.min()), float(np.abs(found - expected).max()), len(expected))
-    if not result.min_cosine >= SELF_TEST_COSINE:
+    if not result.min_cosine >= _SELF_TEST_COSINE:
         raise CheckFailedError(
             f"{engine} turns golden row {int(cosines.argmin())} of {bundle} into a vector with cosine "
-            f"{result.min_cosine:.6f} to the trained model's, expected at least {SELF_TEST_COSINE}; use another engine "
-            f"or export the model again"
+            f"{result.min_cosine:.6f} to the trained model's, expected at least {_SELF_TEST_COSINE}; use another "
+            f"engine or export the model again"
         )
     return result

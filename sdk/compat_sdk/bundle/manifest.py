@@ -14,7 +14,7 @@ from compat_sdk.bundle.names import MANIFEST, check_file_name, check_file_names
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import canonical_json
 from compat_sdk.images import Preprocessing
-from compat_sdk.space import check_space
+from compat_sdk.space import TransformSpaces, check_dim, check_source, check_space
 
 FORMAT = "compat-sdk-bundle"
 VERSION = 2
@@ -89,7 +89,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class TransformSource:
-    """What a transform takes.
+    """What a transform takes, as manifest.json says it; `Manifest.spaces` says where it leads as well.
 
     Attributes:
         old_space: Embedding space of the vectors that it transforms.
@@ -107,15 +107,11 @@ class TransformSource:
     side_dim: int | None = None
 
     def __post_init__(self) -> None:
-        check_space(self.old_space)
-        _check_dim("old_dim", self.old_dim)
-        if (self.side_space is None) != (self.side_dim is None):
-            raise ConfigError(
-                f"side_space is {self.side_space!r} and side_dim {self.side_dim!r}; expected both or neither"
-            )
-        if self.side_space is not None:
-            check_space(self.side_space)
-            _check_dim("side_dim", self.side_dim)
+        check_source(self.old_space, self.old_dim, self.side_space, self.side_dim)
+
+    def to(self, space: str, dim: int) -> TransformSpaces:
+        """Where the transform leads as well: the new model's space, and numbers per vector in it."""
+        return TransformSpaces(self.old_space, self.old_dim, self.side_space, self.side_dim, space, dim)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -176,7 +172,7 @@ class Manifest:
             raise ConfigError(f"role is {self.role!r}; expected one of {', '.join(get_args(Role))}")
         for space in (self.space, *self.searches):
             check_space(space)
-        _check_dim("dim", self.dim)
+        check_dim("dim", self.dim)
         for label in ("mmacs", "mmacs_paper", "params_m"):
             value = getattr(self, label)
             if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
@@ -202,9 +198,8 @@ class Manifest:
         if self.role == "transform":
             if self.source is None or self.preprocessing is not None:
                 raise ConfigError("a transform takes vectors; expected a source and no preprocessing")
-            if self.source.old_space == self.space:
-                raise ConfigError(f"a transform from {self.space} to itself; expected the space of a new model")
             taken = self.source.inputs
+            self.source.to(self.space, self.dim)  # refuses what does not go together
         elif self.source is not None or not isinstance(self.preprocessing, Preprocessing):
             raise ConfigError(f"a {self.role} model takes images; expected preprocessing and no source")
         for graph in self.graphs:
@@ -213,6 +208,11 @@ class Manifest:
                 raise ConfigError(f"graph {graph.file} has the inputs {', '.join(graph.inputs)}; expected {wanted}")
             if taken is not None and (graph.layout, graph.values) != ("nchw", "prepared"):
                 raise ConfigError(f"graph {graph.file} has layout or values of an image; a transform takes vectors")
+
+    @property
+    def spaces(self) -> TransformSpaces | None:
+        """From where to where a transform leads; None for every other role."""
+        return None if self.source is None else self.source.to(self.space, self.dim)
 
     def to_json(self) -> dict[str, object]:
         """Return the manifest as JSON values, with format, version and the digest of all the rest."""
@@ -288,8 +288,3 @@ def record_of(data: bytes) -> FileRecord:
 def _check_word(label: str, value: object) -> None:
     if not isinstance(value, str) or _WORD.fullmatch(value) is None:
         raise ConfigError(f"{label} is {value!r}; expected 1 to 120 of the characters A-Z a-z 0-9 . _ -")
-
-
-def _check_dim(label: str, value: object) -> None:
-    if type(value) is not int or not 1 <= value <= 65536:
-        raise ConfigError(f"{label} is {value!r}; expected an integer from 1 to 65536")

@@ -13,9 +13,10 @@ from compat_sdk.bundle.archive import zip_bytes
 from compat_sdk.bundle.files import open_files, parse_manifest, read_document
 from compat_sdk.bundle.folder import replace_folder, write_folder
 from compat_sdk.bundle.manifest import FORMAT
-from compat_sdk.bundle.names import MANIFEST
+from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import sync_folder
+from compat_sdk.outputs import require_place
 
 
 def form_of(path: Path) -> Literal["folder", "zip"]:
@@ -70,6 +71,7 @@ def require_free(target: Path, overwrite: bool) -> None:
     Raises:
         ConfigError: Something exists here and may not be overwritten.
     """
+    require_place(target)
     if not os.path.lexists(target):
         return
     if not overwrite:
@@ -77,10 +79,18 @@ def require_free(target: Path, overwrite: bool) -> None:
     try:
         files = open_files(target)
         same = files.form == form_of(target) and not target.is_symlink()
-        replaceable = same and parse_manifest(read_document(files, MANIFEST), files).get("format") == FORMAT
+        manifest = parse_manifest(read_document(files, MANIFEST), files)
+        replaceable = same and manifest.get("format") == FORMAT
+        listed = manifest.get("files")
+        others = files.sizes.keys() - {MANIFEST, SIGNATURE} - (listed.keys() if isinstance(listed, dict) else set())
     except BundleError:
-        replaceable = False
+        replaceable, others = False, set()
     if not replaceable:
         raise ConfigError(
             f"{target} exists and is not a bundle ({form_of(target)}), so it is not overwritten; choose another name"
+        )
+    if others:
+        raise ConfigError(
+            f"{target} is a bundle, and holds {min(others)} besides, which its manifest does not list, so it is not "
+            f"overwritten; move that away or choose another name"
         )

@@ -15,11 +15,11 @@ from typing import Literal
 from compat_sdk.datasets.split import Dataset, Split, is_array
 from compat_sdk.errors import DataError, ImageError
 from compat_sdk.images import FoundPictures, image_size, open_image
-from compat_sdk.images.preprocess import usable_cores
+from compat_sdk.workers import usable_cores
 
 EXAMPLES = 5
-SIZES_READ = 1000
-REQUIRED = ("train", "query", "gallery")
+_SIZES_READ = 1000
+_REQUIRED = ("train", "query", "gallery")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def check_dataset(dataset: Dataset, *, decode: bool = True) -> list[Problem]:
         decode: Also read every image: finds corrupt files and images that stand in two splits.
     """
     problems: list[Problem] = []
-    for name in REQUIRED:
+    for name in _REQUIRED:
         if name not in dataset.splits:
             message = f"there is no {name} split; add one before a command that needs it"
             problems.append(Problem("missing-split", name, "warning", 1, message))
@@ -75,7 +75,7 @@ def dataset_info(dataset: Dataset, problems: Sequence[Problem]) -> dict[str, obj
     splits: dict[str, object] = {}
     for name, split in dataset.splits.items():
         per_class = list(Counter(split.labels).values())
-        sizes = image_sizes(split)
+        sizes = _image_sizes(split)
         splits[name] = {
             "images": len(split),
             "classes": len(per_class),
@@ -96,13 +96,13 @@ def dataset_info(dataset: Dataset, problems: Sequence[Problem]) -> dict[str, obj
     }
 
 
-def image_sizes(split: Split) -> set[tuple[int, int]]:
+def _image_sizes(split: Split) -> set[tuple[int, int]]:
     """Returns the distinct ``(width, height)`` of at most 1,000 evenly spaced images."""
     images = split.images
     if is_array(images):
         return {(int(images.shape[2]), int(images.shape[1]))} if len(images) else set()
     sizes: set[tuple[int, int]] = set()
-    for path in images[:: max(1, len(images) // SIZES_READ)]:
+    for path in images[:: max(1, len(images) // _SIZES_READ)]:
         with suppress(ImageError):  # check_dataset names it
             sizes.add(image_size(path))
     return sizes

@@ -34,7 +34,7 @@ CLASSES = (
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 SAMPLE_FOLDER = Path(__file__).parent / "sample_files"
 SEED = 20
-SAMPLE_PER_CLASS = {"train": 600, "query": 100, "gallery": 300}
+_SAMPLE_PER_CLASS = {"train": 600, "query": 100, "gallery": 300}
 QUERIES_PER_CLASS = 200
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -49,8 +49,8 @@ def open_fashion_mnist(root: Path | None) -> Dataset:
     Raises:
         DataError: A file is missing or damaged.
     """
-    train, test = (read_files(root or DEBIAN_FOLDER, part) for part in ("train", "t10k"))
-    query = pick_per_class(test[1], "t10k", 0, QUERIES_PER_CLASS)
+    train, test = (_read_files(root or DEBIAN_FOLDER, part) for part in ("train", "t10k"))
+    query = _pick_per_class(test[1], "t10k", 0, QUERIES_PER_CLASS)
     gallery = np.setdiff1d(np.arange(len(test[1])), query)
     return _dataset(
         "fashion-mnist",
@@ -70,7 +70,7 @@ def open_sample() -> Dataset:
             read_idx(SAMPLE_FOLDER / f"{name}-images.idx.gz", 3),
             read_idx(SAMPLE_FOLDER / f"{name}-labels.idx.gz", 1),
         )
-        for name in SAMPLE_PER_CLASS
+        for name in _SAMPLE_PER_CLASS
     }
     return _dataset("sample", splits, "a bundled sample of Fashion-MNIST: 28x28 grey clothing, 10 classes")
 
@@ -83,19 +83,19 @@ def cut_sample(root: Path) -> dict[str, Arrays]:
     Raises:
         DataError: A file is missing or damaged.
     """
-    files = {part: read_files(root, part) for part in ("train", "t10k")}
+    files = {part: _read_files(root, part) for part in ("train", "t10k")}
     sample: dict[str, Arrays] = {}
     taken = {"train": 0, "t10k": 0}
-    for name, count in SAMPLE_PER_CLASS.items():
+    for name, count in _SAMPLE_PER_CLASS.items():
         part = "train" if name == "train" else "t10k"
         images, labels = files[part]
-        rows = pick_per_class(labels, part, taken[part], count)
+        rows = _pick_per_class(labels, part, taken[part], count)
         taken[part] += count
         sample[name] = (images[rows], labels[rows])
     return sample
 
 
-def pick_per_class(labels: NDArray[np.uint8], part: str, start: int, count: int) -> NDArray[np.int64]:
+def _pick_per_class(labels: NDArray[np.uint8], part: str, start: int, count: int) -> NDArray[np.int64]:
     """Returns rows, ascending: of each class the ``start``-th to the ``start + count``-th of a fixed shuffle."""
     picked: list[int] = []
     for number in range(len(CLASSES)):
@@ -105,7 +105,7 @@ def pick_per_class(labels: NDArray[np.uint8], part: str, start: int, count: int)
     return np.sort(np.array(picked, np.int64))
 
 
-def read_files(root: Path, part: str) -> Arrays:
+def _read_files(root: Path, part: str) -> Arrays:
     """Returns images ``[n, 28, 28]`` and labels ``[n]`` of ``"train"`` or ``"t10k"``.
 
     Raises:

@@ -10,9 +10,9 @@ from compat_sdk.errors import DataError
 from compat_sdk.images import find_pictures
 from compat_sdk.images.finding import is_picture
 
-LAYOUT = f"expected sub-folders named {', '.join(SPLIT_NAMES)}, each with one sub-folder of images per identity"
+_LAYOUT = f"expected sub-folders named {', '.join(SPLIT_NAMES)}, each with one sub-folder of images per identity"
 
-EMPTY = "identity without a picture"
+_EMPTY = "identity without a picture"
 
 
 def open_folder(root: Path) -> Dataset:
@@ -27,7 +27,7 @@ def open_folder(root: Path) -> Dataset:
     present = [name for name in SPLIT_NAMES if (root / name).is_dir()]
     if not present:
         found = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
-        raise DataError(f"{root} holds {found}; {LAYOUT}")
+        raise DataError(f"{root} holds {found}; {_LAYOUT}")
     splits = {name: _read_split(root, name) for name in present}
     return Dataset(name=root.resolve().name, splits=splits, description=f"images in folders: {', '.join(present)}")
 
@@ -45,9 +45,9 @@ def _read_split(root: Path, name: str) -> Split:
             labels.extend([identity_name(entry.name, entry)] * len(found.paths))
             left_out.update(found.left_out)
             if not found.paths:
-                left_out[EMPTY] += 1
+                left_out[_EMPTY] += 1
         elif is_picture(entry.name):
-            raise DataError(f"{entry} lies outside an identity's folder; {LAYOUT}")
+            raise DataError(f"{entry} lies outside an identity's folder; {_LAYOUT}")
         else:
             left_out[entry.suffix.lower() or "without an ending"] += 1
     ids = tuple(path.relative_to(root).as_posix() for path in images)

@@ -11,7 +11,7 @@ from compat_sdk.datasets.split import Dataset, Split
 from compat_sdk.errors import DataError
 
 FORMAT, VERSION = "compat-sdk-kanji", 1
-BUILD = "build it with: compat-sdk data build kanji --out DIR, then pass --root DIR"
+_BUILD = "build it with: compat-sdk data build kanji --out DIR, then pass --root DIR"
 
 
 HELD_OUT: dict[str, tuple[str, ...]] = {
@@ -61,15 +61,15 @@ def open_kanji(
         DataError: The folder is missing, of another version, or its files do not fit together.
     """
     if root is None:
-        raise DataError(f"the kanji set needs the folder it was built into, found none; {BUILD}")
+        raise DataError(f"the kanji set needs the folder it was built into, found none; {_BUILD}")
     if not is_kanji_folder(root):
-        raise DataError(f"{root} holds no kanji set (meta.json, images.npy, rows.npy); {BUILD}")
+        raise DataError(f"{root} holds no kanji set (meta.json, images.npy, rows.npy); {_BUILD}")
     try:
         meta = json.loads((root / "meta.json").read_text("utf-8"))
         if meta["format"] != FORMAT or meta["version"] != VERSION:
             raise DataError(
                 f"{root} has format {meta['format']} version {meta['version']}, expected {FORMAT} version "
-                f"{VERSION}; {BUILD}"
+                f"{VERSION}; {_BUILD}"
             )
         characters: str = meta["characters"]
         faces = [str(face["name"]) for face in meta["faces"]]
@@ -79,7 +79,7 @@ def open_kanji(
         rows = np.load(root / "rows.npy", allow_pickle=False)
         if rows.shape != (sum(sizes.values()), 2) or len(images) != len(rows):
             raise DataError(
-                f"{root} lists {sum(sizes.values())} images but holds {len(images)} and {len(rows)} rows; {BUILD}"
+                f"{root} lists {sum(sizes.values())} images but holds {len(images)} and {len(rows)} rows; {_BUILD}"
             )
         names = [f"U+{ord(character):04X}/" for character in characters]
         splits: dict[str, Split] = {}
@@ -105,7 +105,7 @@ def open_kanji(
         if seen:
             splits = _seen(splits["train"])
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise DataError(f"{root} is not a readable kanji set ({error}); {BUILD}") from error
+        raise DataError(f"{root} is not a readable kanji set ({error}); {_BUILD}") from error
     count = len(set(splits["train"].labels)) if "train" in splits else 0
     return Dataset(
         name=("kanji" if identities is None else f"kanji-{identities}")

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import DataError
 
-COLUMNS = ("path", "label", "split")
+_COLUMNS = ("path", "label", "split")
 
 
 def open_manifest(manifest: Path) -> Dataset:
@@ -30,13 +30,13 @@ def open_manifest(manifest: Path) -> Dataset:
         with manifest.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            for column in COLUMNS:
+            for column in _COLUMNS:
                 if header.count(column) != 1:
                     raise DataError(
                         f"{manifest} line 1 has the columns {','.join(header) or 'nothing'}; expected "
-                        f"{','.join(COLUMNS)}"
+                        f"{','.join(_COLUMNS)}"
                     )
-            places = [header.index(column) for column in COLUMNS]
+            places = [header.index(column) for column in _COLUMNS]
             line = reader.line_num + 1
             for row in reader:
                 if row:
@@ -55,7 +55,7 @@ def open_manifest(manifest: Path) -> Dataset:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {manifest} at line {line}: {error}; expected a UTF-8 CSV file") from error
     if not paths:
-        raise DataError(f"{manifest} lists no images; expected rows of {','.join(COLUMNS)}")
+        raise DataError(f"{manifest} lists no images; expected rows of {','.join(_COLUMNS)}")
     splits = {
         name: Split(name, tuple(paths[name]), tuple(labels[name]), tuple(ids[name]))
         for name in SPLIT_NAMES

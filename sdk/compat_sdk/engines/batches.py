@@ -6,7 +6,7 @@ as long as their bytes have room, and LiteRT tries to resize whatever it is give
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +123,21 @@ def check_threads(threads: int | None) -> None:
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"threads is {threads}; expected at least 1, or none for the engine's own choice")
+
+
+def check_all_named(found: Iterable[str], named: Sequence[str]) -> None:
+    """Check that no input of a graph is left without a value.
+
+    Raises:
+        BundleError: The graph has an input that is not named.
+    """
+    if unfed := set(found) - set(named):
+        raise BundleError(f"the graph has further inputs {sorted(unfed)}; name all of them")
+
+
+def failed(engine: str, arrays: Arrays, error: Exception) -> BundleError:
+    """The error for a graph that fails on what it was given."""
+    return BundleError(f"{engine} failed on input {[list(array.shape) for array in arrays]}: {error}")
 
 
 def not_loadable(engine: str, reason: object) -> BundleError:

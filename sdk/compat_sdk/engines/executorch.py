@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.engines.batches import Arrays, Input, check_threads, checked, fixed_batch, not_loadable, run_in_blocks
+from compat_sdk.engines.batches import (
+    Arrays,
+    Input,
+    check_threads,
+    checked,
+    failed,
+    fixed_batch,
+    not_loadable,
+    run_in_blocks,
+)
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
 
 _METHOD = "forward"
@@ -86,7 +95,7 @@ class ExecuTorchEngine:
             with self._lock:
                 embeddings: NDArray[np.float32] = self._method.execute(tensors)[0].numpy()  # outputs are copies
         except Exception as error:  # as above
-            raise BundleError(f"{self.name} failed on input {[list(a.shape) for a in arrays]}: {error}") from error
+            raise failed(self.name, arrays, error) from error
         return embeddings
 
 

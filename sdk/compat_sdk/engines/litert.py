@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from compat_sdk.engines.batches import (
     Arrays,
     Input,
+    check_all_named,
     check_threads,
     checked,
+    failed,
     fixed_batch,
     names_of,
     not_loadable,
     run_in_blocks,
 )
 from compat_sdk.errors import BundleError, MissingExtraError
-from compat_sdk.images.preprocess import usable_cores
+from compat_sdk.workers import usable_cores
 
 
 class LiteRTEngine:
@@ -72,8 +74,7 @@ class LiteRTEngine:
             raise not_loadable(self.name, error) from error
         _require_float("output", (output,), outputs)
         _require_float("input", names_of(input), found)
-        if unfed := found.keys() - set(names_of(input)):
-            raise BundleError(f"the graph has further inputs {sorted(unfed)}; name all of them")
+        check_all_named(found, names_of(input))
         self._inputs = [_input(name, found[name]) for name in names_of(input)]
         self._output = output
         self._batch = fixed_batch(batch, self._inputs)
@@ -93,7 +94,7 @@ class LiteRTEngine:
             with self._lock:
                 embeddings: NDArray[np.float32] = self._runner(**feed)[self._output]  # a copy
         except Exception as error:  # as above
-            raise BundleError(f"{self.name} failed on input {[list(a.shape) for a in arrays]}: {error}") from error
+            raise failed(self.name, arrays, error) from error
         return embeddings
 
 

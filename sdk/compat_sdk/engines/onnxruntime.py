@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from compat_sdk.engines.batches import (
     Arrays,
     Input,
+    check_all_named,
     check_threads,
     checked,
+    failed,
     fixed_batch,
     names_of,
     not_loadable,
@@ -75,8 +77,7 @@ class OnnxRuntimeEngine:
             raise not_loadable(self.name, error) from error
         _require_port("output", output, self._session.get_outputs())
         self._inputs = [_input(name, self._session.get_inputs()) for name in names_of(input)]
-        if unfed := {port.name for port in self._session.get_inputs()} - {one.name for one in self._inputs}:
-            raise BundleError(f"the graph has further inputs {sorted(unfed)}; name all of them")
+        check_all_named([port.name for port in self._session.get_inputs()], names_of(input))
         self._outputs = [output]
         self._batch = fixed_batch(batch, self._inputs)
 
@@ -93,7 +94,7 @@ class OnnxRuntimeEngine:
         try:
             embeddings: NDArray[np.float32] = self._session.run(self._outputs, feed)[0]
         except Exception as error:  # as above
-            raise BundleError(f"{self.name} failed on input {[list(a.shape) for a in arrays]}: {error}") from error
+            raise failed(self.name, arrays, error) from error
         return embeddings
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import VectorError
+from compat_sdk.unit import check_rows
 
 Vectors = NDArray[np.float32]
 
@@ -69,13 +69,8 @@ def from_float16(halves: NDArray[np.float16]) -> Vectors:
 
 
 def _directed(vectors: Vectors) -> Vectors:
-    bad = np.flatnonzero(~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)))
-    if len(bad):
-        raise VectorError(
-            f"{len(bad)} of {len(vectors)} vectors are zero or not finite, first at row {int(bad[0])}, and so have no "
-            f"direction to store; embed those images again or leave them out",
-            [int(row) for row in bad[:1000]],
-        )
+    what = "vectors have no direction to store"
+    check_rows(vectors, what, "embed those images again or leave them out", unit=False)
     return vectors
 
 

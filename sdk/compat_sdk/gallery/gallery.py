@@ -25,7 +25,7 @@ from compat_sdk.gallery.snapshot import Snapshot, load_snapshot, own_vectors
 from compat_sdk.gallery.writer import append, build_index, check_names, compact, compact_folder, select, writing
 from compat_sdk.space import Embeddings, check_space
 
-WAIT_S = 60.0
+_WAIT_S = 60.0
 """Seconds for which a change waits while others write."""
 
 
@@ -85,7 +85,7 @@ class Gallery:
         state = store.State(space, dim, dict(model or {}), dtype=dtype)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with write_lock(folder, timeout=WAIT_S):
+            with write_lock(folder, timeout=_WAIT_S):
                 if not store.is_new_folder(folder):
                     raise ConfigError(f"{folder} was made into a gallery by another process; open it instead")
                 store.write_state(folder, state, None)
@@ -170,7 +170,7 @@ class Gallery:
         ids: Sequence[str],
         labels: Sequence[str] | None = None,
         *,
-        timeout: float = WAIT_S,
+        timeout: float = _WAIT_S,
     ) -> None:
         """Append vectors; all of them are on disk when this returns, or none if it raises.
 
@@ -205,7 +205,7 @@ class Gallery:
 
         self._change(step, timeout)
 
-    def remove(self, ids: Iterable[str], *, timeout: float = WAIT_S) -> int:
+    def remove(self, ids: Iterable[str], *, timeout: float = _WAIT_S) -> int:
         """Delete rows by id, and return how many there were; ids that are not in the gallery are passed over.
 
         Args:
@@ -232,7 +232,7 @@ class Gallery:
         self._change(step, timeout)
         return len(gone)
 
-    def compact(self, *, timeout: float = WAIT_S) -> None:
+    def compact(self, *, timeout: float = _WAIT_S) -> None:
         """Merge all segments into one; rows, their order and a fresh index stay as they are.
 
         Args:
@@ -245,7 +245,7 @@ class Gallery:
         self._change(compact, timeout)
 
     @staticmethod
-    def compact_folder(path: str | os.PathLike[str], *, timeout: float = WAIT_S) -> None:
+    def compact_folder(path: str | os.PathLike[str], *, timeout: float = _WAIT_S) -> None:
         """Merge all segments of a gallery that has more files than this process may open; see `compact`.
 
         Args:
@@ -259,7 +259,7 @@ class Gallery:
         """
         compact_folder(Path(path), timeout)
 
-    def build_index(self, kind: str = "usearch", *, timeout: float = WAIT_S, **options: int) -> None:
+    def build_index(self, kind: str = "usearch", *, timeout: float = _WAIT_S, **options: int) -> None:
         """Build an approximate index over the present rows, and store it.
 
         Args:

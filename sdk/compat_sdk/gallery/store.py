@@ -33,14 +33,17 @@ from compat_sdk.files import durable_temporary, parse_json, raise_if_refused, se
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.lock import LOCK_FILE
+from compat_sdk.outputs import Layout
 from compat_sdk.space import check_space
 
-STATE_FILE = "gallery.json"
+_STATE_FILE = "gallery.json"
 _FORMAT = "compat-sdk-gallery"
 _VERSION = 1
 _COMPACT_VERSION = 2  # as 1, with a dtype; float32 is written as version 1, which earlier releases read
 _LINES_VERSION = 3  # as 1 or 2, with a table of several lines; without one, as 1 or 2
 _OURS = re.compile(r"(vectors|rows|index)-(?P<generation>\d+)-[0-9a-f]{16}\.(npy|jsonl?|usearch)")
+LAYOUT: Layout = {r"gallery\.(json|lock)": None, r"origins\.jsonl": None, _OURS.pattern: None}
+"""What a gallery leaves in its folder, beside an upgrade and its lock."""
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
 _DEAD_AFTER_S = 1.0  # a commit takes two system calls; a writer that took this long between them is gone
 
@@ -112,7 +115,7 @@ def write_state(folder: Path, state: State, before: State | None) -> None:
         OSError: The disk is full or the folder is not writable; nothing was changed.
     """
     sync_folder(folder)
-    target = folder / STATE_FILE
+    target = folder / _STATE_FILE
     with durable_temporary(target, _rendered(state)) as temporary:
         if before is None:
             try:
@@ -129,14 +132,14 @@ def _follow(folder: Path, temporary: Path, before: State, names: set[str]) -> No
     changed = StateChangedError(
         f"another process changed gallery {folder} while this one was writing; nothing was changed, try again"
     )
-    successor = folder / f".{STATE_FILE}.after-{before.identity}.tmp"
+    successor = folder / f".{_STATE_FILE}.{before.identity[:16]}.tmp"
     try:
         _take_name(temporary, successor)
         mine = successor.stat()
         try:
             if read_state(folder).identity != before.identity or not names <= {path.name for path in folder.iterdir()}:
                 raise changed
-            successor.replace(folder / STATE_FILE)
+            successor.replace(folder / _STATE_FILE)
         finally:
             with suppress(OSError):
                 if os.path.samestat(successor.stat(), mine):
@@ -183,11 +186,11 @@ def read_state(folder: Path) -> State:
     Raises:
         GalleryError: It is missing, damaged, or of a version that this release cannot read.
     """
-    path = folder / STATE_FILE
+    path = folder / _STATE_FILE
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise GalleryError(f"{folder} is not a gallery: found no {STATE_FILE}; check the path") from error
+        raise GalleryError(f"{folder} is not a gallery: found no {_STATE_FILE}; check the path") from error
     except OSError as error:
         raise_if_refused(path, error)
         raise GalleryError(f"cannot read {path}: {error.strerror or error}; {_RESTORE}") from error

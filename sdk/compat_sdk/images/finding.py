@@ -15,7 +15,7 @@ SUFFIXES = frozenset(
     f".{ending}" for ending in "jpg jpeg jpe jfif png webp bmp gif tif tiff ppm pgm pbm pnm avif".split()
 )
 """Endings of files that are taken for pictures; upper and lower case alike."""
-HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+_HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
 """Endings that are pictures too where the extra ``heif`` is installed."""
 # What desktops, photo servers and archivers put beside pictures.
 _NOT_PICTURES = frozenset(("thumbs.db", "desktop.ini"))
@@ -40,14 +40,14 @@ class FoundPictures:
         if not self.left_out:
             return ""
         parts = ", ".join(f"{count} {name}" for name, count in sorted(self.left_out.items()))
-        heif = not HEIF_SUFFIXES.isdisjoint(self.left_out)
+        heif = not _HEIF_SUFFIXES.isdisjoint(self.left_out)
         return f"left out: {parts}" + ('; pip install "compat-sdk[heif]" reads HEIF pictures' if heif else "")
 
 
 def is_picture(name: str) -> bool:
     """Whether a file of this name is taken for a picture."""
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122  # a name, not a path
-    return suffix in SUFFIXES or (suffix in HEIF_SUFFIXES and find_spec("pillow_heif") is not None)
+    return suffix in SUFFIXES or (suffix in _HEIF_SUFFIXES and find_spec("pillow_heif") is not None)
 
 
 def find_pictures(folder: Path) -> FoundPictures:

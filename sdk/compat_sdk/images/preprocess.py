@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from PIL import Image
 
 from compat_sdk.errors import ConfigError, ImageError
 from compat_sdk.images.decode import FORMATS, ImageLike, describe, load_image, turn_upright
+from compat_sdk.workers import usable_cores
 
 __all__ = [
     "FORMATS",
@@ -32,7 +32,6 @@ __all__ = [
     "pixels_at",
     "to_input",
     "to_pixels",
-    "usable_cores",
 ]
 
 Fit = Literal["crop", "stretch"]
@@ -242,11 +241,6 @@ def pixels_at(
         return to_pixels(images[position], preprocessing)
     except ImageError as error:
         raise ImageError(f"{error.source} (position {position})", error.reason) from error
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_integer(name: str, value: object, low: int, high: int) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from compat_sdk.errors import ConfigError
 
 #: Queries per gallery image, from one per hundred to ten thousand, two a decade.
-DEFAULT_RATIOS: tuple[float, ...] = tuple(10 ** (exponent / 2) for exponent in range(-4, 9))
+_DEFAULT_RATIOS: tuple[float, ...] = tuple(10 ** (exponent / 2) for exponent in range(-4, 9))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def amortised_cost(query_mmacs: float, gallery_mmacs: float, ratio: float) -> fl
     return (gallery_mmacs + ratio * query_mmacs) / (1 + ratio)
 
 
-def cost_curve(query_mmacs: float, gallery_mmacs: float, ratios: Sequence[float] = DEFAULT_RATIOS) -> CostCurve:
+def cost_curve(query_mmacs: float, gallery_mmacs: float, ratios: Sequence[float] = _DEFAULT_RATIOS) -> CostCurve:
     """The three curves of Fig. 3b: baseline (q, q), heterogeneous (q, g) and paragon (g, g).
 
     Args:

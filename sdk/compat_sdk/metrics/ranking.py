@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, DataError, VectorError
+from compat_sdk.unit import check_rows
 
 _SCALE = np.float32(2.0**26)
-_NORM_TOLERANCE = 1e-3
 _MIB = 2**20
 _OVERHEAD = 8  # entries that the Python objects of one query weigh as much as
 
@@ -270,18 +270,4 @@ def _check_vectors(vectors: NDArray[np.float32], labels: Sequence[str], what: st
         raise VectorError(f"{what} vectors must be float32 [rows, dim], not {vectors.dtype} of shape {vectors.shape}")
     if len(labels) != len(vectors):
         raise DataError(f"there are {len(vectors)} {what} vectors and {len(labels)} labels; give one label per vector")
-    bad: list[int] = []
-    step = 16384
-    for at in range(0, len(vectors), step):
-        block = vectors[at : at + step]
-        with np.errstate(all="ignore"):
-            square = np.einsum("ij,ij->i", block, block)
-        # Written so that NaN counts as wrong.
-        wrong = ~(np.abs(square - 1.0) <= 2 * _NORM_TOLERANCE)
-        bad.extend((np.flatnonzero(wrong)[: 10 - len(bad)] + at).tolist() if len(bad) < 10 else ())
-    if bad:
-        raise VectorError(
-            f"{what} vectors must be finite and of unit norm (within {_NORM_TOLERANCE}); rows {bad} are not; "
-            f"divide each vector by its norm",
-            bad,
-        )
+    check_rows(vectors, f"{what} vectors", "divide each vector by its norm")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from compat_sdk.profile.cold_start import ColdStart, measure_cold_start
+from compat_sdk.profile.comparison import Comparison, Pair, compare_tables, label
 from compat_sdk.profile.latency_table import LatencyTable, load_table, save_table, table_of
 from compat_sdk.profile.profile import Latency, Profile, format_table, measure_latency, profile_bundle
 
 __all__ = [
     "ColdStart",
+    "Comparison",
     "Latency",
     "LatencyTable",
+    "Pair",
     "Profile",
+    "compare_tables",
     "format_table",
+    "label",
     "load_table",
     "measure_cold_start",
     "measure_latency",

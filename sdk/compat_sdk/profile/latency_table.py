@@ -2,7 +2,8 @@
 
     {"format": "compat-sdk-latency-table", "version": 1, "device": {...}, "profiles": [...]}
 
-Profiles are those of ``compat-sdk profile --json``. A phone or an edge box writes the file, a search reads it.
+Profiles are those of ``compat-sdk profile --json``. A phone or an edge box writes the file by
+``--save``, another machine reads it by ``compat-sdk profile --compare`` (`compat_sdk.profile.comparison`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.errors import CorruptFileError
+from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_sdk.files import read_json, write_json_atomic
-from compat_sdk.images.preprocess import usable_cores
 from compat_sdk.metrics import rank_correlation
+from compat_sdk.outputs import require_place
 from compat_sdk.profile.profile import Profile
+from compat_sdk.workers import usable_cores
 
 _FORMAT, _VERSION = "compat-sdk-latency-table", 1
+_TEXTS = ("name", "engine", "precision")
 _NUMBERS = ("mmacs", "mmacs_paper", "params_m")
 
 
@@ -67,6 +70,24 @@ def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> None:
     write_json_atomic(Path(path), value)
 
 
+def require_table_place(path: str | os.PathLike[str]) -> None:
+    """Refuse to write a table over anything but a table; call it before measuring.
+
+    Raises:
+        ConfigError: Something else is there, or the place is inside a bundle.
+    """
+    require_place(path)
+    if not os.path.lexists(path):
+        return
+    try:
+        plain = Path(path).is_file() and not Path(path).is_symlink()
+        written_here = plain and read_json(path).get("format") == _FORMAT
+    except CorruptFileError:
+        written_here = False
+    if not written_here:
+        raise ConfigError(f"{path} exists and is no latency table, so it is not overwritten; choose another name")
+
+
 def load_table(path: str | os.PathLike[str]) -> LatencyTable:
     """Read a table that any device wrote.
 
@@ -76,19 +97,22 @@ def load_table(path: str | os.PathLike[str]) -> LatencyTable:
     found = read_json(Path(path))
     if found.get("format") != _FORMAT or found.get("version") != _VERSION:
         raise CorruptFileError(
-            f"{path} is {found.get('format')!r} version {found.get('version')!r}; expected {_FORMAT!r} version "
-            f"{_VERSION}, written by `compat-sdk profile --save`"
+            f"{path} has format {found.get('format')!r}, version {found.get('version')!r}; expected "
+            f"{_FORMAT!r} version {_VERSION}, written by `compat-sdk profile --save`"
         )
     device, profiles = found.get("device"), found.get("profiles")
     if not isinstance(device, dict) or not isinstance(profiles, list) or not all(map(_is_profile, profiles)):
         raise CorruptFileError(
-            f"{path} lacks a device, or a profile in it lacks its name, costs or latency; measure again"
+            f"{path} lacks a device, or a profile in it lacks its name, size, engine, precision, costs or "
+            f"latency; measure again with `compat-sdk profile --save`"
         )
     return LatencyTable(device, tuple(profiles))
 
 
 def _is_profile(value: object) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in _TEXTS):
+        return False
+    if type(value.get("size")) is not int:
         return False
     latency = value.get("latency_ms")
     numbers: list[Any] = [value.get(name) for name in _NUMBERS]

@@ -18,7 +18,7 @@ from compat_sdk.engines import choose_graph
 from compat_sdk.errors import ConfigError
 from compat_sdk.profile.cold_start import ColdStart, measure_cold_start
 
-ENOUGH_RUNS = 20
+_ENOUGH_RUNS = 20
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def measure_latency(run: Callable[[], object], *, warmup: int = 10, runs: int = 
     for _ in range(warmup):
         run()
     times: list[int] = []
-    while len(times) < min(runs, ENOUGH_RUNS) or (len(times) < runs and sum(times) < budget_s * 1e9):
+    while len(times) < min(runs, _ENOUGH_RUNS) or (len(times) < runs and sum(times) < budget_s * 1e9):
         start = time.perf_counter_ns()
         run()
         times.append(time.perf_counter_ns() - start)

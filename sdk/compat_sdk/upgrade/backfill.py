@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from compat_sdk.errors import ConfigError, VectorError
 from compat_sdk.metrics import score_queries
 
-TENTHS: tuple[float, ...] = tuple(tenth / 10 for tenth in range(11))
+_TENTHS: tuple[float, ...] = tuple(tenth / 10 for tenth in range(11))
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def backfill_curve(
     gallery_labels: Sequence[str],
     order: NDArray[np.int64],
     *,
-    fractions: Sequence[float] = TENTHS,
+    fractions: Sequence[float] = _TENTHS,
     memory_mib: float = 256,
 ) -> BackfillCurve:
     """Accuracy of the new model's queries while a gallery is embedded again in an order.

@@ -36,7 +36,7 @@ from compat_sdk.upgrade.rows import find_rows, selected, unknown
 
 def new_rows(folder: Path, manifest: Manifest, gallery: Snapshot) -> list[NDArray[np.bool_]]:
     """Say which rows of each segment of ``gallery`` the upgrade in ``folder`` has not frozen yet."""
-    return unknown(find_rows(gallery, folder / SOURCES, manifest.segments, manifest.old_dim))
+    return unknown(find_rows(gallery, folder / SOURCES, manifest.segments, manifest.spaces.old_dim))
 
 
 def freeze(
@@ -79,7 +79,7 @@ def freeze(
         else:
             require_intact(gallery.folder, [segment.vectors])
             names = selected(read_names(gallery.folder, segment), mask)
-            pieces, shape = blocks([part], mask), (rows, manifest.old_dim)
+            pieces, shape = blocks([part], mask), (rows, manifest.spaces.old_dim)
             frozen = write_segment(folder / SOURCES, number, pieces, shape, names, manifest.dtype)
         paired = None
         if side is not None and pairing is not None:

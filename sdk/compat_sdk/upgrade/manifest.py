@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError
 from compat_sdk.files import parse_sealed, raise_if_refused, sealed_json, sync_folder, write_atomic
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
-from compat_sdk.space import check_space
+from compat_sdk.gallery.store import LAYOUT as GALLERY
+from compat_sdk.outputs import Layout
+from compat_sdk.space import TransformSpaces
 
 FOLDER = "upgrade"
 SOURCES, SIDE, SHARDS, BEFORE, AFTER = "sources", "side", "shards", "before", "after"
@@ -26,6 +28,17 @@ LOCK_FILE = "upgrade.lock"
 _MANIFEST = "manifest.json"
 _FORMAT, _VERSION = "compat-sdk-upgrade", 1
 _FILE = re.compile(r"(vectors|rows|pairs)-\d+-[0-9a-f]{16}\.(npy|jsonl?)")
+LAYOUT: Layout = {
+    r"manifest\.json": None,
+    SOURCES: {_FILE.pattern: None},
+    SIDE: {_FILE.pattern: None},
+    SHARDS: {_FILE.pattern: None, r"shard-\d+\.json": None},
+    BEFORE: GALLERY,
+    AFTER: GALLERY,
+}
+"""What an upgrade leaves in its folder."""
+WITH_UPGRADE: Layout = {**GALLERY, r"upgrade\.lock": None, FOLDER: LAYOUT}
+"""What a gallery and its upgrade leave in the gallery's folder."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -74,6 +87,7 @@ class Manifest:
 
     Attributes:
         transform: What identifies the transform and how it is run; a run goes on with the same alone.
+        spaces: From where to where it leads.
         shard_rows: Rows of a shard; the last of a source may have fewer.
         block_rows: Rows that the transform sees at once.
         model: What the gallery will remember of its model after the cutover.
@@ -81,12 +95,7 @@ class Manifest:
     """
 
     transform: Mapping[str, str]
-    old_space: str
-    old_dim: int
-    side_space: str | None
-    side_dim: int | None
-    space: str
-    dim: int
+    spaces: TransformSpaces
     model: Mapping[str, object]
     dtype: Dtype
     shard_rows: int
@@ -121,7 +130,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     for name in (SOURCES, SIDE):
         if (folder / name).exists():
             sync_folder(folder / name)
-    write_atomic(folder / _MANIFEST, sealed_json({"format": _FORMAT, "version": _VERSION, **asdict(manifest)}))
+    rest = asdict(manifest)
+    head = {"format": _FORMAT, "version": _VERSION, "transform": rest.pop("transform"), **rest.pop("spaces")}
+    write_atomic(folder / _MANIFEST, sealed_json(head | rest))
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -183,15 +194,9 @@ def stored_file(value: Mapping[str, Any]) -> StoredFile:
 
 
 def _parse(value: Mapping[str, Any]) -> Manifest:
-    side_dim = value["side_dim"]
     return Manifest(
         transform={str(key): str(item) for key, item in value["transform"].items()},
-        old_space=check_space(value["old_space"]),
-        old_dim=_count(value["old_dim"], 1),
-        side_space=None if value["side_space"] is None else check_space(value["side_space"]),
-        side_dim=None if side_dim is None else _count(side_dim, 1),
-        space=check_space(value["space"]),
-        dim=_count(value["dim"], 1),
+        spaces=TransformSpaces(**{field.name: value[field.name] for field in fields(TransformSpaces)}),
         model=dict(value["model"]),
         dtype=_dtype(value["dtype"]),
         shard_rows=_count(value["shard_rows"], 1),

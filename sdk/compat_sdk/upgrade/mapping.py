@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
 from typing import Any
 
 from compat_sdk.errors import CompatError, ConfigError, MissingExtraError
 from compat_sdk.upgrade.shard import Job, Outcome
+from compat_sdk.workers import Workers, usable_cores
 
 ShardFunction = Callable[[Job], Outcome]
 Outcomes = Generator[Outcome, None, None]
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_local(function: ShardFunction, jobs: Sequence[Job], workers: int | None = None) -> Outcomes:
@@ -42,11 +33,11 @@ def map_local(function: ShardFunction, jobs: Sequence[Job], workers: int | None 
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers is {workers}, expected at least 1")
-    count = min(workers or cores(), len(jobs))
+    count = min(workers or usable_cores(), len(jobs))
     if count <= 1:
         yield from map(function, jobs)
         return
-    pool = ProcessPoolExecutor(count, get_context("spawn"), _start_worker)
+    pool = Workers(count)
     try:
         for future in as_completed([pool.submit(function, job) for job in jobs]):
             yield future.result()
@@ -56,7 +47,7 @@ def map_local(function: ShardFunction, jobs: Sequence[Job], workers: int | None 
             "workers if memory was short"
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.stop()
 
 
 def map_ray(function: ShardFunction, jobs: Sequence[Job], workers: int | None = None) -> Outcomes:
@@ -99,18 +90,3 @@ def map_ray(function: ShardFunction, jobs: Sequence[Job], workers: int | None = 
     finally:
         if running:
             ray.wait(running, num_returns=len(running))
-
-
-def _start_worker() -> None:
-    """Leave an interrupt to the parent; and end when it was killed, instead of waiting for work for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is None:
-        return
-    sentinel = parent.sentinel
-
-    def watch() -> None:
-        wait([sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -14,39 +14,15 @@ from numpy.typing import NDArray
 from compat_sdk.bundle.files import open_files, read_document
 from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError, ConfigError
+from compat_sdk.space import TransformSpaces
 
 
 class Transformer(Protocol):
     """A map from old embeddings, and side-information where it takes one, to the new space."""
 
     @property
-    def old_space(self) -> str:
-        """Space of the vectors that it takes."""
-        ...
-
-    @property
-    def old_dim(self) -> int:
-        """Their numbers per vector."""
-        ...
-
-    @property
-    def side_space(self) -> str | None:
-        """Space of the side-information, None if it takes none."""
-        ...
-
-    @property
-    def side_dim(self) -> int | None:
-        """Numbers per row of side-information."""
-        ...
-
-    @property
-    def space(self) -> str:
-        """Space of the vectors that it gives: the new model's."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """Their numbers per vector."""
+    def spaces(self) -> TransformSpaces:
+        """From where to where it leads."""
         ...
 
     def apply(self, old: NDArray[np.float32], side: NDArray[np.float32] | None = None) -> NDArray[np.float32]:

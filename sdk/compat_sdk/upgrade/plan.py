@@ -18,12 +18,12 @@ from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare
 from compat_sdk.upgrade.freeze import new_rows
 from compat_sdk.upgrade.manifest import FOLDER, SIDE, read_manifest
-from compat_sdk.upgrade.mapping import cores
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
 from compat_sdk.upgrade.pairing import Pairing
 from compat_sdk.upgrade.prepare import new_manifest, open_side, require_old, require_same
 from compat_sdk.upgrade.rows import StackedRows, all_rows, selected_ids
-from compat_sdk.upgrade.shard import opened, read_record, unit_rows
+from compat_sdk.upgrade.shard import opened, read_record, transformed_rows
+from compat_sdk.workers import usable_cores
 
 _ROUNDS = 5
 
@@ -105,13 +105,13 @@ def plan(
     unfinished = [shard.rows for shard in manifest.shards if read_record(folder, shard, manifest.transform) is None]
     missing, added = sum(unfinished), sum(int(np.count_nonzero(mask)) for mask in wanted)
     new_shards = sum(-(-int(np.count_nonzero(mask)) // manifest.shard_rows) for mask in wanted)
-    busy = max(1, min(workers or cores(), len(unfinished) + new_shards))
+    busy = max(1, min(workers or usable_cores(), len(unfinished) + new_shards))
     rate = _rows_per_second(transform, gallery, side_rows, manifest.block_rows)
     return Plan(
         rows=len(gallery),
         remaining=missing + added,
         shards=len(manifest.shards) + new_shards,
-        bytes_needed=(missing + added) * manifest.dim * np.dtype(manifest.dtype).itemsize
+        bytes_needed=(missing + added) * manifest.spaces.dim * np.dtype(manifest.dtype).itemsize
         + (0 if side_rows is None else 8 * added),
         bytes_to_copy=_bytes_to_copy(gallery, side_rows) if added else 0,
         bytes_free=shutil.disk_usage(gallery.folder).free,
@@ -130,7 +130,7 @@ def transformed(
     Raises:
         VectorError: The transform gave vectors that no index may see.
     """
-    found = np.empty((len(ids), transform.dim), np.float32)
+    found = np.empty((len(ids), transform.spaces.dim), np.float32)
     old_rows = StackedRows(gallery.parts, gallery.state.dim)
     side_rows = None if side is None else StackedRows(side.parts, side.state.dim)
     for start in range(0, len(ids), block_rows):
@@ -139,7 +139,7 @@ def transformed(
         other = None
         if side is not None and side_rows is not None:
             other = side_rows.take(np.array([side.row_of[id] for id in names], np.int64))
-        found[start : start + len(names)] = unit_rows(transform, old, other)
+        found[start : start + len(names)] = transformed_rows(transform, old, other)
     return found
 
 
@@ -157,7 +157,7 @@ def open_held_out(path: Path, space: str, dim: int) -> Snapshot:
 
 
 def _accuracy(transform: Transformer, gallery: Snapshot, side: Snapshot | None, path: Path) -> Accuracy:
-    held_out = open_held_out(path, transform.space, transform.dim)
+    held_out = open_held_out(path, transform.spaces.space, transform.spaces.dim)
     shared = [row for row, id in enumerate(held_out.ids) if id in gallery.row_of and _complete(id, side)]
     rows = np.array(shared, np.int64)[spread(len(shared), MOST_ROWS)]
     ids = [held_out.ids[row] for row in rows]

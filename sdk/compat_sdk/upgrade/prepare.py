@@ -14,14 +14,15 @@ from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError,
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot, load_snapshot
 from compat_sdk.gallery.store import read_state
+from compat_sdk.outputs import require_own
 from compat_sdk.upgrade.freeze import freeze, new_rows, sweep_sources
-from compat_sdk.upgrade.manifest import FOLDER, LOCK_FILE, SHARDS, Manifest, read_manifest, write_manifest
+from compat_sdk.upgrade.manifest import FOLDER, LAYOUT, LOCK_FILE, SHARDS, Manifest, read_manifest, write_manifest
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
 from compat_sdk.upgrade.rows import all_rows
 from compat_sdk.upgrade.shard import read_record
 
-SHARD_ROWS = 1 << 18
-BLOCK_ROWS = 4096
+_SHARD_ROWS = 1 << 18
+_BLOCK_ROWS = 4096
 
 
 @contextmanager
@@ -30,9 +31,15 @@ def upgrading(gallery: Path) -> Iterator[None]:
 
     Raises:
         GalleryLockedError: Another process is upgrading the gallery.
+        ConfigError: The upgrade's folder holds something else.
         CompatError: The disk is full or the folder cannot be written.
     """
     with write_lock(gallery, LOCK_FILE, "upgrading"):
+        require_own(gallery / FOLDER, LAYOUT, "an upgrade")
+        if (gallery / FOLDER).is_symlink():
+            raise ConfigError(
+                f"{gallery / FOLDER} is a link; an upgrade writes and deletes in the gallery alone: move it"
+            )
         try:
             yield
         except OSError as error:
@@ -50,19 +57,22 @@ def open_side(transform: Transformer, side: str | Path | None) -> Snapshot | Non
         IncompatibleSpaceError: It is in another space.
         GalleryError: It is no gallery, or a damaged one.
     """
-    if transform.side_space is None:
+    spaces = transform.spaces
+    if spaces.side_space is None:
         if side is not None:
             raise ConfigError(f"found side-information {side}, but this transform takes none; leave it out")
         return None
     if side is None:
         raise ConfigError(
-            f"found no side-information, but this transform takes it in space {transform.side_space}; name the "
+            f"found no side-information, but this transform takes it in space {spaces.side_space}; name the "
             f"gallery that holds it (--side)"
         )
     snapshot = load_snapshot(Path(side), False, names=False)
-    if snapshot.state.space != transform.side_space or snapshot.state.dim != transform.side_dim:
+    if snapshot.state.space != spaces.side_space or snapshot.state.dim != spaces.side_dim:
         raise _other_space(
-            f"side-information {side}", snapshot, f"space {transform.side_space} and dimension {transform.side_dim}"
+            f"side-information {side}",
+            snapshot,
+            f"space {spaces.side_space} and dimension {spaces.side_dim}",
         )
     return snapshot
 
@@ -72,13 +82,13 @@ def require_old(transform: Transformer, gallery: Snapshot) -> None:
 
     Raises:
         IncompatibleSpaceError: The gallery is in another space than the transform takes.
-        ConfigError: It ends in the space that it begins in.
     """
-    if transform.space == transform.old_space:
-        raise ConfigError(f"the transform begins and ends in space {transform.space}; expected two spaces")
-    if gallery.state.space != transform.old_space or gallery.state.dim != transform.old_dim:
+    spaces = transform.spaces
+    if gallery.state.space != spaces.old_space or gallery.state.dim != spaces.old_dim:
         raise _other_space(
-            f"gallery {gallery.folder}", gallery, f"space {transform.old_space} and dimension {transform.old_dim}"
+            f"gallery {gallery.folder}",
+            gallery,
+            f"space {spaces.old_space} and dimension {spaces.old_dim}",
         )
 
 
@@ -88,7 +98,7 @@ def new_manifest(
     """Return the manifest of an upgrade that is about to begin, without sources.
 
     Raises:
-        ConfigError: A size is below 1, or see `require_old`.
+        ConfigError: A size is below 1.
         IncompatibleSpaceError: See `require_old`.
     """
     require_old(transform, gallery)
@@ -98,16 +108,11 @@ def new_manifest(
     before = {"space": gallery.state.space, "model": dict(gallery.state.model)}
     return Manifest(
         transform=dict(opener.identity),
-        old_space=transform.old_space,
-        old_dim=transform.old_dim,
-        side_space=transform.side_space,
-        side_dim=transform.side_dim,
-        space=transform.space,
-        dim=transform.dim,
+        spaces=transform.spaces,
         model={"name": opener.name, "upgraded_from": before},
         dtype=gallery.state.dtype,
-        shard_rows=shard_rows or SHARD_ROWS,
-        block_rows=block_rows or BLOCK_ROWS,
+        shard_rows=shard_rows or _SHARD_ROWS,
+        block_rows=block_rows or _BLOCK_ROWS,
     )
 
 
@@ -189,9 +194,9 @@ def require_same(
     Raises:
         ConfigError: Another transform or other sizes; or the gallery has been cut over already.
     """
-    if snapshot.state.space == manifest.space:
+    if snapshot.state.space == manifest.spaces.space:
         raise ConfigError(
-            f"{gallery} has been cut over to space {manifest.space} already; roll back, or begin another upgrade "
+            f"{gallery} has been cut over to space {snapshot.state.space} already; roll back, or begin another upgrade "
             f"after `compat-sdk upgrade discard {gallery} --old`"
         )
     if dict(opener.identity) != dict(manifest.transform):
@@ -208,7 +213,7 @@ def require_same(
 
 def _require_room(folder: Path, manifest: Manifest, added: int) -> None:
     missing = sum(shard.rows for shard in manifest.shards if read_record(folder, shard, manifest.transform) is None)
-    needed = (missing + added) * manifest.dim * np.dtype(manifest.dtype).itemsize
+    needed = (missing + added) * manifest.spaces.dim * np.dtype(manifest.dtype).itemsize
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
         raise CompatError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,14 @@ from pathlib import Path
 from compat_sdk.errors import CompatError, VectorError
 from compat_sdk.gallery.files import NameCursor, require_intact
 from compat_sdk.gallery.store import read_state
+from compat_sdk.progress import Progress
 from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SIDE, SOURCES, Manifest
 from compat_sdk.upgrade.mapping import map_local, map_ray
 from compat_sdk.upgrade.opener import TransformOpener
 from compat_sdk.upgrade.prepare import prepare, upgrading
 from compat_sdk.upgrade.shard import Outcome, job_for, opened, read_record, record_path, transform_shard
 
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
-
-ROTTEN = "restore the gallery from a copy, or discard the upgrade and run it again"
+_ROTTEN = "restore the gallery from a copy, or discard the upgrade and run it again"
 
 
 @dataclass(frozen=True)
@@ -105,12 +103,12 @@ def _require_frozen(folder: Path, manifest: Manifest) -> None:
     """Compare the digests of what the missing shards are made of: a shard of rotten rows has a digest of its own."""
     wanted = {shard.source for shard in manifest.shards if read_record(folder, shard, manifest.transform) is None}
     for source in (manifest.sources[number] for number in sorted(wanted)):
-        require_intact(folder / SOURCES, [source.segment.vectors], ROTTEN)
+        require_intact(folder / SOURCES, [source.segment.vectors], _ROTTEN)
         if source.side is not None:
-            require_intact(folder / SOURCES, [source.side.pairs], ROTTEN)
+            require_intact(folder / SOURCES, [source.side.pairs], _ROTTEN)
     sides = [side for number in wanted if (side := manifest.sources[number].side) is not None]
     files = {segment.vectors.name: segment.vectors for side in sides for segment in side.segments}
-    require_intact(folder / SIDE, files.values(), ROTTEN)
+    require_intact(folder / SIDE, files.values(), _ROTTEN)
 
 
 def _sweep_shards(folder: Path, manifest: Manifest) -> None:

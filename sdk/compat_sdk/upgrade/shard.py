@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from compat_sdk.errors import CompatError, CorruptFileError, GalleryError, VectorError
 from compat_sdk.files import canonical_json, parse_sealed, raise_if_refused, sealed_json, sync_folder, write_atomic
 from compat_sdk.gallery.files import Dtype, StoredFile, problem_with, write_vectors
-from compat_sdk.index.vectors import NORM_TOLERANCE
+from compat_sdk.space import TransformSpaces
+from compat_sdk.unit import check_rows, unit_rows
 from compat_sdk.upgrade.freeze import open_pairs
 from compat_sdk.upgrade.manifest import SHARDS, SIDE, SOURCES, Manifest, Shard, Source, stored_file
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
@@ -43,9 +44,7 @@ class Job:
     folder: str
     shard: Shard
     source: Source
-    old_dim: int
-    side_dim: int
-    dim: int
+    spaces: TransformSpaces
     dtype: Dtype
     block_rows: int
     opener: TransformOpener
@@ -70,8 +69,7 @@ class Outcome:
 def job_for(folder: Path, manifest: Manifest, shard: Shard, opener: TransformOpener) -> Job:
     """Return the job of one shard of an upgrade."""
     source = manifest.sources[shard.source]
-    dims = manifest.old_dim, manifest.side_dim or 0, manifest.dim
-    return Job(str(folder.absolute()), shard, source, *dims, manifest.dtype, manifest.block_rows, opener)
+    return Job(str(folder.absolute()), shard, source, manifest.spaces, manifest.dtype, manifest.block_rows, opener)
 
 
 def transform_shard(job: Job) -> Outcome:
@@ -87,7 +85,7 @@ def transform_shard(job: Job) -> Outcome:
     digest = hashlib.sha256()
     try:
         blocks = _transformed(job, digest)
-        output = write_vectors(folder / SHARDS, job.shard.number, blocks, (job.shard.rows, job.dim), job.dtype)
+        output = write_vectors(folder / SHARDS, job.shard.number, blocks, (job.shard.rows, job.spaces.dim), job.dtype)
         sync_folder(folder / SHARDS)
         made_by = _identity_digest(job.opener.identity)
         content = asdict(Record(job.shard.rows, digest.hexdigest(), made_by, output))
@@ -141,9 +139,9 @@ def input_blocks(
         GalleryError: A frozen file is missing or of another size.
     """
     folder, segment, side = Path(job.folder), job.source.segment, job.source.side
-    old = stored_rows(folder / SOURCES, [segment], job.old_dim, job.dtype)
+    old = stored_rows(folder / SOURCES, [segment], job.spaces.old_dim, job.dtype)
     if side is not None:
-        side_rows = stored_rows(folder / SIDE, side.segments, job.side_dim, side.dtype)
+        side_rows = stored_rows(folder / SIDE, side.segments, job.spaces.side_dim or 0, side.dtype)
         pairs = open_pairs(folder, side, segment.rows)
     wanted = np.arange(job.shard.start, job.shard.stop) if rows is None else rows
     for start in range(0, len(wanted), job.block_rows):
@@ -168,7 +166,7 @@ def input_digest(job: Job) -> str:
     return digest.hexdigest()
 
 
-def unit_rows(
+def transformed_rows(
     transform: Transformer, old: NDArray[np.float32], side: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
     """Transform a block, and return rows of unit norm.
@@ -177,23 +175,15 @@ def unit_rows(
         VectorError: NaN, infinity, a length that is not 1, or another shape; ``rows`` are the positions.
     """
     found = transform.apply(old, side)
-    if found.dtype != np.float32 or found.shape != (len(old), transform.dim):
+    shape = (len(old), transform.spaces.dim)
+    if found.dtype != np.float32 or found.shape != shape:
         raise VectorError(
-            f"the transform gave {found.dtype} {list(found.shape)}, expected float32 {[len(old), transform.dim]}; "
+            f"the transform gave {found.dtype} {list(found.shape)}, expected float32 {list(shape)}; "
             f"its bundle does not fit its graph"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.sqrt(np.einsum("nd,nd->n", found, found))
-        bad = np.flatnonzero(~(np.abs(lengths - 1) <= NORM_TOLERANCE))
-    if len(bad):
-        first = int(bad[0])
-        raise VectorError(
-            f"the transform gave {len(bad)} of {len(old)} vectors that hold NaN or infinity or are not of unit norm, "
-            f"the first of length {lengths[first]:.6g}; run the bundle's self-test, and check these rows",
-            [int(row) for row in bad],
-        )
-    unit: NDArray[np.float32] = found / lengths[:, None]
-    return unit
+    what, advice = "rows of what the transform gave", "run the bundle's self-test, and check these rows"
+    check_rows(found, what, advice)
+    return unit_rows(found, what, advice)
 
 
 def _transformed(job: Job, digest: Any) -> Iterator[NDArray[np.float32]]:
@@ -201,7 +191,7 @@ def _transformed(job: Job, digest: Any) -> Iterator[NDArray[np.float32]]:
     for start, old, side in input_blocks(job):
         _update(digest, old, side)
         try:
-            yield unit_rows(transform, old, side)
+            yield transformed_rows(transform, old, side)
         except VectorError as error:
             raise VectorError(str(error), [job.shard.start + start + row for row in error.rows]) from error
 

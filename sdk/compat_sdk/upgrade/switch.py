@@ -89,11 +89,11 @@ def cutover(path: str | Path) -> Cutover:
     with upgrading(gallery):
         folder = gallery / FOLDER
         manifest = require_manifest(gallery)
-        if read_state(gallery).space == manifest.space:
-            raise ConfigError(f"{gallery} has been cut over to space {manifest.space} already")
+        if read_state(gallery).space == manifest.spaces.space:
+            raise ConfigError(f"{gallery} has been cut over to space {manifest.spaces.space} already")
         records = _finished(folder, manifest)
         with writing(gallery, load_snapshot(gallery, False, names=False, held=False), False) as current:
-            found = find_rows(current, folder / SOURCES, manifest.segments, manifest.old_dim)
+            found = find_rows(current, folder / SOURCES, manifest.segments, manifest.spaces.old_dim)
             keep, missing = _kept(found, manifest.rows), tuple(selected_ids(current, unknown(found)))
             if missing:
                 raise ConfigError(
@@ -102,8 +102,8 @@ def cutover(path: str | Path) -> Cutover:
                 )
             state = replace(
                 current.state,
-                space=manifest.space,
-                dim=manifest.dim,
+                space=manifest.spaces.space,
+                dim=manifest.spaces.dim,
                 model=manifest.model,
                 generation=current.state.generation + 1,
                 content=current.state.content + 1,
@@ -137,14 +137,14 @@ def rollback(path: str | Path, *, drop_added: bool = False) -> Rollback:
     with upgrading(gallery):
         folder = gallery / FOLDER
         manifest = require_manifest(gallery)
-        if read_state(gallery).space != manifest.space:
+        if read_state(gallery).space != manifest.spaces.space:
             raise ConfigError(f"{gallery} has not been cut over; there is nothing to roll back")
         before = load_snapshot(folder / BEFORE, True, names=False, held=False)
         after = load_snapshot(folder / AFTER, False, names=False, held=False)
         if any(map(ne, *(selected_ids(one, all_rows(one)) for one in (before, after)))) or len(before) != len(after):
             raise GalleryError(f"{before.folder} and {after.folder} hold other ids; restore them from a copy")
         with writing(gallery, load_snapshot(gallery, False, names=False, held=False), False) as current:
-            found = find_rows(current, folder / AFTER, after.state.segments, manifest.dim)
+            found = find_rows(current, folder / AFTER, after.state.segments, manifest.spaces.dim)
             added = tuple(selected_ids(current, unknown(found)))
             if added and not drop_added:
                 shown = ", ".join(added[:10]) + (", ..." if len(added) > 10 else "")
@@ -213,7 +213,7 @@ def _is_over(gallery: Path, folder: Path) -> bool | None:
         return (folder / BEFORE).exists()
     if manifest is None:
         return (folder / BEFORE).exists() or None
-    return read_state(gallery).space == manifest.space
+    return read_state(gallery).space == manifest.spaces.space
 
 
 def _bytes_named_only_in(folder: Path) -> int:
@@ -264,7 +264,7 @@ def _assemble(
         if len(group) == 1:
             yield _segment_of(current.folder, folder, manifest, cursor, generation, *group[0])
         elif group:
-            shape = (sum(int(np.count_nonzero(mask)) for _, _, mask in group), manifest.dim)
+            shape = (sum(int(np.count_nonzero(mask)) for _, _, mask in group), manifest.spaces.dim)
             rows = chain.from_iterable(_stored(folder, manifest, *one) for one in group)
             names = chain.from_iterable(cursor.names(shard, mask) for shard, _, mask in group)
             yield write_segment(current.folder, generation, rows, shape, names, manifest.dtype)
@@ -284,7 +284,7 @@ def _segment_of(
     frozen = manifest.sources[shard.source].segment
     wanted, rows = cursor.names(shard, mask), int(np.count_nonzero(mask))
     if not mask.all():
-        shape = (rows, manifest.dim)
+        shape = (rows, manifest.spaces.dim)
         return write_segment(
             gallery, generation, _stored(folder, manifest, shard, record, mask), shape, wanted, manifest.dtype
         )
@@ -301,7 +301,7 @@ def _stored(
 ) -> Iterator[NDArray[Any]]:
     """The transformed rows of a shard that ``mask`` is True for; its file is open while they are read."""
     whole = Segment(shard.rows, record.output, manifest.sources[shard.source].segment.table)
-    yield from blocks([open_vectors(folder / SHARDS, whole, manifest.dim, manifest.dtype)], mask)
+    yield from blocks([open_vectors(folder / SHARDS, whole, manifest.spaces.dim, manifest.dtype)], mask)
 
 
 class _Tables:

@@ -21,7 +21,7 @@ from compat_sdk.upgrade.manifest import AFTER, BEFORE, FOLDER, SHARDS, SIDE, SOU
 from compat_sdk.upgrade.opener import TransformOpener
 from compat_sdk.upgrade.plan import open_held_out
 from compat_sdk.upgrade.rows import StackedRows
-from compat_sdk.upgrade.shard import Record, input_blocks, input_digest, job_for, opened, read_record, unit_rows
+from compat_sdk.upgrade.shard import Record, input_blocks, input_digest, job_for, opened, read_record, transformed_rows
 
 SAMPLE_COSINE = 0.9999
 """Lowest cosine similarity of a stored row and the same row transformed and stored again, rounded to the gallery's
@@ -92,7 +92,7 @@ def verify(
             problems.append(f"shard {shard.number}: {problem}; run again")
         elif not problems and input_digest(job_for(folder, manifest, shard, opener)) != record.inputs:
             problems.append(f"shard {shard.number} was made of other rows than its record says; discard the upgrade")
-    cut_over = state.space == manifest.space
+    cut_over = state.space == manifest.spaces.space
     problems += _gallery_problems(gallery, folder, cut_over)
     lowest, sampled, accuracy = None, 0, None
     if not problems:
@@ -152,7 +152,7 @@ def _transform_again(
         stored = _output(folder, manifest, shard, record)
         job = job_for(folder, manifest, shard, opener)
         for start, old, side in input_blocks(job, inside + shard.start):
-            again = as_unit(as_stored(unit_rows(transform, old, side), manifest.dtype))
+            again = as_unit(as_stored(transformed_rows(transform, old, side), manifest.dtype))
             rows = inside[start : start + len(old)]
             lowest = min(lowest, float(np.einsum("nd,nd->n", again, as_unit(stored[rows])).min()))
             sampled += len(old)
@@ -165,13 +165,13 @@ def _given(
     """The ids and vectors of the new model to compare with, if there are any."""
     if embedded is not None:
         ids, vectors = embedded
-        if vectors.space != manifest.space or vectors.dim != manifest.dim:
-            raise IncompatibleSpaceError(vectors.space, vectors.searches, manifest.space)
-        return ids, StackedRows([vectors.vectors], manifest.dim)
+        if vectors.space != manifest.spaces.space or vectors.dim != manifest.spaces.dim:
+            raise IncompatibleSpaceError(vectors.space, vectors.searches, manifest.spaces.space)
+        return ids, StackedRows([vectors.vectors], manifest.spaces.dim)
     if held_out is None:
         return None
-    found = open_held_out(Path(held_out), manifest.space, manifest.dim)
-    return found.ids, StackedRows(found.parts, manifest.dim)
+    found = open_held_out(Path(held_out), manifest.spaces.space, manifest.spaces.dim)
+    return found.ids, StackedRows(found.parts, manifest.spaces.dim)
 
 
 def _accuracy(
@@ -191,7 +191,7 @@ def _accuracy(
         for known, _labels in names.between(shard.start, shard.stop):
             rows |= {id: first + row for row, id in enumerate(known) if id in place}
             first += len(known)
-    stored = StackedRows([_output(folder, manifest, shard, record) for shard, record in done], manifest.dim)
+    stored = StackedRows([_output(folder, manifest, shard, record) for shard, record in done], manifest.spaces.dim)
     pairs = np.array([(row, place[id]) for id, row in rows.items()], np.int64).reshape(-1, 2)
     ours, theirs = pairs[spread(len(pairs), MOST_ROWS)].T
     return compare(stored.take(ours), embedded.take(theirs))
@@ -199,5 +199,5 @@ def _accuracy(
 
 def _output(folder: Path, manifest: Manifest, shard: Shard, record: Record) -> NDArray[Any]:
     return open_vectors(
-        folder / SHARDS, Segment(shard.rows, record.output, record.output), manifest.dim, manifest.dtype
+        folder / SHARDS, Segment(shard.rows, record.output, record.output), manifest.spaces.dim, manifest.dtype
     )

@@ -17,7 +17,7 @@ def _uniform(count: int, low: float, high: float, generator: torch.Generator) ->
     return torch.rand(count, generator=generator) * (high - low) + low
 
 
-def misalign(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+def _misalign(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """Shifts, scales and rotates each image at random; what enters from outside repeats the border.
 
     This is the "mis-alignment" of seed 000, section 4.2.
@@ -134,7 +134,7 @@ def augment(
         flipped = torch.rand(len(images), generator=generator) < 0.5
         images = torch.where(flipped.to(images.device)[:, None, None, None], images.flip(3), images)
     if augmentation.shift or augmentation.zoom or augmentation.rotate:
-        images = misalign(images, augmentation, generator)
+        images = _misalign(images, augmentation, generator)
     if augmentation.colour:
         images = distort_colour(images, augmentation.colour, generator)
     if augmentation.cutout:

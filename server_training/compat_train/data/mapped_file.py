@@ -40,7 +40,7 @@ def write_mapped(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.
         OSError: The folder cannot be written, or the disk is full.
     """
     with alone(path.with_name("pixels.lock"), f"writing images in {path.parent}"):
-        for left in path.parent.glob("*.pixels.*.tmp"):
+        for left in path.parent.glob(f"*.pixels.{'[0-9a-f]' * 12}.tmp"):
             left.unlink(missing_ok=True)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
         try:

@@ -11,7 +11,7 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +24,12 @@ from compat_sdk.datasets import Split
 from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files import write_atomic
 from compat_sdk.images import Preprocessing, to_pixels
-from compat_sdk.images.preprocess import usable_cores
+from compat_sdk.progress import Progress
+from compat_sdk.workers import usable_cores
 from compat_train.config.settings import check_range
 from compat_train.data.mapped_file import write_mapped
 
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
-
-NAMED = 10
+_NAMED = 10
 _BLOCK = 1024
 
 
@@ -141,8 +140,8 @@ def _decode_into(
 def _keep(split: Split, unreadable: Mapping[int, str], skip_budget: int) -> NDArray[np.int64]:
     """Returns the readable rows, or raises when too many are missing."""
     if unreadable:
-        named = "; ".join(f"{split.ids[row]}: {reason}" for row, reason in list(unreadable.items())[:NAMED])
-        more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
+        named = "; ".join(f"{split.ids[row]}: {reason}" for row, reason in list(unreadable.items())[:_NAMED])
+        more = f"; and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
         found = f"{len(unreadable)} of {len(split)} images of {split.name} cannot be read ({named}{more})"
         if len(unreadable) > skip_budget or len(unreadable) == len(split):
             allow = ", or allow more by the setting unreadable" if split.name == "train" else ""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from compat_sdk.datasets import Split, open_dataset
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
+from compat_sdk.progress import Progress
 from compat_train.config.scenario import scenario_rows
-from compat_train.config.training import Source
+from compat_train.config.training import Augmentation, Execution, Optimisation, Source
+from compat_train.data.batches import Batches
 from compat_train.data.pixels import decode_split
 
 
@@ -33,13 +35,43 @@ class TrainingSet:
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
 
+    def batches(
+        self,
+        optimisation: Optimisation,
+        execution: Execution,
+        augmentation: Augmentation,
+        preprocessing: Preprocessing,
+        device: torch.device,
+    ) -> Batches:
+        """The set as a run sees it, batch by batch; see `Batches`.
+
+        Args:
+            optimisation: Images per step.
+            execution: Seed.
+            augmentation: Random views.
+            preprocessing: What the model does to the pixels afterwards.
+            device: Where the batches are made.
+
+        Raises:
+            ConfigError: A batch is larger than the set.
+        """
+        return Batches(
+            self.pixels,
+            self.labels,
+            batch=optimisation.batch,
+            seed=execution.seed,
+            augmentation=augmentation,
+            device=device,
+            mean=preprocessing.mean,
+        )
+
 
 def load_training_set(
     source: Source,
     preprocessing: Preprocessing,
     *,
     cache: Path | None = None,
-    progress: Callable[[str, int, int, Mapping[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> TrainingSet:
     """Opens a dataset and decodes its training split, so that bad images are found before the first step.
 

@@ -9,7 +9,7 @@ Source: Compatibility-aware Heterogeneous Visual Search, section 3.1, https://ar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from compat_sdk.metrics import (
     score_queries,
     summarise,
 )
+from compat_sdk.progress import Progress
 from compat_sdk.space import Embeddings, may_search
 from compat_train.data.pixels import decode_split
 from compat_train.device import torch_threads
@@ -34,7 +35,6 @@ from compat_train.evaluation.embedding_model import Model, open_model
 
 __all__ = ["Evaluation", "Model", "embed_split", "evaluate", "evaluate_each", "open_model"]
 
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
 _PAIRS = ("query_query", "query_gallery", "gallery_gallery")
 

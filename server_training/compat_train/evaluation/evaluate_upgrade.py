@@ -9,7 +9,7 @@ Source: Ramanujan et al., Forward Compatible Training, CVPR 2022, https://arxiv.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from compat_sdk.bundle import Bundle
 from compat_sdk.datasets import Dataset
 from compat_sdk.errors import ConfigError
 from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise, upgrade_gain
+from compat_sdk.progress import Progress
 from compat_sdk.space import Embeddings
 from compat_train.device import torch_threads
 from compat_train.evaluation.cka import linear_cka
@@ -26,8 +27,6 @@ from compat_train.evaluation.embedding_model import Model, open_model
 from compat_train.evaluation.evaluate import embed_split, filled_split
 from compat_train.evaluation.transform_model import TransformModel, open_transform
 from compat_train.runs.run_files import RECORD, read_role
-
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
 _NAMES = {
     "old_old": "M(old,old)",
@@ -148,7 +147,7 @@ def evaluate_upgrade(
         raise ConfigError("there is no transform to evaluate; pass the RUN of `compat-sdk train upgrade`")
     splits = {name: filled_split(dataset, name) for name in ("query", "gallery")}
     steps = [open_transform(path, device=device, threads=threads) for path in transforms]
-    takes = [step for step in steps if step.side_space is not None]
+    takes = [step for step in steps if step.spaces.side_space is not None]
     if len(takes) != len(sides):
         raise ConfigError(
             f"{len(takes)} of the transforms take side-information, but {len(sides)} sources of it are given; pass "
@@ -156,9 +155,9 @@ def evaluate_upgrade(
         )
     sources = [_source(path, device, threads) for path in sides]
     models = [open_model(path, device=device, threads=threads) for path in (old, new)]
-    if steps[-1].space != models[1].space:
+    if steps[-1].spaces.space != models[1].space:
         raise ConfigError(
-            f"the last transform gives space {steps[-1].space}, but the new model {models[1].name} writes in "
+            f"the last transform gives space {steps[-1].spaces.space}, but the new model {models[1].name} writes in "
             f"{models[1].space}; pass the model that the transform was trained for"
         )
     encoders = [source for source in sources if isinstance(source, Model)]
@@ -172,7 +171,7 @@ def evaluate_upgrade(
             side = of_images[0] if of_images else None
             found["old"].append(of_old)
             found["new"].append(of_new)
-            found["transformed"].append(compose(steps, sources, of_old, of_images))
+            found["transformed"].append(_compose(steps, sources, of_old, of_images))
     per_query = {}
     for pair in _NAMES:
         queries, gallery = (found[name] for name in pair.split("_"))
@@ -200,7 +199,7 @@ def evaluate_upgrade(
     )
 
 
-def compose(
+def _compose(
     transforms: Sequence[TransformModel],
     sources: Sequence[Model | TransformModel],
     old: Embeddings,
@@ -227,7 +226,7 @@ def compose(
     before: tuple[Embeddings, Embeddings | None] | None = None
     side: Embeddings | None = None
     for transform in transforms:
-        if transform.side_space is None:
+        if transform.spaces.side_space is None:
             side = None
         else:
             source = next(coming)

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compat_sdk.errors import ConfigError, VectorError
-from compat_sdk.space import Embeddings
+from compat_sdk.errors import ConfigError
+from compat_sdk.space import Embeddings, TransformSpaces
 from compat_sdk.transform import Transform
+from compat_sdk.unit import check_rows
 from compat_train.device import device_of
 from compat_train.runs.transform_run import TransformRun
 
@@ -28,17 +29,13 @@ class TransformModel:
 
     Attributes:
         name: Name of its folder.
-        old_space: Space of its input.
-        side_space: Space of its side-information; None where it takes none.
-        space: Space of its output.
+        spaces: From where to where it leads.
         apply: From float32 ``[n, old_dim]`` and ``[n, side_dim]`` (or None), rows of unit norm, to float32
             ``[n, dim]``, rows of unit norm.
     """
 
     name: str
-    old_space: str
-    side_space: str | None
-    space: str
+    spaces: TransformSpaces
     apply: Callable[[Vectors, Vectors | None], Vectors]
 
     def of(self, old: Embeddings, side: Embeddings | None = None) -> Embeddings:
@@ -49,20 +46,23 @@ class TransformModel:
                 missing, or given to a transform that takes none.
             VectorError: An output has no direction.
         """
-        if (side is None) != (self.side_space is None):
-            expected = "no side-information" if self.side_space is None else f"side-information in {self.side_space}"
+        spaces = self.spaces
+        if (side is None) != (spaces.side_space is None):
+            expected = (
+                "no side-information" if spaces.side_space is None else f"side-information in {spaces.side_space}"
+            )
             found = "none" if side is None else side.space
             raise ConfigError(f"transform {self.name} takes {expected}, found {found}; pass what it was trained with")
         for what, embeddings, space in (
-            ("embeddings", old, self.old_space),
-            ("side-information", side, self.side_space),
+            ("embeddings", old, spaces.old_space),
+            ("side-information", side, spaces.side_space),
         ):
             if embeddings is not None and embeddings.space != space:
                 raise ConfigError(
                     f"transform {self.name} takes {what} in space {space}, found {embeddings.space}; pass the model "
                     f"that it was trained with"
                 )
-        return Embeddings(self.apply(old.vectors, None if side is None else side.vectors), self.space)
+        return Embeddings(self.apply(old.vectors, None if side is None else side.vectors), spaces.space)
 
 
 def open_transform(path: str | Path, *, device: str = "cpu", threads: int | None = None) -> TransformModel:
@@ -80,7 +80,7 @@ def open_transform(path: str | Path, *, device: str = "cpu", threads: int | None
     path = Path(path)
     if path.is_file() or (path / "manifest.json").is_file():
         bundled = Transform.load(path, threads=threads)
-        return TransformModel(path.name, bundled.old_space, bundled.side_space, bundled.space, bundled.apply)
+        return TransformModel(path.name, bundled.spaces, bundled.apply)
     run = TransformRun.load(path)
     where = device_of(device)
     network = run.build().to(where)
@@ -88,7 +88,7 @@ def open_transform(path: str | Path, *, device: str = "cpu", threads: int | None
     def apply(old: Vectors, side: Vectors | None) -> Vectors:
         return _apply(network, (old,) if side is None else (old, side), where)
 
-    return TransformModel(run.name, run.old_space, run.side_space, run.space, apply)
+    return TransformModel(run.name, run.spaces, apply)
 
 
 @torch.inference_mode()
@@ -98,11 +98,6 @@ def _apply(network: nn.Module, inputs: tuple[Vectors, ...], device: torch.device
         rows = network(*(torch.from_numpy(part[start : start + _BLOCK].copy()).to(device) for part in inputs)).float()
         blocks.append((rows / rows.norm(dim=1, keepdim=True)).cpu().numpy())
     vectors = np.ascontiguousarray(np.concatenate(blocks), np.float32)
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(bad):
-        raise VectorError(
-            f"the transform gives no direction (zero, NaN or infinity) for {len(bad)} of {len(vectors)} rows, first "
-            f"row {int(bad[0])}; its weights are damaged or its training diverged: train it again",
-            [int(row) for row in bad[:1000]],
-        )
+    advice = "the transform's weights are damaged or its training diverged: train it again"
+    check_rows(vectors, "rows have no transformed vector", advice)
     return vectors

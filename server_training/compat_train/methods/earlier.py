@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
+from compat_sdk.space import TransformSpaces
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.transform_run import TransformRun
 
@@ -52,20 +53,29 @@ class EarlierUpgrades:
         for number, path in enumerate(through):
             h = self._load(path, "through")
             g = self._load(side_through[number], "side_through") if number < len(side_through) else None
-            self.space, self.dim = h.space, h.dim
-            self.side_space, self.side_dim = (None, None) if g is None else (g.space, g.dim)
+            self.space, self.dim = h.spaces.space, h.spaces.dim
+            self.side_space, self.side_dim = (None, None) if g is None else (g.spaces.space, g.spaces.dim)
             carried = None if g is None else g.build().requires_grad_(False).to(device)
             self._hops.append((h.build().requires_grad_(False).to(device), carried))
 
     def _load(self, path: str, setting: str) -> TransformRun:
         run = TransformRun.load(path)
-        if (run.old_space, run.side_space) != (self.space, self.side_space):
+        takes = run.spaces
+        if (takes.old_space, takes.side_space) != (self.space, self.side_space):
             raise TrainingError(
-                f"{setting}: {path} takes vectors in {run.old_space} and side-information in {run.side_space}, but "
+                f"{setting}: {path} takes vectors in {takes.old_space} and side-information in {takes.side_space}, but "
                 f"there are vectors in {self.space} and side-information in {self.side_space}; name the transforms in "
                 f"the order of the upgrades"
             )
         return run
+
+    def to(self, new: Checkpoint) -> TransformSpaces:
+        """The spaces of a transform from here to a new model.
+
+        Raises:
+            ConfigError: The new model writes in the space that the vectors are in.
+        """
+        return TransformSpaces(self.space, self.dim, self.side_space, self.side_dim, new.space, new.dim)
 
     @torch.no_grad()
     def __call__(self, old: Tensor, side: Tensor | None) -> list[Tensor]:

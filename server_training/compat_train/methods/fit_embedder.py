@@ -9,10 +9,11 @@ from typing import Any
 from torch import nn
 
 from compat_sdk.images import Preprocessing
+from compat_sdk.progress import Progress
 from compat_train.config.training import Classification, GalleryConfig, QueryConfig
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches
-from compat_train.loop import Objective, Progress, fit
+from compat_train.loop import Objective, fit
 from compat_train.runs.checkpoint import Checkpoint, Role, space_name
 from compat_train.runs.run_files import on_cpu
 

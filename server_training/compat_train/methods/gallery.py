@@ -7,15 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from compat_sdk.progress import Progress
 from compat_train.config.training import GalleryConfig, config_to_json
-from compat_train.data.batches import Batch, Batches, normalise
+from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
-from compat_train.loop import Progress
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.models.build import build_model
 from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.layout import RUN, require_run
 
 
 def train_gallery(
@@ -33,6 +34,7 @@ def train_gallery(
         The finished checkpoint. Its space is its own.
 
     Raises:
+        ConfigError: The folder holds something else.
         DataError: The dataset cannot be used.
         TrainingError: The loss is not finite, or the folder belongs to a run with other settings.
     """
@@ -40,6 +42,7 @@ def train_gallery(
     settings = config_to_json(config)
     if finished := same_run(run, settings):
         return finished
+    require_run(run, RUN, settings)
     device = device_of(config.execution.device)
     if data is None:
         data = load_training_set(config.source, config.preprocessing, cache=run / "pixels", progress=progress)
@@ -53,15 +56,7 @@ def train_gallery(
         embeddings = embedder(images)
         return {"own": classification_loss(embeddings, classifier.weight, batch.labels, config.classification)}
 
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=config.optimisation.batch,
-        seed=config.execution.seed,
-        augmentation=config.augmentation,
-        device=device,
-        mean=config.preprocessing.mean,
-    )
+    batches = data.batches(config.optimisation, config.execution, config.augmentation, config.preprocessing, device)
     checkpoint = fit_embedder(
         trained,
         objective,

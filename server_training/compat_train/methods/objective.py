@@ -17,21 +17,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
-from compat_train.config.training import Classification, QueryConfig
+from compat_train.config.training import QueryConfig
 from compat_train.data.augment import cut_and_paste
 from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet
 from compat_train.loop import use_bf16
-from compat_train.losses.distill import embedding_regression_loss, knowledge_distillation_loss
 from compat_train.losses.dmu import certainty_weights, entropy_weights, least_confidence_weights
-from compat_train.losses.lce import alignment_loss, boundary_loss, class_centres
+from compat_train.losses.lce import class_centres
 from compat_train.losses.margin import cosine_logits
-from compat_train.methods.classify import classification_loss
 from compat_train.methods.gallery_outputs import GalleryOutputs
+from compat_train.methods.terms import TERMS, Setup, Step
 from compat_train.methods.unseen_classes import extended_classifier, training_embeddings
 from compat_train.runs.checkpoint import Checkpoint
 
@@ -58,27 +56,9 @@ def compatibility_objective(
         device: Where training happens.
         psi: DMU's forward adaptation of the gallery model's embeddings; needed where its weight is not 0.
     """
-    weights, selecting = config.weights, config.selecting
-    chosen = config.classification or gallery.classification
-    kappa_g = None if gallery.classifier is None else gallery.classifier.detach().to(device)
-    frozen, targets = kappa_g, rows.to(device)
-    if weights["gallery"]:
-        frozen, targets = extended_classifier(config.unseen_as, gallery, data, rows, device)
-    rows = rows.to(device)
-    selective, soft = selecting != "uniform", bool(weights["gallery"]) and config.unseen_as == "lwf"
-    outputs = None
-    if weights["kd"] or weights["regression"] or weights["adaptation"] or selective or soft:
-        outputs = GalleryOutputs(
-            gallery,
-            data.pixels,
-            config.augmentation,
-            device,
-            bf16=use_bf16(config.execution, device),
-        )
-    if weights["alignment"] or weights["boundary"]:
-        of_training = training_embeddings(gallery, data.pixels, device)
-        labels = torch.from_numpy(data.labels).to(device)
-        centres, limits = class_centres(of_training, labels, len(data.classes))
+    weights = config.weights
+    selective = config.selecting != "uniform"
+    setup = _setup(config, gallery, data, classifier, rows, device, psi)
 
     def objective(batch: Batch) -> dict[str, Tensor]:
         images, count = batch.images, len(batch.images)
@@ -86,88 +66,73 @@ def compatibility_objective(
             images = torch.cat((images, cut_and_paste(images, batch.generator)))
         inputs = normalise(images, gallery.preprocessing).contiguous(memory_format=torch.channels_last)
         embeddings = embed(inputs, batch)
-        labelled = embeddings[:count]
-        target = targets[batch.labels]
-        of_batch = None if outputs is None else outputs.of_batch(batch)
-        image_weights = None
-        if selective:
-            assert frozen is not None and of_batch is not None  # checked by gallery_rows
-            image_weights = _image_weights(config, config.selection_scale * cosine_logits(of_batch, frozen), target)
-        terms: dict[str, Tensor] = {}
-        if weights["own"]:
-            own = classification_loss(labelled, classifier.weight, batch.labels, chosen)
-            terms["own"] = weights["own"] * own
-        if weights["gallery"]:
-            assert frozen is not None
-            scale = gallery.classification.scale
-            soft_labels = scale * cosine_logits(of_batch, frozen) if soft and of_batch is not None else None
-            term = _frozen_classifier_term(labelled, frozen, target, chosen, image_weights, soft_labels)
-            terms["gallery"] = weights["gallery"] * term
-        if weights["kd"]:
-            assert kappa_g is not None and of_batch is not None
-            logits = chosen.scale * cosine_logits(labelled, classifier.weight)
-            gallery_logits = gallery.classification.scale * cosine_logits(of_batch, kappa_g)[:, rows]
-            terms["kd"] = weights["kd"] * knowledge_distillation_loss(
-                logits, gallery_logits, temperature=config.temperature
-            )
-        if weights["regression"]:
-            assert outputs is not None and of_batch is not None
-            if image_weights is not None:
-                apart = embedding_regression_loss(labelled, of_batch, reduction="none")
-                terms["regression"] = weights["regression"] * (image_weights * apart).sum()
-            else:
-                if config.mixed:
-                    of_batch = torch.cat((of_batch, outputs.of_inputs(inputs[count:])))
-                terms["regression"] = weights["regression"] * embedding_regression_loss(embeddings, of_batch)
-        if weights["adaptation"]:
-            assert psi is not None and of_batch is not None
-            # What is stored of the old model, and what an upgrade hands to psi, has unit norm.
-            adapted = classification_loss(psi(F.normalize(of_batch)), classifier.weight, batch.labels, chosen)
-            terms["adaptation"] = weights["adaptation"] * adapted
-        if weights["alignment"]:
-            terms["alignment"] = weights["alignment"] * alignment_loss(classifier.weight, centres)
-        if weights["boundary"]:
-            terms["boundary"] = weights["boundary"] * boundary_loss(labelled, centres, limits, batch.labels)
-        return terms
+        of_gallery = None if setup.outputs is None else setup.outputs.of_batch(batch)
+        step = Step(
+            inputs=inputs,
+            embeddings=embeddings,
+            labelled=embeddings[:count],
+            labels=batch.labels,
+            of_gallery=of_gallery,
+            image_weights=_image_weights(setup, of_gallery, batch.labels) if selective else None,
+        )
+        return {name: weights[name] * term(setup, step) for name, term in TERMS.items() if weights[name]}
 
     return objective
 
 
-def _image_weights(config: QueryConfig, logits: Tensor, target: Tensor) -> Tensor:
+def _setup(
+    config: QueryConfig,
+    gallery: Checkpoint,
+    data: TrainingSet,
+    classifier: nn.Linear,
+    rows: Tensor,
+    device: torch.device,
+    psi: nn.Module | None,
+) -> Setup:
+    """What the terms share; the gallery model embeds the training images only where a term needs it."""
+    weights = config.weights
+    kappa_g = None if gallery.classifier is None else gallery.classifier.detach().to(device)
+    frozen, targets = kappa_g, rows.to(device)
+    if weights["gallery"]:
+        frozen, targets = extended_classifier(config.unseen_as, gallery, data, rows, device)
+    soft = bool(weights["gallery"]) and config.unseen_as == "lwf"
+    looks = weights["kd"] or weights["regression"] or weights["adaptation"] or config.selecting != "uniform" or soft
+    bf16 = use_bf16(config.execution, device)
+    outputs = GalleryOutputs(gallery, data.pixels, config.augmentation, device, bf16=bf16) if looks else None
+    centres = limits = None
+    if weights["alignment"] or weights["boundary"]:
+        of_training = training_embeddings(gallery, data.pixels, device)
+        centres, limits = class_centres(of_training, torch.from_numpy(data.labels).to(device), len(data.classes))
+    return Setup(
+        config=config,
+        chosen=config.classification or gallery.classification,
+        gallery_scale=gallery.classification.scale,
+        classifier=classifier,
+        gallery_classifier=kappa_g,
+        rows=rows.to(device),
+        frozen=frozen,
+        targets=targets,
+        outputs=outputs,
+        centres=centres,
+        limits=limits,
+        psi=psi,
+    )
+
+
+def _image_weights(setup: Setup, of_gallery: Tensor | None, labels: Tensor) -> Tensor:
     """Share of each image in the terms that draw it to the old model; sum 1."""
+    assert setup.frozen is not None and of_gallery is not None  # checked by gallery_rows
+    config = setup.config
+    logits = config.selection_scale * cosine_logits(of_gallery, setup.frozen)
     match config.selecting:
         case "entropy":
             return entropy_weights(logits, temperature=config.selection_temperature)
         case "least-confidence":
-            return least_confidence_weights(logits, target, temperature=config.selection_temperature)
+            return least_confidence_weights(logits, setup.targets[labels], temperature=config.selection_temperature)
         case "certainty":
             return certainty_weights(logits)
         case "uniform":
             return torch.full_like(logits[:, 0], 1 / len(logits))
-
-
-def _frozen_classifier_term(
-    embeddings: Tensor,
-    frozen: Tensor,
-    target: Tensor,
-    chosen: Classification,
-    image_weights: Tensor | None,
-    soft_labels: Tensor | None,
-) -> Tensor:
-    """Loss under the frozen classifier; an image of a class without a row adds 0, or its soft labels' divergence."""
-    known = target >= 0
-    if image_weights is None and soft_labels is None:
-        share = known.float().mean()
-        if not known.any():
-            return embeddings.sum() * 0.0
-        return classification_loss(embeddings[known], frozen, target[known], chosen) * share
-    hard = classification_loss(embeddings[known], frozen, target[known], chosen, reduction="none")
-    losses = torch.zeros(len(target), device=target.device).masked_scatter(known, hard)
-    if soft_labels is not None:
-        logits = chosen.scale * cosine_logits(embeddings[~known], frozen)
-        apart = knowledge_distillation_loss(logits, soft_labels[~known], temperature=1.0, reduction="none")
-        losses = losses.masked_scatter(~known, apart)
-    return losses.mean() if image_weights is None else (image_weights * losses).sum()
 
 
 def gallery_rows(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) -> Tensor:

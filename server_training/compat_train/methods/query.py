@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from compat_sdk.progress import Progress
+from compat_sdk.space import TransformSpaces
 from compat_train.config.training import QueryConfig, config_to_json
-from compat_train.data.batches import Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
-from compat_train.loop import Progress
 from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.methods.inherit import inherit
@@ -19,6 +19,7 @@ from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation
 from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.layout import QUERY_RUN, require_run
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.transform_run import TransformRun
 
@@ -44,6 +45,7 @@ def train_query(
         adaptation in the folder ``adaptation`` of the RUN, a RUN of its own.
 
     Raises:
+        ConfigError: The folder holds something else.
         DataError: The dataset cannot be used.
         TrainingError: The gallery run cannot serve the method or the starting weights, or the loss is not finite.
     """
@@ -52,6 +54,7 @@ def train_query(
     settings = config_to_json(config) | {"gallery_space": gallery.space}
     if finished := same_run(run, settings):
         return finished
+    require_run(run, QUERY_RUN, settings)
     weights = config.weights
     device = device_of(config.execution.device)
     if data is None:
@@ -71,15 +74,7 @@ def train_query(
     if config.inheritance != "none":
         kappa_q = classifier if config.method == "finetune" else None
         inherit(embedder, kappa_q, gallery, data.classes, config.inheritance, data.pixels)
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=config.optimisation.batch,
-        seed=config.execution.seed,
-        augmentation=config.augmentation,
-        device=device,
-        mean=gallery.preprocessing.mean,
-    )
+    batches = data.batches(config.optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
     objective = compatibility_objective(
         config, gallery, data, lambda inputs, _: embedder(inputs), classifier, rows, device, psi
     )
@@ -115,12 +110,7 @@ def _save_adaptation(config: QueryConfig, new: Checkpoint, old: Checkpoint, psi:
         path=folder,
         method="dmu",
         kind="forward-adaptation",
-        old_space=old.space,
-        old_dim=old.dim,
-        side_space=None,
-        side_dim=None,
-        space=new.space,
-        dim=new.dim,
+        spaces=TransformSpaces(old.space, old.dim, None, None, new.space, new.dim),
         hidden=config.adaptation_width,
         license=config.license,
         config=new.config,

@@ -10,14 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compat_sdk.progress import Progress
 from compat_train.config.settings import config_to_json
 from compat_train.config.training import Augmentation
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.augment import augment
-from compat_train.data.batches import Batch, Batches, normalise
+from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of, place
-from compat_train.loop import Objective, Progress
+from compat_train.loop import Objective
 from compat_train.losses.reconstruction import reconstruction_loss
 from compat_train.losses.simclr import nt_xent_loss
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
@@ -26,6 +27,7 @@ from compat_train.models.build import build_model
 from compat_train.models.decoder import Decoder
 from compat_train.models.projection import ProjectionHead
 from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.layout import RUN, require_run
 
 
 def train_side_info(
@@ -49,6 +51,7 @@ def train_side_info(
         its method looks at labels.
 
     Raises:
+        ConfigError: The folder holds something else.
         DataError: The dataset cannot be used.
         TrainingError: The loss is not finite, or the folder belongs to a run with other settings.
     """
@@ -56,6 +59,7 @@ def train_side_info(
     settings = config_to_json(config) | {"role": "side-info"}
     if finished := same_run(run, settings):
         return finished
+    require_run(run, RUN, settings)
     device = device_of(config.execution.device)
     if data is None:
         data = load_training_set(config.source, config.preprocessing, cache=run / "pixels", progress=progress)
@@ -70,16 +74,9 @@ def train_side_info(
     else:
         trained["classifier"] = classifier = new_classifier(len(data.classes), config.dim)
     place(trained, device)
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=config.optimisation.batch,
-        seed=config.execution.seed,
-        # SimCLR takes two views of each image itself.
-        augmentation=Augmentation() if config.method == "simclr" else config.random_views,
-        device=device,
-        mean=config.preprocessing.mean,
-    )
+    # SimCLR takes two views of each image itself.
+    views = Augmentation() if config.method == "simclr" else config.random_views
+    batches = data.batches(config.optimisation, config.execution, views, config.preprocessing, device)
     checkpoint = fit_embedder(
         trained,
         _objective(config, trained, classifier),

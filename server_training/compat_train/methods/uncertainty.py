@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from compat_sdk.errors import TrainingError, VectorError
-from compat_train.data.batches import step_generator
+from compat_sdk.errors import VectorError
+from compat_sdk.progress import Progress
+from compat_train.config.settings import config_to_json
+from compat_train.config.training import Augmentation, Execution, Optimisation
+from compat_train.data.batches import Batch, Batches
+from compat_train.device import device_of
+from compat_train.loop import fit
 from compat_train.losses.fastfill import uncertain_alignment_loss
 from compat_train.models.uncertainty import LogVariance
 
-_ORDER = 5
-
 Vectors = NDArray[np.float32]
+
+_BATCH = 512
 
 
 def train_uncertainty(
     inputs: Vectors,
     transformed: Vectors,
     new: Vectors,
+    out: str | Path,
+    progress: Progress | None = None,
     *,
     hidden: int = 256,
-    epochs: int = 20,
-    batch: int = 512,
-    lr: float = 1e-3,
-    seed: int = 0,
+    optimisation: Optimisation | None = None,
+    execution: Execution | None = None,
 ) -> LogVariance:
     """Trains the variance of FastFill's Gaussian while its mean, a finished transform, stays as it is.
 
@@ -41,50 +49,70 @@ def train_uncertainty(
             side. [n, inputs]
         transformed: The transform's output, unit norm. Rows that it was not trained on give honest errors. [n, dim]
         new: The new model's embeddings of the same images. [n, dim]
+        out: Folder of the log and the resume points. They stay, so the same call on a finished folder trains nothing.
+        progress: Called after each step.
         hidden: Width of the hidden layers.
-        epochs: Passes over the rows.
-        batch: Rows per step, at most n.
-        lr: Adam's learning rate at the start; it falls to 0 as a cosine.
-        seed: Of the starting weights and the order; on the CPU the same seed gives the same network.
+        optimisation: Schedule; None for 20 epochs of Adam at a rate of 1e-3, 512 rows a step or all that there are.
+        execution: Seed and threads; None for seed 0 on the CPU, where the same seed gives the same network.
 
     Returns:
         The network, in eval mode, on the CPU.
 
     Raises:
         VectorError: The arrays have different numbers of rows.
-        TrainingError: The loss is not finite.
+        ConfigError: There are fewer rows than one step takes.
+        TrainingError: The loss is not finite, or the folder belongs to other vectors or settings.
     """
     if not len(inputs) == len(transformed) == len(new) or transformed.shape != new.shape or not len(inputs):
         raise VectorError(
             f"found {list(inputs.shape)} inputs, {list(transformed.shape)} transformed and {list(new.shape)} new "
             f"vectors; expected the same images in each, and one dimension in the last two"
         )
-    tensors = [torch.from_numpy(np.array(rows, np.float32)) for rows in (inputs, transformed, new)]
+    execution = execution or Execution(device="cpu")
+    optimisation = optimisation or Optimisation(
+        epochs=20, batch=min(_BATCH, len(inputs)), lr=1e-3, weight_decay=0.0, warmup_epochs=0.0, optimiser="adam"
+    )
+    arrays = [np.array(rows, np.float32) for rows in (inputs, transformed, new)]
+    device = device_of(execution.device)
+    seen, mean, target = (torch.from_numpy(rows).to(device) for rows in arrays)
+    batches = Batches(
+        np.broadcast_to(np.uint8(0), (len(inputs), 1, 1, 3)),  # nobody looks at images here, only at the rows' numbers
+        np.zeros(len(inputs), np.int64),
+        batch=optimisation.batch,
+        seed=execution.seed,
+        augmentation=Augmentation(),
+        device=device,
+    )
+    settings = {
+        "vectors": hashlib.sha256(b"".join(rows.tobytes() for rows in arrays)).hexdigest(),
+        "hidden": hidden,
+        "optimisation": config_to_json(optimisation),
+        "seed": execution.seed,
+    }
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(execution.seed)
         network = LogVariance(inputs.shape[1], hidden)
-    size = min(batch, len(inputs))
-    steps_per_epoch = len(inputs) // size
-    # The mean error is known before the first step; to start there spares the network from learning it.
-    mean_error = (tensors[1] - tensors[2]).square().mean().clamp_min(1e-12)
-    torch.nn.init.constant_(network.head.bias, math.log(float(mean_error)))
-    optimiser = torch.optim.Adam(network.parameters(), lr=lr)
-    for epoch in range(epochs):
-        order = torch.randperm(len(inputs), generator=step_generator(seed, _ORDER, epoch))
-        for place in range(steps_per_epoch):
-            rows = order[place * size : (place + 1) * size]
-            progress = (epoch * steps_per_epoch + place) / (epochs * steps_per_epoch)
-            optimiser.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * progress))
-            seen, mean, target = (tensor[rows] for tensor in tensors)
-            loss = uncertain_alignment_loss(mean, target, network(seen))
-            if not math.isfinite(loss.item()):
-                raise TrainingError(
-                    f"the uncertainty's loss is {loss.item()} in epoch {epoch + 1}; check the vectors, or lower lr"
-                )
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-    return network.eval()
+        # The mean error is known before the first step; to start there spares the network from learning it.
+        mean_error = (mean - target).square().mean().clamp_min(1e-12)
+        nn.init.constant_(network.head.bias, math.log(float(mean_error)))
+        network.to(device)
+
+        def objective(batch: Batch) -> dict[str, Tensor]:
+            rows = batch.index.to(device)
+            return {"alignment": uncertain_alignment_loss(mean[rows], target[rows], network(seen[rows]))}
+
+        fit(
+            nn.ModuleDict({"uncertainty": network}),
+            objective,
+            batches,
+            optimisation,
+            execution,
+            run=Path(out),
+            settings=settings,
+            stage="train uncertainty",
+            progress=progress,
+        )
+    return network.cpu().eval()
 
 
 @torch.inference_mode()

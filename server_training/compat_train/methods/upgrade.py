@@ -6,7 +6,6 @@ one had never been. They see the same view of the same image, each decoded as it
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +15,14 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
+from compat_sdk.outputs import delete_own
+from compat_sdk.progress import Progress
 from compat_train.config.settings import config_to_json
 from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of
-from compat_train.loop import Objective, Progress, fit, use_bf16
+from compat_train.loop import Objective, fit, use_bf16
 from compat_train.losses.distill import embedding_regression_loss
 from compat_train.losses.forward import forward_transform_loss
 from compat_train.methods.classify import classification_loss, finished_run
@@ -29,6 +30,7 @@ from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.layout import EMBEDDINGS, UPGRADE_RUN, require_run
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.transform_run import TransformRun
 
@@ -67,6 +69,7 @@ def train_upgrade(
         holds after those upgrades, and it belongs to such galleries: a model's own vectors in that space differ.
 
     Raises:
+        ConfigError: The folder holds something else.
         DataError: The dataset cannot be used.
         TrainingError: The new run cannot serve the method, the new model or the side-information encoder is the old
             model itself, earlier upgrades do not follow each other, the loss is not finite, or the folder belongs to a
@@ -89,16 +92,21 @@ def train_upgrade(
             f"the side-information encoder {config.side_info} writes what the old model writes ({old.space}), so it "
             f"adds nothing; train it with another seed, architecture or method, or leave it out"
         )
-    spaces = {"old_space": earlier.space, "new_space": new.space, "side_space": earlier.side_space}
-    settings = config_to_json(replace(config, optimisation=config.schedule)) | spaces
+    spaces = earlier.to(new)
+    settings = config_to_json(replace(config, optimisation=config.schedule)) | {
+        "old_space": spaces.old_space,
+        "new_space": spaces.space,
+        "side_space": spaces.side_space,
+    }
     if finished := finished_run(run, settings, TransformRun.load):
         return finished
+    require_run(run, UPGRADE_RUN, settings)
     torch.manual_seed(config.execution.seed)
     transform: nn.Module
     if config.method == "fct":
-        transform = ForwardTransform(old=earlier.dim, side=earlier.side_dim, new=new.dim, hidden=config.width)
+        transform = ForwardTransform(old=spaces.old_dim, side=spaces.side_dim, new=spaces.dim, hidden=config.width)
     else:
-        transform = ForwardAdaptation(old=earlier.dim, new=new.dim, hidden=config.width)
+        transform = ForwardAdaptation(old=spaces.old_dim, new=spaces.dim, hidden=config.width)
     transform.to(device)
     kept = run / "embeddings" if embeddings is None else embeddings
     views = _SharedViews(config, models, run, device, progress, data, kept)
@@ -117,12 +125,7 @@ def train_upgrade(
         path=run,
         method=config.method,
         kind="forward-transform" if config.method == "fct" else "forward-adaptation",
-        old_space=earlier.space,
-        old_dim=earlier.dim,
-        side_space=earlier.side_space,
-        side_dim=earlier.side_dim,
-        space=new.space,
-        dim=new.dim,
+        spaces=spaces,
         hidden=config.width,
         license=config.license,
         config=settings,
@@ -131,7 +134,7 @@ def train_upgrade(
     trained.save()
     ResumePoints(run).clear()
     if embeddings is None:
-        shutil.rmtree(kept, ignore_errors=True)
+        delete_own(kept, EMBEDDINGS)
     return trained
 
 
@@ -163,19 +166,13 @@ class _SharedViews:
             pixels = sets[decoding].pixels
             self._outputs[name] = GalleryOutputs(model, pixels, config.augmentation, device, bf16=bf16, kept=kept)
         cached = config.augmentation.views is not None
-        self._batches = {
-            decoding: Batches(
-                # Once every view is embedded, nobody looks at the images: a corner of them keeps steps cheap.
-                images.pixels[:, :1, :1] if cached else images.pixels,
-                images.labels,
-                batch=config.schedule.batch,
-                seed=config.execution.seed,
-                augmentation=config.augmentation,
-                device=device,
-                mean=models["new"].preprocessing.mean,
+        self._batches: dict[Preprocessing, Batches] = {}
+        for decoding, images in sets.items():
+            # Once every view is embedded, nobody looks at the images: a corner of them keeps steps cheap.
+            seen = replace(images, pixels=images.pixels[:, :1, :1]) if cached else images
+            self._batches[decoding] = seen.batches(
+                config.schedule, config.execution, config.augmentation, models["new"].preprocessing, device
             )
-            for decoding, images in sets.items()
-        }
         self.batches = self._batches[self._decoding["new"]]
         self.classes = sets[self._decoding["new"]].classes
 

@@ -15,7 +15,7 @@ from compat_train.models.search_space import BlockShape
 from compat_train.models.shufflenet_v2 import interleave_channels
 
 
-def run_leading(layer: ConvBN, features: Tensor, channels_out: int) -> Tensor:
+def _run_leading(layer: ConvBN, features: Tensor, channels_out: int) -> Tensor:
     """A convolution, batch norm and activation with the leading channels of its weights.
 
     Args:
@@ -47,11 +47,11 @@ class _Block(nn.Module):
         for position, layer in enumerate(self.branch):
             assert isinstance(layer, ConvBN)
             inside = self.before_hidden <= position < self.before_hidden + self.hidden_layers
-            features = run_leading(layer, features, hidden if inside else layer.channels_out)
+            features = _run_leading(layer, features, hidden if inside else layer.channels_out)
         return features
 
 
-class ShuffleBlock(_Block):
+class _ShuffleBlock(_Block):
     """ShuffleNetV2-like block: one part of the channels passes, the other is filtered, both are shuffled.
 
     With stride 2 both parts see all input channels and the passing one is downsampled too. The published network
@@ -111,7 +111,7 @@ class ShuffleBlock(_Block):
         return interleave_channels(first, second)
 
 
-class InvertedBlock(_Block):
+class _InvertedBlock(_Block):
     """Inverted residual with plain ReLU: expand, filter depthwise, project; a shortcut where the shape allows.
 
     The fused form replaces the expansion and the depthwise convolution by one dense 3x3 convolution, which phones'
@@ -141,7 +141,7 @@ class InvertedBlock(_Block):
         self.residual = shape.stride == 1 and shape.channels_in == shape.channels_out
 
     def forward(self, features: Tensor, hidden: int | None = None) -> Tensor:
-        """Map ``[n, channels_in, h, w]`` to ``[n, channels_out, h / stride, w / stride]``; see `ShuffleBlock`."""
+        """Map ``[n, channels_in, h, w]`` to ``[n, channels_out, h / stride, w / stride]``; see `_ShuffleBlock`."""
         output = self._run_branch(features, hidden)
         return features + output if self.residual else output
 
@@ -151,11 +151,11 @@ def build_block(operation: str, shape: BlockShape, hidden: int, *, affine: bool 
     kernel = {"3": 3, "5": 5, "7": 7}.get(operation[-1], 0)
     match operation:
         case "shuffle3" | "shuffle5" | "shuffle7" | "xception":
-            return ShuffleBlock(shape, kernel, hidden, affine=affine)
+            return _ShuffleBlock(shape, kernel, hidden, affine=affine)
         case "inverted3" | "inverted5" | "inverted7":
-            return InvertedBlock(shape, kernel, hidden, affine=affine)
+            return _InvertedBlock(shape, kernel, hidden, affine=affine)
         case "fused3":
-            return InvertedBlock(shape, 0, hidden, affine=affine)
+            return _InvertedBlock(shape, 0, hidden, affine=affine)
     raise AssertionError(operation)  # OPERATIONS names no other
 
 
@@ -171,7 +171,7 @@ def start_from(block: nn.Module, first: nn.Module) -> None:
         block: Operation of the same block shape, width and kind as ``first``.
         first: The operation at position 0.
     """
-    assert isinstance(block, ShuffleBlock | InvertedBlock) and isinstance(first, ShuffleBlock | InvertedBlock)
+    assert isinstance(block, _ShuffleBlock | _InvertedBlock) and isinstance(first, _ShuffleBlock | _InvertedBlock)
     sources = [_weight(layer) for layer in first.branch]
     targets = [_weight(layer) for layer in block.branch]
     if len(targets) == 6:  # xception
@@ -183,7 +183,7 @@ def start_from(block: nn.Module, first: nn.Module) -> None:
         sources = [entry, sources[0], sources[1], middle, leave, sources[2]]
     elif len(targets) == 2:  # fused
         sources = [sources[0] * sources[1], sources[2]]
-    if isinstance(block, ShuffleBlock) and isinstance(block.shortcut, nn.Sequential):
+    if isinstance(block, _ShuffleBlock) and isinstance(block.shortcut, nn.Sequential):
         assert isinstance(first.shortcut, nn.Sequential)
         targets += [_weight(layer) for layer in block.shortcut]
         sources += [_weight(layer) for layer in first.shortcut]

@@ -33,7 +33,7 @@ Operation = Literal["separable", "conv"]
 Kind = Literal["plain", "residual"]
 
 OPERATIONS: tuple[Operation, ...] = ("separable", "conv")  # of a layer, the cheapest first
-KERNELS = (3, 5)  # sides of a layer's kernel, pixels
+_KERNELS = (3, 5)  # sides of a layer's kernel, pixels
 STEM_KERNEL = 3  # side of the stem's kernel, pixels
 
 _PREFIX = "global:"
@@ -58,7 +58,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         check_choice("layer.operation", self.operation, OPERATIONS)
-        if self.kernel not in KERNELS:
+        if self.kernel not in _KERNELS:
             raise ConfigError(f"layer.kernel is {self.kernel!r}; expected 3 or 5")
 
 
@@ -87,7 +87,7 @@ class GlobalMember:
     def __post_init__(self) -> None:
         _check_stages(self.kind, self.stages)
         check_range("width", self.width, 1, _MAX_WIDTH)
-        group = layers_per_step(self.kind)
+        group = _layers_per_step(self.kind)
         if self.depth < group * self.stages or self.depth % group:
             raise ConfigError(
                 f"a {self.kind} network of {self.stages} stages has {self.depth} layers; expected at least "
@@ -107,7 +107,7 @@ class GlobalMember:
     @property
     def shapes(self) -> tuple[BlockShape, ...]:
         """Channels in and out, and the stride, of every layer."""
-        group = layers_per_step(self.kind)
+        group = _layers_per_step(self.kind)
         starts = [stage * (self.depth // group) // self.stages * group for stage in range(1, self.stages)]
         found: list[BlockShape] = []
         channels_in, channels_out = self.stem, self.width
@@ -145,7 +145,7 @@ class Bounds:
 
     def __post_init__(self) -> None:
         _check_stages(self.kind, self.stages)
-        group = layers_per_step(self.kind)
+        group = _layers_per_step(self.kind)
         check_range("bounds.min_depth", self.min_depth, group * self.stages)
         check_range("bounds.max_depth", self.max_depth, self.min_depth)
         if self.min_depth % group:
@@ -160,7 +160,7 @@ class Bounds:
     @property
     def depths(self) -> tuple[int, ...]:
         """Depths from the smallest up: every one, or every second one where layers go in pairs."""
-        return tuple(range(self.min_depth, self.max_depth + 1, layers_per_step(self.kind)))
+        return tuple(range(self.min_depth, self.max_depth + 1, _layers_per_step(self.kind)))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -177,11 +177,11 @@ class Bounds:
         Args:
             final_depth: Depth that the search found; the equation takes every depth to have as many choices.
         """
-        choices: int = (len(OPERATIONS) * len(KERNELS)) ** final_depth
+        choices: int = (len(OPERATIONS) * len(_KERNELS)) ** final_depth
         return choices * len(self.depths) * len(self.widths)
 
 
-def layers_per_step(kind: Kind) -> int:
+def _layers_per_step(kind: Kind) -> int:
     """Layers by which the depth grows: 1, or the 2 of a residual block."""
     return 2 if kind == "residual" else 1
 
@@ -265,8 +265,8 @@ def random_member(bounds: Bounds, generator: np.random.Generator) -> GlobalMembe
     """A network with depth, width, operations and kernels each drawn uniformly."""
     depth, width = (int(generator.choice(choices)) for choices in (bounds.depths, bounds.widths))
     layers = tuple(
-        Layer(OPERATIONS[operation], KERNELS[kernel])
-        for operation, kernel in generator.integers(0, (len(OPERATIONS), len(KERNELS)), (depth, 2))
+        Layer(OPERATIONS[operation], _KERNELS[kernel])
+        for operation, kernel in generator.integers(0, (len(OPERATIONS), len(_KERNELS)), (depth, 2))
     )
     return GlobalMember(kind=bounds.kind, stages=bounds.stages, width=width, layers=layers)
 

@@ -52,7 +52,7 @@ class SqueezeExcitation(nn.Module):
         return features * gate
 
 
-class GatedInvertedResidual(nn.Module):
+class _GatedInvertedResidual(nn.Module):
     """Expand by a 1x1, filter by a depthwise kernel, gate the channels, project by a linear 1x1.
 
     Args:
@@ -114,7 +114,7 @@ class MobileNetV3(nn.Module):
         for kernel, hidden, base, squeeze, hard_swish, stride in _BLOCKS:
             channels_out = scale_channels(base, width)
             layers.append(
-                GatedInvertedResidual(
+                _GatedInvertedResidual(
                     channels,
                     scale_channels(hidden, width),
                     channels_out,

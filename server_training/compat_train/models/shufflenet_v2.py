@@ -42,7 +42,7 @@ def _filter(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
     )
 
 
-class ShuffleUnit(nn.Module):
+class _ShuffleUnit(nn.Module):
     """Unit of stride 1: half of the channels pass, the other half are filtered, then both are shuffled.
 
     Args:
@@ -59,7 +59,7 @@ class ShuffleUnit(nn.Module):
         return interleave_channels(kept, self.branch(changed))
 
 
-class ShuffleDownsample(nn.Module):
+class _ShuffleDownsample(nn.Module):
     """Unit of stride 2: both branches see all channels, and each gives half of the output.
 
     Args:
@@ -114,8 +114,8 @@ class ShuffleNetV2(nn.Module):
             nn.MaxPool2d(3, stride=2, padding=1),
         ]
         for channels_out, repeats in zip(stages, _REPEATS, strict=True):
-            layers.append(ShuffleDownsample(channels, channels_out))
-            layers.extend(ShuffleUnit(channels_out) for _ in range(repeats - 1))
+            layers.append(_ShuffleDownsample(channels, channels_out))
+            layers.extend(_ShuffleUnit(channels_out) for _ in range(repeats - 1))
             channels = channels_out
         layers.append(ConvBN(channels, last))
         self.features = nn.Sequential(*layers)

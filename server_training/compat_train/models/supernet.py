@@ -95,7 +95,7 @@ class Supernet(nn.Module):
                 start_from(block, choices[0])
 
 
-def member_state(supernet: Mapping[str, Tensor], network: MemberNetwork, member: Member) -> dict[str, Tensor]:
+def _member_state(supernet: Mapping[str, Tensor], network: MemberNetwork, member: Member) -> dict[str, Tensor]:
     """Weights of a member, cut out of a supernet's.
 
     Args:
@@ -133,5 +133,5 @@ def take_member(supernet: Mapping[str, Tensor], member: Member, *, dim: int, ste
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
-    network.load_state_dict(member_state(supernet, network, member))
+    network.load_state_dict(_member_state(supernet, network, member))
     return network

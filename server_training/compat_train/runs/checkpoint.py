@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files import file_problem, parse_json, write_atomic, write_json_atomic
 from compat_sdk.images import Preprocessing
+from compat_sdk.outputs import delete_own
 from compat_sdk.space import check_space
 from compat_train.config.training import Classification, config_from_mapping
 from compat_train.models.build import build_model
+from compat_train.runs.layout import STATE
 from compat_train.runs.run_files import RECORD, on_cpu, read_run, read_tensors, space_name, write_run
 
 __all__ = ["Checkpoint", "ResumePoints", "Role", "space_name"]
@@ -176,8 +178,5 @@ class ResumePoints:
         return None
 
     def clear(self) -> None:
-        """Removes all resume points, once the finished model is saved."""
-        if self._folder.is_dir():
-            for path in self._folder.iterdir():
-                path.unlink()
-            self._folder.rmdir()
+        """Deletes all resume points, and nothing else, once the finished model is saved."""
+        delete_own(self._folder, STATE)

@@ -17,8 +17,6 @@ from compat_export.mil.quiet import quiet_coremltools
 from compat_train.models import build_model
 from tests.export.coreml_nets import settled
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="session")
 def coremltools() -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.gallery import Gallery
-from compat_sdk.space import Embeddings
+from compat_sdk.space import Embeddings, TransformSpaces
 
 OLD, SIDE, NEW = "old-16-0123456789ab", "side-8-0123456789ab", "new-24-0123456789ab"
 
@@ -34,14 +34,10 @@ class ToyTransform:
     spoilt: float | None
     log: str | None
     scale: float
-    old_space: str = OLD
-    old_dim: int = 16
-    space: str = NEW
-    dim: int = 24
 
     @property
-    def side_dim(self) -> int | None:
-        return None if self.side_space is None else 8
+    def spaces(self) -> TransformSpaces:
+        return TransformSpaces(OLD, 16, self.side_space, None if self.side_space is None else 8, NEW, 24)
 
     def apply(self, old: NDArray[np.float32], side: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         found = np.concatenate([old, old[:, :8] if side is None else side], axis=1)

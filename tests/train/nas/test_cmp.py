@@ -16,6 +16,7 @@ from compat_train.embed import embed_images
 from compat_train.models.search_space import is_member_name
 from compat_train.nas.cmp.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
 from compat_train.nas.cmp.evaluations import Score
+from compat_train.nas.cmp.result import CmpResult
 from compat_train.nas.cmp.reward import reward_of
 from compat_train.nas.cmp.run import open_evaluations, prepare, search_query_models, search_tiers
 from compat_train.nas.cmp.train_supernet import train_supernet
@@ -73,8 +74,18 @@ def test_the_same_command_again_trains_nothing(smallest: CmpConfig, finished: Pa
     assert (finished / "scores.jsonl").read_text() == lines
 
 
+@pytest.fixture(scope="module")
+def straight(smallest: CmpConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[CmpConfig, Path, CmpResult]:
+    """Settings with many resume points, and the folder and the result of a search that nobody stopped."""
+    config = replace(smallest, execution=replace(smallest.execution, checkpoint_steps=2))
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    return config, folder, search_query_models(config, folder)
+
+
 @pytest.mark.parametrize("where", ["train supernet", "search", "train query"])
-def test_a_run_that_was_stopped_ends_like_an_undisturbed_one(smallest: CmpConfig, tmp_path: Path, where: str) -> None:
+def test_a_run_that_was_stopped_ends_like_an_undisturbed_one(
+    straight: tuple[CmpConfig, Path, CmpResult], tmp_path: Path, where: str
+) -> None:
     calls = 0
 
     def stop(stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
@@ -83,14 +94,13 @@ def test_a_run_that_was_stopped_ends_like_an_undisturbed_one(smallest: CmpConfig
         if stage.startswith(where) and (calls == 3 or where == "search"):
             raise Stop
 
-    config = replace(smallest, execution=replace(smallest.execution, checkpoint_steps=2))
+    config, undisturbed, expected = straight
     with pytest.raises(Stop):
         search_query_models(config, tmp_path / "stopped", stop)
     stopped = search_query_models(config, tmp_path / "stopped")
-    straight = search_query_models(config, tmp_path / "straight")
-    assert [n.found for n in stopped.networks] == [n.found for n in straight.networks]
+    assert [n.found for n in stopped.networks] == [n.found for n in expected.networks]
     for part in ("supernet/supernet.safetensors", "tiers/0.6/1/model.safetensors"):
-        assert (tmp_path / "stopped" / part).read_bytes() == (tmp_path / "straight" / part).read_bytes(), part
+        assert (tmp_path / "stopped" / part).read_bytes() == (undisturbed / part).read_bytes(), part
 
 
 def test_workers_find_what_one_process_finds(smallest: CmpConfig, finished: Path, tmp_path: Path) -> None:

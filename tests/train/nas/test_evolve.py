@@ -1,4 +1,4 @@
-"""The search keeps its promises on rewards that cost nothing, and evolution is worth its name."""
+"""The search keeps its promises on rewards that cost nothing."""
 
 from __future__ import annotations
 
@@ -61,14 +61,16 @@ def names(found: Sequence[Ranked]) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_evolution_beats_random_search_with_as_many_evaluations(seed: int, sampler: MemberSampler) -> None:
-    best = {}
-    for strategy in ("evolution", "random"):
-        seen = Recorder()
-        config = replace(SMALL, strategy=strategy, rounds=12, seed=seed)
-        best[strategy] = search(COSTS, sampler, seen, config, budget=BUDGET)[0].reward
-        assert len(set(seen.members)) == len(seen.members) == 12 * 12
-    assert best["evolution"] > best["random"] + 0.05
+@pytest.mark.parametrize("strategy", ["evolution", "random"])
+def test_both_strategies_evaluate_as_many_members_and_end_with_the_best_of_them(
+    strategy: str, seed: int, sampler: MemberSampler
+) -> None:
+    # Which of them finds a better one is a matter of the reward and of luck: benchmarks/studies/cmp_nas/cmp_nas.md.
+    seen = Recorder()
+    config = replace(SMALL, strategy=strategy, seed=seed)  # type: ignore[arg-type]
+    found = search(COSTS, sampler, seen, config, budget=BUDGET)
+    assert len(set(seen.members)) == len(seen.members) == 12 * 6
+    assert found[0].reward == max(map(smooth, seen.members))
 
 
 @pytest.mark.parametrize("strategy", ["evolution", "random"])

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from compat_cli.commands.train_options import LossOptions
-from compat_sdk.errors import CompatError, CorruptFileError, TrainingError
+from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, TrainingError
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import Execution, Source
 from compat_train.loop import DivergedError
@@ -33,8 +33,7 @@ from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.run_files import alone
 
 SCRIPT = """
-import sys, torch
-torch.set_num_threads(1)
+import sys
 sys.path.insert(0, {root!r})
 from tests.train.nas.test_global_run import tiny
 from compat_train.nas.global_nas.run import search_network
@@ -390,12 +389,12 @@ def test_a_folder_of_another_search_or_a_changed_log_is_refused(clothes: Path, f
         shutil.rmtree(tmp_path / "run" / "random")
         search_network(tiny(clothes, random=1, **same), tmp_path / "run")
         assert rows(tmp_path / "run") == rows(finished)
-    with pytest.raises(TrainingError, match="is a RUN folder with a model of its own"):
+    with pytest.raises(ConfigError, match=r"holds model\.json, which this search does not write \(a RUN folder"):
         search_network(tiny(clothes), tmp_path / "run" / "network")
     log = tmp_path / "run" / "candidates.jsonl"
     log.rename(tmp_path / "log")
     says = r"has network, random, results.json of another run or search, and no candidates\.jsonl"
-    with pytest.raises(TrainingError, match=says):
+    with pytest.raises(ConfigError, match=says):
         search_network(tiny(clothes, random=1), tmp_path / "run")
     (tmp_path / "log").rename(log)
     lines = log.read_text().splitlines(keepends=True)

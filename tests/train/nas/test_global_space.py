@@ -28,8 +28,7 @@ SEPARABLE, CONV, WIDE = Layer(), Layer("conv"), Layer(kernel=5)
 
 
 @pytest.fixture(autouse=True)
-def one_thread_and_a_seed() -> None:
-    torch.set_num_threads(1)
+def one_seed() -> None:
     torch.manual_seed(0)
 
 

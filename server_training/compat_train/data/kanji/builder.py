@@ -14,11 +14,8 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import repeat
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +25,16 @@ from PIL import features
 
 from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.files import sha256_file
-from compat_sdk.images.preprocess import usable_cores
+from compat_sdk.outputs import Layout, delete_own, require_own
+from compat_sdk.progress import Progress
+from compat_sdk.workers import Workers, usable_cores
 from compat_train.data.kanji.faces import FACES, Face
 from compat_train.data.kanji.glyphs import TILE_PX, jis_level_1, render_face
 from compat_train.data.kanji.plan import SEED, plan_rows, split_identities, unfit_faces
 
 FORMAT, VERSION = "compat-sdk-kanji", 1
+_LAYOUT: Layout = {r"(images|rows)\.npy": None, r"meta\.json": None}
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path("~/.local/share/fonts"))
-
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -79,14 +77,13 @@ def build_kanji(
         font_folders: Where to look for the font files.
 
     Raises:
-        ConfigError: ``processes`` is below 1.
-        DataError: Fonts are missing (the message names the packages), or the folder holds other things.
+        ConfigError: ``processes`` is below 1, or the folder holds other things.
+        DataError: Fonts are missing; the message names the packages.
     """
     if processes is not None and processes < 1:
         raise ConfigError(f"processes is {processes}; expected 1 or more")
     out = Path(out)
-    if out.exists() and not _replaceable(out):
-        raise DataError(f"{out} exists and is not a kanji set; choose another folder or empty this one")
+    _require_replaceable(out)
     paths = find_fonts(FACES, font_folders)
     characters = jis_level_1()
     tiles, present = _render(FACES, paths, characters, processes or usable_cores(), progress)
@@ -119,7 +116,7 @@ def build_kanji(
         (folder / "meta.json").write_text(json.dumps(meta, indent=2, ensure_ascii=False) + "\n", "utf-8")
         folder.chmod(0o755)
         if out.exists():
-            shutil.rmtree(out)
+            delete_own(out, _LAYOUT)
         folder.replace(out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -167,25 +164,28 @@ def _render(
     """Returns tiles ``[faces, characters, 32, 32]`` and presence ``[faces, characters]``."""
     tiles = np.zeros((len(faces), len(characters), TILE_PX, TILE_PX), np.uint8)
     present = np.zeros((len(faces), len(characters)), np.bool_)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        files = [paths[face.file] for face in faces]
-        for row, drawn in enumerate(pool.map(render_face, files, repeat(characters))):
-            tiles[row], present[row] = drawn
+    with Workers(processes) as workers:
+        coming = [workers.submit(render_face, paths[face.file], characters) for face in faces]
+        for row, drawn in enumerate(coming):
+            tiles[row], present[row] = drawn.result()
             if progress is not None:
                 progress("draw kanji", row + 1, len(faces), {"missing": float((~present[row]).sum())})
     return tiles, present
 
 
-def _replaceable(out: Path) -> bool:
-    if not out.is_dir():
-        return False
-    if not any(out.iterdir()):
-        return True
+def _require_replaceable(out: Path) -> None:
+    """Refuses a folder that is not absent, empty or a kanji set and nothing else."""
+    require_own(out, _LAYOUT, "data build kanji")
+    if out.is_symlink():
+        raise ConfigError(f"{out} is a link, which the new folder cannot replace; name the folder itself")
+    if not out.exists() or not any(out.iterdir()):
+        return
     try:
         meta = json.loads((out / "meta.json").read_text("utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(meta, dict) and meta.get("format") == FORMAT
+        meta = None
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ConfigError(f"{out} exists and is not a kanji set; choose another folder or empty this one")
 
 
 def main() -> int:

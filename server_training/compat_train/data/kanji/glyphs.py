@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from compat_sdk.errors import DataError
 
-DRAW_PX = 72
+_DRAW_PX = 72
 TILE_PX = 32
-INK_PX = 28
+_INK_PX = 28
 # A code point that Unicode reserves as "not a character": every font answers it with its .notdef glyph.
-NOT_A_CHARACTER = "\U0010ffff"
+_NOT_A_CHARACTER = "\U0010ffff"
 
 
 def jis_level_1() -> tuple[str, ...]:
@@ -41,17 +41,17 @@ def fit_ink(drawn: Image.Image) -> NDArray[np.uint8]:
     box = drawn.getbbox()
     if box is not None:
         ink = drawn.crop(box)
-        scale = INK_PX / max(ink.size)
+        scale = _INK_PX / max(ink.size)
         size = (max(1, round(ink.width * scale)), max(1, round(ink.height * scale)))
         ink = ink.resize(size, Image.Resampling.BICUBIC)
         tile.paste(ink, ((TILE_PX - size[0]) // 2, (TILE_PX - size[1]) // 2))
     return np.asarray(tile)
 
 
-def draw_text(font: ImageFont.FreeTypeFont, text: str) -> Image.Image:
+def _draw_text(font: ImageFont.FreeTypeFont, text: str) -> Image.Image:
     """Draws text in white on a black canvas with room for ink that leaves the em square."""
-    canvas = Image.new("L", (2 * DRAW_PX, 2 * DRAW_PX))
-    ImageDraw.Draw(canvas).text((DRAW_PX // 2, DRAW_PX // 2), text, font=font, fill=255)
+    canvas = Image.new("L", (2 * _DRAW_PX, 2 * _DRAW_PX))
+    ImageDraw.Draw(canvas).text((_DRAW_PX // 2, _DRAW_PX // 2), text, font=font, fill=255)
     return canvas
 
 
@@ -71,14 +71,14 @@ def render_face(path: Path, characters: Sequence[str]) -> tuple[NDArray[np.uint8
     """
     try:
         # The basic layout engine: no shaping library, hence the same pixels on every machine.
-        font = ImageFont.truetype(str(path), DRAW_PX, layout_engine=ImageFont.Layout.BASIC)
+        font = ImageFont.truetype(str(path), _DRAW_PX, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
         raise DataError(f"cannot read font {path}: {error}; reinstall the package that brings it") from error
-    not_there = draw_text(font, NOT_A_CHARACTER)
+    not_there = _draw_text(font, _NOT_A_CHARACTER)
     tiles = np.zeros((len(characters), TILE_PX, TILE_PX), np.uint8)
     present = np.zeros(len(characters), np.bool_)
     for row, character in enumerate(characters):
-        drawn = draw_text(font, character)
+        drawn = _draw_text(font, character)
         if drawn.getbbox() is None or drawn == not_there:
             continue
         tiles[row] = fit_ink(drawn)

@@ -13,8 +13,8 @@ from compat_train.data.kanji.glyphs import face_similarity
 
 SEED = 20
 TEST_IDENTITIES, VAL_IDENTITIES, QUERY_IMAGES = 965, 200, 4000
-SAME_DESIGN = 0.95
-MOST_MISSING = 0.005
+_SAME_DESIGN = 0.95
+_MOST_MISSING = 0.005
 
 
 def split_identities(characters: Sequence[str], seed: int = SEED) -> dict[str, tuple[str, ...]]:
@@ -89,12 +89,12 @@ def unfit_faces(
     step = max(1, tiles.shape[1] // samples)
     for row, face in enumerate(faces):
         missing = int(np.count_nonzero(~present[row]))
-        if missing > MOST_MISSING * present.shape[1]:
+        if missing > _MOST_MISSING * present.shape[1]:
             dropped[face.name] = f"lacks {missing} of {present.shape[1]} characters"
             continue
         likeness = {other: face_similarity(tiles[row, ::step], tiles[other, ::step]) for other in kept}
         nearest = max(likeness, key=likeness.__getitem__, default=None)
-        if nearest is not None and likeness[nearest] > SAME_DESIGN:
+        if nearest is not None and likeness[nearest] > _SAME_DESIGN:
             dropped[face.name] = f"draws like {faces[nearest].name} (correlation {likeness[nearest]:.3f})"
             continue
         kept.append(row)

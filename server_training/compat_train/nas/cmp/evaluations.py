@@ -8,22 +8,18 @@ by a worker that has shown to be alive, and one that kills its worker alone is r
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
 from compat_sdk.files import parse_json, write_atomic
+from compat_sdk.workers import Workers
 from compat_train.config.settings import changed_settings
 from compat_train.models.search_space import Member
 
@@ -86,7 +82,7 @@ class Evaluations:
             raise ConfigError(f"workers is {workers}; expected 0 for this process, or a number of processes")
         self._make, self._workers = make, workers
         self._measure: Measure | None = None
-        self._pool: _Pool | None = None
+        self._pool: Workers | None = None
         self._scores = _open(path, settings)
         self._file = path.open("ab")
 
@@ -151,14 +147,14 @@ class Evaluations:
 
     def _until_a_worker_dies(self, waiting: deque[_Task]) -> list[_Task]:
         """Takes tasks until none is left or a worker dies, and returns those without a score that were in flight."""
-        pool = self._pool = self._pool or _Pool(self._make, self._workers)
+        pool = self._pool = self._pool or Workers(self._workers, _prepare_worker, self._make)
         running: dict[Future[Score], _Task] = {}
         lost: list[_Task] = []
         while running or (waiting and not lost):
             while waiting and not lost and len(running) < self._workers:
                 task = waiting.popleft()
                 try:
-                    running[pool.submit(task)] = task
+                    running[pool.submit(_work, task)] = task
                 except BrokenProcessPool:
                     lost.append(task)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -171,16 +167,16 @@ class Evaluations:
 
     def _alone(self, task: _Task) -> Score:
         """The score of a member that was in flight when a worker died."""
-        pool = self._pool = self._pool or _Pool(self._make, 1)
+        pool = self._pool = self._pool or Workers(1, _prepare_worker, self._make)
         try:
-            pool.submit(None).result()
+            pool.submit(_work, None).result()  # shows that a worker is alive
         except BrokenProcessPool as error:
             raise TrainingError(
                 "worker processes die before they measure anything: memory is short, or they were started by a script "
                 "without `if __name__ == '__main__':`; with workers 0 the failure shows in this process"
             ) from error
         try:
-            return pool.submit(task).result()
+            return pool.submit(_work, task).result()
         except BrokenProcessPool:
             self._stop(now=True)
             return Score(error="worker process died")
@@ -191,48 +187,15 @@ class Evaluations:
             self._pool = None
 
 
-class _Pool:
-    """Worker processes that end with the process that started them, however that ends."""
-
-    def __init__(self, make: Callable[[], Measure], workers: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        # Nothing is ever sent: the workers see the other end close, by `stop` or because this process is gone.
-        self._watched, self._held = context.Pipe(duplex=False)
-        self._executor = ProcessPoolExecutor(
-            workers, context, initializer=_start_worker, initargs=(make, self._watched)
-        )
-
-    def submit(self, task: _Task | None) -> Future[Score]:
-        """Without a task it shows that a worker is alive."""
-        return self._executor.submit(_work, task)
-
-    def stop(self, *, now: bool) -> None:
-        """Ends the workers; ``now`` whatever they are doing."""
-        if now:
-            self._held.close()
-        self._executor.shutdown()
-        self._held.close()
-        self._watched.close()
-
-
 _in_worker: Measure | str = "not a worker process"
 
 
-def _start_worker(make: Callable[[], Measure], watched: Connection) -> None:
+def _prepare_worker(make: Callable[[], Measure]) -> None:
     global _in_worker
-    # The starting process decides what an interrupt means; Ctrl-C reaches all processes of a terminal.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_starter, args=(watched,), daemon=True).start()
     try:
         _in_worker = make()
     except Exception as error:
         _in_worker = f"{type(error).__name__}: {error}"
-
-
-def _exit_with_starter(watched: Connection) -> None:
-    with suppress(EOFError, OSError):
-        watched.recv_bytes()
-    os._exit(1)
 
 
 def _work(task: _Task | None) -> Score:

@@ -21,11 +21,12 @@ from pathlib import Path
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.files import read_json, write_json_atomic
+from compat_sdk.outputs import require_own
+from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.evaluation.evaluate import evaluate_each
-from compat_train.loop import Progress
 from compat_train.methods.objective import gallery_rows
 from compat_train.methods.query import train_query
 from compat_train.nas.cmp.candidate import CandidateEvaluator
@@ -40,6 +41,7 @@ from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.cmp.validation import DIGEST, prepare_validation
 from compat_train.nas.held_out import check_held_out
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.layout import CMP
 from compat_train.runs.run_files import alone
 
 
@@ -74,9 +76,10 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
     Raises:
         DataError: The dataset has no usable validation split, or shares its identities with training.
         TrainingError: The gallery run cannot serve the method, or a folder belongs to other settings.
-        ConfigError: No member of the space is as cheap as a tier asks.
+        ConfigError: The folder holds something else, or no member of the space is as cheap as a tier asks.
     """
     folder = Path(out)
+    require_own(folder, CMP, "this search")
     prepared = prepare(config, folder, progress)
     weights = train_supernet(config, prepared.gallery, prepared.data, folder / "supernet", progress)
     tiers = search_tiers(config, prepared, weights, folder, progress)

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files import file_problem, read_json, write_atomic, write_json_atomic
+from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
-from compat_train.data.batches import Batch, Batches
+from compat_train.data.batches import Batch
 from compat_train.data.training_set import TrainingSet
 from compat_train.device import device_of, place
-from compat_train.loop import Progress, fit
+from compat_train.loop import fit
 from compat_train.methods.classify import new_classifier
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.search_space import SCALES, Member
@@ -132,15 +133,7 @@ def train_supernet(
     if query.weights["own"] or query.weights["kd"]:
         trained["classifier"] = classifier
     place(trained, device)
-    batches = Batches(
-        data.pixels,
-        data.labels,
-        batch=optimisation.batch,
-        seed=config.execution.seed,
-        augmentation=config.augmentation,
-        device=device,
-        mean=gallery.preprocessing.mean,
-    )
+    batches = data.batches(optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
     schedule = MemberSchedule(
         cost_table(
             config.search_space, size=gallery.preprocessing.size, dim=gallery.dim, stem_stride=config.stem_stride

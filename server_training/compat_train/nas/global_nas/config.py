@@ -50,7 +50,7 @@ have 14.6 M and 37.1 M. With plain convolutions its depths and widths come to 12
 not say what its blocks are.
 """
 
-SOFTMAX = Classification(loss="norm-softmax", margin=0.0, scale=16.0)
+_SOFTMAX = Classification(loss="norm-softmax", margin=0.0, scale=16.0)
 """Loss of networks that have no gallery model: the softmax that an embedding can be compared by, see `GlobalConfig`."""
 
 CUTOUT = Augmentation(cutout=0.5)
@@ -173,13 +173,13 @@ class GlobalConfig:
             filled["augmentation"] = {**config_to_json(CUTOUT), **augmentation}
         if isinstance(loss, Mapping):
             alone = values.get("objective") != "r3"
-            softmax = loss.get("loss", SOFTMAX.loss if alone else None) == SOFTMAX.loss
+            softmax = loss.get("loss", _SOFTMAX.loss if alone else None) == _SOFTMAX.loss
             if softmax and loss.get("margin"):
                 raise ConfigError(
-                    f"{where}classification.margin is {loss['margin']!r}, but the loss {SOFTMAX.loss} has none; leave "
+                    f"{where}classification.margin is {loss['margin']!r}, but the loss {_SOFTMAX.loss} has none; leave "
                     f"it out, or choose the loss cosface or arcface"
                 )
-            filled["classification"] = {**config_to_json(SOFTMAX), **loss} if softmax and alone else loss
+            filled["classification"] = {**config_to_json(_SOFTMAX), **loss} if softmax and alone else loss
         if values.get("micro") is False and (named := [name for name in _OF_MICRO if name in values]):
             raise ConfigError(
                 f"{where}micro is false, which leaves nothing for {' and '.join(named)} to say; leave that out"
@@ -219,7 +219,7 @@ class GlobalConfig:
             dim=128 if self.dim is None else self.dim,
             stem_stride=self.stem_stride,
             preprocessing=self.preprocessing or Preprocessing(size=_SIZE),
-            classification=self.classification or SOFTMAX,
+            classification=self.classification or _SOFTMAX,
             optimisation=self.optimisation.of(epochs),
             augmentation=self.augmentation,
             execution=self.execution,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +12,19 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.metrics import score_queries
+from compat_sdk.outputs import delete_own
+from compat_sdk.progress import Progress
 from compat_train.config.training import GalleryConfig
 from compat_train.data.training_set import TrainingSet
 from compat_train.device import device_of, torch_threads
 from compat_train.embed import embed_images
-from compat_train.loop import Progress
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.images import SearchImages
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.layout import QUERY_RUN
 
 
 class CandidateTrainer:
@@ -64,8 +65,7 @@ class CandidateTrainer:
 
     def discard(self, member: GlobalMember, epochs: int) -> None:
         """Deletes the RUN folder of a candidate whose score is in the log."""
-        if (run := self._run(member, epochs)).is_dir():
-            shutil.rmtree(run)
+        delete_own(self._run(member, epochs), QUERY_RUN)
 
     def _run(self, member: GlobalMember, epochs: int) -> Path:
         digest = hashlib.sha256(member.name.encode()).hexdigest()[:12]

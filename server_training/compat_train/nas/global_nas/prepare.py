@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from compat_sdk.datasets import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing
+from compat_sdk.progress import Progress
 from compat_train.config.training import GalleryConfig, QueryConfig, config_to_json
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.evaluation.evaluate import filled_split
-from compat_train.loop import Progress
 from compat_train.methods.objective import gallery_rows
 from compat_train.models.global_space import GlobalMember, mmacs, random_member
 from compat_train.nas.global_nas.config import GlobalConfig, Objective
 from compat_train.nas.global_nas.images import SearchImages, search_images
 from compat_train.runs.checkpoint import Checkpoint
 
-SPLITS: Mapping[Objective, tuple[str, ...]] = {
+_SPLITS: Mapping[Objective, tuple[str, ...]] = {
     "accuracy": ("query",),
     "retrieval": ("query", "gallery"),
     "r3": ("query", "gallery"),
@@ -90,7 +90,7 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
     random = _random_members(config, cost)
     root = None if config.source.root is None else Path(config.source.root)
     dataset = open_dataset(config.source.data, root)
-    splits = [filled_split(dataset, name) for name in SPLITS[config.objective]]
+    splits = [filled_split(dataset, name) for name in _SPLITS[config.objective]]
     if len(splits) == 2 and not set(splits[0].labels) & set(splits[1].labels):
         raise DataError(
             f"no query of {dataset.name} has an image of its label in the split 'gallery', so the found network could "

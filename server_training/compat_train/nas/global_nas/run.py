@@ -17,12 +17,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from compat_sdk.errors import TrainingError
+from compat_sdk.errors import ConfigError
 from compat_sdk.files import write_json_atomic
+from compat_sdk.outputs import require_own
+from compat_sdk.progress import Progress
 from compat_train.config.training import config_to_json
 from compat_train.device import device_of
 from compat_train.evaluation.evaluate import Evaluation, evaluate_each
-from compat_train.loop import DivergedError, Progress
+from compat_train.loop import DivergedError
 from compat_train.models.global_space import GlobalMember, global_named, parameters
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, classification_accuracy, renamed, train_network
@@ -31,10 +33,11 @@ from compat_train.nas.global_nas.prepare import Prepared, prepare
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
 from compat_train.nas.global_nas.search import Found, Step, search
 from compat_train.runs.checkpoint import Checkpoint
-from compat_train.runs.run_files import RECORD, alone
+from compat_train.runs.layout import GLOBAL
+from compat_train.runs.run_files import alone
 
-LOG = "candidates.jsonl"
-_OF_OTHERS = ("network", "random", "results.json", "state", "supernet", "tiers")
+_LOG = "candidates.jsonl"
+_AFTER_IT = ("network", "random", "results.json")
 
 
 def search_network(config: GlobalConfig, out: str | Path, progress: Progress | None = None) -> GlobalResult:
@@ -50,15 +53,16 @@ def search_network(config: GlobalConfig, out: str | Path, progress: Progress | N
 
     Raises:
         DataError: The dataset cannot be used: one class, an unreadable image, no images to judge on or to test on.
-        ConfigError: No member of the space is as cheap as the limit asks.
+        ConfigError: The folder holds something else, or no member of the space is as cheap as the limit asks.
         TrainingError: The gallery run cannot serve the method, the folder belongs to other settings, another process
             is searching in it, no candidate has a score, or the training of the found network diverges.
     """
     folder = Path(out)
+    require_own(folder, GLOBAL, "this search")
     _check_folder(folder)
     with alone(folder / "search.lock", f"searching in {folder}"):
         prepared = prepare(config, folder, progress)
-        log = CandidateLog(folder / LOG, prepared.settings)
+        log = CandidateLog(folder / _LOG, prepared.settings)
         found = search_candidates(config, prepared, log, folder, progress)
         checkpoint = train_network(
             config,
@@ -89,13 +93,11 @@ def search_network(config: GlobalConfig, out: str | Path, progress: Progress | N
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuses a folder that holds what no search in it would have left."""
-    if (folder / RECORD).is_file():
-        raise TrainingError(f"{folder} is a RUN folder with a model of its own; search into another folder")
-    left = [name for name in _OF_OTHERS if (folder / name).exists()]
-    if left and not (folder / LOG).is_file():
-        raise TrainingError(
-            f"{folder} has {', '.join(left)} of another run or search, and no {LOG}; search into another folder, or "
+    """Refuses what only a search leaves that has begun its log, where there is none."""
+    left = [name for name in _AFTER_IT if (folder / name).exists()]
+    if left and not (folder / _LOG).is_file():
+        raise ConfigError(
+            f"{folder} has {', '.join(left)} of another run or search, and no {_LOG}; search into another folder, or "
             f"delete it"
         )
 

@@ -1,0 +1,154 @@
+"""The terms of the loss of a model that is trained towards a frozen one, one function each.
+
+All take what stays the same during a training and what one step looks at; they return the term without its weight.
+`compat_train.methods.objective` says how they are added up, and where each comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from compat_train.config.training import Classification, QueryConfig
+from compat_train.losses.distill import embedding_regression_loss, knowledge_distillation_loss
+from compat_train.losses.lce import alignment_loss, boundary_loss
+from compat_train.losses.margin import cosine_logits
+from compat_train.methods.classify import classification_loss
+from compat_train.methods.gallery_outputs import GalleryOutputs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setup:
+    """What the terms share during a training; what no term with a weight needs is None.
+
+    Attributes:
+        config: Of the training.
+        chosen: The loss L1.
+        gallery_scale: Factor on the gallery model's cosines.
+        classifier: The trained model's own, kappa.
+        gallery_classifier: ``[rows, dim]``, kappa_g, the gallery model's as it was trained.
+        rows: int64 ``[classes]``, row of ``gallery_classifier`` for each training class; -1 where it has none.
+        frozen: ``[rows, dim]``, what the term "gallery" takes for kappa_g: extended for classes it never saw.
+        targets: int64 ``[classes]``, row of ``frozen`` for each training class; -1 where it has none.
+        outputs: Embeddings of the training images by the gallery model.
+        centres: ``[classes, dim]``, unit norm, mean direction of each class in the gallery model's embeddings.
+        limits: ``[classes]``, smallest cosine of an embedding of the class to its centre.
+        psi: DMU's forward adaptation of the gallery model's embeddings.
+    """
+
+    config: QueryConfig
+    chosen: Classification
+    gallery_scale: float
+    classifier: nn.Linear
+    gallery_classifier: Tensor | None
+    rows: Tensor
+    frozen: Tensor | None
+    targets: Tensor
+    outputs: GalleryOutputs | None
+    centres: Tensor | None
+    limits: Tensor | None
+    psi: nn.Module | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """What the terms look at in one step.
+
+    Attributes:
+        inputs: Network inputs: ``n`` labelled images, and after them, with ``mixed``, as many without a label.
+        embeddings: Of all inputs, by the trained model.
+        labelled: ``[n, dim]``, the first of them.
+        labels: int64 ``[n]``.
+        of_gallery: ``[n, dim]``, the gallery model's embeddings of the labelled images; None where nobody needs them.
+        image_weights: ``[n]``, share of each image in the terms that draw it to the old model, sum 1; None where all
+            count alike.
+    """
+
+    inputs: Tensor
+    embeddings: Tensor
+    labelled: Tensor
+    labels: Tensor
+    of_gallery: Tensor | None
+    image_weights: Tensor | None
+
+
+def _own(setup: Setup, step: Step) -> Tensor:
+    """L1 under the trained model's own classifier."""
+    return classification_loss(step.labelled, setup.classifier.weight, step.labels, setup.chosen)
+
+
+def _gallery(setup: Setup, step: Step) -> Tensor:
+    """L1 under the frozen classifier; an image of a class without a row adds 0, or its soft labels' divergence."""
+    assert setup.frozen is not None  # checked by gallery_rows
+    target = setup.targets[step.labels]
+    known = target >= 0
+    soft = setup.config.unseen_as == "lwf"
+    if step.image_weights is None and not soft:
+        share = known.float().mean()
+        if not known.any():
+            return step.labelled.sum() * 0.0
+        return classification_loss(step.labelled[known], setup.frozen, target[known], setup.chosen) * share
+    hard = classification_loss(step.labelled[known], setup.frozen, target[known], setup.chosen, reduction="none")
+    losses = torch.zeros(len(target), device=target.device).masked_scatter(known, hard)
+    if soft:
+        assert step.of_gallery is not None
+        soft_labels = setup.gallery_scale * cosine_logits(step.of_gallery, setup.frozen)
+        logits = setup.chosen.scale * cosine_logits(step.labelled[~known], setup.frozen)
+        apart = knowledge_distillation_loss(logits, soft_labels[~known], temperature=1.0, reduction="none")
+        losses = losses.masked_scatter(~known, apart)
+    return losses.mean() if step.image_weights is None else (step.image_weights * losses).sum()
+
+
+def _kd(setup: Setup, step: Step) -> Tensor:
+    """Divergence of the trained model's class probabilities from the gallery model's."""
+    assert setup.gallery_classifier is not None and step.of_gallery is not None  # checked by gallery_rows
+    logits = setup.chosen.scale * cosine_logits(step.labelled, setup.classifier.weight)
+    wanted = setup.gallery_scale * cosine_logits(step.of_gallery, setup.gallery_classifier)[:, setup.rows]
+    return knowledge_distillation_loss(logits, wanted, temperature=setup.config.temperature)
+
+
+def _regression(setup: Setup, step: Step) -> Tensor:
+    """One minus the cosine to the gallery model's embedding, of mixed images too."""
+    of_gallery = step.of_gallery
+    assert setup.outputs is not None and of_gallery is not None  # made for this term
+    if step.image_weights is not None:
+        return (step.image_weights * embedding_regression_loss(step.labelled, of_gallery, reduction="none")).sum()
+    if setup.config.mixed:
+        of_gallery = torch.cat((of_gallery, setup.outputs.of_inputs(step.inputs[len(step.labels) :])))
+    return embedding_regression_loss(step.embeddings, of_gallery)
+
+
+def _adaptation(setup: Setup, step: Step) -> Tensor:
+    """L1 of psi's output under the trained model's own classifier."""
+    assert setup.psi is not None and step.of_gallery is not None  # given for this term
+    # What is stored of the old model, and what an upgrade hands to psi, has unit norm.
+    adapted = setup.psi(F.normalize(step.of_gallery))
+    return classification_loss(adapted, setup.classifier.weight, step.labels, setup.chosen)
+
+
+def _alignment(setup: Setup, step: Step) -> Tensor:
+    """Squared distance of the trained model's class weights to the gallery model's class centres."""
+    assert setup.centres is not None  # made for this term
+    return alignment_loss(setup.classifier.weight, setup.centres)
+
+
+def _boundary(setup: Setup, step: Step) -> Tensor:
+    """How far embeddings lie outside of their class, as the gallery model drew it."""
+    assert setup.centres is not None and setup.limits is not None  # made for this term
+    return boundary_loss(step.labelled, setup.centres, setup.limits, step.labels)
+
+
+TERMS: Mapping[str, Callable[[Setup, Step], Tensor]] = {
+    "own": _own,
+    "gallery": _gallery,
+    "kd": _kd,
+    "regression": _regression,
+    "adaptation": _adaptation,
+    "alignment": _alignment,
+    "boundary": _boundary,
+}
+"""Every term by the name of its weight in the configuration."""
