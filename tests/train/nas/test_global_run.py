@@ -294,10 +294,12 @@ def test_r3_takes_another_loss_than_the_gallerys_without_its_margin(gallery_run:
 
 
 def test_residual_networks_are_searched_likewise(clothes: Path, tmp_path: Path) -> None:
-    bounds = Bounds(kind="residual", stages=2, min_depth=4, max_depth=4, min_width=4, max_width=4)
+    # Width 16, of which holding the parameters leaves more than 8: see RESIDUAL in test_global_networks.
+    bounds = Bounds(kind="residual", stages=2, min_depth=4, max_depth=4, min_width=16, max_width=16)
     result = search_network(tiny(clothes, bounds=bounds, final_epochs=1), tmp_path)
     assert result.network.arch.startswith("global:residual,stages=2:")
     assert [row["stage"] for row in rows(tmp_path)] == ["depth", "baseline", *["operation"] * 4, *["kernel"] * 4]
+    assert min(step.member.width for step in result.found.steps) >= 8
     cost = count_cost(Checkpoint.load(tmp_path / "network").build(), 28)
     assert result.network.parameters == round(1e6 * cost.params_m)
 
