@@ -79,6 +79,12 @@ def resnet() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
+def plain(resnet: nn.Module) -> dict[str, bytes]:
+    """The files of the network at full precision."""
+    return convert(resnet, [IMAGE], Options())
+
+
+@pytest.fixture(scope="module")
 def images() -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal((6, *IMAGE.shape)).astype(np.float32)
 
@@ -203,13 +209,12 @@ def test_a_picture_goes_in_as_it_is(
 
 
 def test_a_conversion_leaves_the_module_and_the_loggers_alone_is_silent_and_repeats(
-    resnet: nn.Module, capfd: pytest.CaptureFixture[str]
+    resnet: nn.Module, plain: dict[str, bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = {name: value.clone() for name, value in resnet.state_dict().items()}
     logger, level = logging.getLogger("coremltools"), logging.getLogger("coremltools").level
     filters = list(logger.filters)
-    first = convert(resnet, [IMAGE], Options())
-    assert convert(resnet, [IMAGE], Options()) == first
+    assert convert(resnet, [IMAGE], Options()) == plain
     assert capfd.readouterr() == ("", "")
     assert (logger.filters, logger.level) == (filters, level)
     assert not resnet.training and resnet.state_dict().keys() == before.keys()
@@ -242,13 +247,12 @@ def test_two_processes_write_equal_bytes_in_silence_with_warnings_as_errors() ->
     assert found[0] == found[1] and "palette4 model.mlpackage/Data" in found[0]
 
 
-def test_nothing_in_the_package_names_a_version_or_a_date(resnet: nn.Module) -> None:
-    files = convert(resnet, [IMAGE], Options())
-    assert len(files) == 3
-    description = files["model.mlpackage/Data/com.apple.CoreML/model.mlmodel"]
+def test_nothing_in_the_package_names_a_version_or_a_date(plain: dict[str, bytes]) -> None:
+    assert len(plain) == 3
+    description = plain["model.mlpackage/Data/com.apple.CoreML/model.mlmodel"]
     for trace in (b"coremltools", b"torch==", str(torch.__version__).encode(), b"conversion_date", b".py"):
         assert trace not in description
-    manifest = files["model.mlpackage/Manifest.json"].decode()
+    manifest = plain["model.mlpackage/Manifest.json"].decode()
     assert hashlib.sha256(manifest.encode()).hexdigest() and manifest.count("com.apple.CoreML/") == 2
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from compat_sdk.engines import Engine
 from compat_sdk.errors import CheckFailedError
 
-MAX_ABS_DIFFERENCE = 1e-4
+_MAX_ABS_DIFFERENCE = 1e-4
 """Largest difference allowed in one coordinate of a unit vector at fp32. Float32 engines stay below 1e-6."""
-MIN_COSINE: Mapping[str, float] = {
+_MIN_COSINE: Mapping[str, float] = {
     "fp32": 0.9999,
     "fp16": 0.999,
     "int8": 0.99,
@@ -28,7 +28,7 @@ MIN_COSINE: Mapping[str, float] = {
     "palette4": 0.9,
 }
 """Smallest cosine allowed between an input's two embeddings, by precision."""
-BATCHES = (1, 5)
+_BATCHES = (1, 5)
 """Batch sizes that parity is measured at: one query, and one that no power of two divides."""
 
 
@@ -82,7 +82,7 @@ def measure_parity(
     engine: Engine,
     inputs: Sequence[NDArray[np.float32]],
     reference: NDArray[np.float32],
-    batches: Sequence[int] = BATCHES,
+    batches: Sequence[int] = _BATCHES,
 ) -> Parity:
     """Parity of an engine's output with a reference, every row at every batch size.
 
@@ -118,18 +118,18 @@ def require_parity(parity: Parity, what: str, *, precision: str = "fp32", min_co
         parity: As measured.
         what: What was exported, for the message.
         precision: Number format of the graph.
-        min_cosine: Smallest cosine allowed; by default that of the precision in ``MIN_COSINE``.
+        min_cosine: Smallest cosine allowed; by default that of the precision in ``_MIN_COSINE``.
 
     Raises:
-        CheckFailedError: A cosine is below the bound, at fp32 a difference is above ``MAX_ABS_DIFFERENCE``, or
+        CheckFailedError: A cosine is below the bound, at fp32 a difference is above ``_MAX_ABS_DIFFERENCE``, or
             either is NaN.
     """
-    bound = MIN_COSINE[precision] if min_cosine is None else min_cosine
-    largest = MAX_ABS_DIFFERENCE if precision == "fp32" else 2.0
+    bound = _MIN_COSINE[precision] if min_cosine is None else min_cosine
+    largest = _MAX_ABS_DIFFERENCE if precision == "fp32" else 2.0
     # Written so that NaN fails.
     if parity.max_abs_difference <= largest and parity.worst_cosine >= bound:
         return
-    exact = f" (at most {MAX_ABS_DIFFERENCE:g})" if precision == "fp32" else ""
+    exact = f" (at most {_MAX_ABS_DIFFERENCE:g})" if precision == "fp32" else ""
     advice = (
         "check that the run is intact, then try the tested converter versions in constraints.txt"
         if precision in ("fp32", "fp16")
