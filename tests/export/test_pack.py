@@ -140,6 +140,23 @@ def test_unknown_missing_or_repeated_targets_and_precisions_are_refused(checkpoi
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_name_where_a_list_is_expected_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    for wrong in ({"targets": "onnx"}, {"precisions": "fp32"}, {"precisions": Options()}):
+        with pytest.raises(ConfigError, match="expected a list of each"):
+            export(checkpoint.path, tmp_path / "b", **wrong)  # type: ignore[arg-type]
+
+
+def test_graphs_of_one_bundle_take_pixels_of_the_models_own_preprocessing_or_none_does(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "convert", lambda *_: pytest.fail("converted"))
+    own = checkpoint.preprocessing
+    with pytest.raises(ConfigError, match="expected one kind"):
+        export(checkpoint, tmp_path / "b", precisions=["fp32", Options("fp16", pixels=own)])
+    with pytest.raises(ConfigError, match="expected the model's own preprocessing"):
+        export(checkpoint, tmp_path / "b", precisions=[Options(pixels=replace(own, channels="bgr"))])
+
+
 def test_two_precisions_share_a_bundle_and_the_runtime_takes_the_one_asked_for(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:

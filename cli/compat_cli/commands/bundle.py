@@ -70,7 +70,9 @@ def info(path: _Path, as_json: options.Json = False) -> None:
     shown = {key: value for key, value in shown.items() if value is not None and key != "source"}
     shown["files"] = f"{len(manifest.files)} files, {console.size_text(total)}, digests match"
     shown["signed"] = "yes, to be checked with bundle verify --public-key" if bundle.signed else "no"
-    console.report(facts, "\n".join(f"{key}: {value}" for key, value in shown.items()), as_json=as_json)
+    console.report(
+        facts, "\n".join(f"{key}: {value}".replace(": \n", ":\n") for key, value in shown.items()), as_json=as_json
+    )
 
 
 @app.command("verify")
