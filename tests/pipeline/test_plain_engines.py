@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,3 +128,31 @@ def test_a_client_obeys_the_manifest_and_says_in_one_line_that_its_vectors_are_o
     done = run("onnx", tmp_path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "expected at least 0.999" in done.stderr
+
+
+COREML_STAND_IN = """
+import enum, numpy, onnxruntime
+ComputeUnit = enum.Enum("ComputeUnit", "CPU_ONLY")
+class models:
+    class MLModel:
+        def __init__(self, path, compute_units):
+            self.session = onnxruntime.InferenceSession(path)
+        def predict(self, fed):
+            if not isinstance(fed["image"], numpy.ndarray):  # a picture
+                fed = {"image": numpy.float32(fed["image"]).transpose(2, 0, 1)[None]}
+            return {"embedding": self.session.run(["embedding"], fed)[0]}
+"""
+
+
+@pytest.mark.parametrize("pixels", [False, True], ids=["prepared", "pixels"])
+def test_the_client_of_core_ml_feeds_pictures_where_the_record_says_pixels(
+    bundle_of: Callable[..., Path], pixels: bool, tmp_path: Path
+) -> None:
+    """On any system: coremltools is played by onnxruntime, which gets what the client feeds."""
+    bundle = bundle_of("onnx", "nchw", 1 if pixels else None, pixels)
+    (tmp_path / "coremltools.py").write_text(COREML_STAND_IN)
+    command = [sys.executable, EXAMPLES / SCRIPTS["coreml"], bundle, bundle / "onnx-fp32" / "model.onnx"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) > 0.99999
