@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from compat_export.convert.conversion import Options, Precision
 from compat_export.convert.graphs import TARGETS
+from compat_sdk.bundle.publish import require_free
 from compat_sdk.errors import ConfigError
 
 
@@ -29,7 +30,7 @@ class Request:
 
     Raises:
         ConfigError: An unknown target, one or a precision twice, none at all, graphs that differ in whether they take
-            pixels, or ``out`` exists.
+            pixels, or something is at ``out`` that may not be overwritten.
     """
 
     out: Path
@@ -59,8 +60,7 @@ class Request:
                 "some precisions take pixels and others prepared images; expected one kind: a bundle has one "
                 "preprocessing, which must be right for all of its graphs"
             )
-        if self.out.exists() and not self.overwrite:
-            raise ConfigError(f"{self.out} exists; choose another name, or allow it to be overwritten")
+        require_free(self.out.absolute(), self.overwrite)
 
     @property
     def options(self) -> tuple[Options, ...]:

@@ -101,6 +101,8 @@ def test_an_existing_bundle_is_refused_before_the_conversion(
     monkeypatch.setattr(pack, "convert", lambda *_: pytest.fail("converted"))
     with pytest.raises(ConfigError, match="exists"):
         export(checkpoint, tmp_path)
+    with pytest.raises(ConfigError, match="is not a bundle"):
+        export(checkpoint, tmp_path, overwrite=True)
 
 
 @pytest.mark.usefixtures("converted")
