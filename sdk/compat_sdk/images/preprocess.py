@@ -76,6 +76,28 @@ class Preprocessing:
         if min(self.std) <= 0:
             raise ConfigError(f"preprocessing std is {list(self.std)}; expected three numbers above 0")
 
+    def inside_graph(self) -> Preprocessing:
+        """Return what is left to do for a graph that has mean, deviation and channel order inside: sizes alone.
+
+        Its mean 0 and deviation 1/255 leave the values of 8-bit RGB as they are.
+        """
+        return dataclasses.replace(self, mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255), channels="rgb")
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """Factor of each channel of the input, in its order: input = pixel * scale + offset, pixel in [0, 255]."""
+        return tuple(1 / (255 * std) for std in self._in_order(self.std))
+
+    @property
+    def offset(self) -> tuple[float, ...]:
+        """What is added to each channel of the input, in its order, see `scale`."""
+        return tuple(
+            0.0 - mean / std for mean, std in zip(self._in_order(self.mean), self._in_order(self.std), strict=True)
+        )
+
+    def _in_order(self, values: tuple[float, float, float]) -> tuple[float, ...]:
+        return values if self.channels == "rgb" else values[::-1]
+
     def to_json(self) -> dict[str, object]:
         """Return the fields as JSON values; `from_json` reads them back to an equal object."""
         found = dataclasses.asdict(self)
@@ -140,6 +162,8 @@ def to_pixels(image: ImageLike, preprocessing: Preprocessing) -> NDArray[np.uint
 def to_input(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Return pixels as a model's input: float32 ``[n, 3, size, size]``, ``(pixel / 255 - mean) / std``.
 
+    Where mean 0 and deviation 1/255 leave them as they are, the result is whole numbers, free of rounding.
+
     Args:
         pixels: uint8 ``[n, size, size, 3]``, RGB.
         preprocessing: Gives the size, mean, std and the order of the channels in the result.
@@ -153,9 +177,12 @@ def to_input(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray
     order = slice(None) if preprocessing.channels == "rgb" else slice(None, None, -1)
     mean = np.array(preprocessing.mean[order], np.float32).reshape(3, 1, 1)
     std = np.array(preprocessing.std[order], np.float32).reshape(3, 1, 1)
+    unchanged = preprocessing == preprocessing.inside_graph()
     result = np.empty((len(pixels), 3, size, size), np.float32)
     for row, image in zip(result, pixels, strict=True):  # one image at a time stays in the processor's cache
         np.copyto(row, image[..., order].transpose(2, 0, 1))
+        if unchanged:
+            continue
         row /= np.float32(255)
         row -= mean
         row /= std
