@@ -19,10 +19,10 @@ from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.images import Preprocessing
 from compat_sdk.metrics import score_queries
-from compat_train.config.scenario import scenario_rows
 from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Scenario, Source
 from compat_train.config.upgrade import VIEWS, SideInfoConfig, UpgradeConfig
 from compat_train.data.pixels import decode_split
+from compat_train.data.scenario_rows import scenario_rows
 from compat_train.data.training_set import TrainingSet
 from compat_train.evaluation.cka import linear_cka
 from compat_train.evaluation.embedding_model import open_model

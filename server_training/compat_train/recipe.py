@@ -46,8 +46,8 @@ from typing import Any
 
 from compat_sdk.errors import ConfigError
 from compat_train.config.settings import config_from_mapping, config_to_json
-from compat_train.config.training import Execution, GalleryConfig, QueryConfig, Source
-from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig, upgrade_config
+from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Source
+from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.loop import Progress
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
@@ -136,7 +136,6 @@ def read_recipe(
     for table in ("gallery", "cmp", "global"):
         _check_shared(found.get(table, {}), f"{table}.", "source", "execution")
     folder = Path(out)
-    against = shared | {"gallery": str(folder / "gallery")}
     search = found.get("cmp")
     if search is not None and seed is not None:
         search = search | {"search": search.get("search", {}) | {"seed": seed}}
@@ -149,29 +148,56 @@ def read_recipe(
             placed = values | shared | {"source": shared["source"] | values.get("source", {})}
             yield name, placed, f"{kind}.{name}."
 
-    def query(values: dict[str, Any], where: str) -> QueryConfig:
-        gallery = values.get("gallery", "gallery")
-        return config_from_mapping(QueryConfig, values | _runs(folder, found, where, gallery=gallery), where)
+    gallery = config_from_mapping(GalleryConfig, found["gallery"] | shared, "gallery.") if "gallery" in found else None
+    losses = {} if gallery is None else {"gallery": gallery.classification}  # of the models by table
+
+    def like(name: str, values: Mapping[str, Any]) -> dict[str, Classification]:
+        """What a part of the loss of a run lies over: the loss of the run that it is trained against."""
+        told = values.get("classification")
+        return {"classification": losses[name].under(told)} if isinstance(told, Mapping) and name in losses else {}
+
+    def model(name: str, values: dict[str, Any], where: str) -> GalleryConfig:
+        config = config_from_mapping(GalleryConfig, values, where)
+        losses[name] = config.classification
+        return config
+
+    def query(name: str, values: dict[str, Any], where: str) -> QueryConfig:
+        against = values.get("gallery", "gallery")
+        placed = values | _runs(folder, found, where, gallery=against)
+        config = config_from_mapping(QueryConfig, placed, where, defaults=like(against, values))
+        if (loss := config.classification or losses.get(against)) is not None:
+            losses[name] = loss
+        return config
+
+    def side(name: str, values: dict[str, Any], where: str) -> SideInfoConfig:
+        config = config_from_mapping(SideInfoConfig, values, where)
+        losses[name] = config.classification
+        return config
 
     def upgrade(values: dict[str, Any], where: str) -> UpgradeConfig:
         named = {name: values[name] for name in ("old", "new", "side_info") if name in values}
         chains = {name: _upgrades(folder, found, f"{where}{name}", values[name]) for name in _CHAINS if name in values}
-        return upgrade_config(values | _runs(folder, found, where, **named) | chains, where)
+        placed = values | _runs(folder, found, where, **named) | chains
+        return config_from_mapping(UpgradeConfig, placed, where, defaults=like(str(values.get("new")), values))
 
     def global_search(values: dict[str, Any]) -> GlobalConfig:
-        placed = {} if alone else _runs(folder, found, "global.", gallery=values.get("gallery", "gallery"))
-        return GlobalConfig.from_mapping(values | shared | placed, "global.")
+        against = values.get("gallery", "gallery")
+        placed = {} if alone else _runs(folder, found, "global.", gallery=against)
+        laid = {} if alone else like(against, values)
+        return config_from_mapping(GlobalConfig, values | shared | placed, "global.", defaults=laid)
+
+    def cmp_search(values: dict[str, Any]) -> CmpConfig:
+        placed = values | shared | {"gallery": str(folder / "gallery")}
+        return config_from_mapping(CmpConfig, placed, "cmp.", defaults=like("gallery", values))
 
     recipe = Recipe(
         description=str(found.get("description", "")),
-        gallery=config_from_mapping(GalleryConfig, found["gallery"] | shared, "gallery.")
-        if "gallery" in found
-        else None,
-        models={name: config_from_mapping(GalleryConfig, values, at) for name, values, at in tables("model")},
-        queries={name: query(values, at) for name, values, at in tables("query")},
-        sides={name: config_from_mapping(SideInfoConfig, values, at) for name, values, at in tables("side_info")},
+        gallery=gallery,
+        models={name: model(name, values, at) for name, values, at in tables("model")},
+        queries={name: query(name, values, at) for name, values, at in tables("query")},
+        sides={name: side(name, values, at) for name, values, at in tables("side_info")},
         upgrades={name: upgrade(values, at) for name, values, at in tables("upgrade")},
-        cmp=None if search is None else config_from_mapping(CmpConfig, search | against, "cmp."),
+        cmp=None if search is None else cmp_search(search),
         global_search=global_search(found["global"]) if "global" in found else None,
     )
     names = (*recipe.names, "cmp", "global")

@@ -25,7 +25,7 @@ from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files import write_atomic
 from compat_sdk.images import Preprocessing, to_pixels
 from compat_sdk.images.preprocess import usable_cores
-from compat_train.config.settings import check_range
+from compat_train.config.checks import check_range
 from compat_train.data.mapped_file import write_mapped
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]

@@ -14,9 +14,9 @@ from compat_sdk.datasets import Split, open_dataset
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
-from compat_train.config.scenario import scenario_rows
 from compat_train.config.training import Source
 from compat_train.data.pixels import decode_split
+from compat_train.data.scenario_rows import scenario_rows
 
 
 @dataclass(frozen=True, eq=False)
