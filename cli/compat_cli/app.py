@@ -24,6 +24,7 @@ from compat_cli.commands import (
     profile,
     quickstart,
     search,
+    settings,
     train,
     upgrade,
 )
@@ -44,6 +45,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(nas.app, name="nas")
 app.command("run")(nas.run)
+app.command("settings")(settings.settings)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.add_typer(bundle.app, name="bundle")

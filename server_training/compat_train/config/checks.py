@@ -47,7 +47,12 @@ def without_none(hint: Any) -> Any:
     return hint
 
 
-@functools.cache
 def hints_of(kind: type[Any]) -> dict[str, Any]:
     """Type of each field of a dataclass, resolved."""
+    key: Any = kind
+    return _hints(key)
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)

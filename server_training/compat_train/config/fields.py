@@ -154,9 +154,11 @@ def _otherwise_text(otherwise: Any) -> str:
     methods: dict[str, list[str]] = {}
     for method, value in otherwise.items():
         methods.setdefault(value if isinstance(value, str) else _text(value), []).append(method)
+    if len(methods) == 1:
+        return next(iter(methods))
     parts = [f"{value} for {', '.join(names)}" for value, names in methods.items()]
     longest = max(methods, key=lambda value: len(methods[value]))
-    if len(methods) > 1 and len(methods[longest]) > 2:
+    if len(methods[longest]) > 2:
         parts = [f"{value} for {', '.join(names)}" for value, names in methods.items() if value != longest]
         parts.append(f"{longest} otherwise")
     return "; ".join(parts)

@@ -46,14 +46,16 @@ class Optimisation:
     batch: int = setting(320, "images per step", unit="images")
     lr: float = setting(0.1, "highest learning rate")
     momentum: float = setting(0.9, "SGD momentum, or Adam's first beta; its second is always 0.999")
-    weight_decay: float = setting(5e-4, "on weights with more than one axis; biases and batch norms have none")
-    schedule: Literal["cosine", "step"] = setting("cosine", "decay after the warm-up")
-    milestones: tuple[int, ...] = setting(
-        (), 'where schedule "step" divides the rate by ten: after these epochs', unit="epochs"
+    weight_decay: float = setting(
+        5e-4, "weight decay, on weights with more than one axis; biases and batch norms have none"
     )
-    warmup_epochs: float = setting(1.0, "linear growth of the rate from nothing", unit="epochs")
-    optimiser: Literal["sgd", "adam"] = setting("sgd", "Adam decays weights in its gradient", added=True)
-    gradient_norm: float = setting(0.0, "longer gradients are shortened to it; 0: none are", added=True)
+    schedule: Literal["cosine", "step"] = setting("cosine", "decay of the rate after the warm-up")
+    milestones: tuple[int, ...] = setting(
+        (), "epochs after which schedule 'step' divides the rate by ten", unit="epochs"
+    )
+    warmup_epochs: float = setting(1.0, "epochs of linear growth of the rate from nothing", unit="epochs")
+    optimiser: Literal["sgd", "adam"] = setting("sgd", "optimiser; Adam decays weights in its gradient", added=True)
+    gradient_norm: float = setting(0.0, "gradients that are longer are shortened to it; 0: none are", added=True)
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -84,7 +86,7 @@ class Classification:
 
     loss: Literal["cosface", "arcface", "norm-softmax"] = setting("cosface", "classification loss")
     margin: float = setting(
-        0.4, "of cosface as a cosine, of arcface as an angle; norm-softmax has none", unit="cosine or radians"
+        0.4, "margin of cosface, a cosine, or of arcface, an angle; norm-softmax has none", unit="cosine or radians"
     )
     scale: float = setting(64.0, "factor on the cosines; the inverse of a temperature")
 
@@ -115,10 +117,10 @@ class Execution:
     seed: int = setting(0, "source of all randomness")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where it runs; auto: cuda when there is one")
     precision: Literal["auto", "fp32", "bf16"] = setting(
-        "auto", "of the arithmetic; auto: bf16 autocast on cuda, fp32 on the CPU"
+        "auto", "precision of the arithmetic; auto: bf16 autocast on cuda, fp32 on the CPU"
     )
     threads: int = setting(0, "CPU threads; 0: as many as torch chooses", unit="threads")
-    checkpoint_steps: int = setting(0, "between resume points; 0: every epoch and every minute", unit="steps")
+    checkpoint_steps: int = setting(0, "steps between resume points; 0: every epoch and every minute", unit="steps")
 
     def __post_init__(self) -> None:
         check_choices(self)

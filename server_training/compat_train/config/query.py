@@ -65,7 +65,7 @@ class QueryConfig:
     regression: float | None = setting(
         None, "weight of the regression to the gallery model's embedding", otherwise=method_weights("regression")
     )
-    temperature: float = setting(4.0, "of the distillation term")
+    temperature: float = setting(4.0, "temperature of the distillation term")
     alignment: float | None = setting(
         None, "weight of lce's alignment of class weights", otherwise=method_weights("alignment"), added=True
     )
@@ -81,7 +81,7 @@ class QueryConfig:
         otherwise=method_weights("adaptation"),
         added=True,
     )
-    adaptation_width: int = setting(1024, "of psi's hidden layers", unit="numbers", added=True)
+    adaptation_width: int = setting(1024, "width of psi's hidden layers", unit="numbers", added=True)
     selection: Selection | None = setting(
         None,
         "how dmu weighs images in the terms that draw them to the old model",
@@ -92,7 +92,7 @@ class QueryConfig:
         1.0, "factor on the old model's cosines in the selection; seed 003 has none", added=True
     )
     selection_temperature: float = setting(
-        1.0, "of the selection's softmax over the batch; seed 003 has none", added=True
+        1.0, "temperature of the selection's softmax over the batch; seed 003 has none", added=True
     )
     unseen: Unseen | None = setting(
         None, "what a class is that the gallery model never saw", otherwise="prototypes", added=True

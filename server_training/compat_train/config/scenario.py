@@ -24,11 +24,11 @@ class Scenario:
     classes: str | None = setting(
         None, "ranges of classes, ends included, such as '0-499' or '0-9,20-29'", otherwise="all of them"
     )
-    class_fraction: float = setting(1.0, "of the classes that are left", unit="fraction")
-    class_order: Literal["first", "random"] = setting("first", "which ones class_fraction takes")
-    fraction: float = setting(1.0, "of each class's images, drawn at random, at least one", unit="fraction")
-    complement: bool = setting(False, "the images that the same scenario without it leaves out")
-    seed: int = setting(0, "of the draws")
+    class_fraction: float = setting(1.0, "fraction of the classes that are left", unit="fraction")
+    class_order: Literal["first", "random"] = setting("first", "which classes class_fraction takes")
+    fraction: float = setting(1.0, "fraction of each class's images, drawn at random, at least one", unit="fraction")
+    complement: bool = setting(False, "take the images that the same scenario without it leaves out")
+    seed: int = setting(0, "seed of the scenario's draws")
 
     def __post_init__(self) -> None:
         check_choices(self)

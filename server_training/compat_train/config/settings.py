@@ -86,9 +86,9 @@ def _read(
         raise ConfigError(
             f"unknown setting {', '.join(where + name for name in unknown)}; known here: {', '.join(known)}"
         )
-    if told and hasattr(kind, "defaults_for"):
+    if told and (defaults_for := getattr(kind, "defaults_for", None)) is not None:
         try:
-            defaults = {**kind.defaults_for(values), **defaults}
+            defaults = {**defaults_for(values), **defaults}
         except ConfigError as error:
             raise error.within(where) from None
     found = dict(defaults)

@@ -137,13 +137,13 @@ class GlobalMember:
 class Bounds:
     """Which networks a search may visit. The defaults are section 4.1's tiny setting; mobile has max_width 128."""
 
-    kind: Kind = setting("plain", "residual has shortcuts around pairs of layers")
-    stages: int = setting(3, "between two of which the resolution halves", unit="stages")
-    min_depth: int = setting(10, "fewest", unit="layers")
-    max_depth: int = setting(100, "most", unit="layers")
+    kind: Kind = setting("plain", "kind of network; residual has shortcuts around pairs of layers")
+    stages: int = setting(3, "stages, between two of which the resolution halves", unit="stages")
+    min_depth: int = setting(10, "fewest layers", unit="layers")
+    max_depth: int = setting(100, "most layers", unit="layers")
     min_width: int = setting(16, "least width of the first stage", unit="channels")
     max_width: int = setting(64, "greatest width of the first stage", unit="channels")
-    width_step: int = setting(2, "between two widths", unit="channels")
+    width_step: int = setting(2, "channels between two widths", unit="channels")
 
     def __post_init__(self) -> None:
         _check_stages(self.kind, self.stages)

@@ -59,8 +59,8 @@ class SearchConfig:
     """Evolution as SPOS has it, or random search with as many evaluations."""
 
     strategy: Literal["evolution", "random"] = setting("evolution", "how members are proposed")
-    population: int = setting(50, "per round", unit="members")
-    parents: int = setting(10, "best so far, which have children", unit="members")
+    population: int = setting(50, "members per round", unit="members")
+    parents: int = setting(10, "best members so far, which have children", unit="members")
     crossovers: int = setting(25, "children of two parents per round", unit="members")
     mutations: int = setting(25, "children of one parent per round", unit="members")
     mutation: float = setting(
@@ -97,7 +97,7 @@ class ValidationConfig:
     calibration: int = setting(
         4096, "training images that a candidate's batch norms are recalibrated on", unit="images"
     )
-    batch: int = setting(128, "per forward pass, and per recalibration step", unit="images")
+    batch: int = setting(128, "images per forward pass, and per recalibration step", unit="images")
 
     def __post_init__(self) -> None:
         check_range("queries", self.queries, 0)
@@ -113,9 +113,11 @@ class CmpConfig:
 
     source: Source = field(metadata=about("the images it learns from"))
     gallery: str = field(metadata=about("RUN folder of the gallery model"))
-    mmacs: tuple[float, ...] = field(metadata=about("budget of each tier", unit="MMACs"))
-    reward: Reward = setting("r3", "r1 = M(q,q), r2 = M(q,g), r3 = their product")
-    space: str = setting("shuffle", "shuffle or ane, with settings such as shuffle,last=512,stem=8")
+    mmacs: tuple[float, ...] = field(
+        metadata=about("budget of each tier, multiply-accumulates in millions", unit="MMACs")
+    )
+    reward: Reward = setting("r3", "what is maximised: r1 = M(q,q), r2 = M(q,g), r3 = their product")
+    space: str = setting("shuffle", "search space: shuffle or ane, with settings such as shuffle,last=512,stem=8")
     stem_stride: int = setting(1, "stride of the first convolution", unit="pixels")
     method: QueryMethod = setting("bct", "how found and static networks are trained")
     regression: float | None = setting(None, "weight of the regression term", otherwise=method_weights("regression"))
@@ -125,7 +127,7 @@ class CmpConfig:
     search: SearchConfig = setting(SearchConfig(), "how members are found")
     validation: ValidationConfig = setting(ValidationConfig(), "what a candidate is judged on")
     retrain: Optimisation = setting(_TRAINING, "how long and how fast found and static networks are trained")
-    keep: int = setting(5, "best of each tier that are retrained", unit="members")
+    keep: int = setting(5, "best members of each tier that are retrained", unit="members")
     static: tuple[str, ...] = setting(TABLE_5, "networks trained beside them, for comparison")
     static_width: float = setting(1.0, "factor on the static networks' channel counts")
     static_lr: Mapping[str, float] = field(
@@ -133,7 +135,7 @@ class CmpConfig:
     )
     augmentation: Augmentation = setting(Augmentation(), "random changes of the training images")
     execution: Execution = setting(Execution(), "where it runs")
-    workers: int = setting(0, "that evaluate candidates, one thread each; 0: this process", unit="processes")
+    workers: int = setting(0, "processes that evaluate candidates, one thread each; 0: this process", unit="processes")
     license: str = setting("unspecified", "licence of the trained weights, for the bundle")
 
     def __post_init__(self) -> None:

@@ -65,10 +65,14 @@ class Schedule:
     batch: int = setting(64, "images per step", unit="images")
     lr: float = setting(0.025, "highest learning rate")
     momentum: float = setting(0.9, "SGD momentum, or Adam's first beta")
-    weight_decay: float = setting(3e-4, "on weights with more than one axis; biases and batch norms have none")
-    warmup_epochs: float = setting(0.0, "linear growth of the rate from nothing", unit="epochs")
-    optimiser: Literal["sgd", "adam"] = setting("sgd", "Adam decays weights in its gradient")
-    gradient_norm: float = setting(5.0, "longer gradients are shortened to it, as in the authors' code; 0: none are")
+    weight_decay: float = setting(
+        3e-4, "weight decay, on weights with more than one axis; biases and batch norms have none"
+    )
+    warmup_epochs: float = setting(0.0, "epochs of linear growth of the rate from nothing", unit="epochs")
+    optimiser: Literal["sgd", "adam"] = setting("sgd", "optimiser; Adam decays weights in its gradient")
+    gradient_norm: float = setting(
+        5.0, "gradients that are longer are shortened to it, as in the authors' code; 0: none are"
+    )
 
     def __post_init__(self) -> None:
         check_range("warmup_epochs", self.warmup_epochs, 0)
@@ -102,24 +106,32 @@ class GlobalConfig:
         "accuracy", "what is maximised; accuracy: of classification, retrieval: M(q,q), r3: M(q,q) * M(q,g)"
     )
     gallery: str | None = setting(None, "RUN folder of the gallery model, for r3")
-    mmacs: float | None = setting(None, "most of any network", unit="MMACs", otherwise="no limit")
+    mmacs: float | None = setting(
+        None, "most multiply-accumulates of any network, in millions", unit="MMACs", otherwise="no limit"
+    )
     bounds: Bounds = setting(TINY, "depths and widths of the macro search; the micro search may go below min_width")
     dim: int | None = setting(None, "embedding dimension", unit="numbers", otherwise=_alone(_DIM))
     preprocessing: Preprocessing | None = setting(None, "what is done to an image first", otherwise=_alone(_INPUT))
     stem_stride: int = setting(1, "stride of the first convolution", unit="pixels")
-    macro_epochs: int = setting(10, "of the first network of the macro search, its E_min", unit="epochs")
-    micro_epochs: int = setting(2, "of every network of the micro search, its E_min", unit="epochs")
+    macro_epochs: int = setting(10, "epochs of the first network of the macro search, its E_min", unit="epochs")
+    micro_epochs: int = setting(2, "epochs of every network of the micro search, its E_min", unit="epochs")
     micro: bool = setting(True, "search operations and kernels too; on faces the paper searches depth and width only")
-    gain: float = setting(0.10, "by which a deeper network must be better to be adopted", unit="percentage points")
-    drop: float = setting(0.05, "by which a deeper network may be worse without a strike", unit="percentage points")
-    strikes: int = setting(3, "that end the depth search, and the width search", unit="strikes")
+    gain: float = setting(
+        0.10, "percentage points by which a deeper network must be better to be adopted", unit="percentage points"
+    )
+    drop: float = setting(
+        0.05, "percentage points by which a deeper network may be worse without a strike", unit="percentage points"
+    )
+    strikes: int = setting(3, "strikes that end the depth search, and the width search", unit="strikes")
     strikes_reset: bool = setting(
         True, "an adopted network clears the strikes, as in the authors' code; otherwise they add up"
     )
-    ranking: Ranking = setting("dynamic", "static: macro_epochs for every network of the macro search")
+    ranking: Ranking = setting(
+        "dynamic", "how epochs follow from size; static: macro_epochs for every network of the macro search"
+    )
     final_width: Literal["macro", "micro"] = setting("macro", "which search's width the found network has")
     final_epochs: int = setting(
-        600, "of the found network and of the random ones, on all training images", unit="epochs"
+        600, "epochs of the found network and of the random ones, on all training images", unit="epochs"
     )
     random: int = setting(
         0, "random members that are trained as the found network is, for Relative Improvement", unit="members"
