@@ -20,6 +20,7 @@ from compat_sdk.errors import (
     ImageError,
     IncompatibleSpaceError,
     MissingExtraError,
+    StateError,
     TrainingError,
     VectorError,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "IncompatibleSpaceError",
     "MissingExtraError",
     "Preprocessing",
+    "StateError",
     "TrainingError",
     "Transform",
     "VectorError",

@@ -2,6 +2,7 @@
 
     CompatError                       exit code 1
     ├── ConfigError                   exit code 2: a setting is out of its range, or two settings clash
+    │   └── StateError                exit code 1: a gallery or its upgrade is not in the state for what was asked
     ├── DataError                     a dataset cannot be used as it stands
     │   └── ImageError                one image cannot be read
     ├── VectorError                   vectors that no index may see: NaN, zero, wrong shape
@@ -50,6 +51,12 @@ class ConfigError(CompatError):
         if self.setting or not place:
             return ConfigError(f"{place}{self}", setting=f"{place}{self.setting}" if self.setting else "")
         return ConfigError(f"{place.rstrip('.')}: {self}")
+
+
+class StateError(ConfigError):
+    """What was asked for is sound, but a gallery or its upgrade is not in the state for it."""
+
+    exit_code = 1
 
 
 class DataError(CompatError):

@@ -76,7 +76,7 @@ def test_every_command_of_the_interface_is_there(capsys: pytest.CaptureFixture[s
     named = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     assert named == {
         "quickstart", "doctor", "data", "train", "evaluate", "export", "bundle", "index", "search", "profile",
-        "nas", "run", "upgrade",
+        "nas", "run", "settings", "upgrade",
     }  # fmt: skip
     for group, words in {"data": ["info", "build"], "train": ["gallery", "query", "side-info", "upgrade"],
                          "index": ["build", "add", "remove", "info", "verify", "repair"],

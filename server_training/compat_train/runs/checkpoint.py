@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from compat_sdk.errors import CorruptFileError, TrainingError
+from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
 from compat_sdk.files import file_problem, parse_json, write_atomic, write_json_atomic
 from compat_sdk.images import Preprocessing
 from compat_sdk.space import check_space
@@ -101,7 +101,7 @@ class Checkpoint:
                 space=check_space(fields["space"]),
                 **{name: fields[name] for name in _PLAIN},
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ConfigError) as error:
             raise CorruptFileError(f"{path / RECORD} lacks or misuses {error}; expected a model record") from error
 
     def save(self) -> None:
