@@ -213,13 +213,13 @@ def test_a_sound_gallery_is_verified_and_a_damaged_one_is_exit_code_3(
 
 def test_an_unknown_target_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "export", "run", "--target", "tensorrt", "--out", "bundle")
-    assert code == 1
+    assert code == 2
     assert "found target 'tensorrt'; expected some of onnx, tflite, coreml, executorch, or all" in err
 
 
 def test_a_gallery_to_compare_with_needs_data(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "export", "run", "--gallery", "g", "--out", "bundle")
-    assert code == 1 and "--gallery needs --data" in err
+    assert code == 2 and "--gallery needs --data" in err
 
 
 @pytest.mark.parametrize(
@@ -250,9 +250,9 @@ def test_a_command_without_its_packages_names_the_extra(
 
 def test_a_folder_that_is_no_model_is_refused(capsys: pytest.CaptureFixture[str], gallery: Path) -> None:
     code, _, err = run(capsys, "search", gallery, gallery, "--model", gallery)
-    assert code == 1
+    assert code == 2
     code, _, err = run(capsys, "search", gallery, __file__, "--model", gallery)
-    assert code == 1
+    assert code == 2
     assert "neither a bundle" in err
 
 

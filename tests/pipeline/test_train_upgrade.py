@@ -35,7 +35,7 @@ def test_1_models_and_side_information_are_trained(run: Run, photos: Path, work:
                            "--out", work / method, "--json"))  # fmt: skip
         assert (found["role"], found["method"], found["dim"]) == ("side-info", method, 8)
     code, _, err = run("train", "side-info", "--data", photos, "--method", "none", "--out", work / "none")
-    assert code == 1 and "leave --side-info out" in err and not (work / "none").exists()
+    assert code == 2 and "leave --side-info out" in err and not (work / "none").exists()
 
 
 def test_2_a_transform_is_trained_and_evaluated(run: Run, photos: Path, work: Path) -> None:
