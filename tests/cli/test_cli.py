@@ -60,7 +60,17 @@ def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "query", "--help"], ["quickstart", "--help"], ["upgrade", "run", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["train", "query", "--help"],
+        ["nas", "cmp", "--help"],
+        ["nas", "global", "--help"],
+        ["settings", "train", "upgrade"],
+        ["settings", "nas", "cmp", "--toml"],
+        ["quickstart", "--help"],
+        ["upgrade", "run", "--help"],
+    ],
 )
 def test_help_loads_neither_torch_nor_an_engine_nor_numpy(arguments: list[str]) -> None:
     loaded = loaded_by(*arguments)
@@ -250,7 +260,7 @@ def test_a_command_without_its_packages_names_the_extra(
 
 def test_a_folder_that_is_no_model_is_refused(capsys: pytest.CaptureFixture[str], gallery: Path) -> None:
     code, _, err = run(capsys, "search", gallery, gallery, "--model", gallery)
-    assert code == 2
+    assert code == 1
     code, _, err = run(capsys, "search", gallery, __file__, "--model", gallery)
     assert code == 2
     assert "neither a bundle" in err

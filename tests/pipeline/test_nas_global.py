@@ -70,7 +70,7 @@ def test_a_search_by_r3_ends_in_a_query_model_that_is_exported(run: Run, work: P
     ("extra", "says"),
     [
         (("--preset", "large"), "--preset is 'large'; expected one of tiny, mobile, face-small, face-medium"),
-        (("--no-micro", "--micro-epochs", 2), "--no-micro: micro is false, which leaves nothing for micro_epochs to say"),
+        (("--no-micro", "--micro-epochs", 2), "--no-micro: micro is false, which leaves nothing for micro_epochs"),
         (("--loss", "norm-softmax", "--margin", 0.2), "the loss norm-softmax has none"),
         (("--margin", 0.2), "--margin is 0.2, but the loss norm-softmax has none"),
         (("--gradient-norm", -1), "--gradient-norm is -1.0"),

@@ -45,13 +45,14 @@ def group_of(commands: Sequence[SettingsCommand]) -> type[typer.core.TyperGroup]
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             """A command by name, None where there is none."""
             if cmd_name in by_name and cmd_name not in made:
-                made[cmd_name] = _click_command(by_name[cmd_name])
+                made[cmd_name] = click_command(by_name[cmd_name])
             return made.get(cmd_name)
 
     return SettingsGroup
 
 
-def _click_command(command: SettingsCommand) -> Any:
+def click_command(command: SettingsCommand) -> Any:
+    """A command with its options, as Typer makes them."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(command.words[-1], help=inspect.getdoc(command.run))(_function(command))
     return typer.main.get_command(app)

@@ -27,10 +27,12 @@ class Told:
     Attributes:
         values: Nested as the configuration is.
         written: How the user wrote each setting, by key: an option, or its key and the file.
+        inputs: Settings that name data and RUN folders.
     """
 
     values: Mapping[str, Any]
     written: Mapping[str, str]
+    inputs: tuple[str, ...] = ()
 
     def config(self, kind: type[ConfigT], *, like: str = "") -> ConfigT:
         """The configuration.
@@ -68,7 +70,8 @@ class Told:
             value = text.removeprefix(error.setting)
             return f"{written}: {text}" if value.startswith((" is false", " is true")) else f"{written}{value}"
         words = set(re.findall(r"[a-z0-9_]+", text))
-        named = dict.fromkeys(told for key, told in self.written.items() if key.rpartition(".")[2] in words)
+        chosen = {key: told for key, told in self.written.items() if key not in self.inputs}
+        named = dict.fromkeys(told for key, told in chosen.items() if key.rpartition(".")[2] in words)
         left = [told for told in named if told not in text]
         return f"{text} (given: {', '.join(left)})" if left else text
 
@@ -122,7 +125,7 @@ def gather(command: SettingsCommand, options: Mapping[str, Any], sets: Sequence[
             raise ConfigError(
                 f"{flags.get(key, f'--set {key}')} is missing: {setting.text}; give it, or {key} in a --config file"
             )
-    return Told(_nested(given, settings), written)
+    return Told(_nested(given, settings), written, command.inputs)
 
 
 def _written(flag: str, value: Any) -> str:

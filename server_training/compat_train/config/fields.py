@@ -121,8 +121,6 @@ def _leaves(kind: type[Any], where: str, owner: Any, otherwise: Any) -> typing.I
             default = getattr(owner, entry.name)
         elif otherwise is not None:
             default, told = None, _part(otherwise, entry.name)
-            if told is not None and not isinstance(told, Mapping | str):
-                default = told
         required = default is MISSING and not is_dataclass(inner)
         if is_dataclass(inner):
             table = None if default is MISSING else default
