@@ -194,5 +194,5 @@ def test_the_default_of_a_setting_is_that_of_the_configuration(kind: type[Any]) 
         found = reach(config, each.key)
         if each.default is not None:
             assert found == each.default or (each.otherwise is not None and found is None), each.key
-        elif found is not None:
-            assert str(f"{found:g}" if isinstance(found, float) else found) in each.default_text, each.key
+        elif found not in (None, ()):
+            assert (f"{found:g}" if isinstance(found, float) else str(found)) in each.default_text, each.key

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import CompatError, ConfigError, DataError, TrainingError
+from compat_train.config.training import Execution
 from compat_train.embed import embed_images
 from compat_train.models.search_space import is_member_name
 from compat_train.nas.cmp.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
@@ -106,6 +107,17 @@ def test_workers_find_what_one_process_finds(smallest: CmpConfig, finished: Path
 def tmp_path_with(run: Path, folder: Path) -> Path:
     shutil.copytree(run / "validation", folder / "validation")
     return folder
+
+
+def test_a_search_runs_on_the_device_that_auto_stands_for(
+    smallest: CmpConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = replace(smallest, execution=Execution(threads=1))
+    assert config.execution.device == "auto"
+    assert len(search_query_models(config, tmp_path / "run").networks) == 1
+    first = (tmp_path / "run" / "scores.jsonl").read_text().splitlines()[0]
+    assert '"cpu"' in first and "auto" not in first, "workers and later runs are told the device itself"
 
 
 def test_a_search_that_another_process_is_at_is_left_to_it(smallest: CmpConfig, finished: Path, tmp_path: Path) -> None:
