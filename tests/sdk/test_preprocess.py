@@ -62,7 +62,7 @@ def test_preprocessing_survives_json() -> None:
     ids=str,
 )
 def test_a_setting_out_of_its_range_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"preprocessing {next(iter(change))}"):
+    with pytest.raises(ConfigError, match=f"^{next(iter(change))} is"):
         dataclasses.replace(PLAIN, **change)
 
 

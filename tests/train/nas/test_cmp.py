@@ -224,11 +224,11 @@ def test_an_impossible_tier_is_refused_with_the_possible_range(smallest: CmpConf
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda: SearchConfig(population=0), "search.population is 0"),
-        (lambda: SearchConfig(population=10, parents=11), "search.parents is 11"),
+        (lambda: SearchConfig(population=0), "population is 0"),
+        (lambda: SearchConfig(population=10, parents=11), "parents is 11"),
         (lambda: SearchConfig(population=10, parents=2), "more than the population of 10"),
         (lambda: SupernetConfig(channel_warmup=0.05, operation_warmup=0.1), "channel_warmup"),
-        (lambda: ValidationConfig(rank=0), "validation.rank is 0"),
+        (lambda: ValidationConfig(rank=0), "rank is 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change: object, says: str) -> None:
