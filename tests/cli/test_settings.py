@@ -209,6 +209,9 @@ def test_one_option_may_set_several_settings() -> None:
 def test_a_preset_stands_behind_the_options_of_its_settings() -> None:
     found = config(of("nas", "global"), "--preset", "face-small", "--max-width", 24)
     assert (found.bounds.kind, found.bounds.stages, found.bounds.max_width) == ("residual", 4, 24)
+    assert config(of("nas", "global"), "--preset", "mobile", "--set", "bounds.max_width=80").bounds.max_width == 80
+    with pytest.raises(ConfigError, match=r"bounds\.max_width of --preset is 64; expected at least 70"):
+        config(of("nas", "global"), "--preset", "tiny", "--min-width", 70)
     off = config(of("nas", "global"), "--no-micro", "--strikes-add-up")
     assert not off.micro and not off.strikes_reset
 

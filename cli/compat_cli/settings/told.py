@@ -39,7 +39,7 @@ class Told:
 
         Args:
             kind: Its class.
-            like: Setting that names the RUN whose loss is that of this run where it was told in part, or not at all.
+            like: Setting that names the RUN whose loss a part of a loss lies over.
 
         Raises:
             ConfigError: A value is of the wrong type or out of its range, or two clash.
@@ -103,6 +103,9 @@ def gather(command: SettingsCommand, options: Mapping[str, Any], sets: Sequence[
     for key, flag in flags.items():
         if (value := options.get(key)) is not None:
             tell(key, value, _written(flag, value))
+    for text in sets:
+        key, value = _set(text, settings)
+        tell(key, value, f"--set {key}")
     for shorthand in command.shorthands:
         value = options.get(shorthand.name)
         if not value:
@@ -111,11 +114,10 @@ def gather(command: SettingsCommand, options: Mapping[str, Any], sets: Sequence[
             told = f"{shorthand.name} {key.rpartition('.')[2]}" if shorthand.several else shorthand.name
             if key not in settings:
                 raise unknown_setting(told, key, settings)
-            if not shorthand.yields or key not in given:
+            if not shorthand.yields:
                 tell(key, meant, told)
-    for text in sets:
-        key, value = _set(text, settings)
-        tell(key, value, f"--set {key}")
+            elif key not in given:
+                tell(key, meant, f"{key} of {shorthand.name}")
     if file is not None:
         for key, value in _from_file(file, settings, command).items():
             if key not in given:

@@ -52,7 +52,8 @@ def config_from_mapping(
 
     A table that tells a part of its settings lies over the default that its owner has for it, however deep: the rest
     is never what the table's own dataclass would have by itself. Where that default depends on other settings, the
-    owner's ``defaults_for(values)`` says it; where it depends on another run, the caller does.
+    owner's ``defaults_for(values)`` says it; where it depends on another run, the caller does. What was told and would
+    be ignored is refused by the configuration's ``refuse_ignored(values)``.
 
     Args:
         kind: One of the configuration dataclasses.
