@@ -120,7 +120,7 @@ def test_8_a_model_that_was_trained_alone_is_refused(run: Run, photos: Path, wor
     assert (code, out) == (1, "")
     assert "may search no other space" in err
     code, _, err = run("index", "add", work / "gallery", "--model", work / "bct-bundle", "--images", photos / "query")
-    assert code == 1
+    assert code == 2
     assert "the gallery was built with" in err
 
 

@@ -26,7 +26,7 @@ WORK = (
 LOSS = Classification(loss="arcface", margin=0.25, scale=30.0)  # of every RUN in the command lines
 
 
-class Begun(Exception):
+class Begun(BaseException):
     """A command has come to its work."""
 
 
