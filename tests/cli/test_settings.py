@@ -139,6 +139,7 @@ def test_an_entry_of_a_table_is_set_by_its_name() -> None:
         ("train gallery", ["--stem-stride", 3], "--stem-stride is 3; expected 1 or 2"),
         ("train gallery", ["--set", "optimisation=3"], "--set optimisation: optimisation is a table; set one of "),
         ("train gallery", ["--set", "learning_rate"], "expected KEY=VALUE"),
+        ("nas cmp", ["--set", "static_lr={}"], "--set static_lr: static_lr is a table; set its entries one by one"),
         ("train gallery", ["--lr", 0.1, "--set", "optimisation.lr=0.2"], "--lr and --set optimisation.lr contradict"),
         ("train query", ["--set", "method=bct", "--set", "method=kd"], "--set method and --set method contradict"),
         ("train query", ["--mixed"], "they need the regression term; set regression above 0"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import ConfigError, StateError
 
 if TYPE_CHECKING:
     from compat_cli.settings.command import SettingsCommand
@@ -61,6 +61,8 @@ class Told:
         """Inside, a ConfigError names settings as the user wrote them."""
         try:
             yield
+        except StateError:
+            raise
         except ConfigError as error:
             raise ConfigError(self._in_the_users_words(error)) from None
 
@@ -162,6 +164,8 @@ def unknown_setting(written: str, key: str, settings: Iterable[str]) -> ConfigEr
     below = [name for name in names if name.startswith(f"{key}.")]
     if below:
         return ConfigError(f"{written}: {key} is a table; set one of {', '.join(below)}")
+    if key in names:
+        return ConfigError(f"{written}: {key} is a table; set its entries one by one, such as {key}.NAME")
     near = [name for name in names if name.rpartition(".")[2] == last]
     lasts = difflib.get_close_matches(last, [name.rpartition(".")[2] for name in names], 3, 0.6)
     near += [name for name in names if name.rpartition(".")[2] in lasts and name not in near]
