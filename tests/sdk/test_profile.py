@@ -14,12 +14,13 @@ from compat_sdk.profile import (
     ColdStart,
     Latency,
     Profile,
+    cold_start,
     format_table,
     measure_cold_start,
     measure_latency,
+    profile,
     profile_bundle,
 )
-from compat_sdk.profile import cold_start, profile
 from tests.sdk.bundles import make_bundle, onnx_graph
 
 PLANTED = Profile(
