@@ -115,7 +115,7 @@ def gather(command: SettingsCommand, options: Mapping[str, Any], sets: Sequence[
         for key, meant in shorthand.expand(value).items():
             told = f"{shorthand.name} {key.rpartition('.')[2]}" if shorthand.several else shorthand.name
             if key not in settings:
-                raise unknown_setting(told, key, settings)
+                raise _unknown_setting(told, key, settings)
             if not shorthand.yields:
                 tell(key, meant, told)
             elif key not in given:
@@ -144,7 +144,7 @@ def _set(text: str, settings: Mapping[str, Setting]) -> tuple[str, Any]:
         raise ConfigError(f"--set {text!r}: expected KEY=VALUE, such as optimisation.lr=0.1")
     setting = _setting(key, settings)
     if setting is None:
-        raise unknown_setting(f"--set {key}", key, settings)
+        raise _unknown_setting(f"--set {key}", key, settings)
     return key, parsed(raw, setting)
 
 
@@ -157,7 +157,7 @@ def parsed(raw: str, setting: Setting) -> Any:
     return raw if setting.single is str and not setting.several and not isinstance(value, str) else value
 
 
-def unknown_setting(written: str, key: str, settings: Iterable[str]) -> ConfigError:
+def _unknown_setting(written: str, key: str, settings: Iterable[str]) -> ConfigError:
     """The error of a setting that is not there, with those that may be meant."""
     names = list(settings)
     last = key.rpartition(".")[2]
@@ -200,7 +200,7 @@ def _from_file(file: Path, settings: Mapping[str, Setting], command: SettingsCom
             elif key in tables or _setting(key, settings) is not None:
                 values[key] = value
             else:
-                raise unknown_setting(f"{key} in {file}", key, settings)
+                raise _unknown_setting(f"{key} in {file}", key, settings)
 
     take(found, "")
     return values
