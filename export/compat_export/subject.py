@@ -72,8 +72,8 @@ def subject_of(
 
     Args:
         source: Folder of a finished run, or what was loaded from one.
-        golden: See `of_checkpoint` and `of_transform`.
-        probe: See `of_checkpoint`.
+        golden: See `_of_checkpoint` and `_of_transform`.
+        probe: See `_of_checkpoint`.
 
     Raises:
         ConfigError: Images or a probe for a transform, or vectors for a model of images.
@@ -86,13 +86,13 @@ def subject_of(
             raise ConfigError(
                 f"{source.path} is a transform, which takes no images; leave images and probe out, give vectors"
             )
-        return of_transform(source, golden)
+        return _of_transform(source, golden)
     if isinstance(golden, tuple):
         raise ConfigError(f"{source.path} is a model of images; leave vectors out, give images")
-    return of_checkpoint(source, golden, probe)
+    return _of_checkpoint(source, golden, probe)
 
 
-def of_checkpoint(checkpoint: Checkpoint, images: NDArray[np.uint8] | None, probe: Probe | None) -> Subject:
+def _of_checkpoint(checkpoint: Checkpoint, images: NDArray[np.uint8] | None, probe: Probe | None) -> Subject:
     """A model of images as it is exported.
 
     Args:
@@ -134,7 +134,7 @@ def of_checkpoint(checkpoint: Checkpoint, images: NDArray[np.uint8] | None, prob
     )
 
 
-def of_transform(run: TransformRun, vectors: Vectors | None) -> Subject:
+def _of_transform(run: TransformRun, vectors: Vectors | None) -> Subject:
     """A transform as it is exported, with the normalisation of the new vectors inside.
 
     Args:

@@ -79,7 +79,7 @@ def test_what_a_graph_leaves_to_its_client_is_the_pixels_to_the_last_bit() -> No
     ids=str,
 )
 def test_a_setting_out_of_its_range_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"preprocessing {next(iter(change))}"):
+    with pytest.raises(ConfigError, match=f"^{next(iter(change))} is"):
         dataclasses.replace(PLAIN, **change)
 
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from compat_sdk.errors import ConfigError
 from compat_train.models import ARCHITECTURES, build_model
-from compat_train.models.layers import fold_batch_norms, initialise, scale_channels
+from compat_train.models.channels import scale_channels
+from compat_train.models.layers import fold_batch_norms, initialise
 from compat_train.models.mobilenet_v1 import MobileNetV1
 from compat_train.models.mobilenet_v2 import InvertedResidual
 from compat_train.models.mobilenet_v3 import MobileNetV3

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import ConfigError, GalleryError, IncompatibleSpaceError, MissingExtraError, VectorError
+from compat_sdk.errors import (
+    ConfigError,
+    GalleryError,
+    IncompatibleSpaceError,
+    MissingExtraError,
+    StateError,
+    VectorError,
+)
 from compat_sdk.gallery.files import RESTORE, as_unit, open_vectors, problem_with, read_checked, read_names
 from compat_sdk.gallery.store import State, StoredIndex, read_state
 from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
@@ -101,7 +108,7 @@ class Snapshot:
             return self.exact
         if self.state.index is None or not self.state.index_is_fresh:
             found = "none" if self.state.index is None else "one that rows were added to or removed from since"
-            raise ConfigError(f"found {found}, expected a fresh usearch index; run build_index, or use 'auto'")
+            raise StateError(f"found {found}, expected a fresh usearch index; run build_index, or use 'auto'")
         if self.usearch is None:
             if index == "auto" and self._superseded(self.state.index):
                 return self.exact

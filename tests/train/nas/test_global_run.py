@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from compat_cli.commands.train_options import LossOptions
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, TrainingError
 from compat_sdk.images import Preprocessing
+from compat_train.config.settings import config_from_mapping
 from compat_train.config.training import Execution, Source
 from compat_train.loop import DivergedError
 from compat_train.models.build import build_model
@@ -287,9 +287,10 @@ def test_r3_ends_in_a_query_model_within_the_limit(identities: Path, gallery_run
 
 
 def test_r3_takes_another_loss_than_the_gallerys_without_its_margin(gallery_run: Path) -> None:
-    loss = LossOptions(loss="norm-softmax").like(gallery_run)
-    values = {"source": {"data": "sample"}, "objective": "r3", "gallery": str(gallery_run), "classification": loss}
-    found = GlobalConfig.from_mapping(values).classification
+    told = {"loss": "norm-softmax"}
+    values = {"source": {"data": "sample"}, "objective": "r3", "gallery": str(gallery_run), "classification": told}
+    laid = {"classification": Checkpoint.load(gallery_run).classification.under(told)}
+    found = config_from_mapping(GlobalConfig, values, defaults=laid).classification
     assert found is not None and (found.loss, found.margin) == ("norm-softmax", 0.0)
 
 
