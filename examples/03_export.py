@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from compat_export.pack import export_run
+from compat_export import export
 from compat_sdk import Bundle, Embedder
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for role in ("gallery", "query"):
         run, folder = arguments.out / f"{role}-run", arguments.out / f"{role}-bundle"
-        report = export_run(run, targets=["onnx"], out=folder, license="Apache-2.0", overwrite=True)
+        report = export(run, folder, targets=["onnx"], license="Apache-2.0", overwrite=True)
         for graph in report.graphs:
             print(f"{folder}: {graph.bytes / 2**20:.1f} MiB, worst cosine to PyTorch {graph.parity.worst_cosine:.7f}")
 

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from benchmarks.pages import table, write_page
 from benchmarks.rows import Row, Rows
 from compat_export.check.compare import Probe, calibration_images, data_probe
-from compat_export.convert.conversion import Options, Port
+from compat_export.convert.conversion import INPUT, Options, Port
 from compat_export.convert.graphs import convert, opened
-from compat_export.convert.to_onnx import INPUT
 from compat_export.convert.unit import UnitEmbedder
 from compat_sdk.datasets import open_dataset
 from compat_sdk.embedder import graph_input

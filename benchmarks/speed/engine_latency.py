@@ -29,8 +29,7 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.pages import table, write_page
 from benchmarks.rows import Row
-from compat_export.convert.conversion import Options
-from compat_export.pack import export_checkpoint
+from compat_export import Options, export
 from compat_export.profile_model import untrained_checkpoint
 from compat_sdk.bundle import Bundle
 from compat_sdk.embedder import graph_input
@@ -65,11 +64,11 @@ def measure(label: str, arch: str, size: int, rounds: int, folder: Path) -> list
     checkpoint = untrained_checkpoint(arch, size=size)
     calls: dict[tuple[str, str], Callable[[], object]] = {}
     for target, engine in engines_here().items():
-        bundle: Bundle = export_checkpoint(
+        bundle: Bundle = export(
             checkpoint,
-            out=folder / f"{label.replace(' ', '').replace(',', '-')}-{target}",
+            folder / f"{label.replace(' ', '').replace(',', '-')}-{target}",
             targets=[target],
-            options=[Options(precision=precision) for precision in PRECISIONS[target]],  # type: ignore[arg-type]
+            precisions=[Options(precision=precision) for precision in PRECISIONS[target]],  # type: ignore[arg-type]
             min_cosine=0.0,  # fresh weights: what is compared here is time
         ).bundle
         preprocessing = bundle.manifest.preprocessing

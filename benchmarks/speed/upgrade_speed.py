@@ -60,7 +60,7 @@ def make_bundle(path: Path) -> Path:
     """Export FCT's transform at the paper's widths with random weights."""
     import torch
 
-    from compat_export.pack_transform import export_transform
+    from compat_export import export
     from compat_train.models.transform import ForwardTransform
     from compat_train.runs.transform_run import TransformRun
 
@@ -75,7 +75,7 @@ def make_bundle(path: Path) -> Path:
         config={},
         state=ForwardTransform(DIM, DIM, DIM, 2048).state_dict(),
     )
-    export_transform(run, out=path / "h")
+    export(run, path / "h")
     return path / "h"
 
 

@@ -1,6 +1,6 @@
 """The `compat-sdk` command: where the command groups meet and where errors become exit codes.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 a check did not hold, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 usage or a setting at fault, 3 a check did not hold, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from compat_cli.commands import (
     profile,
     quickstart,
     search,
+    settings,
     train,
     upgrade,
 )
@@ -44,6 +45,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(nas.app, name="nas")
 app.command("run")(nas.run)
+app.command("settings")(settings.settings)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.add_typer(bundle.app, name="bundle")
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Command-line words after the program's name; those of the process if not given.
 
     Raises:
-        SystemExit: Always; 0 done, 1 failed, 2 usage, 3 a check did not hold, 130 interrupted.
+        SystemExit: Always; 0 done, 1 failed, 2 usage or a setting at fault, 3 a check did not hold, 130 interrupted.
     """
     # Threads that spin at OpenMP's barriers starve each other when another process wants the cores: a training
     # step was measured 60 times slower. It counts only if set before torch is loaded.

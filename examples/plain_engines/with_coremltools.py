@@ -2,7 +2,8 @@
 
     python with_coremltools.py BUNDLE BUNDLE/coreml-fp32/model.mlpackage
 
-It embeds the images that every bundle carries and compares with what the trained model made of them.
+It embeds the images that every bundle carries and compares with what the trained model made of them. The manifest says
+all that a client must know: what is done to a picture, and the graph's names, axes and batch.
 """
 
 import json
@@ -11,13 +12,36 @@ from pathlib import Path
 
 import coremltools
 import numpy as np
+from PIL import Image
 
 bundle, graph = map(Path, sys.argv[1:])
-preprocessing = json.loads((bundle / "manifest.json").read_text())["preprocessing"]
-pixels = np.load(bundle / "golden" / "images.npy")  # uint8 [n, size, size, 3], RGB: what the model's images look like
-image = (pixels / 255 - preprocessing["mean"]) / preprocessing["std"]
-image = np.ascontiguousarray(image.transpose(0, 3, 1, 2), np.float32)  # [n, 3, size, size]
+manifest = json.loads((bundle / "manifest.json").read_text())
+(record,) = [found for found in manifest["graphs"] if bundle / found["file"] == graph]
+steps = manifest["preprocessing"]
+
+pixels = np.load(bundle / "golden" / "images.npy")  # uint8 [n, size, size, 3], RGB, cut and resized already
+# One formula for every graph: one that normalises itself has mean 0 and std 1/255 here, which change nothing.
+image = (pixels / 255 - steps["mean"]) / steps["std"]
+image = image[..., ::-1] if steps["channels"] == "bgr" else image
+image = image if record["layout"] == "nhwc" else image.transpose(0, 3, 1, 2)
+image = np.ascontiguousarray(image, np.float32)
+
 model = coremltools.models.MLModel(str(graph), compute_units=coremltools.ComputeUnit.CPU_ONLY)
-embedding = model.predict({"image": image})["embedding"]
+batch = record["batch"] or len(image)  # null: any number of images
+blocks = []
+for start in range(0, len(image), batch):
+    rows = np.arange(start, start + batch) % len(image)  # the last block is filled up
+    fed = image[rows]
+    if record["values"] == "pixels":  # Core ML takes these as a picture, one at a time
+        fed = Image.fromarray(np.rint(fed[0]).astype(np.uint8).transpose(1, 2, 0))
+    blocks.append(model.predict({record["inputs"][0]: fed})[record["output"]])
+embedding = np.concatenate(blocks)[: len(image)]
+
 expected = np.load(bundle / "golden" / "embeddings.npy")
-print(f"{embedding.shape}, smallest cosine to the trained model {(embedding * expected).sum(1).min():.6f}")
+smallest = (embedding * expected).sum(1).min()
+print(f"{embedding.shape}, smallest cosine to the trained model {smallest:.6f}")
+if not smallest >= 0.999:
+    sys.exit(
+        f"error: the smallest cosine is {smallest:.6f}, expected at least 0.999: {graph} is of low precision, or is a "
+        f"--pixels graph of compat-sdk 0.7 or before, whose manifest states a normalisation twice; export it again"
+    )

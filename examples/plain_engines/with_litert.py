@@ -2,7 +2,8 @@
 
     python with_litert.py BUNDLE BUNDLE/tflite-fp32/model.tflite
 
-It embeds the images that every bundle carries and compares with what the trained model made of them.
+It embeds the images that every bundle carries and compares with what the trained model made of them. The manifest says
+all that a client must know: what is done to a picture, and the graph's names, axes and batch.
 """
 
 import json
@@ -13,11 +14,30 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 bundle, graph = map(Path, sys.argv[1:])
-preprocessing = json.loads((bundle / "manifest.json").read_text())["preprocessing"]
-pixels = np.load(bundle / "golden" / "images.npy")  # uint8 [n, size, size, 3], RGB: what the model's images look like
-image = (pixels / 255 - preprocessing["mean"]) / preprocessing["std"]
-image = np.ascontiguousarray(image.transpose(0, 3, 1, 2), np.float32)  # [n, 3, size, size]; one row a call
+manifest = json.loads((bundle / "manifest.json").read_text())
+(record,) = [found for found in manifest["graphs"] if bundle / found["file"] == graph]
+steps = manifest["preprocessing"]
+
+pixels = np.load(bundle / "golden" / "images.npy")  # uint8 [n, size, size, 3], RGB, cut and resized already
+# One formula for every graph: one that normalises itself has mean 0 and std 1/255 here, which change nothing.
+image = (pixels / 255 - steps["mean"]) / steps["std"]
+image = image[..., ::-1] if steps["channels"] == "bgr" else image
+image = image if record["layout"] == "nhwc" else image.transpose(0, 3, 1, 2)
+image = np.ascontiguousarray(image, np.float32)
+
 embed = Interpreter(model_path=str(graph)).get_signature_runner()
-embedding = np.concatenate([embed(image=row[None])["embedding"] for row in image])
+batch = record["batch"]  # this format always fixes it
+blocks = []
+for start in range(0, len(image), batch):
+    rows = np.arange(start, start + batch) % len(image)  # the last block is filled up
+    blocks.append(embed(**{record["inputs"][0]: image[rows]})[record["output"]])
+embedding = np.concatenate(blocks)[: len(image)]
+
 expected = np.load(bundle / "golden" / "embeddings.npy")
-print(f"{embedding.shape}, smallest cosine to the trained model {(embedding * expected).sum(1).min():.6f}")
+smallest = (embedding * expected).sum(1).min()
+print(f"{embedding.shape}, smallest cosine to the trained model {smallest:.6f}")
+if not smallest >= 0.999:
+    sys.exit(
+        f"error: the smallest cosine is {smallest:.6f}, expected at least 0.999: {graph} is of low precision, or is a "
+        f"--pixels graph of compat-sdk 0.7 or before, whose manifest states a normalisation twice; export it again"
+    )

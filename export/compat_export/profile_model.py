@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from compat_export.check.compare import Probe
-from compat_export.pack import export_checkpoint, golden_images
+from compat_export.check.golden import golden_images
+from compat_export.pack import export
 from compat_sdk.images import Preprocessing
 from compat_sdk.profile import Profile, profile_bundle
 from compat_train.config.training import Classification
@@ -122,5 +123,5 @@ def _profile(checkpoint: Checkpoint, name: str, engine: str, threads: int, runs:
         images = golden_images(checkpoint.preprocessing, 2)
         vectors = embed_images(checkpoint.build(), images, checkpoint.preprocessing)
         probe = Probe(images, vectors, vectors, None)
-        bundle = export_checkpoint(checkpoint, out=Path(folder) / "bundle", images=images, probe=probe).bundle
+        bundle = export(checkpoint, Path(folder) / "bundle", golden=images, probe=probe).bundle
         return profile_bundle(bundle.path, engine=engine, threads=threads, name=name, runs=runs)

@@ -20,6 +20,7 @@ from compat_sdk.errors import (
     ImageError,
     IncompatibleSpaceError,
     MissingExtraError,
+    StateError,
     TrainingError,
     VectorError,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "Profile",
     "Progress",
     "Split",
+    "StateError",
     "TrainingError",
     "Transform",
     "TransformSpaces",

@@ -16,7 +16,6 @@ from compat_sdk.bundle.golden import SelfTest, compare_golden
 from compat_sdk.engines import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, ImageError
 from compat_sdk.images import ImageLike, Preprocessing, to_input
-from compat_sdk.images.decode import describe
 from compat_sdk.images.preprocess import is_pixels, pixels_at
 from compat_sdk.space import Embeddings
 from compat_sdk.unit import unit_rows
@@ -30,7 +29,7 @@ def graph_input(pixels: NDArray[np.uint8], preprocessing: Preprocessing, graph: 
 
     Args:
         pixels: uint8 ``[n, size, size, 3]`` RGB.
-        preprocessing: Of the model.
+        preprocessing: Of the bundle, or the model's own.
         graph: Says the layout, and whether the graph prepares pixels itself.
 
     Returns:
@@ -39,13 +38,8 @@ def graph_input(pixels: NDArray[np.uint8], preprocessing: Preprocessing, graph: 
     Raises:
         ImageError: ``pixels`` has another type or shape.
     """
-    channels_last = graph.layout == "nhwc"
-    if graph.values == "prepared":
-        images = to_input(pixels, preprocessing)
-        return np.ascontiguousarray(images.transpose(0, 2, 3, 1)) if channels_last else images
-    if not is_pixels(pixels, size := preprocessing.size):
-        raise ImageError("pixels", f"{describe(pixels)}; expected uint8 of shape [n, {size}, {size}, 3]")
-    return np.ascontiguousarray(pixels if channels_last else pixels.transpose(0, 3, 1, 2), np.float32)
+    images = to_input(pixels, graph.client_part(preprocessing))
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1)) if graph.layout == "nhwc" else images
 
 
 class Embedder:

@@ -1,7 +1,8 @@
 """Everything that compat-sdk raises on purpose.
 
     CompatError                       exit code 1
-    ├── ConfigError                   a setting is out of its range, or two settings clash
+    ├── ConfigError                   exit code 2: a setting is out of its range, or two settings clash
+    │   └── StateError                exit code 1: a gallery or its upgrade is not in the state for what was asked
     ├── DataError                     a dataset cannot be used as it stands
     │   └── ImageError                one image cannot be read
     ├── VectorError                   vectors that no index may see: NaN, zero, wrong shape
@@ -29,7 +30,33 @@ class CompatError(Exception):
 
 
 class ConfigError(CompatError):
-    """A setting is out of its range, or two settings clash."""
+    """A setting is out of its range, or two settings clash: what was asked for is at fault.
+
+    Attributes:
+        setting: Name of the setting, with which the message begins; empty where it is about several.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, setting: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting
+
+    def within(self, place: str) -> ConfigError:
+        """The same error with the place of its setting in front.
+
+        Args:
+            place: Dotted, with its last dot, such as ``"optimisation."``; empty for none.
+        """
+        if self.setting or not place:
+            return ConfigError(f"{place}{self}", setting=f"{place}{self.setting}" if self.setting else "")
+        return ConfigError(f"{place.rstrip('.')}: {self}")
+
+
+class StateError(ConfigError):
+    """What was asked for is sound, but a gallery or its upgrade is not in the state for it."""
+
+    exit_code = 1
 
 
 class DataError(CompatError):

@@ -14,12 +14,14 @@ from compat_sdk.errors import TrainingError
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def device_of(wanted: str) -> torch.device:
-    """The device a setting means; ``auto`` is CUDA when there is one.
+def device_of(wanted: str | torch.device) -> torch.device:
+    """The device a setting means; ``auto`` is CUDA when there is one. What is a device already is that.
 
     Raises:
         TrainingError: CUDA was asked for and there is none.
     """
+    if isinstance(wanted, torch.device):
+        return wanted
     if wanted == "cuda" and not torch.cuda.is_available():
         raise TrainingError("device 'cuda' was asked for, but torch sees no CUDA device; use --device cpu or auto")
     if wanted == "auto":

@@ -15,6 +15,7 @@ from compat_sdk.errors import ConfigError, ImageError
 from compat_sdk.images import Preprocessing
 from compat_sdk.unit import check_rows
 from compat_train.data.batches import normalise, unit_range
+from compat_train.device import device_of
 
 
 def input_tensor(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -47,7 +48,7 @@ def embed_images(
         model: Maps float32 ``[n, 3, size, size]`` to ``[n, dim]``, normalised or not.
         pixels: uint8 ``[n, size, size, 3]``, RGB; may be memory-mapped.
         preprocessing: The model's own.
-        device: Where to run.
+        device: Where to run; ``auto`` as `device_of` has it.
         batch: Images per forward pass, at least 1.
         channels_last: Lay activations out channels last, which suits convolutions on most machines.
 
@@ -68,7 +69,8 @@ def embed_images(
         raise ConfigError(f"batch is {batch}; expected at least 1 image per forward pass")
     layout = torch.channels_last if channels_last else torch.contiguous_format
     modes = [(module, module.training) for module in model.modules()]
-    model.to(device).eval()
+    where = device_of(device)
+    model.to(where).eval()
     blocks: list[NDArray[np.float32]] = []
     try:
         with torch.inference_mode():
@@ -76,7 +78,7 @@ def embed_images(
             for start in range(0, max(1, len(pixels)), batch):
                 # A copy, because torch does not take read-only memory such as a memory map's.
                 block = torch.from_numpy(np.array(pixels[start : start + batch]))
-                images = input_tensor(block.to(device), preprocessing).contiguous(memory_format=layout)
+                images = input_tensor(block.to(where), preprocessing).contiguous(memory_format=layout)
                 output: Tensor = model(images).float()
                 blocks.append((output / output.norm(dim=1, keepdim=True)).cpu().numpy())
     finally:

@@ -32,7 +32,9 @@
 
 Each table holds the fields of its configuration, nested as its dataclasses are. Query models and searches are trained
 against the recipe's gallery model, unless a query table names another one of the recipe's models as its ``gallery``;
-an upgrade names its models by their tables. A recipe has one search at most. It needs a gallery model, unless it has a
+an upgrade names its models by their tables. A table with a part of its settings lies over what its owner has: a query
+model's ``optimisation`` over a query model's, its ``classification`` over that of the model it is trained against, and
+a run's ``source`` over the recipe's. A recipe has one search at most. It needs a gallery model, unless it has a
 global search that is not after r3.
 """
 
@@ -43,14 +45,14 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.outputs import Layout, require_own
 from compat_sdk.progress import Progress
-from compat_train.config.settings import config_from_mapping, config_to_json
-from compat_train.config.training import Execution, GalleryConfig, QueryConfig, Source
-from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig, upgrade_config
+from compat_train.config.settings import config_from_mapping
+from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Source
+from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.methods.side_info import train_side_info
@@ -62,6 +64,8 @@ from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.result import GlobalResult
 from compat_train.nas.global_nas.run import search_network
 from compat_train.runs.layout import CMP, GLOBAL, QUERY_RUN, RUN, UPGRADE_RUN
+
+ConfigT = TypeVar("ConfigT", GalleryConfig, QueryConfig, SideInfoConfig, UpgradeConfig, CmpConfig, GlobalConfig)
 
 _CHAINS = ("through", "side_through")  # settings of an upgrade that name several transforms
 _TABLES = ("description", "source", "execution", "gallery", "model", "query", "side_info", "upgrade", "cmp", "global")
@@ -126,55 +130,66 @@ def read_recipe(
         raise ConfigError(f"{path} has the searches [cmp] and [global]; expected one at most, so split it into two")
     source = config_from_mapping(Source, found["source"], "source.")
     execution = config_from_mapping(Execution, found.get("execution", {}), "execution.")
-    shared: dict[str, Any] = {
-        "source": _values(source if root is None else replace(source, root=root)),
-        "execution": _values(
-            replace(
-                execution,
-                seed=execution.seed if seed is None else seed,
-                threads=execution.threads if threads is None else threads,
-            )
+    shared = {
+        "source": source if root is None else replace(source, root=root),
+        "execution": replace(
+            execution,
+            seed=execution.seed if seed is None else seed,
+            threads=execution.threads if threads is None else threads,
         ),
     }
     for table in ("gallery", "cmp", "global"):
         _check_shared(found.get(table, {}), f"{table}.", "source", "execution")
     folder = Path(out)
-    against = shared | {"gallery": str(folder / "gallery")}
     search = found.get("cmp")
     if search is not None and seed is not None:
         search = search | {"search": search.get("search", {}) | {"seed": seed}}
+
+    losses: dict[str, Classification] = {}  # of each run so far, for those that are trained against it
+
+    def configured(kind: type[ConfigT], name: str, values: Mapping[str, Any], at: str, against: str = "") -> ConfigT:
+        told, laid = values.get("classification"), dict[str, Any](shared)
+        if isinstance(told, Mapping) and against in losses:
+            laid["classification"] = losses[against].under(told)
+        config = config_from_mapping(kind, values, at, defaults=laid)
+        if (loss := config.classification or losses.get(against)) is not None:
+            losses[name] = loss
+        return config
 
     def tables(kind: str) -> Iterator[tuple[str, dict[str, Any], str]]:
         for name, values in found.get(kind, {}).items():
             if not isinstance(values, dict):
                 raise ConfigError(f"{kind}.{name} is {values!r}; expected a table [{kind}.NAME] of settings")
             _check_shared(values, f"{kind}.{name}.", "execution")
-            placed = values | shared | {"source": shared["source"] | values.get("source", {})}
-            yield name, placed, f"{kind}.{name}."
+            yield name, values, f"{kind}.{name}."
 
-    def query(values: dict[str, Any], where: str) -> QueryConfig:
-        gallery = values.get("gallery", "gallery")
-        return config_from_mapping(QueryConfig, values | _runs(folder, found, where, gallery=gallery), where)
+    def query(name: str, values: dict[str, Any], at: str) -> QueryConfig:
+        against = values.get("gallery", "gallery")
+        return configured(QueryConfig, name, values | _runs(folder, found, at, gallery=against), at, against)
 
-    def upgrade(values: dict[str, Any], where: str) -> UpgradeConfig:
+    def upgrade(name: str, values: dict[str, Any], at: str) -> UpgradeConfig:
         named = {name: values[name] for name in ("old", "new", "side_info") if name in values}
-        chains = {name: _upgrades(folder, found, f"{where}{name}", values[name]) for name in _CHAINS if name in values}
-        return upgrade_config(values | _runs(folder, found, where, **named) | chains, where)
+        chains = {name: _upgrades(folder, found, f"{at}{name}", values[name]) for name in _CHAINS if name in values}
+        placed = values | _runs(folder, found, at, **named) | chains
+        return configured(UpgradeConfig, name, placed, at, str(values.get("new")))
 
     def global_search(values: dict[str, Any]) -> GlobalConfig:
-        placed = {} if alone else _runs(folder, found, "global.", gallery=values.get("gallery", "gallery"))
-        return GlobalConfig.from_mapping(values | shared | placed, "global.")
+        against = "" if alone else values.get("gallery", "gallery")
+        placed = {} if alone else _runs(folder, found, "global.", gallery=against)
+        return configured(GlobalConfig, "global", values | placed, "global.", against)
 
+    def cmp_search(values: dict[str, Any]) -> CmpConfig:
+        return configured(CmpConfig, "cmp", values | {"gallery": str(folder / "gallery")}, "cmp.", "gallery")
+
+    gallery = found.get("gallery")
     recipe = Recipe(
         description=str(found.get("description", "")),
-        gallery=config_from_mapping(GalleryConfig, found["gallery"] | shared, "gallery.")
-        if "gallery" in found
-        else None,
-        models={name: config_from_mapping(GalleryConfig, values, at) for name, values, at in tables("model")},
-        queries={name: query(values, at) for name, values, at in tables("query")},
-        sides={name: config_from_mapping(SideInfoConfig, values, at) for name, values, at in tables("side_info")},
-        upgrades={name: upgrade(values, at) for name, values, at in tables("upgrade")},
-        cmp=None if search is None else config_from_mapping(CmpConfig, search | against, "cmp."),
+        gallery=None if gallery is None else configured(GalleryConfig, "gallery", gallery, "gallery."),
+        models={name: configured(GalleryConfig, name, values, at) for name, values, at in tables("model")},
+        queries={name: query(name, values, at) for name, values, at in tables("query")},
+        sides={name: configured(SideInfoConfig, name, values, at) for name, values, at in tables("side_info")},
+        upgrades={name: upgrade(name, values, at) for name, values, at in tables("upgrade")},
+        cmp=None if search is None else cmp_search(search),
         global_search=global_search(found["global"]) if "global" in found else None,
     )
     names = (*recipe.names, "cmp", "global")
@@ -256,7 +271,3 @@ def _upgrades(folder: Path, found: Mapping[str, Any], where: str, names: Any) ->
     if not isinstance(names, list) or not set(map(str, names)) <= set(known):
         raise ConfigError(f"{where} is {names!r}; expected a list of transforms of this recipe: {', '.join(known)}")
     return [str(folder / name) for name in names]
-
-
-def _values(config: Source | Execution) -> dict[str, Any]:
-    return {name: value for name, value in config_to_json(config).items() if value is not None}

@@ -62,9 +62,14 @@ def test_info_and_verify_know_the_form_and_the_size_of_each_graph(
 ) -> None:
     facts = json.loads(run(capsys, "bundle", "info", path, "--json")[1])
     size = len(Bundle.open(path).read("model.onnx"))
-    assert facts["graphs"] == [{"target": "onnx", "precision": "fp32", "file": "model.onnx", "bytes": size}]
+    (graph,) = facts["graphs"]
+    named = {"target": "onnx", "precision": "fp32", "file": "model.onnx", "bytes": size}
+    form = {"inputs": ["image"], "output": "embedding", "layout": "nchw", "batch": None, "values": "prepared"}
+    assert {name: graph[name] for name in named | form} == named | form
     assert (facts["form"], facts["signed"]) == ("zip", False)
-    assert f"onnx fp32 (model.onnx, {size} B)" in run(capsys, "bundle", "info", path)[1]
+    said = run(capsys, "bundle", "info", path)[1]
+    assert f"onnx fp32: model.onnx, {size} B" in said
+    assert "image [any, 3, 16, 16] nchw, prepared: pixel * [0.00784314, " in said and "-> embedding [any, 8]" in said
     code, out, _ = run(capsys, "bundle", "verify", path, "--files-only", "--json")
     assert (code, json.loads(out)) == (0, {"bundle": str(path), "signature_of": None})
 

@@ -61,7 +61,17 @@ def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "query", "--help"], ["quickstart", "--help"], ["upgrade", "run", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["train", "query", "--help"],
+        ["nas", "cmp", "--help"],
+        ["nas", "global", "--help"],
+        ["settings", "train", "upgrade"],
+        ["settings", "nas", "cmp", "--toml"],
+        ["quickstart", "--help"],
+        ["upgrade", "run", "--help"],
+    ],
 )
 def test_help_loads_neither_torch_nor_an_engine_nor_numpy(arguments: list[str]) -> None:
     loaded = loaded_by(*arguments)
@@ -77,7 +87,7 @@ def test_every_command_of_the_interface_is_there(capsys: pytest.CaptureFixture[s
     named = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     assert named == {
         "quickstart", "doctor", "data", "train", "evaluate", "export", "bundle", "index", "search", "profile",
-        "nas", "run", "upgrade",
+        "nas", "run", "settings", "upgrade",
     }  # fmt: skip
     for group, words in {"data": ["info", "build"], "train": ["gallery", "query", "side-info", "upgrade"],
                          "index": ["build", "add", "remove", "info", "verify", "repair"],
@@ -214,13 +224,13 @@ def test_a_sound_gallery_is_verified_and_a_damaged_one_is_exit_code_3(
 
 def test_an_unknown_target_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "export", "run", "--target", "tensorrt", "--out", "bundle")
-    assert code == 1
+    assert code == 2
     assert "found target 'tensorrt'; expected some of onnx, tflite, coreml, executorch, or all" in err
 
 
 def test_a_gallery_to_compare_with_needs_data(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "export", "run", "--gallery", "g", "--out", "bundle")
-    assert code == 1 and "--gallery needs --data" in err
+    assert code == 2 and "--gallery needs --data" in err
 
 
 @pytest.mark.parametrize(
@@ -253,7 +263,7 @@ def test_a_folder_that_is_no_model_is_refused(capsys: pytest.CaptureFixture[str]
     code, _, err = run(capsys, "search", gallery, gallery, "--model", gallery)
     assert code == 1
     code, _, err = run(capsys, "search", gallery, __file__, "--model", gallery)
-    assert code == 1
+    assert code == 2
     assert "neither a bundle" in err
 
 

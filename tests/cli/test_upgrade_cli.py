@@ -56,7 +56,7 @@ def test_a_gallery_goes_there_and_back(pair: tuple[Path, Path], run: Run) -> Non
     assert (code, found) == (1, None) and "late" in err and err.startswith("error: ")
     assert run("rollback", gallery, "--drop-added")[1] == {"space": OLD, "rows": 65, "dropped": ["late"]}
     assert run("cutover", gallery)[0] == 0
-    assert run("discard", gallery)[0] == 1
+    assert run("discard", gallery)[0] == 2
     assert run("discard", gallery, "--old")[1]["bytes"] > 0
 
 
@@ -108,4 +108,4 @@ def test_a_sample_of_images_is_embedded_and_compared(
     code, found, _ = run(*given, "--min-cosine", 0.5)
     assert code == 3 and "mean cosine" in found["problems"][0]
     for wrong in (["--model", "x"], ["--data", "x"], ["--min-cosine", 0.5]):
-        assert run("verify", gallery, "--transform", "toy", *wrong)[0] == 1
+        assert run("verify", gallery, "--transform", "toy", *wrong)[0] == 2

@@ -13,9 +13,9 @@ pytest.importorskip("onnxruntime")
 
 import torch
 
-from compat_export.convert.to_onnx import export_onnx
 from compat_export.profile_model import untrained_checkpoint
 from compat_train.runs.checkpoint import Checkpoint
+from tests.export.embedders import onnx_of
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def graph(checkpoint: Checkpoint) -> bytes:
-    return export_onnx(checkpoint)
+    return onnx_of(checkpoint)
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,11 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor, nn
 
-from compat_export.convert.conversion import Port
+from compat_export.convert import to_onnx
+from compat_export.convert.conversion import INPUT, Options, Port
 from compat_export.convert.unit import UnitEmbedder
 from compat_sdk.images import Preprocessing
+from compat_train.runs.checkpoint import Checkpoint
 
 PREPROCESSING = Preprocessing(size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), channels="bgr")
 IMAGE = Port("image", (3, 32, 32))
@@ -34,6 +36,13 @@ def small_embedder() -> UnitEmbedder:
         nn.Linear(256, 16),
     )
     return UnitEmbedder(nn.Sequential(*layers)).eval()
+
+
+def onnx_of(checkpoint: Checkpoint) -> bytes:
+    """The float32 ONNX graph of a checkpoint."""
+    size = checkpoint.preprocessing.size
+    module = UnitEmbedder(checkpoint.build()).eval()
+    return to_onnx.convert(module, [Port(INPUT, (3, size, size))], Options())["model.onnx"]
 
 
 class Transform(nn.Module):

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compat_export.convert.conversion import Options
-from compat_export.convert.graphs import TARGETS
-from compat_export.pack import export_checkpoint, export_run, export_transform
+from compat_export import TARGETS, Options, export
 from compat_export.profile_model import untrained_checkpoint
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import ConfigError
@@ -31,7 +29,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fresh = untrained_checkpoint("resnet18", size=28, dim=16, width=0.125)
     ordinary = replace(fresh, state=settled(fresh.build()).state_dict())
     options = [Options(), Options(precision="fp16")]
-    report = export_checkpoint(ordinary, out=out, targets=TARGETS, options=options)
+    report = export(ordinary, out, targets=TARGETS, precisions=options)
     assert [(graph.target, graph.precision) for graph in report.graphs] == [
         (target, precision) for target in TARGETS for precision in ("fp32", "fp16")
     ]
@@ -62,7 +60,7 @@ def test_preprocessing_inside_the_graph_gives_the_same_vectors(
     checkpoint: Checkpoint, target: str, tmp_path: Path
 ) -> None:
     options = [Options(pixels=checkpoint.preprocessing)]
-    report = export_run(checkpoint.path, out=tmp_path / "b", targets=[target], options=options)
+    report = export(checkpoint.path, tmp_path / "b", targets=[target], precisions=options)
     assert report.bundle.manifest.graphs[0].values == "pixels"
     assert report.graphs[0].parity.max_abs_difference < 1e-5
     if target != "coreml":
@@ -72,7 +70,7 @@ def test_preprocessing_inside_the_graph_gives_the_same_vectors(
 
 def test_a_phone_can_take_its_images_channels_last(checkpoint: Checkpoint, tmp_path: Path) -> None:
     options = [Options(layout="nhwc", batch=2)]
-    report = export_run(checkpoint.path, out=tmp_path / "b", targets=["tflite"], options=options)
+    report = export(checkpoint.path, tmp_path / "b", targets=["tflite"], precisions=options)
     graph = report.bundle.manifest.graphs[0]
     assert (graph.layout, graph.batch) == ("nhwc", 2)
     assert Embedder.load(tmp_path / "b", threads=1).self_test().min_cosine > 0.99999
@@ -83,7 +81,7 @@ def transform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """A transform's run, and its bundle with a graph of every target and precision."""
     folder = tmp_path_factory.mktemp("transform")
     run, out = a_transform(folder / "run", request.param), folder / "h.zip"
-    report = export_transform(run, out=out, targets=TARGETS, options=[Options(), Options(precision="fp16")])
+    report = export(run, out, targets=TARGETS, precisions=[Options(), Options(precision="fp16")])
     for graph in report.graphs:
         assert graph.rank_overlap is None
         assert graph.parity.worst_cosine > (0.999999 if graph.precision == "fp32" else 0.9999)
@@ -106,14 +104,14 @@ def test_every_engine_transforms_vectors_like_pytorch(transform: tuple[Transform
 @pytest.mark.parametrize("target", ["onnx", "tflite", "coreml"])
 def test_weights_of_a_transform_can_be_compressed_to_bytes(target: str, tmp_path: Path) -> None:
     run = a_transform(tmp_path / "run")
-    small = export_transform(run, out=tmp_path / "b", targets=[target], options=[Options(precision="int8")])
+    small = export(run, tmp_path / "b", targets=[target], precisions=[Options(precision="int8")])
     assert small.graphs[0].parity.worst_cosine > 0.999
 
 
 def test_a_transform_takes_a_fixed_batch_and_its_bytes_repeat(tmp_path: Path) -> None:
     run = a_transform(tmp_path / "run")
     a, b = (
-        export_transform(run, out=tmp_path / name, targets=["tflite", "executorch"], options=[Options(batch=4)]).bundle
+        export(run, tmp_path / name, targets=["tflite", "executorch"], precisions=[Options(batch=4)]).bundle
         for name in ("a.zip", "b.zip")
     )
     assert a.path.read_bytes() == b.path.read_bytes()

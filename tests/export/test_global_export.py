@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compat_export.convert.conversion import Options
-from compat_export.convert.graphs import TARGETS
-from compat_export.pack import export_checkpoint
+from compat_export import TARGETS, Options, export
 from compat_export.profile_model import profile_architecture, untrained_checkpoint
 from compat_sdk.bundle import Bundle
 from compat_sdk.embedder import Embedder
@@ -30,9 +28,7 @@ def test_a_network_of_the_global_search_exports_in_full_and_half_precision(
     pytest.importorskip(NEEDS[target])
     fresh = untrained_checkpoint(arch, size=28, dim=16)
     found = replace(fresh, state=settled(fresh.build()).state_dict(), space="global-16-0123456789ab")
-    report = export_checkpoint(
-        found, out=tmp_path / "b", targets=[target], options=[Options(), Options(precision="fp16")]
-    )
+    report = export(found, tmp_path / "b", targets=[target], precisions=[Options(), Options(precision="fp16")])
     full, half = report.graphs
     assert full.parity.max_abs_difference < 1e-5 and half.parity.worst_cosine > 0.9999
     manifest = Bundle.open(tmp_path / "b").manifest

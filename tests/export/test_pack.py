@@ -8,11 +8,9 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from compat_export.check import measure
-from compat_export.check.compare import Probe, data_probe
-from compat_export.convert.conversion import Options
+from compat_export import Options, Probe, data_probe, export, golden_images, pack
 from compat_export.convert.graphs import Converted
-from compat_export.pack import choose_tier, export_checkpoint, export_run, golden_images
+from compat_export.subject import choose_tier
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.datasets import open_dataset
 from compat_sdk.embedder import Embedder
@@ -27,7 +25,7 @@ FILE = "onnx-fp32/model.onnx"
 def gives(monkeypatch: pytest.MonkeyPatch, graph: bytes) -> None:
     """A conversion that gives this graph, whatever it is asked for."""
     made = Converted(Graph("onnx", "fp32", FILE), {FILE: graph})
-    monkeypatch.setattr(measure, "convert", lambda *_: made)
+    monkeypatch.setattr(pack, "convert", lambda *_: made)
 
 
 @pytest.fixture
@@ -48,7 +46,7 @@ def perturbed(graph: bytes, *, by: float) -> bytes:
 
 @pytest.mark.usefixtures("converted")
 def test_a_run_becomes_a_bundle_that_embeds_like_pytorch(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    report = export_run(checkpoint.path, out=tmp_path / "tiny.bundle")
+    report = export(checkpoint.path, tmp_path / "tiny.bundle")
     bundle = Bundle.open(tmp_path / "tiny.bundle")
     manifest = bundle.manifest
     assert (manifest.space, manifest.dim, manifest.arch) == (checkpoint.space, 16, "resnet18")
@@ -69,8 +67,8 @@ def test_a_run_becomes_a_bundle_that_embeds_like_pytorch(checkpoint: Checkpoint,
 
 @pytest.mark.usefixtures("converted")
 def test_two_exports_of_one_run_have_the_same_files(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    a = export_run(checkpoint.path, out=tmp_path / "a")
-    b = export_run(checkpoint.path, out=tmp_path / "b")
+    a = export(checkpoint.path, tmp_path / "a")
+    b = export(checkpoint.path, tmp_path / "b")
     assert a.bundle.manifest.files == b.bundle.manifest.files
 
 
@@ -80,7 +78,7 @@ def test_a_perturbed_weight_is_caught_and_nothing_is_left_on_disk(
 ) -> None:
     gives(monkeypatch, perturbed(graph, by=by))
     with pytest.raises(CheckFailedError, match="disagrees with PyTorch") as caught:
-        export_run(checkpoint.path, out=tmp_path / "bundle")
+        export(checkpoint.path, tmp_path / "bundle")
     assert caught.value.exit_code == 3
     assert list(tmp_path.iterdir()) == []
 
@@ -89,10 +87,10 @@ def test_a_failed_export_leaves_the_old_bundle_as_it_was(
     checkpoint: Checkpoint, graph: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gives(monkeypatch, graph)
-    export_run(checkpoint.path, out=tmp_path / "bundle")
+    export(checkpoint.path, tmp_path / "bundle")
     gives(monkeypatch, perturbed(graph, by=1.0))
     with pytest.raises(CheckFailedError):
-        export_run(checkpoint.path, out=tmp_path / "bundle", overwrite=True)
+        export(checkpoint.path, tmp_path / "bundle", overwrite=True)
     assert Bundle.open(tmp_path / "bundle").read(FILE) == graph
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
@@ -100,16 +98,18 @@ def test_a_failed_export_leaves_the_old_bundle_as_it_was(
 def test_an_existing_bundle_is_refused_before_the_conversion(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure, "convert", lambda *_: pytest.fail("converted"))
+    monkeypatch.setattr(pack, "convert", lambda *_: pytest.fail("converted"))
     with pytest.raises(ConfigError, match="exists"):
-        export_checkpoint(checkpoint, out=tmp_path)
+        export(checkpoint, tmp_path)
+    with pytest.raises(ConfigError, match="is not a bundle"):
+        export(checkpoint, tmp_path, overwrite=True)
 
 
 @pytest.mark.usefixtures("converted")
 def test_golden_images_of_the_callers_own_are_kept_up_to_eight(
     checkpoint: Checkpoint, tmp_path: Path, pixels: NDArray[np.uint8]
 ) -> None:
-    report = export_checkpoint(checkpoint, out=tmp_path / "b", images=np.concatenate([pixels, pixels]))
+    report = export(checkpoint, tmp_path / "b", golden=np.concatenate([pixels, pixels]))
     images, embeddings = report.bundle.golden()
     assert np.array_equal(images, pixels)
     assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
@@ -120,7 +120,7 @@ def test_golden_images_of_another_shape_are_refused(
     checkpoint: Checkpoint, tmp_path: Path, shape: tuple[int, ...]
 ) -> None:
     with pytest.raises(DataError, match=r"\[n, 28, 28, 3\]"):
-        export_checkpoint(checkpoint, out=tmp_path / "b", images=np.zeros(shape, np.uint8))
+        export(checkpoint, tmp_path / "b", golden=np.zeros(shape, np.uint8))
 
 
 def test_default_golden_images_are_real_different_and_always_the_same() -> None:
@@ -133,34 +133,50 @@ def test_default_golden_images_are_real_different_and_always_the_same() -> None:
 
 def test_unknown_missing_or_repeated_targets_and_precisions_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'tensorrt'; expected some of onnx, tflite, coreml, executorch"):
-        export_run(checkpoint.path, out=tmp_path / "b", targets=["onnx", "tensorrt"])
+        export(checkpoint.path, tmp_path / "b", targets=["onnx", "tensorrt"])
     with pytest.raises(ConfigError, match="int4 is not made for onnx"):
-        export_run(checkpoint.path, out=tmp_path / "b", options=[Options(precision="int4")])
+        export(checkpoint.path, tmp_path / "b", precisions=[Options(precision="int4")])
     for targets, options in (([], [Options()]), (["onnx"], []), (["onnx", "onnx"], [Options()])):
         with pytest.raises(ConfigError, match="at least one of each, each once"):
-            export_run(checkpoint.path, out=tmp_path / "b", targets=targets, options=options)
+            export(checkpoint.path, tmp_path / "b", targets=targets, precisions=options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_name_where_a_list_is_expected_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    for wrong in ({"targets": "onnx"}, {"precisions": "fp32"}, {"precisions": Options()}):
+        with pytest.raises(ConfigError, match="expected a list of each"):
+            export(checkpoint.path, tmp_path / "b", **wrong)  # type: ignore[arg-type]
+
+
+def test_graphs_of_one_bundle_take_pixels_of_the_models_own_preprocessing_or_none_does(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "convert", lambda *_: pytest.fail("converted"))
+    own = checkpoint.preprocessing
+    with pytest.raises(ConfigError, match="expected one kind"):
+        export(checkpoint, tmp_path / "b", precisions=["fp32", Options("fp16", pixels=own)])
+    with pytest.raises(ConfigError, match="expected the model's own preprocessing"):
+        export(checkpoint, tmp_path / "b", precisions=[Options(pixels=replace(own, channels="bgr"))])
 
 
 def test_two_precisions_share_a_bundle_and_the_runtime_takes_the_one_asked_for(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
-    options = [Options(), Options(precision="fp16")]
-    report = export_run(checkpoint.path, out=tmp_path / "both.zip", options=options)
+    report = export(checkpoint.path, tmp_path / "both.zip", precisions=["fp32", "fp16"])
     assert [graph.precision for graph in report.graphs] == ["fp32", "fp16"]
     assert report.graphs[1].bytes < 0.6 * report.graphs[0].bytes
     assert report.graphs[1].parity.worst_cosine > 0.9999
     for precision in ("fp32", "fp16"):
         test = Embedder.load(tmp_path / "both.zip", precision=precision, threads=1).self_test()
         assert test.min_cosine > 0.9999
-    again = export_run(checkpoint.path, out=tmp_path / "again.zip", options=options)
+    again = export(checkpoint.path, tmp_path / "again.zip", precisions=["fp32", Options("fp16")])
     assert again.bundle.path.read_bytes() == report.bundle.path.read_bytes()
 
 
 @pytest.mark.usefixtures("converted")
 def test_the_bound_on_the_cosine_can_be_set(checkpoint: Checkpoint, graph: bytes, tmp_path: Path) -> None:
     with pytest.raises(CheckFailedError, match=r"at least 1\.1"):
-        export_run(checkpoint.path, out=tmp_path / "b", min_cosine=1.1)
+        export(checkpoint.path, tmp_path / "b", min_cosine=1.1)
 
 
 def test_a_probe_compares_neighbours_and_accuracy() -> None:
@@ -197,9 +213,9 @@ def test_a_data_probe_searches_the_gallery_models_gallery(checkpoint: Checkpoint
 @pytest.mark.usefixtures("converted")
 def test_tier_license_role_and_searched_spaces_reach_the_manifest(checkpoint: Checkpoint, tmp_path: Path) -> None:
     gallery = replace(checkpoint, role="gallery", searches=())
-    assert export_checkpoint(gallery, out=tmp_path / "g").bundle.manifest.tier == "gallery"
+    assert export(gallery, tmp_path / "g").bundle.manifest.tier == "gallery"
     query = replace(checkpoint, searches=("resnet50-16-ffffffffffff",))
-    found = export_checkpoint(query, out=tmp_path / "q", tier="330", license="MIT").bundle.manifest
+    found = export(query, tmp_path / "q", tier="330", license="MIT").bundle.manifest
     assert (found.searches, found.tier, found.license) == (("resnet50-16-ffffffffffff",), "330", "MIT")
 
 

@@ -11,10 +11,8 @@ import onnx
 import pytest
 
 from compat_cli.app import main
-from compat_export.check import measure
-from compat_export.convert.conversion import Options
+from compat_export import Options, export, pack
 from compat_export.convert.graphs import Converted
-from compat_export.pack import export_checkpoint, export_run, export_transform
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, TrainingError, VectorError
@@ -33,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> TransformRun:
 @pytest.fixture(scope="module")
 def exported(run: TransformRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "h.bundle"
-    export_run(run.path, out=out, options=[Options(), Options(precision="fp16"), Options(precision="int8")])
+    export(run.path, out, precisions=[Options(), Options(precision="fp16"), Options(precision="int8")])
     return out
 
 
@@ -42,13 +40,13 @@ def converted(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The module's fp32 graph instead of a conversion per test."""
     record = Bundle.open(exported).graph("onnx", "fp32")
     made = Converted(record, {record.file: (exported / record.file).read_bytes()})
-    monkeypatch.setattr(measure, "convert", lambda *_: made)
+    monkeypatch.setattr(pack, "convert", lambda *_: made)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_becomes_a_bundle_that_transforms_like_pytorch(tmp_path: Path, kind: str) -> None:
     made = a_transform(tmp_path / "run", kind)
-    report = export_run(made.path, out=tmp_path / "h.zip")
+    report = export(made.path, tmp_path / "h.zip")
     transform = Transform.load(tmp_path / "h.zip", threads=1)
     for rows in (1, 7):
         inputs = inputs_of(made, rows)
@@ -86,18 +84,18 @@ def test_every_precision_of_one_bundle_can_be_asked_for(
 def test_two_exports_of_one_run_are_equal_byte_by_byte(
     run: TransformRun, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again = export_run(run.path, out=tmp_path / "a.zip").bundle
+    again = export(run.path, tmp_path / "a.zip").bundle
     record = again.graph("onnx", "fp32")
     graph = again.read(record.file)
     assert graph == (exported / record.file).read_bytes()
-    monkeypatch.setattr(measure, "convert", lambda *_: Converted(record, {record.file: graph}))
-    assert export_run(run.path, out=tmp_path / "b.zip").bundle.path.read_bytes() == again.path.read_bytes()
+    monkeypatch.setattr(pack, "convert", lambda *_: Converted(record, {record.file: graph}))
+    assert export(run.path, tmp_path / "b.zip").bundle.path.read_bytes() == again.path.read_bytes()
 
 
 @pytest.mark.usefixtures("converted")
 def test_golden_vectors_may_be_the_callers_own(run: TransformRun, tmp_path: Path) -> None:
     old, side = unit_rows(40, OLD, 8), unit_rows(40, SIDE, 9)
-    bundle = export_run(run.path, out=tmp_path / "b", vectors=(old, side)).bundle
+    bundle = export(run.path, tmp_path / "b", golden=(old, side)).bundle
     inputs, vectors = bundle.golden_vectors()
     np.testing.assert_array_equal(inputs[0], old[:32])
     np.testing.assert_array_equal(inputs[1], side[:32])
@@ -108,11 +106,11 @@ def test_golden_vectors_that_do_not_fit_are_refused(run: TransformRun, tmp_path:
     old, side = unit_rows(4, OLD), unit_rows(4, SIDE)
     for vectors in ((old, None), (old, side[:3]), (side, side), (old[0], side[0])):
         with pytest.raises(ConfigError, match=r"this transform takes old \[n, 16\], side \[n, 8\]"):
-            export_run(run.path, out=tmp_path / "b", vectors=vectors)
+            export(run.path, tmp_path / "b", golden=vectors)
     with pytest.raises(ConfigError, match="no golden vectors"):
-        export_run(run.path, out=tmp_path / "b", vectors=(old[:0], side[:0]))
+        export(run.path, tmp_path / "b", golden=(old[:0], side[:0]))
     with pytest.raises(VectorError, match="unit length"):
-        export_run(run.path, out=tmp_path / "b", vectors=(2 * old, side))
+        export(run.path, tmp_path / "b", golden=(2 * old, side))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,9 +125,9 @@ def test_a_perturbed_weight_is_caught_and_nothing_is_left_on_disk(
     values[0] += by
     weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
     made = Converted(record, {record.file: model.SerializeToString()})
-    monkeypatch.setattr(measure, "convert", lambda *_: made)
+    monkeypatch.setattr(pack, "convert", lambda *_: made)
     with pytest.raises(CheckFailedError, match="the onnx fp32 graph of h disagrees with PyTorch"):
-        export_run(run.path, out=tmp_path / "b")
+        export(run.path, tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,11 +139,11 @@ def test_what_only_images_have_is_refused(run: TransformRun, checkpoint: Checkpo
         (Options(precision="int8-static", calibration=calibration), "not made for a transform; choose int8"),
     ):
         with pytest.raises(ConfigError, match=message):
-            export_transform(run, out=tmp_path / "b", options=[options])
+            export(run, tmp_path / "b", precisions=[options])
     with pytest.raises(ConfigError, match="leave images and probe out"):
-        export_run(run.path, out=tmp_path / "b", images=np.zeros((1, 32, 32, 3), np.uint8))
+        export(run.path, tmp_path / "b", golden=np.zeros((1, 32, 32, 3), np.uint8))
     with pytest.raises(ConfigError, match="leave vectors out"):
-        export_run(checkpoint.path, out=tmp_path / "b", vectors=(unit_rows(1, OLD), None))
+        export(checkpoint.path, tmp_path / "b", golden=(unit_rows(1, OLD), None))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -153,18 +151,18 @@ def test_a_side_information_encoder_is_exported_like_a_gallery_model(
     checkpoint: Checkpoint, graph: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Converted(Graph("onnx", "fp32", "onnx-fp32/model.onnx"), {"onnx-fp32/model.onnx": graph})
-    monkeypatch.setattr(measure, "convert", lambda *_: made)
+    monkeypatch.setattr(pack, "convert", lambda *_: made)
     folder = tmp_path / "side"
     folder.mkdir()
     encoder = replace(checkpoint, path=folder, role="side-info", method="simclr", searches=())
     encoder.save()
-    report = export_run(folder, out=tmp_path / "s")
+    report = export(folder, tmp_path / "s")
     assert (report.bundle.manifest.role, report.bundle.manifest.tier) == ("side-info", "side-info")
     assert report.graphs[0].rank_overlap == 1.0
     assert Embedder.load(report.bundle, threads=1).self_test().rows == 8
 
     with pytest.raises(ConfigError, match="side-info model searches"):
-        export_checkpoint(replace(encoder, searches=("other-16",)), out=tmp_path / "t")
+        export(replace(encoder, searches=("other-16",)), tmp_path / "t")
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

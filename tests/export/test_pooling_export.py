@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compat_export.convert.conversion import Options
-from compat_export.convert.graphs import TARGETS
-from compat_export.pack import export_checkpoint
+from compat_export import TARGETS, Options, export
 from compat_export.profile_model import untrained_checkpoint
 from compat_sdk.embedder import Embedder
 from compat_train.runs.checkpoint import Checkpoint
@@ -34,7 +32,7 @@ def test_generalised_mean_pooling_exports_in_full_and_half_precision(
 ) -> None:
     pytest.importorskip(NEEDS[target])
     options = [Options(), Options(precision="fp16")]
-    report = export_checkpoint(upgraded, out=tmp_path / "b", targets=[target], options=options)
+    report = export(upgraded, tmp_path / "b", targets=[target], precisions=options)
     full, half = report.graphs
     assert full.parity.max_abs_difference < 1e-5 and half.parity.worst_cosine > 0.9999
     manifest = report.bundle.manifest

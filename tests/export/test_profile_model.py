@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compat_export.check import measure
+from compat_export import pack
 from compat_export.convert.graphs import Converted
 from compat_export.profile_model import profile_architecture, profile_run, untrained_checkpoint
 from compat_sdk.bundle import Graph
@@ -31,7 +31,7 @@ def test_a_run_is_profiled_under_its_own_name_and_left_alone(
     checkpoint: Checkpoint, graph: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Converted(Graph("onnx", "fp32", "onnx-fp32/model.onnx"), {"onnx-fp32/model.onnx": graph})
-    monkeypatch.setattr(measure, "convert", lambda *_: made)
+    monkeypatch.setattr(pack, "convert", lambda *_: made)
     before = sorted(path.name for path in checkpoint.path.iterdir())
     assert profile_run(checkpoint.path, runs=3).name == checkpoint.path.name
     assert sorted(path.name for path in checkpoint.path.iterdir()) == before

@@ -26,8 +26,9 @@ from compat_export.mil import CoreMLTwin, Package, Program, quiet
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images import Preprocessing, to_input
 from compat_train.models import build_model
-from tests.export.coreml_nets import settled
+from tests.export.coreml_nets import digests, settled
 
+torch.set_num_threads(1)
 SIZE = 32
 IMAGE = Port("image", (3, SIZE, SIZE))
 
@@ -75,6 +76,12 @@ class Merge(nn.Module):
 @pytest.fixture(scope="module")
 def resnet() -> nn.Module:
     return embedder("resnet18", width=0.125)
+
+
+@pytest.fixture(scope="module")
+def plain(resnet: nn.Module) -> dict[str, bytes]:
+    """The files of the network at full precision."""
+    return convert(resnet, [IMAGE], Options())
 
 
 @pytest.fixture(scope="module")
@@ -202,51 +209,36 @@ def test_a_picture_goes_in_as_it_is(
 
 
 def test_a_conversion_leaves_the_module_and_the_loggers_alone_is_silent_and_repeats(
-    resnet: nn.Module, capfd: pytest.CaptureFixture[str]
+    resnet: nn.Module, plain: dict[str, bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = {name: value.clone() for name, value in resnet.state_dict().items()}
     logger, level = logging.getLogger("coremltools"), logging.getLogger("coremltools").level
     filters = list(logger.filters)
-    first = convert(resnet, [IMAGE], Options())
-    assert convert(resnet, [IMAGE], Options()) == first
+    assert convert(resnet, [IMAGE], Options()) == plain
     assert capfd.readouterr() == ("", "")
     assert (logger.filters, logger.level) == (filters, level)
     assert not resnet.training and resnet.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in resnet.state_dict().items())
 
 
-SCRIPT = """
-import hashlib, torch
-from compat_export.convert.conversion import Options, Port
-from compat_export.convert.to_coreml import convert
-torch.manual_seed(0)
-net = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 5, 2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(1024, 8))
-for precision in ("fp32", "palette4"):
-    files = convert(net.eval(), [Port("image", (3, 12, 12))], Options(precision=precision))
-    print(precision, *(f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in sorted(files.items())))
-"""
+def test_another_process_writes_the_same_bytes_in_silence_with_warnings_as_errors() -> None:
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    code = "from tests.export.coreml_nets import digests; print(*digests(), sep='\\n')"
+    command = [sys.executable, "-W", "error", "-c", code]
+    child = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert child.returncode == 0, child.stderr
+    # Other packages that it imports where they are installed may have their say.
+    assert "coremltools" not in child.stderr and "Torch version" not in child.stderr
+    assert child.stdout.splitlines() == digests()
+    assert "palette4 model.mlpackage/Data" in child.stdout
 
 
-def test_two_processes_write_equal_bytes_in_silence_with_warnings_as_errors() -> None:
-    found = []
-    for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        command = [sys.executable, "-W", "error", "-c", SCRIPT]
-        child = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        assert child.returncode == 0, child.stderr
-        # Other packages that it imports where they are installed may have their say.
-        assert "coremltools" not in child.stderr and "Torch version" not in child.stderr
-        found.append(child.stdout)
-    assert found[0] == found[1] and "palette4 model.mlpackage/Data" in found[0]
-
-
-def test_nothing_in_the_package_names_a_version_or_a_date(resnet: nn.Module) -> None:
-    files = convert(resnet, [IMAGE], Options())
-    assert len(files) == 3
-    description = files["model.mlpackage/Data/com.apple.CoreML/model.mlmodel"]
+def test_nothing_in_the_package_names_a_version_or_a_date(plain: dict[str, bytes]) -> None:
+    assert len(plain) == 3
+    description = plain["model.mlpackage/Data/com.apple.CoreML/model.mlmodel"]
     for trace in (b"coremltools", b"torch==", str(torch.__version__).encode(), b"conversion_date", b".py"):
         assert trace not in description
-    manifest = files["model.mlpackage/Manifest.json"].decode()
+    manifest = plain["model.mlpackage/Manifest.json"].decode()
     assert hashlib.sha256(manifest.encode()).hexdigest() and manifest.count("com.apple.CoreML/") == 2
 
 

@@ -17,11 +17,11 @@ with warnings.catch_warnings():
 import torch
 from torch import nn
 
+from compat_export import golden_images
 from compat_export.convert import to_executorch
 from compat_export.convert.conversion import Options, Port
 from compat_export.convert.to_executorch import convert
 from compat_export.convert.unit import UnitEmbedder
-from compat_export.pack import golden_images
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images import to_input
 from compat_train.models import build_model

@@ -75,7 +75,7 @@ def test_4_both_runs_become_bundles(run: Run, work: Path, name: str) -> None:
     assert answer(run("bundle", "info", bundle, "--json"))["license"] == "MIT"
     assert answer(run("bundle", "verify", bundle, "--threads", 1, "--json"))["min_cosine"] > 0.999
     code, _, err = run("export", work / name, "--out", bundle)
-    assert code == 1
+    assert code == 2
     assert "exists" in err
 
 
@@ -88,7 +88,7 @@ def test_5_the_gallery_is_indexed_and_a_second_build_adds_nothing(run: Run, phot
     assert "0 of 18 images added" in err
     code, _, err = run("index", "build", "--model", work / "g-bundle", "--images", photos / "query", "--out",
                        work / "gallery")  # fmt: skip
-    assert code == 1
+    assert code == 2
     assert "index add" in err
 
 
@@ -120,7 +120,7 @@ def test_8_a_model_that_was_trained_alone_is_refused(run: Run, photos: Path, wor
     assert (code, out) == (1, "")
     assert "may search no other space" in err
     code, _, err = run("index", "add", work / "gallery", "--model", work / "bct-bundle", "--images", photos / "query")
-    assert code == 1
+    assert code == 2
     assert "the gallery was built with" in err
 
 
@@ -148,14 +148,14 @@ def test_profiles_of_a_bundle_a_run_and_an_architecture(run: Run, work: Path) ->
 
 def test_an_unknown_architecture_is_refused_by_name(run: Run) -> None:
     code, out, err = run("profile", "resnet19", "--json")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert "resnet19" in err and "resnet18" in err
 
 
 def test_a_setting_out_of_range_is_refused_before_any_work(run: Run, photos: Path, work: Path) -> None:
     code, _, err = run("train", "gallery", "--data", photos, "--margin", 7, "--out", work / "never")
-    assert code == 1
-    assert err == "error: classification.margin is 7.0; expected at least 0 and at most 1\n"
+    assert code == 2
+    assert err == "error: --margin is 7.0; expected at least 0 and at most 1\n"
     assert not (work / "never").exists()
 
 

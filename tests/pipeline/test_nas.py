@@ -50,11 +50,11 @@ def test_a_search_prints_a_table_draws_a_plot_and_its_network_is_exported(run: R
 def test_a_tier_out_of_reach_says_what_is_within(run: Run, work: Path) -> None:
     command = ("nas", "cmp", "--data", work / "data", "--gallery", work / "g", *SEARCH, *COMMON, "--mmacs", 0.001)
     code, out, err = run(*command, "--out", work / "impossible")
-    assert code == 1 and not out
+    assert code == 2 and not out
     assert "0.001 MMACs is out of reach" in err and "MMACs at 32 pixels" in err
 
 
 def test_contradicting_options_are_refused(run: Run, work: Path) -> None:
     command = ("nas", "cmp", "--data", work / "data", "--gallery", work / "g", *SEARCH, "--out", work / "x")
     code, _, err = run(*command, "--no-static")
-    assert code == 1 and "contradict" in err
+    assert code == 2 and "--static and --no-static contradict" in err

@@ -70,19 +70,19 @@ def test_a_search_by_r3_ends_in_a_query_model_that_is_exported(run: Run, work: P
     ("extra", "says"),
     [
         (("--preset", "large"), "--preset is 'large'; expected one of tiny, mobile, face-small, face-medium"),
-        (("--no-micro", "--micro-epochs", 2), "micro is false, which leaves nothing for micro_epochs to say"),
+        (("--no-micro", "--micro-epochs", 2), "--no-micro: micro is false, which leaves nothing for micro_epochs"),
         (("--loss", "norm-softmax", "--margin", 0.2), "the loss norm-softmax has none"),
-        (("--margin", 0.2), "classification.margin is 0.2, but the loss norm-softmax has none"),
-        (("--gradient-norm", -1), "optimisation.gradient_norm is -1.0"),
+        (("--margin", 0.2), "--margin is 0.2, but the loss norm-softmax has none"),
+        (("--gradient-norm", -1), "--gradient-norm is -1.0"),
         (("--objective", "r3"), "measured against a gallery model"),
         (("--mmacs", 0.001), "0.001 MMACs is out of reach"),
-        (("--max-depth", 2), "bounds.max_depth is 2"),
-        (("--kind", "dense"), "kind is 'dense'"),
+        (("--max-depth", 2), "--max-depth is 2"),
+        (("--kind", "dense"), "--kind is 'dense'; expected one of plain, residual"),
     ],
 )
 def test_what_cannot_work_is_refused(run: Run, photos: Path, work: Path, extra: tuple[object, ...], says: str) -> None:
     code, out, err = run("nas", "global", "--data", photos, *SEARCH, *COMMON, *extra, "--out", work / "refused")
-    assert code == 1 and not out and says in err and not (work / "refused" / "candidates.jsonl").exists()
+    assert code == 2 and not out and says in err and not (work / "refused" / "candidates.jsonl").exists()
 
 
 def test_the_preset_mobile_is_wider(run: Run, photos: Path, work: Path) -> None:
@@ -93,4 +93,4 @@ def test_the_preset_mobile_is_wider(run: Run, photos: Path, work: Path) -> None:
     assert code == 0, err
     assert json.loads(out)["W"] == 128
     code, _, err = run(*command, "--out", work / "tiny")
-    assert code == 1 and "bounds.max_width is 64" in err
+    assert code == 2 and "bounds.max_width is 64" in err

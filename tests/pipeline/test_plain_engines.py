@@ -2,45 +2,157 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from compat_export.pack import export_checkpoint, golden_images
+from compat_export import Options, export, golden_images
 from compat_export.profile_model import untrained_checkpoint
+from compat_sdk.bundle import Bundle
+from compat_sdk.images import Preprocessing
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "plain_engines"
+SCRIPTS = {"onnx": "with_onnxruntime.py", "tflite": "with_litert.py", "coreml": "with_coremltools.py"}
+PACKAGES = {
+    "onnx": ["onnxruntime"],
+    "tflite": ["litert_torch", "ai_edge_litert"],
+    "coreml": ["coremltools"],
+}
+# Unequal channels in reverse order: whoever leaves a step out, or does one twice, is far off.
+PREPROCESSING = Preprocessing(size=32, mean=(0.9, 0.5, 0.1), std=(0.1, 0.3, 0.6), channels="bgr")
 
 
+@pytest.fixture(scope="module")
+def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A bundle of one graph, exported once for the same options."""
+
+    @functools.cache
+    def made(target: str, layout: str = "nchw", batch: int | None = None, pixels: bool = False) -> Path:
+        for package in PACKAGES[target]:
+            pytest.importorskip(package)
+        fresh = untrained_checkpoint("mobilenet_v2", size=32, dim=16, width=0.25)
+        checkpoint = replace(fresh, preprocessing=PREPROCESSING)
+        options = Options(layout=layout, batch=batch, pixels=PREPROCESSING if pixels else None)  # type: ignore[arg-type]
+        out = tmp_path_factory.mktemp("plain") / "bundle"
+        images = golden_images(PREPROCESSING, 3)
+        return export(checkpoint, out, targets=[target], precisions=[options], golden=images).bundle.path
+
+    return made
+
+
+def run(target: str, bundle: Path) -> subprocess.CompletedProcess[str]:
+    graph = bundle / json.loads((bundle / "manifest.json").read_text())["graphs"][0]["file"]
+    command = [sys.executable, EXAMPLES / SCRIPTS[target], bundle, graph]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("pixels", [False, True], ids=["prepared", "pixels"])
 @pytest.mark.parametrize(
-    ("target", "script", "packages"),
+    ("target", "layout", "batch"),
     [
-        ("onnx", "with_onnxruntime.py", ["onnxruntime"]),
-        ("tflite", "with_litert.py", ["litert_torch", "ai_edge_litert"]),
+        ("onnx", "nchw", None),
+        ("onnx", "nchw", 2),
+        ("tflite", "nchw", None),
+        ("tflite", "nhwc", 2),
         pytest.param(
             "coreml",
-            "with_coremltools.py",
-            ["coremltools"],
+            "nchw",
+            None,
             marks=pytest.mark.skipif(sys.platform != "darwin", reason="Core ML runs on macOS alone"),
         ),
     ],
 )
-def test_a_plain_engine_gives_the_trained_models_embeddings(
-    target: str, script: str, packages: list[str], tmp_path: Path
+def test_a_plain_engine_that_follows_the_manifest_gives_the_trained_models_embeddings(
+    bundle_of: Callable[..., Path], target: str, layout: str, batch: int | None, pixels: bool
 ) -> None:
-    for package in packages:
-        pytest.importorskip(package)
-    checkpoint = untrained_checkpoint("mobilenet_v2", size=32, dim=16, width=0.25)
-    images = golden_images(checkpoint.preprocessing, 3)
-    bundle = export_checkpoint(checkpoint, out=tmp_path / "bundle", targets=[target], images=images).bundle
-    graph = bundle.path / bundle.manifest.graphs[0].file
-    source = (EXAMPLES / script).read_text()
-    assert "compat_sdk" not in source.replace("compat-sdk", "")  # it needs none of this package
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / script, bundle.path, graph], capture_output=True, text=True, check=False
-    )
+    bundle = bundle_of(target, layout, batch, pixels)
+    source = (EXAMPLES / SCRIPTS[target]).read_text()
+    assert "import compat" not in source and "from compat" not in source  # it needs none of this package
+    done = run(target, bundle)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("(3, 16)")
+    assert float(done.stdout.split()[-1]) > 0.99999
+
+
+@pytest.mark.parametrize("pixels", [False, True], ids=["prepared", "pixels"])
+def test_the_formula_of_a_client_that_has_never_heard_of_pixels_is_right_for_both(
+    bundle_of: Callable[..., Path], pixels: bool
+) -> None:
+    """Mean and deviation out of the manifest, as the clients of 0.7 did it; their mistake is no longer one."""
+    import onnxruntime
+
+    bundle = Bundle.open(bundle_of("onnx", "nchw", None, pixels))
+    steps = json.loads((bundle.path / "manifest.json").read_text())["preprocessing"]
+    images, expected = bundle.golden()
+    image = (images / 255 - steps["mean"]) / steps["std"]
+    image = image[..., ::-1] if steps["channels"] == "bgr" else image
+    session = onnxruntime.InferenceSession(bundle.read(bundle.manifest.graphs[0].file))
+    fed = np.ascontiguousarray(image.transpose(0, 3, 1, 2), np.float32)
+    (found,) = session.run(["embedding"], {"image": fed})
+    assert (found * expected).sum(1).min() > 0.99999
+
+
+def swapped(name: str, value: object) -> Callable[[dict[str, Any]], None]:
+    return lambda manifest: manifest["preprocessing"].update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("pixels", "change"),
+    [
+        (True, swapped("mean", [0.9, 0.5, 0.1])),
+        (True, swapped("std", [0.1, 0.3, 0.6])),
+        (False, swapped("mean", [0, 0, 0])),
+        (False, swapped("std", [1 / 255, 1 / 255, 1 / 255])),
+        (False, swapped("channels", "rgb")),
+    ],
+)
+def test_a_client_obeys_the_manifest_and_says_in_one_line_that_its_vectors_are_off(
+    bundle_of: Callable[..., Path], pixels: bool, change: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    """Were a value not read, changing it would change nothing."""
+    bundle = bundle_of("onnx", "nchw", None, pixels)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    change(manifest)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    for folder in ("golden", "onnx-fp32"):
+        (tmp_path / folder).symlink_to(bundle / folder)
+    done = run("onnx", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "expected at least 0.999" in done.stderr
+
+
+COREML_STAND_IN = """
+import enum, numpy, onnxruntime
+ComputeUnit = enum.Enum("ComputeUnit", "CPU_ONLY")
+class models:
+    class MLModel:
+        def __init__(self, path, compute_units):
+            self.session = onnxruntime.InferenceSession(path)
+        def predict(self, fed):
+            if not isinstance(fed["image"], numpy.ndarray):  # a picture
+                fed = {"image": numpy.float32(fed["image"]).transpose(2, 0, 1)[None]}
+            return {"embedding": self.session.run(["embedding"], fed)[0]}
+"""
+
+
+@pytest.mark.parametrize("pixels", [False, True], ids=["prepared", "pixels"])
+def test_the_client_of_core_ml_feeds_pictures_where_the_record_says_pixels(
+    bundle_of: Callable[..., Path], pixels: bool, tmp_path: Path
+) -> None:
+    """On any system: coremltools is played by onnxruntime, which gets what the client feeds."""
+    bundle = bundle_of("onnx", "nchw", 1 if pixels else None, pixels)
+    (tmp_path / "coremltools.py").write_text(COREML_STAND_IN)
+    command = [sys.executable, EXAMPLES / SCRIPTS["coreml"], bundle, bundle / "onnx-fp32" / "model.onnx"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
     assert float(done.stdout.split()[-1]) > 0.99999

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compat_sdk.bundle import Bundle, Graph, write_bundle
+from compat_sdk.bundle import Bundle, Graph, Manifest, write_bundle
 from compat_sdk.images import Preprocessing, to_input
 
 SIZE, DIM = 16, 8
@@ -66,7 +66,9 @@ def make_bundle(path: Path, graph: bytes = b"\x08\x08 not parsed by the fake eng
         "graph_files": {"model.onnx": graph},
         "golden": golden(),
     }
-    return write_bundle(path, **(settings | changes))
+    settings |= changes
+    files, vectors, overwrite = settings.pop("graph_files"), settings.pop("golden"), settings.pop("overwrite", False)
+    return write_bundle(path, Manifest(**settings), files, vectors, overwrite=overwrite)
 
 
 def onnx_graph(*, dim: int = DIM, external: str | None = None, output: str = "embedding") -> bytes:

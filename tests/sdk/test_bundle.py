@@ -8,14 +8,14 @@ import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from compat_sdk.bundle import Bundle, Graph
-from compat_sdk.bundle.manifest import Manifest
+from compat_sdk.bundle import Bundle, Graph, Manifest, write_bundle
 from compat_sdk.errors import BundleError, ConfigError
 from tests.sdk.bundles import DIM, PACKAGE, PREPROCESSING, SIZE, golden, make_bundle
 
@@ -113,6 +113,30 @@ def test_a_file_that_changes_after_opening_is_refused(path: Path) -> None:
     (path / "model.onnx").write_bytes(b"another")
     with pytest.raises(BundleError, match="changed since"):
         opened.read("model.onnx")
+
+
+def test_graphs_of_earlier_releases_that_take_pixels_are_fed_as_before(path: Path) -> None:
+    """Until 0.7 a manifest stated the model's own mean and deviation beside graphs that do them themselves."""
+    from compat_sdk.embedder import graph_input
+
+    rewrite(path, lambda manifest: manifest["graphs"][0].update(values="pixels"))
+    manifest = Bundle.open(path).manifest
+    assert manifest.preprocessing == PREPROCESSING and manifest.graphs[0].values == "pixels"
+    pixels = golden()[0]
+    fed = graph_input(pixels, manifest.preprocessing, manifest.graphs[0])
+    assert np.array_equal(fed, pixels.transpose(0, 3, 1, 2))
+    left = manifest.graphs[0].client_part(manifest.preprocessing)
+    assert (left.scale, left.offset) == ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+
+
+def test_a_manifest_is_whole_only_with_graphs_and_their_files(path: Path) -> None:
+    whole = Bundle.open(path).manifest
+    whole.require_complete()
+    for less, message in (({"graphs": ()}, "no graph"), ({"files": {}}, "not among the files")):
+        with pytest.raises(ConfigError, match=message):
+            replace(whole, **less).require_complete()  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="lists 3 files; expected none"):
+        write_bundle(path.with_name("again"), whole, {}, golden())
 
 
 # ---- damage

@@ -41,6 +41,23 @@ def test_preprocessing_survives_json() -> None:
     assert Preprocessing.from_json(made.to_json()) == made
 
 
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_scale_and_offset_are_the_formula_in_the_order_of_the_input(channels: Any) -> None:
+    made = Preprocessing(8, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 0.5), channels=channels)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    ordered = pixels if channels == "rgb" else pixels[..., ::-1]
+    expected = (ordered * made.scale + made.offset).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(to_input(pixels, made), expected, atol=1e-6)
+
+
+def test_what_a_graph_leaves_to_its_client_is_the_pixels_to_the_last_bit() -> None:
+    left = Preprocessing(8, "stretch", "box", 3, (0.1, 0.2, 0.3), (1.0, 2.0, 0.5), "bgr").inside_graph()
+    assert (left.size, left.fit, left.resize, left.draft) == (8, "stretch", "box", 3)
+    assert (left.scale, left.offset, left.channels) == ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), "rgb")
+    pixels = np.arange(192, dtype=np.uint8).reshape(1, 8, 8, 3)
+    assert np.array_equal(to_input(pixels, left), pixels.transpose(0, 3, 1, 2))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -62,7 +79,7 @@ def test_preprocessing_survives_json() -> None:
     ids=str,
 )
 def test_a_setting_out_of_its_range_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"preprocessing {next(iter(change))}"):
+    with pytest.raises(ConfigError, match=f"^{next(iter(change))} is"):
         dataclasses.replace(PLAIN, **change)
 
 

@@ -187,7 +187,7 @@ PAIR = Graph(target="onnx", precision="fp32", file="model.onnx", inputs=("old", 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"source": None, "golden": golden(WITH_SIDE)[::2]}, "neither preprocessing nor a source"),
+        ({"source": None, "golden": golden(WITH_SIDE)[::2]}, "expected a source and no preprocessing"),
         ({"preprocessing": Preprocessing(size=16)}, "expected a source and no preprocessing"),
         ({"role": "query"}, "a query model takes images"),
         ({"role": "side-info"}, "a side-info model takes images"),

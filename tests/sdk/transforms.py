@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compat_sdk.bundle import Bundle, Graph, TransformSource, write_bundle
+from compat_sdk.bundle import Bundle, Graph, Manifest, TransformSource, write_bundle
 
 OLD, SIDE, NEW = 6, 3, 5
 WITH_SIDE = TransformSource("old-6-aaaaaaaaaaaa", OLD, "side-3-bbbbbbbbbbbb", SIDE)
@@ -66,7 +66,9 @@ def make_transform(path: Path, of: TransformSource = WITH_SIDE, **changes: Any) 
         "golden": golden(of),
         "source": of,
     }
-    return write_bundle(path, **(settings | changes))
+    settings |= changes
+    files, vectors, overwrite = settings.pop("graph_files"), settings.pop("golden"), settings.pop("overwrite", False)
+    return write_bundle(path, Manifest(**settings), files, vectors, overwrite=overwrite)
 
 
 def onnx_transform() -> bytes:

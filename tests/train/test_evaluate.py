@@ -240,9 +240,9 @@ def test_damaged_weights_are_refused(tmp_path):
 def test_an_exported_bundle_scores_like_its_run(few, runs, evaluation, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    from compat_export.pack import export_run
+    from compat_export import export
 
-    export_run(runs / "small", out=tmp_path / "bundle")
+    export(runs / "small", tmp_path / "bundle")
     found = evaluate(few, tmp_path / "bundle", runs / "large", threads=1)
     assert found.declared
     assert found.query_mmacs == pytest.approx(evaluation.query_mmacs)

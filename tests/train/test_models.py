@@ -8,7 +8,8 @@ from torch import nn
 
 from compat_sdk.errors import ConfigError
 from compat_train.models import ARCHITECTURES, build_model
-from compat_train.models.layers import fold_batch_norms, initialise, scale_channels
+from compat_train.models.channels import scale_channels
+from compat_train.models.layers import ConvBN, fold_batch_norms, initialise
 from compat_train.models.mobilenet_v1 import MobileNetV1
 from compat_train.models.mobilenet_v2 import InvertedResidual
 from compat_train.models.mobilenet_v3 import MobileNetV3
@@ -266,3 +267,28 @@ def test_the_exported_graph_asks_for_no_shape(arch: str) -> None:
     program = torch.export.export(model, (torch.randn(2, 3, 32, 32),), dynamic_shapes=({0: batch},))
     operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert not [name for name in operators if "sym_size" in name or "aten.item" in name or "view" in name]
+
+
+def test_a_narrow_shortcut_is_trained_by_another_kernel_and_is_the_same_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    layer = ConvBN(4, 8, stride=2, activation=None)[0]
+    images = torch.randn(2, 4, 7, 7).contiguous(memory_format=torch.channels_last).requires_grad_()
+    strides: list[object] = []
+    real = torch.nn.functional.conv2d
+
+    def watch(
+        input: torch.Tensor, weight: torch.Tensor, bias: object, stride: object = 1, *rest: object
+    ) -> torch.Tensor:
+        strides.append(stride)
+        return real(input, weight, bias, stride, *rest)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr("torch.nn.functional.conv2d", watch)
+    trained = layer.train()(images)
+    (gradient,) = torch.autograd.grad(trained.square().sum(), images)
+    expected = layer.eval()(images)
+    assert strides == [1, (2, 2)]
+    torch.testing.assert_close(trained, expected)
+    assert gradient[:, :, 1::2].eq(0).all() and gradient[:, :, ::2, ::2].ne(0).all()
+    assert list(layer.state_dict()) == ["weight"]

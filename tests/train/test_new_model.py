@@ -132,8 +132,9 @@ def test_psi_is_trained_on_unit_vectors_of_random_views_too(
 ) -> None:
     step = Step(old, data, Augmentation(shift=0.1))
     raw = old.build()(normalise(step.batch.images, old.preprocessing)).detach()
-    raw = 2 * torch.nn.functional.normalize(raw)  # of no length that galleries hold
-    monkeypatch.setattr(GalleryOutputs, "of_batch", lambda *_: raw)
+    of_batch = GalleryOutputs.of_batch
+    # Twice as long, so that no vector has the length that galleries hold.
+    monkeypatch.setattr(GalleryOutputs, "of_batch", lambda self, batch: 2 * of_batch(self, batch))
     found = step.terms(config(old, clothes, method="dmu", augmentation=Augmentation(shift=0.1)))["adaptation"]
     adapted = step.psi(torch.nn.functional.normalize(raw))
     expected = angular_margin_loss(adapted, step.classifier.weight, step.batch.labels, margin=0.3, scale=30.0)

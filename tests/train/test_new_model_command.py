@@ -46,9 +46,11 @@ def test_an_old_and_a_new_model_from_the_command_line(clothes: Path, tmp_path: P
 
 
 def test_scenario_texts_become_settings() -> None:
-    assert scenario_of(None) is None and scenario_of([]) is None
-    assert scenario_of(["classes=7", "fraction=0.3", "complement=true", "seed=2", "class_order=random"]) == {
-        "classes": "7", "fraction": 0.3, "complement": True, "seed": 2, "class_order": "random",
+    assert scenario_of([]) == {}
+    found = scenario_of(["classes=7", "fraction=0.3", "complement=true", "seed=2", "class_order=random"])
+    assert found == {
+        "source.scenario.classes": "7", "source.scenario.fraction": 0.3, "source.scenario.complement": True,
+        "source.scenario.seed": 2, "source.scenario.class_order": "random",
     }  # fmt: skip
 
 

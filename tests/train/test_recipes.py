@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from compat_sdk.errors import ConfigError
+from compat_train.config.training import Classification, Optimisation, Scenario
 from compat_train.nas.global_nas.config import MOBILE, TINY
 from compat_train.nas.global_nas.result import GlobalResult
 from compat_train.recipe import read_recipe, run_recipe
@@ -148,6 +149,24 @@ def test_the_papers_hyper_parameters_are_in_the_recipes_of_the_global_search(tmp
         assert (search.macro_epochs, search.micro_epochs, search.final_epochs) == (10, 2, 600)
         assert (search.gain, search.drop, search.augmentation.cutout, search.ranking) == (0.1, 0.05, 0.5, "dynamic")
     assert tiny.names == ()
+
+
+def test_a_table_of_a_recipe_with_one_setting_lies_over_its_owners_default(tmp_path: Path) -> None:
+    path = tmp_path / "partial.toml"
+    path.write_text(
+        "[source]\ndata = 'x'\n[source.scenario]\nfraction = 0.5\n[gallery.classification]\nscale = 30.0\n"
+        "[model.old.source.scenario]\nclasses = '0-9'\n[query.a.optimisation]\nbatch = 64\n"
+        "[query.a.classification]\nmargin = 0.1\n[query.b]\ngallery = 'a'\n[query.b.classification]\nscale = 8.0\n"
+        "[cmp]\nmmacs = [100]\n[cmp.supernet.optimisation]\nbatch = 32\n[cmp.classification]\nloss = 'norm-softmax'\n"
+    )
+    recipe = read_recipe(path, tmp_path)
+    assert recipe.models["old"].source.scenario == Scenario(fraction=0.5, classes="0-9")
+    first, second = recipe.queries["a"], recipe.queries["b"]
+    assert first.optimisation == Optimisation(epochs=32, lr=1.3, batch=64) and second.optimisation.epochs == 32
+    assert first.classification == Classification(margin=0.1, scale=30.0)
+    assert second.classification == Classification(margin=0.1, scale=8.0)
+    assert recipe.cmp is not None and recipe.cmp.supernet.optimisation == Optimisation(epochs=32, lr=1.3, batch=32)
+    assert recipe.cmp.classification == Classification(loss="norm-softmax", margin=0.0, scale=30.0)
 
 
 def test_a_recipe_of_a_global_search_runs_without_a_gallery_model(clothes: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
-from compat_train.config.scenario import scenario_rows
 from compat_train.config.training import Scenario, Source
+from compat_train.data.scenario_rows import scenario_rows
 from compat_train.data.training_set import load_training_set
 
 LABELS = [f"{row % 10:02d}" for row in range(200)]

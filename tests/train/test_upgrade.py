@@ -20,8 +20,9 @@ from compat_sdk.datasets import open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.images import Preprocessing
 from compat_sdk.metrics import score_queries, summarise
+from compat_train.config.settings import config_from_mapping
 from compat_train.config.training import Augmentation, Classification, Execution, GalleryConfig, Optimisation, Source
-from compat_train.config.upgrade import OPTIMISATION, SideInfoConfig, UpgradeConfig, upgrade_config
+from compat_train.config.upgrade import OPTIMISATION, SideInfoConfig, UpgradeConfig
 from compat_train.data.batches import Batch, Batches
 from compat_train.evaluation import evaluate_upgrade as upgrade_evaluation
 from compat_train.evaluation.cka import linear_cka
@@ -419,14 +420,16 @@ def test_the_old_model_is_no_new_model(runs: Path, clothes: Path, tmp_path: Path
 
 
 def test_the_papers_settings_are_the_defaults_and_a_short_run_has_a_short_warm_up() -> None:
-    config = upgrade_config({"source": {"data": "x"}, "old": "a", "new": "b"})
+    config = config_from_mapping(UpgradeConfig, {"source": {"data": "x"}, "old": "a", "new": "b"})
     schedule = config.schedule
     assert (schedule.optimiser, schedule.lr, schedule.weight_decay) == ("adam", 5e-4, 2**-15)
     assert (schedule.batch, schedule.epochs, schedule.warmup_epochs) == (1024, 80, 5)
     assert (config.width, config.frozen_after, config.weights["l2"]) == (2048, 0.5, 1)
-    short = upgrade_config({"source": {"data": "x"}, "old": "a", "new": "b", "optimisation": {"epochs": 8}})
+    short = config_from_mapping(
+        UpgradeConfig, {"source": {"data": "x"}, "old": "a", "new": "b", "optimisation": {"epochs": 8}}
+    )
     assert short.schedule == replace(OPTIMISATION["fct"], epochs=8, warmup_epochs=0.5)
-    dmu = upgrade_config({"source": {"data": "x"}, "old": "a", "new": "b", "method": "dmu"})
+    dmu = config_from_mapping(UpgradeConfig, {"source": {"data": "x"}, "old": "a", "new": "b", "method": "dmu"})
     assert (dmu.schedule.optimiser, dmu.schedule.lr, dmu.schedule.epochs, dmu.width) == ("sgd", 0.1, 30, 1024)
 
 

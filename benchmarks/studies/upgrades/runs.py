@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from benchmarks.studies.upgrades.plans import COMPATIBLE, PLANS
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.images import Preprocessing
-from compat_train.config.scenario import scenario_rows
 from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Scenario, Source
 from compat_train.config.upgrade import VIEWS, SideInfoConfig, UpgradeConfig
 from compat_train.data.pixels import decode_split
+from compat_train.data.scenario_rows import scenario_rows
 from compat_train.data.training_set import TrainingSet
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from compat_cli import console, options
 from compat_cli.extras import require
 from compat_sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from compat_sdk.bundle import Graph, Manifest
 
 app = typer.Typer(help="Look into an exported bundle, pack it, sign it.", no_args_is_help=True, rich_markup_mode=None)
 _Path = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder or zip file.")]
@@ -28,15 +32,7 @@ def info(path: _Path, as_json: options.Json = False) -> None:
 
     bundle = Bundle.open(path)
     manifest = bundle.manifest
-    graphs: list[dict[str, str | int]] = [
-        {
-            "target": graph.target,
-            "precision": graph.precision,
-            "file": graph.file,
-            "bytes": sum(record.bytes for name, record in manifest.files.items() if graph.is_made_of(name)),
-        }
-        for graph in manifest.graphs
-    ]
+    graphs = [_graph_facts(manifest, graph) for graph in manifest.graphs]
     facts = {
         "name": manifest.name,
         "role": manifest.role,
@@ -64,16 +60,19 @@ def info(path: _Path, as_json: options.Json = False) -> None:
         old = f"{source.old_space} ({source.old_dim} numbers){side}"
         shown["transforms"] = f"{old} -> {manifest.space} ({manifest.dim} numbers)"
         del shown["searches"]  # it makes gallery vectors, which are searched
-    shown["graphs"] = ", ".join(
-        f"{graph['target']} {graph['precision']} ({graph['file']}, {console.size_text(int(graph['bytes']))})"
-        for graph in graphs
+    shown["graphs"] = "".join(
+        f"\n  {found['target']} {found['precision']}: {found['file']}, {console.size_text(found['bytes'])}"
+        f"\n    {_ports_text(manifest, graph)}"
+        for graph, found in zip(manifest.graphs, graphs, strict=True)
     )
     if manifest.preprocessing is not None:
         shown["preprocessing"] = ", ".join(f"{key} {value}" for key, value in manifest.preprocessing.to_json().items())
     shown = {key: value for key, value in shown.items() if value is not None and key != "source"}
     shown["files"] = f"{len(manifest.files)} files, {console.size_text(total)}, digests match"
     shown["signed"] = "yes, to be checked with bundle verify --public-key" if bundle.signed else "no"
-    console.report(facts, "\n".join(f"{key}: {value}" for key, value in shown.items()), as_json=as_json)
+    console.report(
+        facts, "\n".join(f"{key}: {value}".replace(": \n", ":\n") for key, value in shown.items()), as_json=as_json
+    )
 
 
 @app.command("verify")
@@ -164,6 +163,46 @@ def sign(
         signed = sign_bundle(path, key, out=out, overwrite=overwrite)
     payload = {"bundle": str(signed.path), "form": signed.form, "key": str(key)}
     console.report(payload, f"{signed.path}: {len(signed.manifest.files) + 1} files signed", as_json=as_json)
+
+
+def _graph_facts(manifest: Manifest, graph: Graph) -> dict[str, Any]:
+    """A graph's record, its size, and what its client makes of 8-bit RGB: tensor = pixel * scale + offset."""
+    part = None if manifest.preprocessing is None else graph.client_part(manifest.preprocessing)
+    return {
+        "target": graph.target,
+        "precision": graph.precision,
+        "file": graph.file,
+        "bytes": sum(record.bytes for name, record in manifest.files.items() if graph.is_made_of(name)),
+        "inputs": list(graph.inputs),
+        "output": graph.output,
+        "layout": graph.layout,
+        "batch": graph.batch,
+        "values": graph.values,
+        "channels": None if part is None else part.channels,
+        "scale": None if part is None else list(part.scale),
+        "offset": None if part is None else list(part.offset),
+    }
+
+
+def _ports_text(manifest: Manifest, graph: Graph) -> str:
+    """What a graph takes and gives, such as ``old [any, 128] -> embedding [any, 128]``."""
+    rows = "any" if graph.batch is None else str(graph.batch)
+    if (source := manifest.source) is not None:
+        dims = zip(graph.inputs, (source.old_dim, source.side_dim), strict=False)
+        taken = ", ".join(f"{name} [{rows}, {dim}]" for name, dim in dims)
+    elif (preprocessing := manifest.preprocessing) is not None:
+        size = preprocessing.size
+        shape = f"{size}, {size}, 3" if graph.layout == "nhwc" else f"3, {size}, {size}"
+        part = graph.client_part(preprocessing)
+        pixels = f"prepared: pixel * {_three(part.scale)} + {_three(part.offset)}, {part.channels}"
+        if graph.values == "pixels":
+            pixels = "pixels: 0 to 255 as they are, rgb"
+        taken = f"{graph.inputs[0]} [{rows}, {shape}] {graph.layout}, {pixels}"
+    return f"{taken} -> {graph.output} [{rows}, {manifest.dim}]"
+
+
+def _three(values: Sequence[float]) -> str:
+    return f"[{', '.join(f'{value:.6g}' for value in values)}]"
 
 
 def _copy(path: Path, out: Path, form: str, overwrite: bool, as_json: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from compat_export.check.compare import Probe
-    from compat_export.convert.conversion import Options
-    from compat_export.pack import ExportReport
-    from compat_sdk.images import Preprocessing
+    from compat_export import ExportReport, Options, Probe
+    from compat_export.convert.conversion import Precision
+    from compat_export.request import Asked
     from compat_train.runs.checkpoint import Checkpoint
 
 _EXTRAS = {
@@ -93,30 +93,25 @@ def export(
     for name in targets:
         for extra in _EXTRAS[name]:
             extras.require(extra)
-    from compat_export.pack import export_checkpoint, export_run
+    from compat_export import export as export_model
     from compat_train.runs.checkpoint import Checkpoint
     from compat_train.runs.run_files import read_role
 
-    common: dict[str, Any] = {
-        "targets": targets, "out": out, "tier": tier, "license": license_name, "min_cosine": min_cosine,
-        "overwrite": overwrite,
+    asked: Asked = {
+        "targets": targets, "tier": tier, "license": license_name, "min_cosine": min_cosine, "overwrite": overwrite,
     }  # fmt: skip
-    values = {"ios": ios, "batch": batch, "layout": layout}
+    values: dict[str, Any] = {"ios": ios, "batch": batch, "layout": layout}
     with console.working() as progress:
         if read_role(run) == "transform":
             _require_no_image_option(context, run)
-            done = export_run(run, options=_options(precision, values), progress=progress, **common)
+            asked["precisions"] = _options(precision, values)
+            done = export_model(run, out, progress=progress, **asked)
         else:
             checkpoint = Checkpoint.load(run)
-            preprocessing = checkpoint.preprocessing
-            prepared = _calibration(precision, preprocessing, data, root, calibration)
-            done = export_checkpoint(
-                checkpoint,
-                options=_options(precision, values | {"pixels": preprocessing if pixels else None}, prepared),
-                probe=_probe(checkpoint, data, root, gallery, queries),
-                progress=progress,
-                **common,
-            )
+            images = _Images(checkpoint, data, root)
+            values["pixels"] = checkpoint.preprocessing if pixels else None
+            asked["precisions"] = _options(precision, values, lambda: images.calibration(calibration))
+            done = export_model(checkpoint, out, probe=images.probe(gallery, queries), progress=progress, **asked)
     console.report(done.to_json(), _text(done, out), as_json=as_json)
 
 
@@ -132,36 +127,42 @@ def _require_no_image_option(context: typer.Context, run: Path) -> None:
 
 
 def _options(
-    precisions: Sequence[str], values: dict[str, Any], calibration: NDArray[np.float32] | None = None
-) -> list[Options]:
-    from compat_export.convert.conversion import Options
+    precisions: Sequence[str],
+    values: dict[str, Any],
+    calibration: Callable[[], NDArray[np.float32] | None] = lambda: None,
+) -> list[Precision | Options]:
+    from compat_export import Options
 
     return [
-        Options(precision=name, calibration=calibration if name == "int8-static" else None, **values)  # type: ignore[arg-type]
+        Options(precision=name, calibration=calibration() if name == "int8-static" else None, **values)  # type: ignore[arg-type]
         for name in precisions
     ]
 
 
-def _calibration(
-    precisions: Sequence[str], preprocessing: Preprocessing, data: str | None, root: Path | None, count: int
-) -> NDArray[np.float32] | None:
-    if "int8-static" not in precisions or data is None:
-        return None
-    from compat_export.check.compare import calibration_images
-    from compat_sdk.images import to_input
+@dataclass(frozen=True)
+class _Images:
+    """What the options about images say: a model, and the data that it is calibrated and compared on."""
 
-    return to_input(calibration_images(data, root, preprocessing, count), preprocessing)
+    checkpoint: Checkpoint
+    data: str | None
+    root: Path | None
 
+    def calibration(self, count: int) -> NDArray[np.float32] | None:
+        from compat_export import calibration_images
+        from compat_sdk.images import to_input
 
-def _probe(
-    checkpoint: Checkpoint, data: str | None, root: Path | None, gallery: Path | None, queries: int
-) -> Probe | None:
-    if gallery is None or data is None:
-        return None
-    from compat_export.check.compare import data_probe
-    from compat_sdk.datasets import open_dataset
+        if self.data is None:
+            return None
+        preprocessing = self.checkpoint.preprocessing
+        return to_input(calibration_images(self.data, self.root, preprocessing, count), preprocessing)
 
-    return data_probe(open_dataset(data, root), checkpoint, gallery, queries)
+    def probe(self, gallery: Path | None, queries: int) -> Probe | None:
+        if gallery is None or self.data is None:
+            return None
+        from compat_export import data_probe
+        from compat_sdk.datasets import open_dataset
+
+        return data_probe(open_dataset(self.data, self.root), self.checkpoint, gallery, queries)
 
 
 def _text(done: ExportReport, out: Path) -> str:

@@ -158,9 +158,9 @@ class Story:
         return found.to_json()
 
     def _export(self, role: str) -> dict[str, Any]:
-        from compat_export.pack import export_run
+        from compat_export import export
 
-        return export_run(self.out / f"{role}-run", out=self.out / f"{role}-bundle", overwrite=True).to_json()
+        return export(self.out / f"{role}-run", self.out / f"{role}-bundle", overwrite=True).to_json()
 
     def _index(self) -> dict[str, Any]:
         from compat_cli.commands.index import fill

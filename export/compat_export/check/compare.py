@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,7 @@ from compat_train.data.pixels import decode_split
 from compat_train.embed import embed_images
 from compat_train.runs.checkpoint import Checkpoint
 
-_Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-SAMPLE_QUERIES, SAMPLE_GALLERY, NEIGHBOURS = 24, 96, 10
+_SAMPLE_QUERIES, _SAMPLE_GALLERY, _NEIGHBOURS = 24, 96, 10
 _TIE = 1e-5
 
 
@@ -46,7 +45,7 @@ class Probe:
 
         A gallery row within 1e-5 of PyTorch's tenth similarity counts: which of equal neighbours comes first is chance.
         """
-        count = min(NEIGHBOURS, len(self.gallery))
+        count = min(_NEIGHBOURS, len(self.gallery))
         similarity = self.reference @ self.gallery.T
         tenth = np.sort(similarity, 1)[:, -count, None]
         nearest = np.argsort(-(found @ self.gallery.T), 1, kind="stable")[:, :count]
@@ -63,8 +62,8 @@ def sample_probe(checkpoint: Checkpoint) -> Probe:
     """Images of the bundled sample searched in the model's own embeddings: neighbours, but no accuracy."""
     dataset = open_dataset("sample")
     preprocessing = checkpoint.preprocessing
-    queries = _evenly(dataset.splits["query"], SAMPLE_QUERIES, preprocessing)[0]
-    gallery = _evenly(dataset.splits["gallery"], SAMPLE_GALLERY, preprocessing)[0]
+    queries = evenly(dataset.splits["query"], _SAMPLE_QUERIES, preprocessing)[0]
+    gallery = evenly(dataset.splits["gallery"], _SAMPLE_GALLERY, preprocessing)[0]
     network = checkpoint.build()
     return Probe(
         queries,
@@ -93,7 +92,7 @@ def data_probe(dataset: Dataset, checkpoint: Checkpoint, gallery: str | Path, mo
             f"{of_gallery.name} gives {of_gallery.dim} dimensions and {checkpoint.name} {checkpoint.dim}; expected the "
             f"gallery run that the exported model was trained against"
         )
-    pixels, labels = _evenly(dataset.split("query"), most, checkpoint.preprocessing)
+    pixels, labels = evenly(dataset.split("query"), most, checkpoint.preprocessing)
     images = decode_split(dataset.split("gallery"), of_gallery.preprocessing).images
     return Probe(
         pixels,
@@ -109,10 +108,11 @@ def calibration_images(source: str, root: Path | None, preprocessing: Preprocess
     Raises:
         DataError: There is no training split, or an image cannot be read.
     """
-    return _evenly(open_dataset(source, root).split("train"), count, preprocessing)[0]
+    return evenly(open_dataset(source, root).split("train"), count, preprocessing)[0]
 
 
-def _evenly(split: Split, most: int, preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], list[str]]:
+def evenly(split: Split, most: int, preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], list[str]]:
+    """At most so many images of a split, evenly spaced: uint8 ``[n, size, size, 3]`` RGB, and their labels."""
     rows = spread(len(split), most).tolist()
     images = split.images
     source = images if is_array(images) else list(images)

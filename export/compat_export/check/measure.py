@@ -1,28 +1,18 @@
-"""Graphs converted one by one, each beside PyTorch: vectors, neighbours, accuracy and time."""
+"""One graph beside PyTorch: vectors, neighbours, accuracy and time."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import nn
 
-from compat_export.check.compare import Probe
+from compat_export.check.golden import Golden
 from compat_export.check.parity import Parity, measure_parity, require_parity
-from compat_export.convert.conversion import Options, Port
-from compat_export.convert.graphs import Converted, convert, opened
-from compat_sdk.bundle.manifest import Graph
+from compat_export.convert.graphs import Converted, opened
+from compat_sdk.bundle import Graph
 from compat_sdk.embedder import graph_input
 from compat_sdk.engines import Engine
-from compat_sdk.images import Preprocessing
 from compat_sdk.profile import Latency, measure_latency
-from compat_sdk.progress import Progress
-
-Feed = Callable[[Graph], Sequence[NDArray[np.float32]]]
-"""From what a manifest says of a graph to the golden inputs in the form that the graph takes."""
 
 
 @dataclass(frozen=True)
@@ -67,72 +57,16 @@ class GraphReport:
         }
 
 
-def build_graphs(
-    module: nn.Module,
-    ports: Sequence[Port],
-    pairs: Sequence[tuple[str, Options]],
-    feed: Feed,
-    reference: NDArray[np.float32],
-    *,
-    name: str,
-    probe: tuple[Probe, Preprocessing] | None = None,
-    min_cosine: float | None = None,
-    progress: Progress | None = None,
-) -> tuple[list[Converted], list[GraphReport]]:
-    """Converts a module once per target and options, and compares each graph with PyTorch before the next.
-
-    Args:
-        module: What is exported, see the converters.
-        ports: Its inputs.
-        pairs: Target and options of each graph.
-        feed: Gives the golden inputs.
-        reference: PyTorch's vectors of them, float32 ``[n, dim]``.
-        name: Of the model, for messages.
-        probe: Searches that are compared, and how images are prepared; None for a transform.
-        min_cosine: Smallest cosine allowed; by default that of each precision.
-        progress: Called after each graph.
-
-    Returns:
-        The graphs, and how each agrees with PyTorch.
-
-    Raises:
-        CheckFailedError: A graph disagrees with PyTorch.
-        ConfigError: Unknown target, or options that it does not have.
-        MissingExtraError: A converter or an engine is not installed.
-    """
-    graphs, reports = [], []
-    for done, (target, option) in enumerate(pairs, 1):
-        before = time.perf_counter()
-        graph = convert(module, ports, target, option)
-        seconds = time.perf_counter() - before
-        what = f"the {target} {option.precision} graph of {name}"
-        inputs = feed(graph.record)
-        reports.append(_measure_graph(graph, inputs, reference, what, seconds, probe=probe, min_cosine=min_cosine))
-        graphs.append(graph)
-        if progress is not None:
-            progress("export", done, len(pairs), {})
-    return graphs, reports
-
-
-def _measure_graph(
-    graph: Converted,
-    inputs: Sequence[NDArray[np.float32]],
-    reference: NDArray[np.float32],
-    what: str,
-    seconds: float,
-    *,
-    probe: tuple[Probe, Preprocessing] | None = None,
-    min_cosine: float | None = None,
+def measure_graph(
+    graph: Converted, golden: Golden, name: str, *, seconds: float, min_cosine: float | None = None
 ) -> GraphReport:
     """Compares a graph with PyTorch on every engine that runs it here, and times the last of them.
 
     Args:
         graph: Not in a bundle yet.
-        inputs: Golden inputs in the form that the graph takes, float32 ``[n, ...]`` each.
-        reference: PyTorch's vectors of them, float32 ``[n, dim]``.
-        what: The graph in words, for the message.
+        golden: What it is compared on.
+        name: Of the model, for messages.
         seconds: What the conversion took.
-        probe: Searches that are compared, and how images are prepared; None for a transform.
         min_cosine: Smallest cosine allowed; by default that of the precision.
 
     Raises:
@@ -140,11 +74,13 @@ def _measure_graph(
         MissingExtraError: Its engine is not installed.
     """
     record = graph.record
+    what = f"the {record.target} {record.precision} graph of {name}"
+    inputs = golden.fed_to(record)
     with opened(graph) as engines:
         for engine in engines:
-            parity = measure_parity(engine, inputs, reference)
+            parity = measure_parity(engine, inputs, golden.reference)
             require_parity(parity, what, precision=record.precision, min_cosine=min_cosine)
-        overlap, change = (None, None) if probe is None else _searched(engine, record, *probe)
+        overlap, change = _searched(engine, record, golden)
         one = [array[:1] for array in inputs]
         latency = None
         if engine.name != "coreml-twin":
@@ -162,8 +98,11 @@ def _measure_graph(
     )
 
 
-def _searched(engine: Engine, record: Graph, probe: Probe, preprocessing: Preprocessing) -> tuple[float, float | None]:
-    """Rank overlap with PyTorch, and the change of M(q,g)."""
+def _searched(engine: Engine, record: Graph, golden: Golden) -> tuple[float | None, float | None]:
+    """Rank overlap with PyTorch, and the change of M(q,g); None for what was not asked for."""
+    probe, preprocessing = golden.probe, golden.preprocessing
+    if probe is None or preprocessing is None:
+        return None, None
     queries = probe.queries
     blocks = [graph_input(queries[start : start + 8], preprocessing, record) for start in range(0, len(queries), 8)]
     found = np.concatenate([engine.run(block) for block in blocks])

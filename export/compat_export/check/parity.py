@@ -118,11 +118,11 @@ def require_parity(parity: Parity, what: str, *, precision: str = "fp32", min_co
         parity: As measured.
         what: What was exported, for the message.
         precision: Number format of the graph.
-        min_cosine: Smallest cosine allowed; by default that of the precision in ``_MIN_COSINE``.
+        min_cosine: Smallest cosine allowed; by default that of the precision.
 
     Raises:
-        CheckFailedError: A cosine is below the bound, at fp32 a difference is above ``_MAX_ABS_DIFFERENCE``, or
-            either is NaN.
+        CheckFailedError: A cosine is below the bound, at fp32 a difference is above 1e-4, or either is
+            NaN.
     """
     bound = _MIN_COSINE[precision] if min_cosine is None else min_cosine
     largest = _MAX_ABS_DIFFERENCE if precision == "fp32" else 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +34,8 @@ What is smaller stays float on every target: biases, batch norms that could not 
 are a small part of a file, and each of their numbers reaches a whole channel of the output.
 """
 
+INPUT = "image"
+"""Name of the input of a model of images."""
 OUTPUT = "embedding"
 """Name of every graph's output."""
 
@@ -84,3 +87,21 @@ class Options:
             raise ConfigError("precision int8-static needs calibration images; give some of the training data")
         if self.calibration is not None and self.precision != "int8-static":
             raise ConfigError(f"calibration images have no use at precision {self.precision}; leave them out")
+
+
+def require_precision(target: str, options: Options, supported: Sequence[str], inputs: Sequence[Port]) -> None:
+    """Return only if a target has a precision, and the calibration fits the module.
+
+    Raises:
+        ConfigError: It has not, or calibration images are not those of the module's only input.
+    """
+    if options.precision not in supported:
+        raise ConfigError(f"precision {options.precision} is not made for {target}; choose {', '.join(supported)}")
+    if options.calibration is not None and (
+        len(inputs) != 1 or len(options.calibration) == 0 or options.calibration.shape[1:] != inputs[0].shape
+    ):
+        raise ConfigError(
+            f"found calibration of shape {list(options.calibration.shape)} for the inputs "
+            f"{[(port.name, port.shape) for port in inputs]}; int8-static needs a module with one input "
+            f"and prepared samples [n, *shape] of it, n at least 1"
+        )

@@ -20,7 +20,7 @@ from compat_sdk.errors import MissingExtraError
 if TYPE_CHECKING:
     import onnx
 
-TAIL = frozenset(
+_TAIL = frozenset(
     {"Abs", "Clip", "Div", "Expand", "Max", "Mul", "Pow", "ReduceL2", "ReduceSum", "ReduceSumSquare", "Sqrt"}
 )
 """Operators that a normalisation is made of."""
@@ -83,7 +83,7 @@ def _tail(model: onnx.ModelProto) -> list[str]:
     waiting = [makers[model.graph.output[0].name]]
     while waiting:
         node = waiting.pop()
-        if node.op_type in TAIL and node.name not in found:
+        if node.op_type in _TAIL and node.name not in found:
             found.append(node.name)
             waiting.extend(makers[name] for name in node.input if name in makers)
     return found

@@ -32,12 +32,12 @@ from compat_export.mil.quiet import EXTRA, quiet_coremltools
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images import Preprocessing
 
-PACKAGE = "model.mlpackage"
-LARGEST_BATCH = 1024
+_PACKAGE = "model.mlpackage"
+_LARGEST_BATCH = 1024
 """Upper bound of a free batch. Core ML wants one to plan memory; an unbounded axis keeps it off the fast units."""
-BLOCK = 32
+_BLOCK = 32
 _SMALLEST_BLOCK = 8
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4", "palette8", "palette6", "palette4")
+_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4", "palette8", "palette6", "palette4")
 
 _AUTHOR = "com.apple.CoreML"
 _MODEL = f"{_AUTHOR}/model.mlmodel"
@@ -97,17 +97,17 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
 class _PixelModule(nn.Module):
     """A module that takes pixels in [0, 255] instead of prepared images.
 
-    Scale and shift are one multiplication and one addition, as Core ML itself would make them.
+    Scale and offset are one multiplication and one addition, as Core ML itself would make them.
     """
 
-    def __init__(self, module: nn.Module, scale: Sequence[float], shift: Sequence[float]) -> None:
+    def __init__(self, module: nn.Module, scale: Sequence[float], offset: Sequence[float]) -> None:
         super().__init__()
         self.module = module
         self.register_buffer("scale", torch.tensor(scale).reshape(1, 3, 1, 1))
-        self.register_buffer("shift", torch.tensor(shift).reshape(1, 3, 1, 1))
+        self.register_buffer("offset", torch.tensor(offset).reshape(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        result: Tensor = self.module(pixels * self.get_buffer("scale") + self.get_buffer("shift"))
+        result: Tensor = self.module(pixels * self.get_buffer("scale") + self.get_buffer("offset"))
         return result
 
 
@@ -120,7 +120,7 @@ def _require_supported(inputs: Sequence[Port], options: Options) -> None:
     if options.precision == "int8-static":
         raise ConfigError(
             "precision int8-static is not possible for Core ML: quantising activations needs Apple's own engine, "
-            f"which runs on macOS only, to measure them; choose one of {', '.join(PRECISIONS)}"
+            f"which runs on macOS only, to measure them; choose one of {', '.join(_PRECISIONS)}"
         )
     if options.precision == "int4" and options.ios < 18:
         raise ConfigError(f"precision int4 needs ios 18, found {options.ios}; or choose palette4, which has 4 bits too")
@@ -137,7 +137,7 @@ def _require_supported(inputs: Sequence[Port], options: Options) -> None:
 
 
 def _array_inputs(coremltools: Any, inputs: Sequence[Port], batch: int | None) -> list[Any]:
-    rows = coremltools.RangeDim(1, LARGEST_BATCH, default=1) if batch is None else batch
+    rows = coremltools.RangeDim(1, _LARGEST_BATCH, default=1) if batch is None else batch
     return [coremltools.TensorType(name=port.name, shape=(rows, *port.shape), dtype=np.float32) for port in inputs]
 
 
@@ -145,14 +145,11 @@ def _picture_input(
     coremltools: Any, module: nn.Module, port: Port, preprocessing: Preprocessing
 ) -> tuple[nn.Module, list[Any]]:
     """The module and its image input; Core ML has one scale for all channels, so three go into the module."""
-    scale = [1 / (255 * std) for std in preprocessing.std]
-    shift = [-mean / std for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True)]
-    if preprocessing.channels == "bgr":
-        scale, shift = scale[::-1], shift[::-1]
+    scale, offset = list(preprocessing.scale), list(preprocessing.offset)
     described = {"name": port.name, "shape": (1, *port.shape), "color_layout": preprocessing.channels.upper()}
     if len(set(scale)) == 1:
-        return module, [coremltools.ImageType(**described, scale=scale[0], bias=shift)]
-    return _PixelModule(module, scale, shift).eval(), [coremltools.ImageType(**described)]
+        return module, [coremltools.ImageType(**described, scale=scale[0], bias=offset)]
+    return _PixelModule(module, scale, offset).eval(), [coremltools.ImageType(**described)]
 
 
 def _exported(module: nn.Module, inputs: Sequence[Port], batch: int | None) -> Any:
@@ -194,7 +191,7 @@ def _compressed(coremltools: Any, model: Any, precision: str) -> Any:
 
 def _block(channels: int) -> int | None:
     """Input channels that share a scale: the largest divisor up to 32, or None if that is below 8."""
-    largest = max(block for block in range(1, BLOCK + 1) if channels % block == 0)
+    largest = max(block for block in range(1, _BLOCK + 1) if channels % block == 0)
     return largest if largest >= _SMALLEST_BLOCK else None
 
 
@@ -229,8 +226,8 @@ def _files(model: Any) -> dict[str, bytes]:
         "rootModelIdentifier": root,
     }
     text = json.dumps(manifest, indent=4, sort_keys=True) + "\n"
-    files = {f"{PACKAGE}/Manifest.json": text.encode()}
-    return files | {f"{PACKAGE}/Data/{name}": content for name, content in data.items()}
+    files = {f"{_PACKAGE}/Manifest.json": text.encode()}
+    return files | {f"{_PACKAGE}/Data/{name}": content for name, content in data.items()}
 
 
 def _item(description: str, name: str, path: str) -> dict[str, str]:

@@ -10,13 +10,13 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
-from compat_export.convert.conversion import Options, Port
+from compat_export.convert.conversion import Options, Port, require_precision
+from compat_export.convert.pixels import accept_pixels
 from compat_export.convert.quiet import quiet_torch
-from compat_export.convert.to_onnx import accept_pixels, require_precision
 from compat_export.convert.unit import Unit, half_inside
 from compat_sdk.errors import ConfigError, MissingExtraError
 
-PRECISIONS = ("fp32", "fp16")
+_PRECISIONS = ("fp32", "fp16")
 """Number formats that this target has."""
 
 
@@ -41,7 +41,7 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
         ConfigError: A precision, layout or combination that this target does not have.
         MissingExtraError: The converter is not installed.
     """
-    require_precision("executorch", options, PRECISIONS, inputs)
+    require_precision("executorch", options, _PRECISIONS, inputs)
     if options.layout != "nchw":
         raise ConfigError(f"layout {options.layout} is not made for executorch; choose nchw")
     if find_spec("executorch") is None:

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compat_export.convert.conversion import OUTPUT, SMALLEST_COMPRESSED, Options, Port
+from compat_export.convert.conversion import OUTPUT, SMALLEST_COMPRESSED, Options, Port, require_precision
+from compat_export.convert.pixels import accept_pixels
 from compat_export.convert.quantize_onnx import calibration_rows
 from compat_export.convert.quiet import quiet_torch
-from compat_export.convert.to_onnx import accept_pixels, require_precision
 from compat_sdk.errors import ConfigError, MissingExtraError
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
+_PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 """Number formats that this target has."""
 SIGNATURE = "serving_default"
 """Name of the graph's only signature."""
-TAIL = ("ABS", "DIV", "MAXIMUM", "MUL", "POW", "RESHAPE", "RSQRT", "SQRT", "SQUARE", "SUM")
+_TAIL = ("ABS", "DIV", "MAXIMUM", "MUL", "POW", "RESHAPE", "RSQRT", "SQRT", "SQUARE", "SUM")
 """Operators that a normalisation is made of; they stay float32."""
 
 
@@ -61,7 +61,7 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
         ConfigError: A precision or combination that this target does not have.
         MissingExtraError: The converter is not installed.
     """
-    require_precision("tflite", options, PRECISIONS, inputs)
+    require_precision("tflite", options, _PRECISIONS, inputs)
     images = [position for position, port in enumerate(inputs) if len(port.shape) == 3]
     if options.layout == "nhwc" and not images:
         raise ConfigError(f"layout nhwc needs an image input; found {list(inputs)}; choose nchw")
@@ -159,7 +159,7 @@ def _name_tensors(graph: bytes) -> tuple[bytes, list[str]]:
         if position not in makers or f"t{position}" in found:
             continue
         operator = makers[position]
-        if flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) in TAIL:
+        if flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) in _TAIL:
             found.append(f"t{position}")
             waiting.extend(operator.inputs)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), found

@@ -16,7 +16,7 @@ _SMALLEST_NORM = 1e-12
 """Norms are clamped to this before dividing, as ``torch.nn.functional.normalize`` does."""
 
 
-def unit_rows(vectors: Tensor) -> Tensor:
+def _unit_rows(vectors: Tensor) -> Tensor:
     """The rows divided by their lengths, ``[n, dim]``; a row of zeros stays one."""
     # Spelt out rather than F.normalize: the same arithmetic without a Shape and an Expand in the graph.
     norm: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
@@ -36,7 +36,7 @@ class UnitEmbedder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Unit embeddings, float32 ``[n, dim]``, of prepared images, float32 ``[n, 3, s, s]``."""
-        return unit_rows(self.network(image))
+        return _unit_rows(self.network(image))
 
 
 class UnitTransform(nn.Module):
@@ -52,7 +52,7 @@ class UnitTransform(nn.Module):
 
     def forward(self, old: Tensor) -> Tensor:
         """Unit embeddings in the new space, float32 ``[n, dim]``, of old ones, float32 ``[n, old]``."""
-        return unit_rows(self.network(old))
+        return _unit_rows(self.network(old))
 
 
 class UnitTransformWithSide(nn.Module):
@@ -68,7 +68,7 @@ class UnitTransformWithSide(nn.Module):
 
     def forward(self, old: Tensor, side: Tensor) -> Tensor:
         """Unit embeddings in the new space, float32 ``[n, dim]``, of float32 ``[n, old]`` and ``[n, side]``."""
-        return unit_rows(self.network(old, side))
+        return _unit_rows(self.network(old, side))
 
 
 Unit = UnitEmbedder | UnitTransform | UnitTransformWithSide

@@ -15,8 +15,9 @@ A digest tells damage, not origin: whoever can rewrite a bundle can rewrite its 
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,12 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle.files import BundleFiles, open_files, parse_manifest, read_document, verify_file
 from compat_sdk.bundle.golden import Arrays, golden_files, golden_names, golden_problem, read_array
-from compat_sdk.bundle.manifest import FileRecord, Graph, Manifest, Role, TransformSource, record_of
+from compat_sdk.bundle.manifest import FileRecord, Graph, Manifest, TransformSource, record_of
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.bundle.publish import publish, require_free
 from compat_sdk.bundle.signature import make_signature, require_signature
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import indented_json, write_atomic
-from compat_sdk.images import Preprocessing
 
 __all__ = ["Bundle", "FileRecord", "Graph", "Manifest", "TransformSource", "sign_bundle", "write_bundle"]
 
@@ -193,24 +193,10 @@ class Bundle:
 
 def write_bundle(
     path: str | os.PathLike[str],
-    *,
-    name: str,
-    role: Role,
-    space: str,
-    searches: Sequence[str],
-    dim: int,
-    preprocessing: Preprocessing | None,
-    tier: str,
-    mmacs: float,
-    mmacs_paper: float,
-    params_m: float,
-    license: str,
-    arch: str,
-    graphs: Sequence[Graph],
+    manifest: Manifest,
     graph_files: Mapping[str, bytes],
     golden: Arrays,
-    source: TransformSource | None = None,
-    created_by: str = "compat-sdk",
+    *,
     overwrite: bool = False,
 ) -> Bundle:
     """Write a bundle under a temporary name, verify it, and give it its name.
@@ -218,45 +204,48 @@ def write_bundle(
     A process that dies on the way leaves the old bundle, and at most a ``.NAME.*.tmp`` beside it; only between the
     two renames that replace a folder does the old one stand beside its name, as ``.NAME.*.old``.
 
-    ``path`` is the bundle to make, a zip if it ends with ``.zip``, else a folder; the same arguments give the same
-    bytes. The keywords up to ``graphs``, and ``source``, are the fields of `Manifest`. ``graph_files`` holds the
-    content of every file except the golden ones, by name inside the bundle; a graph that is a folder has its files
-    there as ``FOLDER/...``. ``golden`` is uint8 ``[m, size, size, 3]``, or for a transform the float32 ``[m, ...]`` of
-    each input, and then the float32 ``[m, dim]`` that the trained model makes of them. With ``overwrite`` an existing
-    bundle of the same form is replaced; anything else never is.
+    Args:
+        path: The bundle to make, a zip if it ends with ``.zip``, else a folder. Equal arguments give equal bytes.
+        manifest: What it says, without its files.
+        graph_files: Content of every file except the golden ones, by name inside the bundle; a graph that is a folder
+            has its files there as ``FOLDER/...``.
+        golden: uint8 ``[m, size, size, 3]``, or for a transform the float32 ``[m, ...]`` of each input; then the
+            float32 ``[m, dim]`` that the trained model makes of them.
+        overwrite: Replace an existing bundle of the same form; anything else never is.
 
     Raises:
-        ConfigError: A value is out of its range, ``path`` exists, or is to be overwritten and is no bundle.
+        ConfigError: The manifest has files already or lacks a graph or a graph's file, its preprocessing is not what
+            all of its graphs take, ``path`` exists, or is to be overwritten and is no bundle.
         BundleError: The golden arrays do not fit, or a file is a pickle or an archive.
         OSError: The bundle cannot be written; nothing is published.
     """
     target = Path(path).absolute()
     require_free(target, overwrite)
-    problem = golden_problem(golden, dim=dim, preprocessing=preprocessing, source=source)
+    if manifest.files:
+        raise ConfigError(f"the manifest lists {len(manifest.files)} files; expected none, they are taken from content")
+    problem = golden_problem(golden, dim=manifest.dim, preprocessing=manifest.preprocessing, source=manifest.source)
     if problem is not None:
         raise BundleError(f"{target}: {problem}")
-    files = {**graph_files, **golden_files(source, golden)}
-    manifest = Manifest(
-        name=name,
-        role=role,
-        space=space,
-        searches=tuple(searches),
-        dim=dim,
-        preprocessing=preprocessing,
-        tier=tier,
-        mmacs=mmacs,
-        mmacs_paper=mmacs_paper,
-        params_m=params_m,
-        license=license,
-        arch=arch,
-        graphs=tuple(graphs),
-        created_by=created_by,
-        files={file: record_of(data) for file, data in files.items()},
-        source=source,
-    )
-    contents = {MANIFEST: indented_json(manifest.to_json()), **files}
+    files = {**graph_files, **golden_files(manifest.source, golden)}
+    whole = dataclasses.replace(manifest, files={file: record_of(data) for file, data in files.items()})
+    whole.require_complete()
+    _require_one_arithmetic(whole)
+    contents = {MANIFEST: indented_json(whole.to_json()), **files}
     publish(target, contents, verify=Bundle.open, overwrite=overwrite)
-    return Bundle(open_files(Path(path)), manifest)
+    return Bundle(open_files(Path(path)), whole)
+
+
+def _require_one_arithmetic(manifest: Manifest) -> None:
+    """Refuse a bundle in which a client that does what the preprocessing says would be wrong for some graph."""
+    taking = {graph.values for graph in manifest.graphs}
+    if "pixels" not in taking or manifest.preprocessing is None:
+        return
+    if len(taking) > 1 or manifest.preprocessing != manifest.preprocessing.inside_graph():
+        raise ConfigError(
+            f"graphs that take {' and '.join(sorted(taking))} values under a preprocessing of mean "
+            f"{list(manifest.preprocessing.mean)}; expected graphs of one kind, and where they take pixels what "
+            f"Preprocessing.inside_graph leaves to do"
+        )
 
 
 def sign_bundle(

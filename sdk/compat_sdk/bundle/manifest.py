@@ -54,7 +54,7 @@ class Graph:
         batch: The one number of images or vectors that the graph takes, 1 to 1024, or None for any.
         layout: Order of an image's axes: ``"nchw"``, or ``"nhwc"`` for ``[n, size, size, 3]``.
         values: ``"prepared"``, or ``"pixels"`` where the graph takes RGB in [0, 255] and does mean, standard
-            deviation and channel order itself.
+            deviation and channel order itself. Either way a client does what the manifest's preprocessing says.
     """
 
     target: str
@@ -81,6 +81,15 @@ class Graph:
             raise ConfigError(f"graph layout is {self.layout!r}; expected nchw or nhwc")
         if self.values not in ("prepared", "pixels"):
             raise ConfigError(f"graph values is {self.values!r}; expected prepared or pixels")
+
+    def client_part(self, preprocessing: Preprocessing) -> Preprocessing:
+        """Return what a client does to an image for this graph; the rest is inside.
+
+        Args:
+            preprocessing: The manifest's or the model's own. Bundles of 0.7 and before state the latter even where
+                their graphs take pixels.
+        """
+        return preprocessing if self.values == "prepared" else preprocessing.inside_graph()
 
     def is_made_of(self, file: str) -> bool:
         """Whether ``file``, a name inside the bundle, is this graph's file or lies in its folder."""
@@ -123,6 +132,8 @@ class TransformSource:
 class Manifest:
     """What a bundle says about its model.
 
+    Without graphs and files it is what can be said of a model before it has any; `require_complete` tells.
+
     Attributes:
         name: Name of the model for people, 1 to 120 printable characters.
         role: ``"query"`` or ``"gallery"``, the side of a search it was made for; ``"side-info"`` for an encoder of
@@ -130,7 +141,9 @@ class Manifest:
         space: Embedding space that it writes in.
         searches: Gallery spaces that its vectors may search, besides their own. Query and gallery models only.
         dim: Numbers per embedding.
-        preprocessing: What is done to an image before the model sees it; None for a transform, and only there.
+        preprocessing: What a client does to an image before any graph of the bundle sees it: mean 0, deviation 1/255
+            and channels rgb where the graphs take pixels (bundles of 0.7 and before kept the model's own there). None
+            for a transform, and only there.
         tier: ``"100"``, ``"230"``, ``"330"`` (millions of multiply-accumulates), ``"gallery"``, ``"side-info"``,
             ``"transform"``, ``"other"``.
         mmacs: Millions of convolution and linear multiply-accumulates per image or vector.
@@ -138,13 +151,13 @@ class Manifest:
         params_m: Millions of parameters.
         license: Licence of the weights, as an SPDX identifier or in words; empty if nobody stated one.
         arch: Architecture name.
-        graphs: At least one exported form.
+        graphs: Exported forms; at least one in a bundle.
         created_by: Program and version that wrote the bundle.
         files: Every file of the bundle except the manifest and a signature, by its name inside the bundle.
         source: What a transform takes; None for every other role, and only there.
 
     Raises:
-        ConfigError: A value is out of its range, does not go with the role, or a graph's file is not in ``files``.
+        ConfigError: A value is out of its range, or does not go with the role.
     """
 
     name: str
@@ -159,8 +172,8 @@ class Manifest:
     params_m: float
     license: str
     arch: str
-    graphs: tuple[Graph, ...]
-    created_by: str
+    graphs: tuple[Graph, ...] = ()
+    created_by: str = "compat-sdk"
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     source: TransformSource | None = None
 
@@ -180,10 +193,17 @@ class Manifest:
         for label in ("license", "arch", "created_by"):
             if not isinstance(getattr(self, label), str):
                 raise ConfigError(f"{label} is {getattr(self, label)!r}; expected text")
-        if not self.graphs:
-            raise ConfigError("there is no graph; expected at least one exported form of the model")
         self._check_role()
         check_file_names(self.files)
+
+    def require_complete(self) -> None:
+        """Return only if this describes a whole bundle.
+
+        Raises:
+            ConfigError: There is no graph, or a graph's file is not in ``files``.
+        """
+        if not self.graphs:
+            raise ConfigError("there is no graph; expected at least one exported form of the model")
         missing = [graph.file for graph in self.graphs if not any(map(graph.is_made_of, self.files))]
         if missing:
             raise ConfigError(f"graph files {missing} are not among the files of the bundle")
@@ -277,7 +297,9 @@ class Manifest:
             "source": None if source is None else TransformSource(**source),
             "files": {name: FileRecord(**record) for name, record in files.items()},  # type: ignore[arg-type]
         }
-        return cls(**parsed)  # type: ignore[arg-type]  # every field is checked on construction
+        made = cls(**parsed)  # type: ignore[arg-type]  # every field is checked on construction
+        made.require_complete()
+        return made
 
 
 def record_of(data: bytes) -> FileRecord:

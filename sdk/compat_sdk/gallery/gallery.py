@@ -16,7 +16,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError
+from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, StateError
 from compat_sdk.files import canonical_json
 from compat_sdk.gallery import store
 from compat_sdk.gallery.files import Dtype
@@ -87,7 +87,7 @@ class Gallery:
             folder.mkdir(parents=True, exist_ok=True)
             with write_lock(folder, timeout=_WAIT_S):
                 if not store.is_new_folder(folder):
-                    raise ConfigError(f"{folder} was made into a gallery by another process; open it instead")
+                    raise StateError(f"{folder} was made into a gallery by another process; open it instead")
                 store.write_state(folder, state, None)
         except OSError as error:
             raise CompatError(f"cannot create gallery {folder}: {error.strerror or error}") from error
@@ -319,7 +319,8 @@ class Gallery:
         Raises:
             IncompatibleSpaceError: The query's space is not declared compatible, whatever the dimensions.
             VectorError: Not Embeddings, or vectors of another dimension or not of unit norm.
-            ConfigError: ``k`` or ``index`` is out of range, or the index asked for is absent or stale.
+            ConfigError: ``k`` or ``index`` is out of range.
+            StateError: The index asked for is absent or stale.
             GalleryError: The stored index is damaged.
             MissingExtraError: The stored index needs an extra that is not installed.
         """

@@ -18,6 +18,7 @@ from compat_sdk.errors import (
     GalleryError,
     IncompatibleSpaceError,
     MissingExtraError,
+    StateError,
     SystemRefusedError,
     VectorError,
 )
@@ -111,7 +112,7 @@ class Snapshot:
             return self.exact
         if self.state.index is None or not self.state.index_is_fresh:
             found = "none" if self.state.index is None else "one that rows were added to or removed from since"
-            raise ConfigError(f"found {found}, expected a fresh usearch index; run build_index, or use 'auto'")
+            raise StateError(f"found {found}, expected a fresh usearch index; run build_index, or use 'auto'")
         if self.usearch is None:
             if index == "auto" and self._superseded(self.state.index):
                 return self.exact

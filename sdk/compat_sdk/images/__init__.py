@@ -1,10 +1,19 @@
-"""From any picture to the pixels and the tensor that a network was trained on."""
+"""From any picture to the pixels and the tensor that a network was trained on.
+
+What loads an image library is loaded when it is first used: the settings of a training are read without one.
+"""
 
 from __future__ import annotations
 
-from compat_sdk.images.decode import FORMATS, ImageLike, image_size, limit_pixels, load_image
-from compat_sdk.images.finding import FoundPictures, find_pictures
-from compat_sdk.images.preprocess import Preprocessing, decode_many, decode_readable, open_image, to_input, to_pixels
+import importlib
+from typing import TYPE_CHECKING
+
+from compat_sdk.images.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from compat_sdk.images.decode import FORMATS, ImageLike, image_size, limit_pixels, load_image
+    from compat_sdk.images.finding import FoundPictures, find_pictures
+    from compat_sdk.images.preprocess import decode_many, decode_readable, open_image, to_input, to_pixels
 
 __all__ = [
     "FORMATS",
@@ -21,3 +30,30 @@ __all__ = [
     "to_input",
     "to_pixels",
 ]
+
+_HOME = {
+    "FORMATS": "decode",
+    "FoundPictures": "finding",
+    "ImageLike": "decode",
+    "decode_many": "preprocess",
+    "decode_readable": "preprocess",
+    "find_pictures": "finding",
+    "image_size": "decode",
+    "limit_pixels": "decode",
+    "load_image": "decode",
+    "open_image": "preprocess",
+    "to_input": "preprocess",
+    "to_pixels": "preprocess",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

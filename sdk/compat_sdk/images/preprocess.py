@@ -7,19 +7,17 @@ moves pixels by 14 grey levels on a 12-megapixel photo and moves the embedding w
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Literal, TypeGuard, get_args
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from compat_sdk.errors import ConfigError, ImageError
+from compat_sdk.errors import ImageError
 from compat_sdk.images.decode import FORMATS, ImageLike, describe, load_image, turn_upright
+from compat_sdk.images.preprocessing import Preprocessing
 from compat_sdk.workers import usable_cores
 
 __all__ = [
@@ -33,66 +31,6 @@ __all__ = [
     "to_input",
     "to_pixels",
 ]
-
-Fit = Literal["crop", "stretch"]
-Resize = Literal["bilinear", "bicubic", "lanczos", "box"]
-Channels = Literal["rgb", "bgr"]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What is done to an image before a model sees it.
-
-    Attributes:
-        size: Side of the square input, in pixels, 1 to 4096.
-        fit: ``"crop"`` takes the central square and keeps proportions; ``"stretch"`` takes the whole image.
-        resize: Pillow's antialiased kernel of this name.
-        draft: JPEGs are decoded at the smallest DCT scale (1/8, 1/4, 1/2, 1) whose shorter side stays at or
-            above ``draft * size``; 0 decodes in full. 0 to 64.
-        mean: Subtracted per channel (R, G, B), in units of the full range 0..1.
-        std: Divisor per channel (R, G, B), in units of the full range, above 0.
-        channels: Order of the three channels in the model's input.
-
-    Raises:
-        ConfigError: A value is out of its range.
-    """
-
-    size: int
-    fit: Fit = "crop"
-    resize: Resize = "bicubic"
-    draft: int = 2
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    channels: Channels = "rgb"
-
-    def __post_init__(self) -> None:
-        _check_integer("size", self.size, 1, 4096)
-        _check_integer("draft", self.draft, 0, 64)
-        _check_choice("fit", self.fit, get_args(Fit))
-        _check_choice("resize", self.resize, get_args(Resize))
-        _check_choice("channels", self.channels, get_args(Channels))
-        object.__setattr__(self, "mean", _three("mean", self.mean))
-        object.__setattr__(self, "std", _three("std", self.std))
-        if min(self.std) <= 0:
-            raise ConfigError(f"preprocessing std is {list(self.std)}; expected three numbers above 0")
-
-    def to_json(self) -> dict[str, object]:
-        """Return the fields as JSON values; `from_json` reads them back to an equal object."""
-        found = dataclasses.asdict(self)
-        return found | {"mean": list(self.mean), "std": list(self.std)}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, object]) -> Preprocessing:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ConfigError: A field is missing, unknown, of the wrong type or out of its range.
-        """
-        expected = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(value, Mapping) or set(value) != expected:
-            found = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
-            raise ConfigError(f"preprocessing has the fields {found}; expected exactly {sorted(expected)}")
-        return cls(**value)  # type: ignore[arg-type]  # every field is checked on construction
 
 
 def open_image(image: ImageLike, preprocessing: Preprocessing | None = None) -> Image.Image:
@@ -140,6 +78,8 @@ def to_pixels(image: ImageLike, preprocessing: Preprocessing) -> NDArray[np.uint
 def to_input(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Return pixels as a model's input: float32 ``[n, 3, size, size]``, ``(pixel / 255 - mean) / std``.
 
+    Where mean 0 and deviation 1/255 leave them as they are, the result is whole numbers, free of rounding.
+
     Args:
         pixels: uint8 ``[n, size, size, 3]``, RGB.
         preprocessing: Gives the size, mean, std and the order of the channels in the result.
@@ -153,9 +93,12 @@ def to_input(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray
     order = slice(None) if preprocessing.channels == "rgb" else slice(None, None, -1)
     mean = np.array(preprocessing.mean[order], np.float32).reshape(3, 1, 1)
     std = np.array(preprocessing.std[order], np.float32).reshape(3, 1, 1)
+    unchanged = preprocessing == preprocessing.inside_graph()
     result = np.empty((len(pixels), 3, size, size), np.float32)
     for row, image in zip(result, pixels, strict=True):  # one image at a time stays in the processor's cache
         np.copyto(row, image[..., order].transpose(2, 0, 1))
+        if unchanged:
+            continue
         row /= np.float32(255)
         row -= mean
         row /= std
@@ -241,23 +184,3 @@ def pixels_at(
         return to_pixels(images[position], preprocessing)
     except ImageError as error:
         raise ImageError(f"{error.source} (position {position})", error.reason) from error
-
-
-def _check_integer(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ConfigError(f"preprocessing {name} is {value!r}; expected an integer from {low} to {high}")
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"preprocessing {name} is {value!r}; expected one of {', '.join(choices)}")
-
-
-def _three(name: str, value: object) -> tuple[float, float, float]:
-    if (
-        not isinstance(value, Sequence)
-        or len(value) != 3
-        or not all(isinstance(v, int | float) and math.isfinite(v) for v in value)
-    ):
-        raise ConfigError(f"preprocessing {name} is {value!r}; expected three finite numbers")
-    return float(value[0]), float(value[1]), float(value[2])

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError
+from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError, StateError
 from compat_sdk.files import parse_sealed, raise_if_refused, sealed_json, sync_folder, write_atomic
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.store import LAYOUT as GALLERY
@@ -172,12 +172,12 @@ def require_manifest(gallery: Path) -> Manifest:
     """Return the manifest of a gallery's upgrade.
 
     Raises:
-        ConfigError: No upgrade was begun.
+        StateError: No upgrade was begun.
         GalleryError: See `read_manifest`.
     """
     manifest = read_manifest(gallery / FOLDER)
     if manifest is None:
-        raise ConfigError(f"{gallery} holds no upgrade; begin one with `compat-sdk upgrade run {gallery}`")
+        raise StateError(f"{gallery} holds no upgrade; begin one with `compat-sdk upgrade run {gallery}`")
     return manifest
 
 

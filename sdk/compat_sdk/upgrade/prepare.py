@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError
+from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError, StateError
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot, load_snapshot
 from compat_sdk.gallery.store import read_state
@@ -192,10 +192,11 @@ def require_same(
     """Refuse to go on with an upgrade in another way than it was begun.
 
     Raises:
-        ConfigError: Another transform or other sizes; or the gallery has been cut over already.
+        ConfigError: Another transform or other sizes.
+        StateError: The gallery has been cut over already.
     """
     if snapshot.state.space == manifest.spaces.space:
-        raise ConfigError(
+        raise StateError(
             f"{gallery} has been cut over to space {snapshot.state.space} already; roll back, or begin another upgrade "
             f"after `compat-sdk upgrade discard {gallery} --old`"
         )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import ConfigError, GalleryError
+from compat_sdk.errors import ConfigError, GalleryError, StateError
 from compat_sdk.files import link_or_copy, sync_folder
 from compat_sdk.gallery.files import (
     NameCursor,
@@ -79,7 +79,7 @@ def cutover(path: str | Path) -> Cutover:
     gallery of its own in ``upgrade/before``.
 
     Raises:
-        ConfigError: No upgrade, shards or rows that are still to be transformed, or a gallery cut over already.
+        StateError: No upgrade, shards or rows that are still to be transformed, or a gallery cut over already.
         GalleryError: A shard or the gallery is damaged.
         GalleryLockedError: Another process is writing or upgrading this gallery.
         CompatError: The disk is full or the folder cannot be written; the gallery is as it was.
@@ -90,13 +90,13 @@ def cutover(path: str | Path) -> Cutover:
         folder = gallery / FOLDER
         manifest = require_manifest(gallery)
         if read_state(gallery).space == manifest.spaces.space:
-            raise ConfigError(f"{gallery} has been cut over to space {manifest.spaces.space} already")
+            raise StateError(f"{gallery} has been cut over to space {manifest.spaces.space} already")
         records = _finished(folder, manifest)
         with writing(gallery, load_snapshot(gallery, False, names=False, held=False), False) as current:
             found = find_rows(current, folder / SOURCES, manifest.segments, manifest.spaces.old_dim)
             keep, missing = _kept(found, manifest.rows), tuple(selected_ids(current, unknown(found)))
             if missing:
-                raise ConfigError(
+                raise StateError(
                     f"{len(missing)} of {len(current)} rows were added since the last run, such as {missing[0]}; run "
                     f"`compat-sdk upgrade run` again, it transforms these alone"
                 )
@@ -127,7 +127,7 @@ def rollback(path: str | Path, *, drop_added: bool = False) -> Rollback:
         drop_added: Give up rows that were added since the cutover: they have no old vectors.
 
     Raises:
-        ConfigError: The gallery has not been cut over, or rows were added since and ``drop_added`` is not set.
+        StateError: The gallery has not been cut over, or rows were added since and ``drop_added`` is not set.
         GalleryError: What was kept is damaged.
         GalleryLockedError: Another process is writing or upgrading this gallery.
         CompatError: The disk is full or the folder cannot be written; the gallery is as it was.
@@ -138,7 +138,7 @@ def rollback(path: str | Path, *, drop_added: bool = False) -> Rollback:
         folder = gallery / FOLDER
         manifest = require_manifest(gallery)
         if read_state(gallery).space != manifest.spaces.space:
-            raise ConfigError(f"{gallery} has not been cut over; there is nothing to roll back")
+            raise StateError(f"{gallery} has not been cut over; there is nothing to roll back")
         before = load_snapshot(folder / BEFORE, True, names=False, held=False)
         after = load_snapshot(folder / AFTER, False, names=False, held=False)
         if any(map(ne, *(selected_ids(one, all_rows(one)) for one in (before, after)))) or len(before) != len(after):
@@ -148,7 +148,7 @@ def rollback(path: str | Path, *, drop_added: bool = False) -> Rollback:
             added = tuple(selected_ids(current, unknown(found)))
             if added and not drop_added:
                 shown = ", ".join(added[:10]) + (", ..." if len(added) > 10 else "")
-                raise ConfigError(
+                raise StateError(
                     f"{len(added)} rows were added since the cutover and have no old vectors: {shown}; remove them, "
                     f"or give them up with drop_added (--drop-added)"
                 )
@@ -179,7 +179,8 @@ def discard(path: str | Path, *, old: bool = False) -> int:
         Bytes of files that only the upgrade still named; what is linked to the side-information is not among them.
 
     Raises:
-        ConfigError: No upgrade, or ``old`` does not say what the gallery is.
+        StateError: No upgrade.
+        ConfigError: ``old`` does not say what the gallery is.
         GalleryError: There is no gallery.
         GalleryLockedError: Another process is upgrading this gallery.
         CompatError: The folder cannot be written.
@@ -237,7 +238,7 @@ def _finished(folder: Path, manifest: Manifest) -> list[tuple[Shard, Record]]:
             raise GalleryError(f"{problem}; run `compat-sdk upgrade run` again, it makes this shard anew")
         found.append((shard, record))
     if missing:
-        raise ConfigError(
+        raise StateError(
             f"{missing} of {len(manifest.shards)} shards are not done; run `compat-sdk upgrade run` again, it does "
             f"what is missing"
         )

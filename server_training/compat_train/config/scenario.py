@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from compat_sdk.errors import ConfigError, DataError
-from compat_train.config.settings import check_choice, check_range
+from compat_sdk.errors import ConfigError
+from compat_train.config.checks import check_choices, check_range
+from compat_train.config.fields import setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,21 +21,26 @@ class Scenario:
     one with the same seed. Numbers of classes count in the sorted list of class names, where "10" is before "9".
     """
 
-    classes: str | None = None  # ranges of classes from 0, ends included, such as "0-499" or "0-9,20-29"
-    class_fraction: float = 1.0  # of the classes that are left
-    class_order: Literal["first", "random"] = "first"  # which ones class_fraction takes
-    fraction: float = 1.0  # of each class's images, drawn at random, at least one
-    complement: bool = False  # the images that the same scenario without it leaves out
-    seed: int = 0  # of the draws
+    classes: str | None = setting(
+        None, "ranges of classes, ends included, such as '0-499' or '0-9,20-29'", otherwise="all of them"
+    )
+    class_fraction: float = setting(1.0, "fraction of the classes that are left", unit="fraction")
+    class_order: Literal["first", "random"] = setting("first", "which classes class_fraction takes")
+    fraction: float = setting(1.0, "fraction of each class's images, drawn at random, at least one", unit="fraction")
+    complement: bool = setting(False, "take the images that the same scenario without it leaves out")
+    seed: int = setting(0, "seed of the scenario's draws")
 
     def __post_init__(self) -> None:
-        check_range("scenario.class_fraction", self.class_fraction, 0, 1, open_low=True)
-        check_range("scenario.fraction", self.fraction, 0, 1, open_low=True)
-        check_range("scenario.seed", self.seed, 0)
-        check_choice("scenario.class_order", self.class_order, ("first", "random"))
+        check_choices(self)
+        check_range("class_fraction", self.class_fraction, 0, 1, open_low=True)
+        check_range("fraction", self.fraction, 0, 1, open_low=True)
+        check_range("seed", self.seed, 0)
         for first, last in self.class_ranges or ():
             if first > last:
-                raise ConfigError(f"scenario.classes has the range {first}-{last}; expected the smaller number first")
+                raise ConfigError(
+                    f"classes is {self.classes!r}, with the range {first}-{last}; expected the smaller number first",
+                    setting="classes",
+                )
 
     @property
     def class_ranges(self) -> tuple[tuple[int, int], ...] | None:
@@ -49,7 +50,8 @@ class Scenario:
         parts = [part.strip() for part in self.classes.split(",")]
         if not all(re.fullmatch(r"\d+(-\d+)?", part) for part in parts):
             raise ConfigError(
-                f"scenario.classes is {self.classes!r}; expected ranges of class numbers such as '0-499' or '0-9,20-29'"
+                f"classes is {self.classes!r}; expected ranges of class numbers such as '0-499' or '0-9,20-29'",
+                setting="classes",
             )
         ends = [[int(number) for number in part.split("-")] for part in parts]
         return tuple((numbers[0], numbers[-1]) for numbers in ends)
@@ -58,67 +60,3 @@ class Scenario:
     def everything(self) -> bool:
         """Whether it leaves the split as it is."""
         return self.classes is None and self.class_fraction == self.fraction == 1.0 and not self.complement
-
-
-def scenario_rows(scenario: Scenario, labels: Sequence[str]) -> NDArray[np.int64]:
-    """Rows of a split that a scenario keeps, in their order.
-
-    Each class draws from a generator of its own, which depends on the seed and the class's name alone: another
-    dataset, or classes that come and go, change nothing for the others.
-
-    Source: Zhang et al., DMU, https://arxiv.org/abs/2210.06954, appendix A (extended data, open data, extended
-    class); Ramanujan et al., FCT, https://arxiv.org/abs/2112.02805, section 5 (the first classes of a list).
-
-    Args:
-        scenario: Ranges of classes, fractions and seed.
-        labels: Class name of each row.
-
-    Returns:
-        int64, rising, at least one.
-
-    Raises:
-        DataError: A range names classes that are not there, or nothing is left.
-    """
-    names = sorted(set(labels))
-    chosen = _chosen_classes(scenario, names)
-    of_class: dict[str, list[int]] = {name: [] for name in names}
-    for row, label in enumerate(labels):
-        of_class[label].append(row)
-    kept: list[int] = []
-    for name in chosen:
-        rows = of_class[name]
-        if scenario.fraction < 1.0:
-            order = np.random.default_rng((scenario.seed, zlib.crc32(name.encode()))).permutation(len(rows))
-            rows = [rows[place] for place in order[: max(1, round(scenario.fraction * len(rows)))].tolist()]
-        kept.extend(rows)
-    found = np.sort(np.array(kept, np.int64))
-    if scenario.complement:
-        found = np.setdiff1d(np.arange(len(labels), dtype=np.int64), found)
-    if not len(found):
-        raise DataError(
-            f"the scenario leaves none of {len(labels)} images in {len(names)} classes ({scenario}); widen its classes "
-            f"or fractions" + (", or leave complement out" if scenario.complement else "")
-        )
-    return found
-
-
-def _chosen_classes(scenario: Scenario, names: Sequence[str]) -> list[str]:
-    chosen = list(names)
-    ranges = scenario.class_ranges
-    if ranges is not None:
-        last = max(end for _, end in ranges)
-        if last >= len(names):
-            raise DataError(
-                f"scenario.classes is {scenario.classes!r}, but the training split has {len(names)} classes; expected "
-                f"numbers from 0 to {len(names) - 1}"
-            )
-        wanted = {number for first, end in ranges for number in range(first, end + 1)}
-        chosen = [name for number, name in enumerate(names) if number in wanted]
-    if scenario.class_fraction < 1.0:
-        count = max(1, round(scenario.class_fraction * len(chosen)))
-        if scenario.class_order == "random":
-            order = np.random.default_rng(scenario.seed).permutation(len(chosen))
-            chosen = [chosen[place] for place in sorted(order[:count].tolist())]
-        else:
-            chosen = chosen[:count]
-    return chosen

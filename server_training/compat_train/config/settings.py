@@ -1,46 +1,70 @@
-"""From dataclasses to plain values and back, with errors that name the place, and the checks of single values."""
+"""From dataclasses to plain values and back: what is told, what is saved, and what differs between the two."""
 
 from __future__ import annotations
 
 import json
-import math
-import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
 from compat_sdk.errors import ConfigError
+from compat_train.config.checks import check_choice, hints_of, without_none
 
 ConfigT = TypeVar("ConfigT")
-ADDED: Mapping[str, Any] = {"added": True}  # of a field that came later; see `config_to_json`
 
 
-def check_range(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
-    """Refuses, with a ConfigError, what is not finite, outside ``[low, high]``, or at ``low`` with ``open_low``."""
-    finite = -math.inf < value < math.inf
-    if not (finite and (low < value if open_low else low <= value) and value <= high):
-        bound = f"above {low:g}" if open_low else f"at least {low:g}"
-        upper = "" if high == math.inf else f" and at most {high:g}"
-        raise ConfigError(f"{name} is {value!r}; expected {'' if finite else 'a finite number '}{bound}{upper}")
+def config_to_json(config: Any, *, whole: bool = False) -> dict[str, Any]:
+    """A configuration as plain JSON values, nested as its dataclasses are; `config_from_json` reads them back.
 
+    A field that is `about(added=True)` is left out at its default, so that a run of an earlier version is still the
+    same run.
 
-def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Refuses, with a ConfigError, a value that is not among ``allowed``."""
-    if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(allowed)}")
-
-
-def config_to_json(config: Any) -> dict[str, Any]:
-    """A configuration as plain JSON values, nested as its dataclasses are.
-
-    A field marked `ADDED` is left out at its default, so that a run of an earlier version is still the same run.
+    Args:
+        config: One of the configuration dataclasses.
+        whole: Leave nothing out.
     """
     return {
-        entry.name: config_to_json(value) if is_dataclass(value) else value
+        entry.name: config_to_json(value, whole=whole) if is_dataclass(value) else value
         for entry in fields(config)
-        if (value := getattr(config, entry.name)) != entry.default or not entry.metadata.get("added")
+        if (value := getattr(config, entry.name)) != entry.default or whole or not entry.metadata.get("added")
     }
+
+
+def config_from_json(kind: type[ConfigT], values: Mapping[str, Any], where: str = "") -> ConfigT:
+    """A configuration that `config_to_json` wrote; what is missing is what its dataclass has by itself.
+
+    Args:
+        kind: One of the configuration dataclasses.
+        values: Field values; lists become tuples.
+        where: Dotted place of ``values``, for messages.
+
+    Raises:
+        ConfigError: A field is unknown, missing or of the wrong type.
+    """
+    return _read(kind, values, where, {}, told=False)
+
+
+def config_from_mapping(
+    kind: type[ConfigT], values: Mapping[str, Any], where: str = "", *, defaults: Mapping[str, Any] | None = None
+) -> ConfigT:
+    """A configuration from what a user tells in nested mappings, such as a TOML recipe.
+
+    A table that tells a part of its settings lies over the default that its owner has for it, however deep: the rest
+    is never what the table's own dataclass would have by itself. Where that default depends on other settings, the
+    owner's ``defaults_for(values)`` says it; where it depends on another run, the caller does. What was told and would
+    be ignored is refused by the configuration's ``refuse_ignored(values)``.
+
+    Args:
+        kind: One of the configuration dataclasses.
+        values: Field values; lists become tuples.
+        where: Dotted place of ``values``, for messages.
+        defaults: Values by field that stand in place of the dataclass's own defaults.
+
+    Raises:
+        ConfigError: A field is unknown, missing, of the wrong type or out of its range, or would be ignored.
+    """
+    return _read(kind, values, where, defaults or {}, told=True)
 
 
 def changed_settings(saved: object, wanted: Mapping[str, Any]) -> str:
@@ -53,32 +77,80 @@ def changed_settings(saved: object, wanted: Mapping[str, Any]) -> str:
     return "; ".join(_changes(saved, json.loads(json.dumps(wanted))))
 
 
-def config_from_mapping(kind: type[ConfigT], values: Mapping[str, Any], where: str = "") -> ConfigT:
-    """A configuration from nested mappings, such as a TOML recipe.
-
-    Args:
-        kind: One of the configuration dataclasses.
-        values: Field values; lists become tuples. Missing fields keep their defaults.
-        where: Dotted place of ``values``, for messages.
-
-    Raises:
-        ConfigError: A field is unknown, missing or of the wrong type.
-    """
-    hints = typing.get_type_hints(kind)
+def _read(
+    kind: type[ConfigT], values: Mapping[str, Any], where: str, defaults: Mapping[str, Any], *, told: bool
+) -> ConfigT:
+    hints = hints_of(kind)
     known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ConfigError(
             f"unknown setting {', '.join(where + name for name in unknown)}; known here: {', '.join(known)}"
         )
+    if told and (defaults_for := getattr(kind, "defaults_for", None)) is not None:
+        try:
+            defaults = {**defaults_for(values), **defaults}
+        except ConfigError as error:
+            raise error.within(where) from None
+    found = dict(defaults)
+    for name, value in values.items():
+        default = defaults[name] if name in defaults else _default_of(known[name])
+        found[name] = _convert(hints[name], value, where + name, default, told=told)
     missing = [
         name
         for name, entry in known.items()
-        if name not in values and entry.default is MISSING and entry.default_factory is MISSING
+        if name not in found and entry.default is MISSING and entry.default_factory is MISSING
     ]
     if missing:
         raise ConfigError(f"missing setting {', '.join(where + name for name in missing)}")
-    return kind(**{name: _convert(hints[name], value, where + name) for name, value in values.items()})
+    try:
+        config = kind(**found)
+        if told and hasattr(config, "refuse_ignored"):
+            config.refuse_ignored(values)
+    except ConfigError as error:
+        raise error.within(where) from None
+    return config
+
+
+def _default_of(entry: Field[Any]) -> Any:
+    return entry.default if entry.default_factory is MISSING else entry.default_factory()
+
+
+def _convert(hint: Any, value: Any, where: str, default: Any = MISSING, *, told: bool = True) -> Any:
+    """A plain value as the type of its field wants it; ``default`` is what a partial table lies over."""
+    kind = without_none(hint)
+    if value is None and kind is not hint:
+        return None
+    if is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} is {value!r}; expected a table of settings", setting=where)
+        kind = typing.cast(type[Any], kind)
+        if told and default is None and (left := [entry.name for entry in fields(kind) if entry.name not in value]):
+            raise ConfigError(
+                f"{where} leaves out {', '.join(left)}, and what they are otherwise is not known here; set them too",
+                setting=where,
+            )
+        laid = {entry.name: getattr(default, entry.name) for entry in fields(kind)} if is_dataclass(default) else {}
+        return _read(kind, value, where + ".", laid if told else {}, told=told)
+    origin = typing.get_origin(kind)
+    if origin is tuple and isinstance(value, list | tuple):
+        inner = typing.get_args(kind)[0]
+        return tuple(_convert(inner, entry, where) for entry in value)
+    if origin is Literal:
+        check_choice(where, value, typing.get_args(kind))
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if origin is Mapping and not isinstance(value, Mapping):
+        raise ConfigError(f"{where} is {value!r}; expected a table", setting=where)
+    if origin is Mapping:
+        inner = typing.get_args(kind)[1]
+        return {name: _convert(inner, entry, f"{where}.{name}") for name, entry in value.items()}
+    if origin is tuple:
+        raise ConfigError(f"{where} is {value!r}; expected a list", setting=where)
+    if isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+        raise ConfigError(f"{where} is {value!r}; expected {kind.__name__}", setting=where)
+    return value
 
 
 def _changes(saved: Any, wanted: Any, where: str = "") -> list[str]:
@@ -94,26 +166,3 @@ def _changes(saved: Any, wanted: Any, where: str = "") -> list[str]:
         return []
     before, now = ("not set" if side is None else repr(side) for side in (saved, wanted))
     return [f"{where or 'the settings'} was {before} and is now {now}"]
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    if isinstance(hint, types.UnionType):
-        if value is None and type(None) in typing.get_args(hint):
-            return None
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
-    if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} is {value!r}; expected a table of settings")
-        return config_from_mapping(typing.cast(type[Any], hint), value, where + ".")
-    origin = typing.get_origin(hint)
-    if origin is tuple and isinstance(value, list | tuple):
-        inner = typing.get_args(hint)[0]
-        return tuple(_convert(inner, entry, where) for entry in value)
-    if origin is Literal:
-        check_choice(where, value, typing.get_args(hint))
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, type) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
-        raise ConfigError(f"{where} is {value!r}; expected {hint.__name__}")
-    return value

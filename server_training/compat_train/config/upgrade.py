@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.settings import ADDED, check_choice, check_range, config_from_mapping
-from compat_train.config.training import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.checks import check_choice, check_choices, check_range
+from compat_train.config.fields import about, setting
+from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
 
 SideInfoMethod = Literal["simclr", "autoencoder", "alternate", "mixup"]
 UpgradeMethod = Literal["fct", "dmu"]
@@ -23,6 +24,21 @@ OPTIMISATION: Mapping[UpgradeMethod, Optimisation] = {
 VIEWS = Augmentation(shift=0.15, zoom=0.3, rotate=10, colour=0.5)
 """What simclr does to an image when nothing else is asked for."""
 
+_VIEWS: Mapping[SideInfoMethod, Augmentation] = {
+    "simclr": VIEWS,
+    "autoencoder": Augmentation(),
+    "alternate": Augmentation(),
+    "mixup": Augmentation(),
+}
+_TERMS = ("l2", "arc", "regression")
+_WEIGHTS: Mapping[UpgradeMethod, tuple[float, ...]] = {"fct": (1.0, 0.0, 0.0), "dmu": (0.0, 1.0, 0.0)}
+_HIDDEN: Mapping[UpgradeMethod, int] = {"fct": 2048, "dmu": 1024}
+_FROZEN: Mapping[UpgradeMethod, float] = {"fct": 0.5, "dmu": 1.0}  # half for fct is its paper's code
+
+
+def _weights(term: str) -> dict[str, float]:
+    return {method: weights[_TERMS.index(term)] for method, weights in _WEIGHTS.items()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SideInfoConfig:
@@ -32,26 +48,26 @@ class SideInfoConfig:
     seed, and ``mixup`` the same on mixed images.
     """
 
-    source: Source
-    method: SideInfoMethod = "simclr"
-    arch: str = "mobilenet_v2_0.5"
-    dim: int = 128  # numbers of side-information per image
-    width: float = 1.0  # factor on the channel counts
-    stem_stride: int = 1  # stride of the first convolution
-    preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(size=112))
-    temperature: float = 0.1  # of simclr's softmax over cosines
-    projection: int = 128  # numbers per image behind simclr's projection head, where its loss looks
-    channels: int = 64  # of the autoencoder's decoder at its smallest side
-    mixing: float = 0.2  # both parameters of mixup's Beta distribution
-    mix_labels: bool = False  # mixup: mix the labels too, as its own paper does; FCT mixes images only
-    classification: Classification = field(default_factory=Classification)  # loss of alternate and mixup
-    optimisation: Optimisation = field(default_factory=Optimisation)
-    augmentation: Augmentation | None = None  # None: `VIEWS` for simclr, the images as they are for the others
-    execution: Execution = field(default_factory=Execution)
-    license: str = "unspecified"  # licence of the trained weights
+    source: Source = field(metadata=about("the images it learns from"))
+    method: SideInfoMethod = setting("simclr", "how it is trained")
+    arch: str = setting("mobilenet_v2_0.5", "architecture name")
+    dim: int = setting(128, "numbers of side-information per image", unit="numbers")
+    width: float = setting(1.0, "factor on the channel counts")
+    stem_stride: int = setting(1, "stride of the first convolution", unit="pixels")
+    preprocessing: Preprocessing = setting(Preprocessing(size=112), "what is done to an image first")
+    temperature: float = setting(0.1, "temperature of simclr's softmax over cosines")
+    projection: int = setting(128, "numbers behind simclr's projection head, where its loss looks", unit="numbers")
+    channels: int = setting(64, "channels of the autoencoder's decoder at its smallest side", unit="channels")
+    mixing: float = setting(0.2, "both parameters of mixup's Beta distribution")
+    mix_labels: bool = setting(False, "mixup: mix the labels too, as its own paper does; FCT mixes images only")
+    classification: Classification = setting(Classification(), "loss of alternate and mixup")
+    optimisation: Optimisation = setting(Optimisation(), "how long and how fast")
+    augmentation: Augmentation | None = setting(None, "random changes of the training images", otherwise=_VIEWS)
+    execution: Execution = setting(Execution(), "where it runs")
+    license: str = setting("unspecified", "licence of the trained weights, for the bundle")
 
     def __post_init__(self) -> None:
-        check_choice("method", self.method, typing.get_args(SideInfoMethod))
+        check_choices(self)
         check_range("dim", self.dim, 2, 65536)
         check_range("width", self.width, 0, 16, open_low=True)
         check_range("temperature", self.temperature, 0, open_low=True)
@@ -64,12 +80,16 @@ class SideInfoConfig:
                 "be the same; leave augmentation out, or set shift, zoom, rotate, flip, colour or cutout"
             )
 
+    @classmethod
+    def defaults_for(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What a table of augmentation lies over: the method's own."""
+        method = values.get("method", "simclr")
+        return {"augmentation": _VIEWS[method]} if values.get("augmentation") is not None and method in _VIEWS else {}
+
     @property
     def random_views(self) -> Augmentation:
         """Augmentation, the method's own where none was set."""
-        if self.augmentation is not None:
-            return self.augmentation
-        return VIEWS if self.method == "simclr" else Augmentation()
+        return _VIEWS[self.method] if self.augmentation is None else self.augmentation
 
     @property
     def labelled(self) -> bool:
@@ -85,28 +105,42 @@ class UpgradeConfig:
     and a choice of these weights, and any weight can be set apart. All three models stay as they are.
     """
 
-    source: Source  # images that the new model was trained on; their labels count only for ``arc``
-    old: str  # RUN folder of the old model
-    new: str  # RUN folder of the new model; a side-information encoder gives FCT's g
-    side_info: str | None = None  # RUN folder of the side-information encoder; None: no side-information
-    # A gallery that was upgraded before holds no vectors of a model: RUN folders of the transforms that `old`'s went
-    # through, in order, and of those (FCT's g) that `side_info`'s did.
-    through: tuple[str, ...] = field(default=(), metadata=ADDED)
-    side_through: tuple[str, ...] = field(default=(), metadata=ADDED)
-    method: UpgradeMethod = "fct"
-    hidden: int | None = None  # width of the hidden layers; None: 2048 for fct, 1024 for dmu
-    l2: float | None = None  # weight of the squared distance to the new embedding
-    arc: float | None = None  # weight of the classification loss under the new model's frozen classifier
-    regression: float | None = None  # weight of one minus the cosine to the new embedding
-    frozen_norm: float | None = None  # fraction of the run after which batch norms use their running statistics
-    classification: Classification | None = None  # loss of ``arc``; None: the new run's
-    optimisation: Optimisation | None = None  # None: the method's paper's, see `OPTIMISATION`
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    execution: Execution = field(default_factory=Execution)
-    license: str = "unspecified"  # licence of the trained weights
+    source: Source = field(metadata=about("images that the new model was trained on; their labels count only for arc"))
+    old: str = field(metadata=about("RUN folder of the old model, which embedded the gallery"))
+    new: str = field(
+        metadata=about("RUN folder of the new model, trained on its own; a side-information encoder gives FCT's g")
+    )
+    side_info: str | None = setting(None, "RUN folder of the side-information encoder", otherwise="no side-information")
+    # A gallery that was upgraded before holds no vectors of a model.
+    through: tuple[str, ...] = setting(
+        (), "RUN of each transform that the gallery was upgraded by before, in order", added=True
+    )
+    side_through: tuple[str, ...] = setting(
+        (), "RUN of each g that carried its side-information on, in order", added=True
+    )
+    method: UpgradeMethod = setting("fct", "the network and its loss")
+    hidden: int | None = setting(None, "width of the hidden layers", unit="numbers", otherwise=_HIDDEN)
+    l2: float | None = setting(None, "weight of the squared distance to the new embedding", otherwise=_weights("l2"))
+    arc: float | None = setting(
+        None, "weight of the loss under the new model's frozen classifier", otherwise=_weights("arc")
+    )
+    regression: float | None = setting(
+        None, "weight of one minus the cosine to the new embedding", otherwise=_weights("regression")
+    )
+    frozen_norm: float | None = setting(
+        None,
+        "part of the run after which batch norms use their running statistics",
+        unit="fraction",
+        otherwise=_FROZEN,
+    )
+    classification: Classification | None = setting(None, "loss of arc", otherwise="the new run's")
+    optimisation: Optimisation | None = setting(None, "how long and how fast", otherwise=OPTIMISATION)
+    augmentation: Augmentation = setting(Augmentation(), "random changes of the training images")
+    execution: Execution = setting(Execution(), "where it runs")
+    license: str = setting("unspecified", "licence of the trained weights, for the bundle")
 
     def __post_init__(self) -> None:
-        check_choice("method", self.method, typing.get_args(UpgradeMethod))
+        check_choices(self)
         if self.method == "dmu" and self.side_info is not None:
             raise ConfigError(
                 "method 'dmu' adapts the old embedding alone, but side_info is given; leave it out, or choose "
@@ -131,14 +165,24 @@ class UpgradeConfig:
                 "above 0"
             )
 
+    @classmethod
+    def defaults_for(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """How the method's paper trains; a shorter run has a shorter warm-up, unless one is set."""
+        method = values.get("method", "fct")
+        check_choice("method", method, typing.get_args(UpgradeMethod))
+        paper, table = OPTIMISATION[method], values.get("optimisation")
+        epochs = table.get("epochs") if isinstance(table, Mapping) else None
+        if not isinstance(epochs, int):
+            return {"optimisation": paper}
+        return {"optimisation": replace(paper, warmup_epochs=paper.warmup_epochs * min(1.0, epochs / paper.epochs))}
+
     @property
     def weights(self) -> dict[str, float]:
         """Weight of each loss term, the method's own where none was set."""
-        preset = {"fct": (1.0, 0.0, 0.0), "dmu": (0.0, 1.0, 0.0)}[self.method]
-        chosen = {"l2": self.l2, "arc": self.arc, "regression": self.regression}
+        chosen = (self.l2, self.arc, self.regression)
         return {
-            name: standard if given is None else given
-            for (name, given), standard in zip(chosen.items(), preset, strict=True)
+            name: own if given is None else given
+            for name, own, given in zip(_TERMS, _WEIGHTS[self.method], chosen, strict=True)
         }
 
     @property
@@ -149,33 +193,9 @@ class UpgradeConfig:
     @property
     def width(self) -> int:
         """Width of the hidden layers, the method's own where none was set."""
-        return self.hidden if self.hidden is not None else {"fct": 2048, "dmu": 1024}[self.method]
+        return _HIDDEN[self.method] if self.hidden is None else self.hidden
 
     @property
     def frozen_after(self) -> float:
-        """Fraction of the run after which batch norms are frozen: half for fct (its paper's code), never for dmu."""
-        return self.frozen_norm if self.frozen_norm is not None else {"fct": 0.5, "dmu": 1.0}[self.method]
-
-
-def upgrade_config(values: Mapping[str, Any], where: str = "") -> UpgradeConfig:
-    """A configuration from nested mappings; of ``optimisation``, what is missing is the method's paper's.
-
-    A shorter run has a shorter warm-up, unless one is set.
-
-    Args:
-        values: Field values.
-        where: Dotted place of ``values``, for messages.
-
-    Raises:
-        ConfigError: A field is unknown, missing, of the wrong type or out of its range.
-    """
-    method = values.get("method", "fct")
-    check_choice(f"{where}method", method, typing.get_args(UpgradeMethod))
-    given = values.get("optimisation") or {}
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"{where}optimisation is {given!r}; expected a table of settings")
-    preset = asdict(OPTIMISATION[method])
-    epochs = given.get("epochs", preset["epochs"])
-    if isinstance(epochs, int):
-        preset["warmup_epochs"] *= min(1.0, epochs / preset["epochs"])
-    return config_from_mapping(UpgradeConfig, {**values, "optimisation": {**preset, **given}}, where)
+        """Fraction of the run after which batch norms are frozen, the method's own where none was set."""
+        return _FROZEN[self.method] if self.frozen_norm is None else self.frozen_norm

@@ -26,7 +26,7 @@ from compat_sdk.files import write_atomic
 from compat_sdk.images import Preprocessing, to_pixels
 from compat_sdk.progress import Progress
 from compat_sdk.workers import usable_cores
-from compat_train.config.settings import check_range
+from compat_train.config.checks import check_range
 from compat_train.data.mapped_file import write_mapped
 
 _NAMED = 10

@@ -21,13 +21,15 @@ from __future__ import annotations
 import re
 import typing
 from dataclasses import dataclass, replace
-from typing import Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from compat_sdk.errors import ConfigError
-from compat_train.config.settings import check_choice, check_range
+from compat_train.config.checks import check_choice, check_range
+from compat_train.config.fields import setting
 from compat_train.models.search_space import BlockShape
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Operation = Literal["separable", "conv"]
 Kind = Literal["plain", "residual"]
@@ -135,27 +137,28 @@ class GlobalMember:
 class Bounds:
     """Which networks a search may visit. The defaults are section 4.1's tiny setting; mobile has max_width 128."""
 
-    kind: Kind = "plain"
-    stages: int = 3
-    min_depth: int = 10  # layers
-    max_depth: int = 100  # layers
-    min_width: int = 16  # channels of the first stage
-    max_width: int = 64  # channels of the first stage
-    width_step: int = 2  # channels
+    kind: Kind = setting("plain", "kind of network; residual has shortcuts around pairs of layers")
+    stages: int = setting(3, "stages, between two of which the resolution halves", unit="stages")
+    min_depth: int = setting(10, "fewest layers", unit="layers")
+    max_depth: int = setting(100, "most layers", unit="layers")
+    min_width: int = setting(16, "least width of the first stage", unit="channels")
+    max_width: int = setting(64, "greatest width of the first stage", unit="channels")
+    width_step: int = setting(2, "channels between two widths", unit="channels")
 
     def __post_init__(self) -> None:
         _check_stages(self.kind, self.stages)
         group = _layers_per_step(self.kind)
-        check_range("bounds.min_depth", self.min_depth, group * self.stages)
-        check_range("bounds.max_depth", self.max_depth, self.min_depth)
+        check_range("min_depth", self.min_depth, group * self.stages)
+        check_range("max_depth", self.max_depth, self.min_depth)
         if self.min_depth % group:
             raise ConfigError(
-                f"bounds.min_depth is {self.min_depth}; a residual network has an even number of layers, since a "
-                f"shortcut spans two"
+                f"min_depth is {self.min_depth}; a residual network has an even number of layers, since a "
+                f"shortcut spans two",
+                setting="min_depth",
             )
-        check_range("bounds.min_width", self.min_width, 1)
-        check_range("bounds.max_width", self.max_width, self.min_width, _MAX_WIDTH)
-        check_range("bounds.width_step", self.width_step, 1)
+        check_range("min_width", self.min_width, 1)
+        check_range("max_width", self.max_width, self.min_width, _MAX_WIDTH)
+        check_range("width_step", self.width_step, 1)
 
     @property
     def depths(self) -> tuple[int, ...]:

@@ -5,30 +5,9 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
-
-
-def scale_channels(channels: int, width: float, multiple: int = 8) -> int:
-    """Channel count at a width multiplier, rounded to the nearest multiple.
-
-    The result never falls more than 10 % below the requested count, so that narrow layers keep their
-    capacity.
-
-    Source: Howard et al., 2017, https://arxiv.org/abs/1704.04861, section 3.2 (width multiplier). The papers
-    leave the rounding open; with this one the multiply-adds of the published networks come out.
-
-    Args:
-        channels: Channels at width 1, at least 1.
-        width: Multiplier, above 0.
-        multiple: Granularity of the result.
-
-    Returns:
-        A positive multiple of ``multiple``.
-    """
-    wanted = channels * width
-    rounded = max(multiple, int(wanted / multiple + 0.5) * multiple)
-    return rounded if rounded >= 0.9 * wanted else rounded + multiple
 
 
 class ConvBN(nn.Sequential):
@@ -56,7 +35,8 @@ class ConvBN(nn.Sequential):
         activation: type[nn.ReLU] | type[nn.ReLU6] | type[nn.Hardswish] | None = nn.ReLU,
         affine: bool = True,
     ) -> None:
-        conv = nn.Conv2d(
+        narrow = kernel == 1 and stride == 2 and groups == 1 and channels_in < 8
+        conv = (_NarrowPointwise if narrow else nn.Conv2d)(
             channels_in, channels_out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
         )
         norm = nn.BatchNorm2d(channels_out, affine=affine, track_running_stats=affine)
@@ -65,6 +45,20 @@ class ConvBN(nn.Sequential):
             layers.append(activation(inplace=True))
         super().__init__(*layers)
         self.channels_out = channels_out
+
+
+class _NarrowPointwise(nn.Conv2d):
+    """A 1x1 convolution of stride 2 and fewer than 8 input channels, which drops the unused pixels itself in training.
+
+    The backward pass of torch 2.13 writes beyond its memory there (channels last, processors without AVX-512), and
+    the process dies or computes nonsense. Fewer pixels and stride 1 are the same function by another kernel.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As a convolution."""
+        if not self.training:
+            return super().forward(input)
+        return F.conv2d(input[:, :, ::2, ::2], self.weight, self.bias)
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise, scale_channels
+from compat_train.models.channels import scale_channels
+from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise
 
 # Table 1 of the paper: output channels and stride of each depthwise-separable convolution. The table prints
 # stride 2 for the last one too, but leaves its map at 7x7, which takes stride 1.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise, scale_channels
+from compat_train.models.channels import scale_channels
+from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise
 
 # Table 1 of the paper: kernel, channels of the expansion, output channels, squeeze-and-excitation, hard-swish
 # rather than ReLU, stride.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise, scale_channels
+from compat_train.models.channels import scale_channels
+from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise
 from compat_train.models.mobilenet_v2 import InvertedResidual
 
 # The searched network, stage by stage: output channels, stride of the first block, and kernel and expansion of

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from compat_train.models.layers import ConvBN, GeneralisedMeanPool, GlobalAveragePool, initialise, scale_channels
+from compat_train.models.channels import scale_channels
+from compat_train.models.layers import ConvBN, GeneralisedMeanPool, GlobalAveragePool, initialise
 
 
 class BasicBlock(nn.Module):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from compat_sdk.errors import ConfigError
-from compat_train.models.layers import scale_channels
+from compat_train.models.channels import scale_channels
 
 Kind = Literal["shuffle", "ane"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise, scale_channels
+from compat_train.models.channels import scale_channels
+from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise
 
 _REPEATS = (4, 8, 4)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise, scale_channels
+from compat_train.models.channels import scale_channels
+from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise
 
 # Table 5 of the paper: channels of stages 2 to 4 and of conv5 at the four published widths.
 _PUBLISHED = {

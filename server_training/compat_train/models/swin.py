@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from compat_sdk.errors import ConfigError, MissingExtraError
+from compat_sdk.errors import CompatError, MissingExtraError
 from compat_train.models.layers import GeneralisedMeanPool, GlobalAveragePool
 
 _HEADS = (3, 6, 12, 24)
@@ -52,7 +52,7 @@ class SwinTiny(nn.Module):
                 strict_img_size=False,
             )
         except TypeError as error:
-            raise ConfigError(
+            raise CompatError(
                 f"the installed timm cannot build swin_tiny ({error}); install timm 1.0 or newer"
             ) from error
         self.pool = GeneralisedMeanPool() if generalised_mean else GlobalAveragePool()

@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from compat_sdk.errors import CorruptFileError, TrainingError
+from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
 from compat_sdk.files import file_problem, parse_json, write_atomic, write_json_atomic
 from compat_sdk.images import Preprocessing
 from compat_sdk.outputs import delete_own
 from compat_sdk.space import check_space
-from compat_train.config.training import Classification, config_from_mapping
+from compat_train.config.training import Classification, config_from_json
 from compat_train.models.build import build_model
 from compat_train.runs.layout import STATE
 from compat_train.runs.run_files import RECORD, on_cpu, read_run, read_tensors, space_name, write_run
@@ -97,13 +97,13 @@ class Checkpoint:
                 },
                 classifier=tensors.get("classifier"),
                 preprocessing=Preprocessing.from_json(fields["preprocessing"]),
-                classification=config_from_mapping(Classification, fields["classification"]),
+                classification=config_from_json(Classification, fields["classification"]),
                 searches=tuple(fields["searches"]),
                 classes=tuple(fields["classes"]),
                 space=check_space(fields["space"]),
                 **{name: fields[name] for name in _PLAIN},
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ConfigError) as error:
             raise CorruptFileError(f"{path / RECORD} lacks or misuses {error}; expected a model record") from error
 
     def save(self) -> None:

@@ -170,6 +170,21 @@ def test_images_reach_the_engine_in_the_graphs_form(tmp_path: Path, layout: str,
     assert not decoded or np.array_equal(engine.fed[1], expected[:1])
 
 
+def test_an_engine_that_came_without_a_graph_is_fed_what_the_bundle_says(tmp_path: Path) -> None:
+    pixels, engine = golden()[0], Recorder()
+    made = tiny_bundle(tmp_path / "b", graph("onnx", values="pixels"), preprocessing=PREPARED.inside_graph())
+    Embedder.load(made, engine=engine).embed_pixels(pixels)
+    assert np.array_equal(engine.fed[0], pixels.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_a_bundle_whose_preprocessing_is_wrong_for_a_graph_is_not_written(tmp_path: Path, mixed: bool) -> None:
+    graphs = [graph("onnx", values="pixels"), *([graph("onnx", "fp16")] if mixed else [])]
+    with pytest.raises(ConfigError, match="inside_graph"):
+        tiny_bundle(tmp_path / "b", *graphs, preprocessing=PREPARED.inside_graph() if mixed else PREPARED)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_pixels_of_another_size_are_refused_whatever_the_graph_takes(tmp_path: Path) -> None:
     for values in ("prepared", "pixels"):
         embedder = Embedder(make_bundle(tmp_path / values), Recorder(), graph=graph("onnx", values=values))
@@ -191,7 +206,8 @@ def test_a_graph_record_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_the_new_fields_of_a_graph_survive_the_manifest_and_are_optional_in_it(tmp_path: Path) -> None:
     record = graph("tflite", batch=2, layout="nhwc", values="pixels")
-    assert Bundle.open(tiny_bundle(tmp_path / "b", record).path).manifest.graphs == (record,)
+    made = tiny_bundle(tmp_path / "b", record, preprocessing=PREPARED.inside_graph())
+    assert Bundle.open(made.path).manifest.graphs == (record,)
     assert Graph(target="onnx", precision="fp32", file="model.onnx") == Graph(
         target="onnx", precision="fp32", file="model.onnx", batch=None, layout="nchw", values="prepared"
     )

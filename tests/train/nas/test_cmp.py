@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import CompatError, ConfigError, DataError, TrainingError
+from compat_train.config.training import Execution
 from compat_train.embed import embed_images
 from compat_train.models.search_space import is_member_name
 from compat_train.nas.cmp.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
@@ -118,6 +119,17 @@ def tmp_path_with(run: Path, folder: Path) -> Path:
     return folder
 
 
+def test_a_search_runs_on_the_device_that_auto_stands_for(
+    smallest: CmpConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = replace(smallest, execution=Execution(threads=1))
+    assert config.execution.device == "auto"
+    assert len(search_query_models(config, tmp_path / "run").networks) == 1
+    first = (tmp_path / "run" / "scores.jsonl").read_text().splitlines()[0]
+    assert '"cpu"' in first and "auto" not in first, "workers and later runs are told the device itself"
+
+
 def test_a_search_that_another_process_is_at_is_left_to_it(smallest: CmpConfig, finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "out")
     with alone(tmp_path / "out" / "search.lock", "searching"):
@@ -222,11 +234,11 @@ def test_an_impossible_tier_is_refused_with_the_possible_range(smallest: CmpConf
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda: SearchConfig(population=0), "search.population is 0"),
-        (lambda: SearchConfig(population=10, parents=11), "search.parents is 11"),
+        (lambda: SearchConfig(population=0), "population is 0"),
+        (lambda: SearchConfig(population=10, parents=11), "parents is 11"),
         (lambda: SearchConfig(population=10, parents=2), "more than the population of 10"),
         (lambda: SupernetConfig(channel_warmup=0.05, operation_warmup=0.1), "channel_warmup"),
-        (lambda: ValidationConfig(rank=0), "validation.rank is 0"),
+        (lambda: ValidationConfig(rank=0), "rank is 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change: object, says: str) -> None:

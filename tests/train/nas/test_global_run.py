@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from compat_cli.commands.train_options import LossOptions
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, TrainingError
 from compat_sdk.images import Preprocessing
+from compat_train.config.settings import config_from_mapping
 from compat_train.config.training import Execution, Source
 from compat_train.loop import DivergedError
 from compat_train.models.build import build_model
@@ -287,17 +287,20 @@ def test_r3_ends_in_a_query_model_within_the_limit(identities: Path, gallery_run
 
 
 def test_r3_takes_another_loss_than_the_gallerys_without_its_margin(gallery_run: Path) -> None:
-    loss = LossOptions(loss="norm-softmax").like(gallery_run)
-    values = {"source": {"data": "sample"}, "objective": "r3", "gallery": str(gallery_run), "classification": loss}
-    found = GlobalConfig.from_mapping(values).classification
+    told = {"loss": "norm-softmax"}
+    values = {"source": {"data": "sample"}, "objective": "r3", "gallery": str(gallery_run), "classification": told}
+    laid = {"classification": Checkpoint.load(gallery_run).classification.under(told)}
+    found = config_from_mapping(GlobalConfig, values, defaults=laid).classification
     assert found is not None and (found.loss, found.margin) == ("norm-softmax", 0.0)
 
 
 def test_residual_networks_are_searched_likewise(clothes: Path, tmp_path: Path) -> None:
-    bounds = Bounds(kind="residual", stages=2, min_depth=4, max_depth=4, min_width=4, max_width=4)
+    # Width 16, of which holding the parameters leaves more than 8: see RESIDUAL in test_global_networks.
+    bounds = Bounds(kind="residual", stages=2, min_depth=4, max_depth=4, min_width=16, max_width=16)
     result = search_network(tiny(clothes, bounds=bounds, final_epochs=1), tmp_path)
     assert result.network.arch.startswith("global:residual,stages=2:")
     assert [row["stage"] for row in rows(tmp_path)] == ["depth", "baseline", *["operation"] * 4, *["kernel"] * 4]
+    assert min(step.member.width for step in result.found.steps) >= 8
     cost = count_cost(Checkpoint.load(tmp_path / "network").build(), 28)
     assert result.network.parameters == round(1e6 * cost.params_m)
 
@@ -389,7 +392,7 @@ def test_a_folder_of_another_search_or_a_changed_log_is_refused(clothes: Path, f
         shutil.rmtree(tmp_path / "run" / "random")
         search_network(tiny(clothes, random=1, **same), tmp_path / "run")
         assert rows(tmp_path / "run") == rows(finished)
-    with pytest.raises(ConfigError, match=r"holds model\.json, which this search does not write \(a RUN folder"):
+    with pytest.raises(ConfigError, match=r"holds log\.jsonl, which this search does not write \(a RUN folder"):
         search_network(tiny(clothes), tmp_path / "run" / "network")
     log = tmp_path / "run" / "candidates.jsonl"
     log.rename(tmp_path / "log")

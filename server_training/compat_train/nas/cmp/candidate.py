@@ -129,6 +129,6 @@ def recalibrate(
         norm.momentum = None  # a cumulative average
     network.train()
     for start in range(0, len(pixels) - batch + 1, batch):
-        block = torch.from_numpy(np.array(pixels[start : start + batch])).to(device)
+        block = torch.from_numpy(np.array(pixels[start : start + batch])).to(device_of(device))
         network(input_tensor(block, preprocessing).contiguous(memory_format=torch.channels_last))
     network.eval()

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from compat_sdk.errors import ConfigError
-from compat_train.config.training import (
-    Augmentation,
-    Classification,
-    Execution,
-    Optimisation,
-    QueryConfig,
-    QueryMethod,
-    Source,
-    check_choice,
-    check_range,
-)
+from compat_train.config.checks import check_choices, check_range
+from compat_train.config.fields import about, setting
+from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig, QueryMethod, method_weights
 from compat_train.models.search_space import SearchSpace, space_named
 
 Reward = Literal["r1", "r2", "r3"]
@@ -36,52 +28,62 @@ TABLE_5 = (
 """Static query networks of seed 000, table 5."""
 
 
+_TRAINING = Optimisation(epochs=32, lr=1.3)  # of query models, section 4.2; the supernet's is not given there
+
+
 @dataclass(frozen=True, kw_only=True)
 class SupernetConfig:
     """Training of the shared weights."""
 
-    optimisation: Optimisation = field(default_factory=lambda: Optimisation(epochs=32, lr=1.3))
-    method: QueryMethod | None = None  # None: the method of the run; vanilla gives the baseline NAS of Fig. 6
-    bins: int = 6  # equal ranges of MMACs, one of which each step draws from; 0: uniform over all members
-    operation_warmup: float = 0.1  # share of the steps that train the first operation alone, which starts the others
-    channel_warmup: float = 0.25  # share of the steps in which the channel scales open, from the largest down
+    optimisation: Optimisation = setting(_TRAINING, "how long and how fast")
+    method: QueryMethod | None = setting(
+        None, "another method for the supernet; vanilla gives the baseline NAS of Fig. 6", otherwise="the run's"
+    )
+    bins: int = setting(6, "equal ranges of MMACs, one of which each step draws from; 0: uniform over all members")
+    operation_warmup: float = setting(
+        0.1, "share of the steps that train the first operation alone, which starts the others", unit="fraction"
+    )
+    channel_warmup: float = setting(
+        0.25, "share of the steps in which the channel scales open, from the largest down", unit="fraction"
+    )
 
     def __post_init__(self) -> None:
-        if self.method is not None:
-            check_choice("supernet.method", self.method, typing.get_args(QueryMethod))
-        check_range("supernet.bins", self.bins, 0, 1000)
-        check_range("supernet.operation_warmup", self.operation_warmup, 0, 1)
-        check_range("supernet.channel_warmup", self.channel_warmup, self.operation_warmup, 1)
+        check_choices(self)
+        check_range("bins", self.bins, 0, 1000)
+        check_range("operation_warmup", self.operation_warmup, 0, 1)
+        check_range("channel_warmup", self.channel_warmup, self.operation_warmup, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """Evolution as SPOS has it, or random search with as many evaluations."""
 
-    strategy: Literal["evolution", "random"] = "evolution"
-    population: int = 50  # members per round
-    parents: int = 10  # best members so far, which have children
-    crossovers: int = 25  # children of two parents per round
-    mutations: int = 25  # children of one parent per round
-    mutation: float = 0.1  # probability that a gene (an operation or a scale of a block) is drawn anew
-    rounds: int = 20  # populations evaluated
-    tries: int = 10  # attempts per wanted child before random members fill its place
-    seed: int = 0  # source of all randomness
+    strategy: Literal["evolution", "random"] = setting("evolution", "how members are proposed")
+    population: int = setting(50, "members per round", unit="members")
+    parents: int = setting(10, "best members so far, which have children", unit="members")
+    crossovers: int = setting(25, "children of two parents per round", unit="members")
+    mutations: int = setting(25, "children of one parent per round", unit="members")
+    mutation: float = setting(
+        0.1, "probability that a gene (an operation or a scale of a block) is drawn anew", unit="fraction"
+    )
+    rounds: int = setting(20, "populations evaluated", unit="rounds")
+    tries: int = setting(10, "attempts per wanted child before random members fill its place", unit="tries")
+    seed: int = setting(0, "source of all randomness of the search")
 
     def __post_init__(self) -> None:
-        check_choice("search.strategy", self.strategy, ("evolution", "random"))
-        check_range("search.population", self.population, 1)
-        check_range("search.parents", self.parents, 1, self.population)
-        check_range("search.crossovers", self.crossovers, 0)
-        check_range("search.mutations", self.mutations, 0)
-        check_range("search.mutation", self.mutation, 0, 1)
-        check_range("search.rounds", self.rounds, 1)
-        check_range("search.tries", self.tries, 1)
-        check_range("search.seed", self.seed, 0)
+        check_choices(self)
+        check_range("population", self.population, 1)
+        check_range("parents", self.parents, 1, self.population)
+        check_range("crossovers", self.crossovers, 0)
+        check_range("mutations", self.mutations, 0)
+        check_range("mutation", self.mutation, 0, 1)
+        check_range("rounds", self.rounds, 1)
+        check_range("tries", self.tries, 1)
+        check_range("seed", self.seed, 0)
         if self.crossovers + self.mutations > self.population:
             raise ConfigError(
-                f"search.crossovers {self.crossovers} and search.mutations {self.mutations} are more than the "
-                f"population of {self.population}; lower them or enlarge it"
+                f"crossovers {self.crossovers} and mutations {self.mutations} are more than the population of "
+                f"{self.population}; lower them or enlarge it"
             )
 
 
@@ -89,60 +91,70 @@ class SearchConfig:
 class ValidationConfig:
     """What a candidate is judged on."""
 
-    queries: int = 2000  # at most this many validation queries; 0: all
-    gallery: int = 4000  # at most this many validation gallery images; 0: all
-    rank: int = 1  # accuracy is that a positive is among this many best
-    calibration: int = 4096  # training images that a candidate's batch norms are recalibrated on
-    batch: int = 128  # images per forward pass, and per recalibration step
+    queries: int = setting(2000, "at most so many validation queries; 0: all", unit="images")
+    gallery: int = setting(4000, "at most so many validation gallery images; 0: all", unit="images")
+    rank: int = setting(1, "accuracy is that a positive is among so many best", unit="places")
+    calibration: int = setting(
+        4096, "training images that a candidate's batch norms are recalibrated on", unit="images"
+    )
+    batch: int = setting(128, "images per forward pass, and per recalibration step", unit="images")
 
     def __post_init__(self) -> None:
-        check_range("validation.queries", self.queries, 0)
-        check_range("validation.gallery", self.gallery, 0)
-        check_range("validation.rank", self.rank, 1)
-        check_range("validation.batch", self.batch, 2)
-        check_range("validation.calibration", self.calibration, self.batch)
+        check_range("queries", self.queries, 0)
+        check_range("gallery", self.gallery, 0)
+        check_range("rank", self.rank, 1)
+        check_range("batch", self.batch, 2)
+        check_range("calibration", self.calibration, self.batch)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CmpConfig:
     """CMP-NAS: seed 000, section 3.2.2 and 4.2."""
 
-    source: Source
-    gallery: str  # RUN folder of the gallery model
-    mmacs: tuple[float, ...]  # budgets of the tiers, millions of multiply-accumulates
-    reward: Reward = "r3"  # Table 1: r1 = M(q,q), r2 = M(q,g), r3 = their product
-    space: str = "shuffle"  # shuffle or ane, with settings such as shuffle,last=512
-    stem_stride: int = 1  # stride of the first convolution
-    method: QueryMethod = "bct"  # how found and static networks are trained
-    regression: float | None = None  # weight of the regression term, where it is not the method's own
-    mixed: bool = False  # regress on cut-and-paste images too
-    classification: Classification | None = None  # None: the gallery run's
-    supernet: SupernetConfig = SupernetConfig()
-    search: SearchConfig = SearchConfig()
-    validation: ValidationConfig = ValidationConfig()
-    retrain: Optimisation = field(default_factory=lambda: Optimisation(epochs=32, lr=1.3))
-    keep: int = 5  # best members of each tier that are retrained
-    static: tuple[str, ...] = TABLE_5  # networks trained beside them, for comparison
-    static_width: float = 1.0  # factor on the static networks' channel counts
-    static_lr: Mapping[str, float] = field(default_factory=dict)  # static networks whose rate is not retrain.lr
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    execution: Execution = field(default_factory=Execution)
-    workers: int = 0  # processes that evaluate candidates, one thread each; 0: this process
-    license: str = "unspecified"  # licence of the trained weights
+    source: Source = field(metadata=about("the images it learns from"))
+    gallery: str = field(metadata=about("RUN folder of the gallery model"))
+    mmacs: tuple[float, ...] = field(
+        metadata=about("budget of each tier, multiply-accumulates in millions", unit="MMACs")
+    )
+    reward: Reward = setting("r3", "what is maximised: r1 = M(q,q), r2 = M(q,g), r3 = their product")
+    space: str = setting("shuffle", "search space: shuffle or ane, with settings such as shuffle,last=512,stem=8")
+    stem_stride: int = setting(1, "stride of the first convolution", unit="pixels")
+    method: QueryMethod = setting("bct", "how found and static networks are trained")
+    regression: float | None = setting(None, "weight of the regression term", otherwise=method_weights("regression"))
+    mixed: bool = setting(False, "regress on cut-and-paste images too")
+    classification: Classification | None = setting(None, "the loss of every network", otherwise="the gallery run's")
+    supernet: SupernetConfig = setting(SupernetConfig(), "training of the shared weights")
+    search: SearchConfig = setting(SearchConfig(), "how members are found")
+    validation: ValidationConfig = setting(ValidationConfig(), "what a candidate is judged on")
+    retrain: Optimisation = setting(_TRAINING, "how long and how fast found and static networks are trained")
+    keep: int = setting(5, "best members of each tier that are retrained", unit="members")
+    static: tuple[str, ...] = setting(TABLE_5, "networks trained beside them, for comparison")
+    static_width: float = setting(1.0, "factor on the static networks' channel counts")
+    static_lr: Mapping[str, float] = field(
+        default_factory=dict, metadata=about("static networks whose rate is not retrain.lr, by name")
+    )
+    augmentation: Augmentation = setting(Augmentation(), "random changes of the training images")
+    execution: Execution = setting(Execution(), "where it runs")
+    workers: int = setting(0, "processes that evaluate candidates, one thread each; 0: this process", unit="processes")
+    license: str = setting("unspecified", "licence of the trained weights, for the bundle")
 
     def __post_init__(self) -> None:
-        check_choice("reward", self.reward, typing.get_args(Reward))
+        check_choices(self)
         check_range("keep", self.keep, 1)
         check_range("workers", self.workers, 0)
         if not self.mmacs:
-            raise ConfigError("mmacs is empty; expected at least one budget in millions, such as 100")
+            raise ConfigError("mmacs is empty; expected at least one budget in millions, such as 100", setting="mmacs")
         if len(set(self.mmacs)) != len(self.mmacs):
-            raise ConfigError(f"mmacs names a budget twice: {', '.join(f'{budget:g}' for budget in self.mmacs)}")
+            raise ConfigError(
+                f"mmacs names a budget twice: {', '.join(f'{budget:g}' for budget in self.mmacs)}", setting="mmacs"
+            )
         for budget in self.mmacs:
             check_range("mmacs", budget, 0, open_low=True)
         check_range("static_width", self.static_width, 0, open_low=True)
         if unknown := sorted(set(self.static_lr) - set(self.static)):
-            raise ConfigError(f"static_lr names {', '.join(unknown)}, which is not among the static networks")
+            raise ConfigError(
+                f"static_lr names {', '.join(unknown)}, which is not among the static networks", setting="static_lr"
+            )
         for arch, rate in self.static_lr.items():
             check_range(f"static_lr.{arch}", rate, 0, open_low=True)
         _ = self.search_space, self.training("shufflenet_v2")  # both refuse what cannot work

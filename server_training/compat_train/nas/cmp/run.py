@@ -26,6 +26,7 @@ from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
 from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.device import device_of
 from compat_train.evaluation.evaluate import evaluate_each
 from compat_train.methods.objective import gallery_rows
 from compat_train.methods.query import train_query
@@ -180,7 +181,7 @@ def open_evaluations(config: CmpConfig, prepared: Prepared, weights: Path, folde
         stem_stride=config.stem_stride,
         rank=config.validation.rank,
         batch=config.validation.batch,
-        device=config.execution.device,
+        device=device_of(config.execution.device).type,  # a score is not the same on another
     )
     return Evaluations(folder / "scores.jsonl", evaluator.decides(), evaluator, workers=config.workers)
 

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import math
-import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import (
-    Augmentation,
-    Classification,
-    Execution,
-    GalleryConfig,
-    Optimisation,
-    QueryConfig,
-    QueryMethod,
-    Source,
-    check_choice,
-    check_range,
-    config_from_mapping,
-    config_to_json,
-)
+from compat_train.config.checks import check_choices, check_range
+from compat_train.config.fields import about, setting
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig, QueryMethod, method_weights
 from compat_train.models.global_space import Bounds
 
 Objective = Literal["accuracy", "retrieval", "r3"]
@@ -50,7 +40,7 @@ have 14.6 M and 37.1 M. With plain convolutions its depths and widths come to 12
 not say what its blocks are.
 """
 
-_SOFTMAX = Classification(loss="norm-softmax", margin=0.0, scale=16.0)
+SOFTMAX = Classification(loss="norm-softmax", margin=0.0, scale=16.0)
 """Loss of networks that have no gallery model: the softmax that an embedding can be compared by, see `GlobalConfig`."""
 
 CUTOUT = Augmentation(cutout=0.5)
@@ -58,23 +48,34 @@ CUTOUT = Augmentation(cutout=0.5)
 
 _OF_MICRO = ("micro_epochs", "final_width")  # settings of the micro search
 _HELD_OUT = 0.1
-_SIZE = 32  # pixels, CIFAR's side
+_DIM = 128
+_INPUT = Preprocessing(size=32)  # CIFAR's side
+_GALLERYS = "the gallery run's"
+
+
+def _alone(value: Any) -> dict[Objective, Any]:
+    """What stands for a setting by objective: ``value``, and for r3 what the gallery run has."""
+    return {"accuracy": value, "retrieval": value, "r3": _GALLERYS}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """How every network of a search is trained; only its epochs are the search's. Cosine decay to 0 (section 4.1)."""
 
-    batch: int = 64  # images per step
-    lr: float = 0.025  # highest learning rate
-    momentum: float = 0.9  # SGD momentum, or Adam's first beta
-    weight_decay: float = 3e-4  # on weights with more than one axis; biases and batch norms have none
-    warmup_epochs: float = 0.0  # epochs of linear growth from 0
-    optimiser: Literal["sgd", "adam"] = "sgd"
-    gradient_norm: float = 5.0  # longer gradients are shortened to it, as in the authors' code; 0: none are
+    batch: int = setting(64, "images per step", unit="images")
+    lr: float = setting(0.025, "highest learning rate")
+    momentum: float = setting(0.9, "SGD momentum, or Adam's first beta")
+    weight_decay: float = setting(
+        3e-4, "weight decay, on weights with more than one axis; biases and batch norms have none"
+    )
+    warmup_epochs: float = setting(0.0, "epochs of linear growth of the rate from nothing", unit="epochs")
+    optimiser: Literal["sgd", "adam"] = setting("sgd", "optimiser; Adam decays weights in its gradient")
+    gradient_norm: float = setting(
+        5.0, "gradients that are longer are shortened to it, as in the authors' code; 0: none are"
+    )
 
     def __post_init__(self) -> None:
-        check_range("optimisation.warmup_epochs", self.warmup_epochs, 0)
+        check_range("warmup_epochs", self.warmup_epochs, 0)
         _ = self.of(max(1, math.ceil(self.warmup_epochs)))  # refuses what cannot work
 
     def of(self, epochs: int) -> Optimisation:
@@ -100,39 +101,60 @@ class GlobalConfig:
     parameters, where the micro search ended at 46 and 372,242).
     """
 
-    source: Source
-    objective: Objective = "accuracy"  # classification; retrieval = M(q,q); r3 = M(q,q) * M(q,g)
-    gallery: str | None = None  # RUN folder of the gallery model, for r3
-    mmacs: float | None = None  # most multiply-accumulates of any network, millions; None: no limit
-    bounds: Bounds = TINY  # depths and widths of the macro search; the micro search may go below min_width
-    dim: int | None = None  # embedding dimension; None: 128, or the gallery run's
-    preprocessing: Preprocessing | None = None  # None: 32 pixels, or the gallery run's
-    stem_stride: int = 1  # stride of the first convolution
-    macro_epochs: int = 10  # epochs of the first network of the macro search, its E_min
-    micro_epochs: int = 2  # epochs of every network of the micro search, its E_min
-    micro: bool = True  # False: the macro search alone, as the paper does on faces
-    gain: float = 0.10  # percentage points by which a deeper network must be better to be adopted
-    drop: float = 0.05  # percentage points by which a deeper network may be worse without a strike
-    strikes: int = 3  # strikes that end the depth search, and the width search
-    strikes_reset: bool = True  # an adopted network clears the strikes, as in the authors' code; False: they add up
-    ranking: Ranking = "dynamic"  # static: macro_epochs for every network of the macro search
-    final_width: Literal["macro", "micro"] = "macro"  # of the found network: the macro search's width, or the micro's
-    final_epochs: int = 600  # epochs of the found network and of the random ones, on all training images
-    random: int = 0  # random members that are trained as the found network is, for Relative Improvement
-    held_out: float | None = None  # share of each class's training images that judge; None: 0.1, where no val/ does
-    method: QueryMethod | None = None  # how networks are trained for r3; None: bct
-    regression: float | None = None  # for r3: weight of the regression term, where it is not the method's own
-    mixed: bool = False  # for r3: regress on cut-and-paste images too
-    classification: Classification | None = None  # None: softmax of cosines times 16, or for r3 the gallery run's
-    optimisation: Schedule = field(default_factory=Schedule)
-    augmentation: Augmentation = CUTOUT
-    execution: Execution = field(default_factory=Execution)
-    license: str = "unspecified"  # licence of the trained weights
+    source: Source = field(metadata=about("the images it learns from"))
+    objective: Objective = setting(
+        "accuracy", "what is maximised; accuracy: of classification, retrieval: M(q,q), r3: M(q,q) * M(q,g)"
+    )
+    gallery: str | None = setting(None, "RUN folder of the gallery model, for r3")
+    mmacs: float | None = setting(
+        None, "most multiply-accumulates of any network, in millions", unit="MMACs", otherwise="no limit"
+    )
+    bounds: Bounds = setting(TINY, "depths and widths of the macro search; the micro search may go below min_width")
+    dim: int | None = setting(None, "embedding dimension", unit="numbers", otherwise=_alone(_DIM))
+    preprocessing: Preprocessing | None = setting(None, "what is done to an image first", otherwise=_alone(_INPUT))
+    stem_stride: int = setting(1, "stride of the first convolution", unit="pixels")
+    macro_epochs: int = setting(10, "epochs of the first network of the macro search, its E_min", unit="epochs")
+    micro_epochs: int = setting(2, "epochs of every network of the micro search, its E_min", unit="epochs")
+    micro: bool = setting(True, "search operations and kernels too; on faces the paper searches depth and width only")
+    gain: float = setting(
+        0.10, "percentage points by which a deeper network must be better to be adopted", unit="percentage points"
+    )
+    drop: float = setting(
+        0.05, "percentage points by which a deeper network may be worse without a strike", unit="percentage points"
+    )
+    strikes: int = setting(3, "strikes that end the depth search, and the width search", unit="strikes")
+    strikes_reset: bool = setting(
+        True, "an adopted network clears the strikes, as in the authors' code; otherwise they add up"
+    )
+    ranking: Ranking = setting(
+        "dynamic", "how epochs follow from size; static: macro_epochs for every network of the macro search"
+    )
+    final_width: Literal["macro", "micro"] = setting("macro", "which search's width the found network has")
+    final_epochs: int = setting(
+        600, "epochs of the found network and of the random ones, on all training images", unit="epochs"
+    )
+    random: int = setting(
+        0, "random members that are trained as the found network is, for Relative Improvement", unit="members"
+    )
+    held_out: float | None = setting(
+        None,
+        "share of each class's training images that judge, where no val/ does",
+        unit="fraction",
+        otherwise=_HELD_OUT,
+    )
+    method: QueryMethod | None = setting(None, "how networks are trained for r3", otherwise="bct")
+    regression: float | None = setting(
+        None, "weight of the regression term, for r3", otherwise=method_weights("regression")
+    )
+    mixed: bool = setting(False, "regress on cut-and-paste images too, for r3")
+    classification: Classification | None = setting(None, "the loss of every network", otherwise=_alone(SOFTMAX))
+    optimisation: Schedule = setting(Schedule(), "how fast every network is trained")
+    augmentation: Augmentation = setting(CUTOUT, "random changes of the training images")
+    execution: Execution = setting(Execution(), "where it runs")
+    license: str = setting("unspecified", "licence of the trained weights, for the bundle")
 
     def __post_init__(self) -> None:
-        check_choice("objective", self.objective, typing.get_args(Objective))
-        check_choice("ranking", self.ranking, typing.get_args(Ranking))
-        check_choice("final_width", self.final_width, ("macro", "micro"))
+        check_choices(self)
         check_range("macro_epochs", self.macro_epochs, 1)
         check_range("micro_epochs", self.micro_epochs, 1)
         check_range("final_epochs", self.final_epochs, 1)
@@ -154,37 +176,26 @@ class GlobalConfig:
                 )
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], where: str = "") -> GlobalConfig:
-        """A configuration from nested mappings, such as a TOML recipe.
+    def defaults_for(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What the tables that are None by default lie over; for r3 the gallery run decides on the loss.
 
-        What the tables of augmentation and, without a gallery model, of classification leave out is what the search
-        has where the whole table is left out: Cutout of half the side, and the softmax of cosines times 16.
-
-        Args:
-            values: Field values.
-            where: Dotted place of ``values``, for messages.
-
-        Raises:
-            ConfigError: A field is unknown, missing, of the wrong type or out of its range, or would be ignored.
+        Another loss than the softmax has its own margin and scale.
         """
-        filled: dict[str, Any] = {}
-        augmentation, loss = values.get("augmentation"), values.get("classification")
-        if isinstance(augmentation, Mapping):
-            filled["augmentation"] = {**config_to_json(CUTOUT), **augmentation}
-        if isinstance(loss, Mapping):
-            alone = values.get("objective") != "r3"
-            softmax = loss.get("loss", _SOFTMAX.loss if alone else None) == _SOFTMAX.loss
-            if softmax and loss.get("margin"):
-                raise ConfigError(
-                    f"{where}classification.margin is {loss['margin']!r}, but the loss {_SOFTMAX.loss} has none; leave "
-                    f"it out, or choose the loss cosface or arcface"
-                )
-            filled["classification"] = {**config_to_json(_SOFTMAX), **loss} if softmax and alone else loss
-        if values.get("micro") is False and (named := [name for name in _OF_MICRO if name in values]):
+        found: dict[str, Any] = {}
+        if isinstance(loss := values.get("classification"), Mapping) and values.get("objective") != "r3":
+            softmax = loss.get("loss", SOFTMAX.loss) == SOFTMAX.loss
+            found["classification"] = SOFTMAX if softmax else Classification()
+        if values.get("preprocessing") is not None:
+            found["preprocessing"] = _INPUT
+        return found
+
+    def refuse_ignored(self, told: Mapping[str, Any]) -> None:
+        """Refuses, with a ConfigError, settings of the micro search where there is none."""
+        if not self.micro and (named := [name for name in _OF_MICRO if name in told]):
             raise ConfigError(
-                f"{where}micro is false, which leaves nothing for {' and '.join(named)} to say; leave that out"
+                f"micro is false, which leaves nothing for {' and '.join(named)} to say; leave that out",
+                setting="micro",
             )
-        return config_from_mapping(cls, {**values, **filled}, where)
 
     @property
     def share(self) -> float:
@@ -216,10 +227,10 @@ class GlobalConfig:
         return GalleryConfig(
             source=self.source,
             arch=arch,
-            dim=128 if self.dim is None else self.dim,
+            dim=_DIM if self.dim is None else self.dim,
             stem_stride=self.stem_stride,
-            preprocessing=self.preprocessing or Preprocessing(size=_SIZE),
-            classification=self.classification or _SOFTMAX,
+            preprocessing=self.preprocessing or _INPUT,
+            classification=self.classification or SOFTMAX,
             optimisation=self.optimisation.of(epochs),
             augmentation=self.augmentation,
             execution=self.execution,

@@ -1,0 +1,39 @@
+"""What training a gallery model is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from compat_sdk.errors import ConfigError
+from compat_sdk.images import Preprocessing
+from compat_train.config.checks import check_range
+from compat_train.config.fields import about, setting
+from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryConfig:
+    """A gallery model: seed 000, section 4.2."""
+
+    source: Source = field(metadata=about("the images it learns from"))
+    arch: str = setting("resnet101", "architecture name")
+    dim: int = setting(128, "embedding dimension", unit="numbers")
+    width: float = setting(1.0, "factor on the channel counts")
+    stem_stride: int = setting(1, "stride of the first convolution; 1 at 112 pixels equals 2 at 224", unit="pixels")
+    preprocessing: Preprocessing = setting(Preprocessing(size=112), "what is done to an image first")
+    classification: Classification = setting(Classification(), "its loss")
+    optimisation: Optimisation = setting(Optimisation(), "how long and how fast")
+    augmentation: Augmentation = setting(Augmentation(), "random changes of the training images")
+    execution: Execution = setting(Execution(), "where it runs")
+    license: str = setting("unspecified", "licence of the trained weights, for the bundle")
+
+    def __post_init__(self) -> None:
+        check_model(self.dim, self.width, self.stem_stride)
+
+
+def check_model(dim: int, width: float, stem_stride: int) -> None:
+    """Refuses, with a ConfigError, an embedding dimension, a width or a stem that no network can have."""
+    check_range("dim", dim, 2, 65536)
+    check_range("width", width, 0, 16, open_low=True)
+    if stem_stride not in (1, 2):
+        raise ConfigError(f"stem_stride is {stem_stride!r}; expected 1 or 2", setting="stem_stride")

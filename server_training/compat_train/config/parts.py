@@ -1,0 +1,142 @@
+"""The tables that every training has: images, augmentation, loss, optimisation, and where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from compat_sdk.errors import ConfigError
+from compat_train.config.checks import check_choices, check_range
+from compat_train.config.fields import about, setting
+from compat_train.config.scenario import Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random views of the training images; all zero means the images as they are."""
+
+    shift: float = setting(0.0, "largest move", unit="fraction of the side")
+    zoom: float = setting(0.0, "largest relative change of scale")
+    rotate: float = setting(0.0, "largest turn", unit="degrees")
+    flip: bool = setting(False, "mirror half of the images")
+    colour: float = setting(0.0, "largest relative change of brightness, contrast and saturation")
+    cutout: float = setting(0.0, "side of a blanked square", unit="fraction of the side", added=True)
+
+    def __post_init__(self) -> None:
+        check_range("shift", self.shift, 0, 0.5)
+        check_range("zoom", self.zoom, 0, 0.9)
+        check_range("rotate", self.rotate, 0, 180)
+        check_range("colour", self.colour, 0, 0.99)
+        check_range("cutout", self.cutout, 0, 1)
+
+    @property
+    def views(self) -> int | None:
+        """How many different views an image has: 1, 2 (flip only), or None when they are endless."""
+        if self.shift or self.zoom or self.rotate or self.colour or self.cutout:
+            return None
+        return 2 if self.flip else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """SGD with momentum or Adam, warm-up, and cosine or stepwise decay."""
+
+    epochs: int = setting(16, "passes over the training split", unit="epochs")
+    batch: int = setting(320, "images per step", unit="images")
+    lr: float = setting(0.1, "highest learning rate")
+    momentum: float = setting(0.9, "SGD momentum, or Adam's first beta; its second is always 0.999")
+    weight_decay: float = setting(
+        5e-4, "weight decay, on weights with more than one axis; biases and batch norms have none"
+    )
+    schedule: Literal["cosine", "step"] = setting("cosine", "decay of the rate after the warm-up")
+    milestones: tuple[int, ...] = setting(
+        (), "epochs after which schedule 'step' divides the rate by ten", unit="epochs"
+    )
+    warmup_epochs: float = setting(1.0, "epochs of linear growth of the rate from nothing", unit="epochs")
+    optimiser: Literal["sgd", "adam"] = setting("sgd", "optimiser; Adam decays weights in its gradient", added=True)
+    gradient_norm: float = setting(0.0, "gradients that are longer are shortened to it; 0: none are", added=True)
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_range("epochs", self.epochs, 1)
+        check_range("batch", self.batch, 2)
+        check_range("lr", self.lr, 0, open_low=True)
+        check_range("momentum", self.momentum, 0, 0.9999)
+        check_range("weight_decay", self.weight_decay, 0)
+        check_range("warmup_epochs", self.warmup_epochs, 0, self.epochs)
+        check_range("gradient_norm", self.gradient_norm, 0)
+        if self.schedule == "cosine" and self.milestones:
+            raise ConfigError(
+                f"milestones is {list(self.milestones)}, but the schedule is 'cosine', which has none; choose 'step'",
+                setting="milestones",
+            )
+        if self.schedule == "step" and not self.milestones:
+            raise ConfigError(
+                "schedule is 'step', which needs milestones, the epochs after which lr is divided", setting="schedule"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """The classification loss L1 of seed 000, Eq. 1.
+
+    Seed 003 takes arcface, with margin 0.3 and scale 30 on landmarks, 0.5 and 64 on faces.
+    """
+
+    loss: Literal["cosface", "arcface", "norm-softmax"] = setting("cosface", "classification loss")
+    margin: float = setting(
+        0.4, "margin of cosface, a cosine, or of arcface, an angle; norm-softmax has none", unit="cosine or radians"
+    )
+    scale: float = setting(64.0, "factor on the cosines; the inverse of a temperature")
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_range("margin", self.margin, 0, 1)
+        check_range("scale", self.scale, 0, open_low=True)
+
+    def refuse_ignored(self, told: Mapping[str, Any]) -> None:
+        """Refuses, with a ConfigError, a margin that was told to a loss without one."""
+        if self.loss == "norm-softmax" and told.get("margin"):
+            raise ConfigError(
+                f"margin is {self.margin:g}, but the loss norm-softmax has none; leave it out, or choose the loss "
+                f"cosface or arcface",
+                setting="margin",
+            )
+
+    def under(self, told: Mapping[str, Any]) -> Classification:
+        """The loss of another run as what a partial table lies over: without a margin under a loss that has none."""
+        chosen = told.get("loss", self.loss)
+        return replace(self, margin=0.0) if chosen == "norm-softmax" else self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Where and how precisely a run computes."""
+
+    seed: int = setting(0, "source of all randomness")
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where it runs; auto: cuda when there is one")
+    precision: Literal["auto", "fp32", "bf16"] = setting(
+        "auto", "precision of the arithmetic; auto: bf16 autocast on cuda, fp32 on the CPU"
+    )
+    threads: int = setting(0, "CPU threads; 0: as many as torch chooses", unit="threads")
+    checkpoint_steps: int = setting(0, "steps between resume points; 0: every epoch and every minute", unit="steps")
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_range("seed", self.seed, 0)
+        check_range("threads", self.threads, 0)
+        check_range("checkpoint_steps", self.checkpoint_steps, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The images a run learns from."""
+
+    data: str = field(metadata=about("a folder with train/ query/ gallery/, a CSV manifest, or a name such as sample"))
+    root: str | None = setting(None, "folder that holds the files of a named dataset")
+    unreadable: int = setting(0, "corrupt images that are left out with a warning before it becomes an error")
+    scenario: Scenario = setting(Scenario(), "which part of the training split", added=True)
+
+    def __post_init__(self) -> None:
+        check_range("unreadable", self.unreadable, 0)
