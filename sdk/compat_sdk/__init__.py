@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from compat_sdk.space import Embeddings, TransformSpaces
     from compat_sdk.transform import Transform
 
-__version__ = "0.7.2"
+__version__ = "0.8.0"
 
 __all__ = [
     "Bundle",

@@ -46,7 +46,7 @@ def test_the_commands_pack_and_unpack(capsys: pytest.CaptureFixture[str], path: 
         (("unpack", folder, "--out", tmp_path / "x"), "is a bundle folder already"),
     ):
         code, _, err = run(capsys, "bundle", *words)
-        assert code == 1 and message in err
+        assert code == 2 and message in err
     assert run(capsys, "bundle", "pack", folder, "--out", again, "--overwrite")[0] == 0
 
 
@@ -101,6 +101,6 @@ def test_commands_about_images_refuse_a_transform(
     transform: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = run(capsys, "profile", transform.path)
-    assert code == 1 and "is a transform of embeddings; expected a model of images" in err
+    assert code == 2 and "is a transform of embeddings; expected a model of images" in err
     code, _, err = run(capsys, "index", "build", "--model", transform.path, "--data", "sample", "--out", tmp_path / "g")
-    assert code == 1 and "is a transform of embeddings and takes no images" in err
+    assert code == 2 and "is a transform of embeddings and takes no images" in err

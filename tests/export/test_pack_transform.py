@@ -196,7 +196,7 @@ def test_the_command_refuses_options_that_are_about_images(
     run: TransformRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[object, ...]
 ) -> None:
     code, _, err = command(capsys, "export", run.path, "--out", tmp_path / "b", *option)
-    assert code == 1 and f"{option[0]}" in err and "is about images; leave it out" in err
+    assert code == 2 and f"{option[0]}" in err and "is about images; leave it out" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -27,6 +27,7 @@ from compat_cli.pages import story
 from compat_sdk import errors
 from compat_sdk.datasets import open_dataset
 from tests.golden.files import copy_of
+from tests.pipeline.commands import subcommands
 from tests.pipeline.conftest import Run
 from tests.pipeline.documents import DOCUMENTS, ROOT, Block, Command, inline_of, steps_of
 
@@ -56,9 +57,10 @@ NOT_RUN: Mapping[str, str] = {
     "compat-sdk data build kanji": "it draws with fonts that few machines have",
     "compat-sdk run recipes/": "hours, on data that have to be downloaded or drawn; the recipe is read instead",
     "compat-sdk export runs/cmp/networks/r3-0.95-1-0": "the network is the result of a benchmark of hours",
+    "compat-sdk quickstart": "minutes; tests/pipeline/test_quickstart.py runs it on less",
     "make": "demo, test, check and bare are what runs this test, or hours; that the Makefile has them is checked",
     "pip install": "a test downloads nothing; that the extra exists is checked",
-    "python benchmarks/": "hours; that the script is there and knows the options is checked",
+    "python -m benchmarks": "hours; that the script is there and knows the options is checked",
 }
 """Beginnings of commands that are not run, and why."""
 BEFORE: Mapping[str, tuple[str, ...]] = {
@@ -86,10 +88,10 @@ def command_of(words: Sequence[str]) -> tuple[Any, str, list[str]]:
     command: Any = typer.main.get_command(app)
     rest = list(words)
     name: list[str] = []
-    while hasattr(command, "commands"):
-        assert rest and rest[0] in command.commands, f"{' '.join(words)}: there is no command {' '.join(words[:2])}"
+    while known := subcommands(command):
+        assert rest and rest[0] in known, f"{' '.join(words)}: there is no command {' '.join(words[:2])}"
         name.append(rest.pop(0))
-        command = command.commands[name[-1]]
+        command = known[name[-1]]
     return command, " ".join(name), rest
 
 
@@ -133,17 +135,19 @@ def known_options(words: Sequence[str]) -> set[str] | None:
     """Options of the command that words name; None where they name a group of commands."""
     command: Any = typer.main.get_command(app)
     for word in words:
-        if not hasattr(command, "commands"):
+        known = subcommands(command)
+        if not known:
             break
-        assert word in command.commands, f"there is no command {word!r} of {' '.join(words)!r}"
-        command = command.commands[word]
-    if hasattr(command, "commands"):
+        assert word in known, f"there is no command {word!r} of {' '.join(words)!r}"
+        command = known[word]
+    if subcommands(command):
         return None
     return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
 
 
 def assert_script(name: str, options: Sequence[str], where: str) -> None:
     """The script is there, where a path names it or else in benchmarks/, and its text has the options."""
+    name = name.replace(".", "/") + ".py" if name.startswith("benchmarks.") else name
     found = [ROOT / name] if "/" in name else sorted((ROOT / "benchmarks").rglob(name))
     assert found and found[0].is_file(), f"{where}: there is no script {name}"
     text = found[0].read_text("utf-8") + "".join(
@@ -168,6 +172,7 @@ def test_what_is_not_run_names_things_that_exist(document: Path) -> None:
             asked = re.fullmatch(r"compat-sdk\[([a-z,-]+)\]", words[-1])
             assert asked and set(asked[1].split(",")) <= set(project["optional-dependencies"]), where
         elif program.startswith("python"):
+            words = words[1:] if words[0] == "-m" else words
             assert_script(words[0], [word for word in words if word.startswith("-")], where)
         elif words[0] == "run":
             read_the_recipe(words)

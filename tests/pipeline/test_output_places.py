@@ -20,6 +20,7 @@ from compat_cli.app import app
 from compat_sdk.errors import ConfigError
 from compat_sdk.outputs import delete_own, require_own
 from tests.golden.files import copy_of
+from tests.pipeline.commands import subcommands
 from tests.pipeline.conftest import Run
 
 SAMPLE = ("--data", "sample")
@@ -217,8 +218,8 @@ def test_every_command_that_writes_is_in_a_table_above() -> None:
 
 
 def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
+    for name, command in subcommands(group).items():
+        if subcommands(command):
             yield from commands(command, f"{before}{name} ")
         else:
             yield f"{before}{name}", command

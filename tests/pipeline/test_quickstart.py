@@ -61,13 +61,3 @@ def test_the_verdict_claims_no_more_than_the_interval_allows(
     rule: dict[str, Any] = {"rule": {"difference": difference, "lo": low, "hi": high}}
     assert report.verdict(rule).startswith(says)
     assert f"{100 * difference:+.1f} points" in report.verdict(rule)
-
-
-def test_the_commands_in_the_report_are_commands_that_exist(run: Run) -> None:
-    for line in story.commands(0).splitlines():
-        words = line.split()
-        assert words[0] == "compat-sdk"
-        group = words[1:3] if words[1] in ("train", "index") else words[1:2]
-        code, help_text, _ = run(*group, "--help")
-        assert code == 0
-        assert all(word in help_text for word in words if word.startswith("-"))

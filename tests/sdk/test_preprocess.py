@@ -367,7 +367,7 @@ def test_a_pillow_image_is_not_changed_and_not_handed_out() -> None:
     assert image.tobytes() == before and image.size == (96, 64)
 
 
-@pytest.mark.parametrize("value", [None, 3, ["a"], object()], ids=str)
+@pytest.mark.parametrize("value", [None, 3, ["a"], object()], ids=["none", "number", "list", "object"])
 def test_a_value_of_another_type_is_refused(value: Any) -> None:
     with pytest.raises(ImageError, match="expected a path"):
         to_pixels(value, PLAIN)

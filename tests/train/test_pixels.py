@@ -110,7 +110,7 @@ def test_a_full_disk_is_an_error_and_what_killed_processes_left_is_deleted(
 ) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
-    for name in ("train-0.pixels.00.tmp", "query-1.pixels.11.tmp"):
+    for name in ("train-0.pixels.00112233aabb.tmp", "query-1.pixels.112233aabb00.tmp"):
         (cache / name).write_bytes(b"left")
     with open_locked(cache / "pixels.lock"), pytest.raises(TrainingError, match="another process is writing images in"):
         decode_split(files(tmp_path, 2), Preprocessing(8), cache=cache)

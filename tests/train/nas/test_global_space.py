@@ -166,12 +166,12 @@ def test_an_unknown_architecture_names_this_space_too() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"min_depth": 2}, "bounds.min_depth is 2; expected at least 3"),
-        ({"max_depth": 9}, "bounds.max_depth is 9; expected at least 10"),
-        ({"min_width": 0}, "bounds.min_width"),
-        ({"max_width": 8}, "bounds.max_width is 8; expected at least 16"),
-        ({"max_width": 5000}, "bounds.max_width is 5000; expected at least 16 and at most 4096"),
-        ({"width_step": 0}, "bounds.width_step"),
+        ({"min_depth": 2}, "min_depth is 2; expected at least 3"),
+        ({"max_depth": 9}, "max_depth is 9; expected at least 10"),
+        ({"min_width": 0}, "min_width"),
+        ({"max_width": 8}, "max_width is 8; expected at least 16"),
+        ({"max_width": 5000}, "max_width is 5000; expected at least 16 and at most 4096"),
+        ({"width_step": 0}, "width_step"),
         ({"kind": "dense"}, "kind"),
         ({"stages": 0}, "stages"),
         ({"kind": "residual", "min_depth": 11}, "even number"),
