@@ -21,6 +21,7 @@ from compat_sdk.errors import (
     IncompatibleSpaceError,
     MissingExtraError,
     StateError,
+    SystemRefusedError,
     TrainingError,
     VectorError,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "Progress",
     "Split",
     "StateError",
+    "SystemRefusedError",
     "TrainingError",
     "Transform",
     "TransformSpaces",
