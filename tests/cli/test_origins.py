@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from compat_cli import pictures
-from compat_cli.commands.index import fill
+from compat_cli.filling import fill
 from compat_cli.origins import Origins
 from compat_sdk.errors import ConfigError
 from compat_sdk.gallery import Gallery

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from compat_cli import console, options, pictures
-from compat_cli.origins import Origins
+from compat_cli.filling import fill
 from compat_sdk.errors import CheckFailedError, ConfigError
-from compat_sdk.progress import Progress
 
 if TYPE_CHECKING:
     from compat_sdk.gallery import Gallery
@@ -102,64 +101,6 @@ def add(
     gallery = Gallery.open(path)
     embedder = pictures.open_model(model, threads=threads, device=device)
     _fill_and_say(gallery, embedder, wanted, ann, skip_unreadable, as_json, replace=replace)
-
-
-def fill(
-    gallery: Gallery,
-    model: pictures.Model,
-    wanted: pictures.Pictures,
-    progress: Progress,
-    *,
-    skip_unreadable: bool = False,
-    replace: bool = False,
-) -> int:
-    """Embeds the pictures that the gallery does not hold yet, part by part, each durable before the next.
-
-    Args:
-        gallery: Where they go.
-        model: That the gallery was built with.
-        wanted: Pictures; those that it holds are left alone.
-        progress: Called after each part.
-        skip_unreadable: Name images that cannot be read and go on.
-        replace: Embed those again whose file is another than the one that the gallery's row came from.
-
-    Returns:
-        How many were added.
-
-    Raises:
-        ConfigError: The model writes in another space than the gallery's, or the gallery holds other pictures of the
-            same ids and they may not be replaced.
-        ImageError: An image cannot be read and none may be skipped.
-    """
-    if model.space != gallery.space:
-        raise ConfigError(
-            f"the gallery is in space {gallery.space}, the model writes {model.space}; expected the model that "
-            f"the gallery was built with"
-        )
-    held, origins = set(gallery.ids), Origins(gallery.path)
-    others = [wanted.ids[row] for row in origins.others(wanted.ids, wanted.images) if wanted.ids[row] in held]
-    if others and not replace:
-        raise ConfigError(
-            f"{len(others)} pictures have an id under which the gallery holds another picture, such as {others[0]}; "
-            f"tell them apart with --prefix, or take them in its place with --replace"
-        )
-    if others:
-        console.note(f"{len(others)} pictures changed since they were embedded, such as {others[0]}: embedded again")
-        gallery.remove(others)
-        held -= set(others)
-    if wanted.left_out:
-        console.note(f"warning: {wanted.left_out}")
-    missing = wanted.take([row for row, name in enumerate(wanted.ids) if name not in held])
-    done = added = 0
-    for part, embeddings, errors in pictures.embed_in_chunks(model, missing, skip_unreadable=skip_unreadable):
-        gallery.add(embeddings, part.ids, part.labels)
-        origins.record(part.ids, part.images)
-        added += len(part)
-        done += len(part) + len(errors)
-        progress("embed", done, len(missing), {})
-        for error in errors:
-            console.note(f"warning: left out: {error}")
-    return added
 
 
 def _fill_and_say(

@@ -163,7 +163,7 @@ class Story:
         return export(self.out / f"{role}-run", self.out / f"{role}-bundle", overwrite=True).to_json()
 
     def _index(self) -> dict[str, Any]:
-        from compat_cli.commands.index import fill
+        from compat_cli.filling import fill
         from compat_cli.pictures import Pictures, open_model
         from compat_sdk.gallery import Gallery
 
