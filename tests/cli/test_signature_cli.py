@@ -51,4 +51,4 @@ def test_the_commands_sign_and_verify(
     assert code == 1 and "valid signature" in err
     assert json.loads(run(capsys, "bundle", "info", path, "--json")[1])["signed"] is True
     code, _, err = run(capsys, "bundle", "sign", path, "--key", keys[0], "--overwrite")
-    assert code == 1 and "--out" in err
+    assert code == 2 and "--out" in err
