@@ -131,6 +131,7 @@ def _of_checkpoint(checkpoint: Checkpoint, images: NDArray[np.uint8] | None, pro
             license=checkpoint.license,
             arch=checkpoint.arch,
             identity=checkpoint.identity,
+            certificates=checkpoint.certificates,
         ),
     )
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import CheckFailedError, ConfigError
 from compat_sdk.files import canonical_json
 from compat_sdk.space import check_space
 
@@ -157,6 +157,40 @@ class Certificate:
         if value["rule_holds"] is not made.rule_holds:
             raise ConfigError(f"rule_holds is {value['rule_holds']!r}, but the figures say {made.rule_holds}")
         return made
+
+
+def doubt(space: str, certificates: Sequence[Certificate], gallery_space: str) -> str | None:
+    """Say in one line why a right to search is not shown, or return None.
+
+    Args:
+        space: Space of the query model.
+        certificates: Of the query model.
+        gallery_space: Space of the gallery, which the model declares, or its own.
+    """
+    if gallery_space == space:
+        return None
+    of_gallery = [shown for shown in certificates if (shown.query_space, shown.gallery_space) == (space, gallery_space)]
+    if not of_gallery:
+        return f"that {space} may search {gallery_space} is declared, not shown: no evaluation travels with the model"
+    failed = [shown for shown in of_gallery if not shown.rule_holds]
+    return None if not failed else f"{space} searches {gallery_space}: {failed[0]}"
+
+
+def require_certified(space: str, certificates: Sequence[Certificate], gallery_space: str) -> None:
+    """Refuse a search whose right is not shown by an evaluation; a model may always search its own space.
+
+    Whose word a certificate is, a signature tells: open the bundle with its maker's public key.
+
+    Args:
+        space: Space of the query model.
+        certificates: Of the query model, such as ``bundle.manifest.certificates``.
+        gallery_space: Space of the gallery.
+
+    Raises:
+        CheckFailedError: No certificate is of these two spaces, or one says that the rule M(q,g) > M(q,q) failed.
+    """
+    if reason := doubt(space, certificates, gallery_space):
+        raise CheckFailedError(f"{reason}; run evaluate --certify on the trained model, then export it again")
 
 
 def _accuracy(label: str, value: object) -> Accuracy:

@@ -17,6 +17,7 @@ from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.run_files import read_role
 from compat_train.runs.transform_run import TransformRun
+from tests.train.records import edit_record
 
 
 def a_transform(path: Path, side: int | None = 4) -> TransformRun:

@@ -149,12 +149,15 @@ class Story:
         }
 
     def _evaluate(self, name: str) -> dict[str, Any]:
+        from compat_train.evaluation.certify import certify
         from compat_train.evaluation.evaluate import evaluate
 
         run = self.out / f"{name}-run"
         found = evaluate(
             self.dataset, run, self.out / "gallery-run", device="cpu", threads=self.threads, progress=self.progress
         )
+        if found.declared:
+            certify(found, self.dataset, run)
         return found.to_json()
 
     def _export(self, role: str) -> dict[str, Any]:

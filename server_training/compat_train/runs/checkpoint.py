@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from compat_sdk.certificate import Certificate
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
 from compat_sdk.files import file_problem, parse_json, sealed_json, unsealed, write_atomic
 from compat_sdk.identity import Identity
@@ -22,6 +23,7 @@ from compat_sdk.outputs import delete_own
 from compat_sdk.space import check_space, covers_all
 from compat_train.config.training import Classification, config_from_json
 from compat_train.models.build import build_model
+from compat_train.runs.certificates import read_certificates
 from compat_train.runs.layout import STATE
 from compat_train.runs.run_files import RECORD, on_cpu, read_run, read_tensors, write_run
 
@@ -80,6 +82,15 @@ class Checkpoint:
     def identity(self) -> Identity | None:
         """Everything that decides its vectors; None in an old space, which is a digest of the weights alone."""
         return self._identity() if covers_all(self.space) else None
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Evaluations, kept in the RUN folder, that show what the model may search.
+
+        Raises:
+            CorruptFileError: One was changed after it was written, or is of another model.
+        """
+        return read_certificates(self.path, self.space)
 
     def _identity(self) -> Identity:
         return identity_of(

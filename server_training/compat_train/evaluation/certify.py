@@ -1,0 +1,86 @@
+"""From an evaluation to the certificate that a RUN keeps: what its model may search is shown, not only declared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import compat_sdk
+from compat_sdk.bundle import Bundle
+from compat_sdk.certificate import Accuracy, Certificate
+from compat_sdk.datasets import Dataset
+from compat_sdk.datasets.content import content_sha256
+from compat_sdk.errors import ConfigError
+from compat_sdk.metrics import RetrievalScores
+from compat_train.evaluation.evaluate import Evaluation
+from compat_train.runs.certificates import write_certificate
+from compat_train.runs.checkpoint import Checkpoint
+
+_SPLITS = ("query", "gallery")
+
+
+def require_certifiable(query: str | Path, gallery: str | Path) -> None:
+    """Refuse a pair of models whose evaluation no certificate could be made of; looks at the records alone.
+
+    Args:
+        query: What is to be the query model: expected a RUN.
+        gallery: RUN or BUNDLE of the gallery model.
+
+    Raises:
+        ConfigError: The query model is no RUN, is in an old space, or does not declare the gallery's space.
+        CompatError: One of them cannot be read.
+    """
+    if not (Path(query) / "model.json").is_file():
+        raise ConfigError(f"{query} is no RUN; expected the folder of a trained query model: a bundle is finished")
+    model = Checkpoint.load(query)
+    if model.identity is None:
+        raise ConfigError(
+            f"{query} is in the old space {model.space}, which covers the weights alone; train it again to certify it"
+        )
+    if (space := _space_of(Path(gallery))) not in model.searches:
+        raise ConfigError(
+            f"{query} declares that it searches {', '.join(model.searches) or 'no other space'}, and {gallery} is in "
+            f"{space}; expected the gallery model that it was trained for"
+        )
+
+
+def certify(evaluation: Evaluation, dataset: Dataset, query: str | Path) -> Path:
+    """Write the certificate of an evaluation into the RUN of its query model.
+
+    Args:
+        evaluation: Of a pair that `require_certifiable` accepts.
+        dataset: What it was measured on.
+        query: The RUN.
+
+    Returns:
+        The certificate's file.
+
+    Raises:
+        ConfigError: Both models are in one space.
+        DataError: A picture cannot be read.
+        OSError: The RUN cannot be written.
+    """
+    certificate = Certificate(
+        query_space=evaluation.query_space,
+        gallery_space=evaluation.gallery_space,
+        data=dataset.name,
+        data_sha256=content_sha256(dataset, _SPLITS),
+        splits=_SPLITS,
+        queries=evaluation.queries,
+        skipped=evaluation.skipped,
+        gallery_size=evaluation.gallery_size,
+        query_query=_accuracy(evaluation.query_query),
+        query_gallery=_accuracy(evaluation.query_gallery),
+        gallery_gallery=_accuracy(evaluation.gallery_gallery),
+        created_by=f"compat-sdk {compat_sdk.__version__}",
+    )
+    return write_certificate(Path(query), certificate)
+
+
+def _accuracy(scores: RetrievalScores) -> Accuracy:
+    return Accuracy(*(float(scores.cmc[rank]) for rank in (1, 5, 10)), map=float(scores.map))
+
+
+def _space_of(model: Path) -> str:
+    if (model / "model.json").is_file():
+        return Checkpoint.load(model).space
+    return Bundle.open(model).manifest.space
