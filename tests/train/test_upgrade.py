@@ -39,6 +39,7 @@ from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.transform_run import TransformRun
 from tests.sdk.transforms import make_transform
 from tests.train.descent import falls, small_steps
+from tests.train.records import edit_record
 
 CPU = Execution(device="cpu", checkpoint_steps=1000)
 QUICK = Optimisation(epochs=4, batch=16, lr=3e-3, optimiser="adam", weight_decay=2**-15)
@@ -173,8 +174,7 @@ def test_frozen_models_see_one_view_and_give_no_gradient(
     seen = watched(monkeypatch)
     twin = tmp_path / "twin"  # the old model again, said to write in another space
     shutil.copytree(runs / "old", twin)
-    record = (twin / "model.json").read_text()
-    (twin / "model.json").write_text(record.replace(Checkpoint.load(twin).space, "twin-16"))
+    edit_record(twin / "model.json", {"space": "twin-16"})
     config = config_of(runs, clothes, augmentation=Augmentation(rotate=180, flip=True), new=str(twin))
     train_upgrade(config, tmp_path / "run")
     assert not any(found.requires_grad for _, found in seen)

@@ -371,7 +371,17 @@ class Manifest:
             }
         made = cls(**parsed)  # type: ignore[arg-type]  # every field is checked on construction
         made.require_complete()
+        if rest["version"] == 2:
+            made._require_old_spaces()
         return made
+
+    def _require_old_spaces(self) -> None:
+        """Refuse what says it is of 0.7, and so needs no identity, but names spaces as only later releases do."""
+        source = self.source
+        beside = () if source is None else (source.old_space, source.side_space or "")
+        later = [name for name in (self.space, *self.searches, *beside) if covers_all(name)]
+        if later:
+            raise ConfigError(f"version 2 names the space {later[0]} of a later version; restore it from its source")
 
 
 def record_of(data: bytes) -> FileRecord:

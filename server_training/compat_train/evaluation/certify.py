@@ -77,7 +77,8 @@ def certify(evaluation: Evaluation, dataset: Dataset, query: str | Path) -> Path
 
 
 def _accuracy(scores: RetrievalScores) -> Accuracy:
-    return Accuracy(*(float(scores.cmc[rank]) for rank in (1, 5, 10)), map=float(scores.map))
+    top1, top5, top10 = (float(scores.cmc[rank]) for rank in (1, 5, 10))
+    return Accuracy(top1, top5, top10, float(scores.map))
 
 
 def _space_of(model: Path) -> str:

@@ -1,6 +1,6 @@
-"""The certificates of a RUN: one file per evaluation that shows what its model may search.
+"""The certificates of a RUN, one file per evaluation that shows what its model may search.
 
-RUN/certificates/GALLERY-SPACE-DIGITS-OF-THE-DATA.json
+Their names are ``RUN/certificates/GALLERY_SPACE-DIGITS_OF_THE_DATA.json``.
 """
 
 from __future__ import annotations
