@@ -171,7 +171,7 @@ def doubt(space: str, certificates: Sequence[Certificate], gallery_space: str) -
         return None
     of_gallery = [shown for shown in certificates if (shown.query_space, shown.gallery_space) == (space, gallery_space)]
     if not of_gallery:
-        return f"that {space} may search {gallery_space} is declared, not shown: no evaluation travels with the model"
+        return f"no evaluation that travels with the model shows that {space} may search {gallery_space}"
     failed = [shown for shown in of_gallery if not shown.rule_holds]
     return None if not failed else f"{space} searches {gallery_space}: {failed[0]}"
 

@@ -72,9 +72,9 @@ def test_a_right_to_search_is_shown_declared_or_doubtful() -> None:
     require_certified("q-8-1", (SHOWN,), "g-8-1")
     require_certified("q-8-1", (), "q-8-1")  # its own space
     for space, shown, gallery, reason in (
-        ("q-8-1", (), "g-8-1", "declared, not shown"),
-        ("q-8-1", (SHOWN,), "g-8-2", "declared, not shown"),  # of another gallery
-        ("q-8-2", (SHOWN,), "g-8-1", "declared, not shown"),  # of another query model
+        ("q-8-1", (), "g-8-1", "no evaluation"),
+        ("q-8-1", (SHOWN,), "g-8-2", "no evaluation"),  # of another gallery
+        ("q-8-2", (SHOWN,), "g-8-1", "no evaluation"),  # of another query model
         ("q-8-1", (FAILED,), "g-8-1", "failed"),
         ("q-8-1", (SHOWN, dataclasses.replace(FAILED, data="other")), "g-8-1", "failed"),
     ):
