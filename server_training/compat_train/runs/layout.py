@@ -20,7 +20,7 @@ _PIXELS: Layout = {
     r".+\.pixels\.[0-9a-f]{12}\.tmp": None,
 }
 """Decoded images."""
-EMBEDDINGS: Layout = {r".+-(plain|mirrored)(\.\d+)?\.npy": None}
+EMBEDDINGS: Layout = {r".+-(plain|mirrored)(\.\d+)?\.npy": None, r".+-(plain|mirrored)\.json": None}
 """Embeddings of training images."""
 MODEL: Layout = {r"model\.(json|safetensors)": None}
 """A finished model."""
