@@ -26,7 +26,7 @@ def check_space(space: str) -> str:
     """Return ``space`` unchanged if it is a well-formed space identifier.
 
     Args:
-        space: Such as ``"resnet101-128-3fa94c0d21b7"``: 1 to 120 letters, digits, dots, dashes, underscores.
+        space: Such as ``"resnet101-128-3fa94c0d21b70e5c"``: 1 to 120 letters, digits, dots, dashes, underscores.
 
     Raises:
         ConfigError: The identifier is empty, too long or has other characters.
@@ -34,7 +34,7 @@ def check_space(space: str) -> str:
     if not isinstance(space, str) or _SPACE.fullmatch(space) is None:
         raise ConfigError(
             f"{space!r} is not a space identifier; expected 1 to 120 of the characters A-Z a-z 0-9 . _ - "
-            f"such as resnet101-128-3fa94c0d21b7"
+            f"such as resnet101-128-3fa94c0d21b70e5c"
         )
     return space
 

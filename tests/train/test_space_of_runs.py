@@ -288,3 +288,13 @@ def test_what_cannot_be_certified_is_refused_before_it_is_evaluated(runs: Path) 
         require_certifiable(OF_0_7 / "query", OF_0_7 / "gallery")
     with pytest.raises(ConfigError, match="is no RUN"):
         require_certifiable(HERE / "0.7" / "bundles" / "gallery.bundle", runs / "gallery")
+
+
+def test_an_evaluation_of_other_models_certifies_nothing(runs: Path, evaluation: Evaluation) -> None:
+    gallery = Checkpoint.load(runs / "gallery")
+    a_model(runs / "other", 2, searches=(gallery.space,))
+    with pytest.raises(ConfigError, match="the evaluation of a model in"):
+        certify(evaluation, few(), runs / "other")
+    with pytest.raises(ConfigError, match="expected the gallery model that it was trained for"):
+        certify(dataclasses.replace(evaluation, gallery_space="other-8-1"), few(), runs / "query")
+    assert not (runs / "other" / CERTIFICATES).exists() and not (runs / "query" / CERTIFICATES).exists()

@@ -14,6 +14,7 @@ from compat_sdk.metrics import RetrievalScores
 from compat_train.evaluation.evaluate import Evaluation
 from compat_train.runs.certificates import write_certificate
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.run_files import RECORD
 
 _SPLITS = ("query", "gallery")
 
@@ -29,25 +30,14 @@ def require_certifiable(query: str | Path, gallery: str | Path) -> None:
         ConfigError: The query model is no RUN, is in an old space, or does not declare the gallery's space.
         CompatError: One of them cannot be read.
     """
-    if not (Path(query) / "model.json").is_file():
-        raise ConfigError(f"{query} is no RUN; expected the folder of a trained query model: a bundle is finished")
-    model = Checkpoint.load(query)
-    if model.identity is None:
-        raise ConfigError(
-            f"{query} is in the old space {model.space}, which covers the weights alone; train it again to certify it"
-        )
-    if (space := _space_of(Path(gallery))) not in model.searches:
-        raise ConfigError(
-            f"{query} declares that it searches {', '.join(model.searches) or 'no other space'}, and {gallery} is in "
-            f"{space}; expected the gallery model that it was trained for"
-        )
+    _require(Path(query), _space_of(Path(gallery)))
 
 
 def certify(evaluation: Evaluation, dataset: Dataset, query: str | Path) -> Path:
     """Write the certificate of an evaluation into the RUN of its query model.
 
     Args:
-        evaluation: Of a pair that `require_certifiable` accepts.
+        evaluation: Of a pair of models that `require_certifiable` accepts.
         dataset: What it was measured on.
         query: The RUN.
 
@@ -55,10 +45,13 @@ def certify(evaluation: Evaluation, dataset: Dataset, query: str | Path) -> Path
         The certificate's file.
 
     Raises:
-        ConfigError: Both models are in one space.
+        ConfigError: See `require_certifiable`; or the evaluation is of another query model.
         DataError: A picture cannot be read.
         OSError: The RUN cannot be written.
     """
+    model = _require(Path(query), evaluation.gallery_space)
+    if model.space != evaluation.query_space:
+        raise ConfigError(f"{query} is in {model.space}, the evaluation of a model in {evaluation.query_space}")
     certificate = Certificate(
         query_space=evaluation.query_space,
         gallery_space=evaluation.gallery_space,
@@ -76,12 +69,29 @@ def certify(evaluation: Evaluation, dataset: Dataset, query: str | Path) -> Path
     return write_certificate(Path(query), certificate)
 
 
+def _require(query: Path, gallery_space: str) -> Checkpoint:
+    """The query model, if it is a RUN in a space of today that declares the gallery's."""
+    if not (query / RECORD).is_file():
+        raise ConfigError(f"{query} is no RUN; expected the folder of a trained query model: a bundle is finished")
+    model = Checkpoint.load(query)
+    if model.identity is None:
+        raise ConfigError(
+            f"{query} is in the old space {model.space}, which covers the weights alone; train it again to certify it"
+        )
+    if gallery_space not in model.searches:
+        raise ConfigError(
+            f"{query} declares that it searches {', '.join(model.searches) or 'no other space'}, not {gallery_space}; "
+            f"expected the gallery model that it was trained for"
+        )
+    return model
+
+
 def _accuracy(scores: RetrievalScores) -> Accuracy:
     top1, top5, top10 = (float(scores.cmc[rank]) for rank in (1, 5, 10))
     return Accuracy(top1, top5, top10, float(scores.map))
 
 
 def _space_of(model: Path) -> str:
-    if (model / "model.json").is_file():
+    if (model / RECORD).is_file():
         return Checkpoint.load(model).space
     return Bundle.open(model).manifest.space
