@@ -87,6 +87,13 @@ def test_every_other_edit_of_the_identity_contradicts_the_space(path: Path, chan
         Bundle.open(path)
 
 
+@pytest.mark.parametrize("change", [{"arch": "tinier"}, {"dim": DIM + 1}, {"space": "tiny-8-0123456789abcdef"}])
+def test_what_the_manifest_says_beside_its_identity_is_the_same(path: Path, change: dict[str, Any]) -> None:
+    edit(path, lambda manifest: manifest.update(change, certificates=[]))
+    with pytest.raises(BundleError, match=r"its identity|space was named"):
+        Bundle.open(path)
+
+
 def test_a_graph_that_is_said_to_prepare_images_itself_contradicts_the_space(path: Path) -> None:
     edit(path, lambda manifest: manifest["graphs"][0].update(values="pixels"))
     with pytest.raises(BundleError, match="changed after the space was named"):

@@ -261,10 +261,9 @@ class Manifest:
             raise ConfigError("a transform has an identity; expected none, its space is the new model's")
         if (own.arch, own.dim) != (self.arch, self.dim):
             raise ConfigError(f"it is {self.arch} of {self.dim}, its identity {own.arch} of {own.dim}; export it again")
-        pixels = {graph.values == "pixels" for graph in self.graphs} or {False}
-        if {own.preprocessing.inside_graph() if inside else own.preprocessing for inside in pixels} != {
-            self.preprocessing
-        }:
+        kinds = {graph.values for graph in self.graphs} or {"prepared"}
+        left = {own.preprocessing if kind == "prepared" else own.preprocessing.inside_graph() for kind in kinds}
+        if left != {self.preprocessing}:
             raise ConfigError(
                 "preprocessing is not what the identity and the graphs leave to a client: it was changed after the "
                 "space was named; restore the bundle from its source"
