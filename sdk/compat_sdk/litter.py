@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-_NAMES = frozenset(
-    (".ds_store", ".localized", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".hidden")
-)
+_NAMES = frozenset((".ds_store", ".localized", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory"))
 
 
 def is_litter(name: str) -> bool:

@@ -98,9 +98,9 @@ def fit(
     points = ResumePoints(run)
     facts = {"settings": json.loads(json.dumps(settings))}
     with alone(run / "state" / "lock", f"training in {run}"), torch_threads(execution.threads or None):
-        start = _resume(points, trained, optimiser, facts)
-        if origin is not None:
-            (require_same_data if start else write_data_record)(run, origin)
+        start = _resume(run, trained, optimiser, facts, origin)
+        if origin is not None and not start:
+            write_data_record(run, origin)
         saved_at = time.monotonic()
         trained.train()
         with TrainingLog(run, resumed_at=start) as log:
@@ -180,9 +180,13 @@ def _tensors(trained: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, 
 
 
 def _resume(
-    points: ResumePoints, trained: nn.Module, optimiser: torch.optim.Optimizer, facts: Mapping[str, Any]
+    run: Path,
+    trained: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    facts: Mapping[str, Any],
+    origin: Origin | None,
 ) -> int:
-    found = points.newest()
+    found = ResumePoints(run).newest()
     if found is None:
         return 0
     step, tensors, saved_facts, damaged = found
@@ -193,6 +197,8 @@ def _resume(
             f"the run was started with other settings ({changes}); repeat the first command to resume it, or train "
             f"into another folder"
         )
+    if origin is not None:
+        require_same_data(run, origin)
     trained.load_state_dict(
         {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     )

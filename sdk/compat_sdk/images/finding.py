@@ -82,7 +82,7 @@ def _walk(folder: Path, paths: list[Path], left_out: Counter[str], entered: set[
     entered.add((status.st_dev, status.st_ino))
     for entry in entries:
         name = entry.name.lower()
-        if is_litter(name) and not entry.is_dir():
+        if is_litter(name) and not entry.is_dir() and not is_picture(name):
             continue
         if name.startswith((".", "~$")) or name in _NOT_FOLDERS or name.startswith(".trash"):
             left_out[HIDDEN] += entry.is_dir() or is_picture(name)

@@ -14,8 +14,8 @@ def check_held_out(dataset: Dataset, gallery: Checkpoint | None) -> Split:
     """The validation split, once it is sure that nobody trained on its identities.
 
     Raises:
-        DataError: There is none, it lists an image twice, cannot judge anything, or shares identities with the training split or
-            the gallery model's classes.
+        DataError: There is none, it lists an image twice, cannot judge anything, or shares identities with the training
+            split or the gallery model's classes.
     """
     split = dataset.splits.get("val")
     if split is None or not len(split):
