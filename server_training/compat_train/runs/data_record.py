@@ -9,7 +9,7 @@ from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files import read_json, write_json_atomic
 from compat_train.data.origin import Origin
 
-DATA_RECORD = "data.json"
+_RECORD = "data.json"
 
 _FORMAT, _VERSION = "compat-sdk-run-data", 1
 
@@ -29,7 +29,7 @@ def write_data_record(folder: Path, origin: Origin) -> None:
         "stamps": origin.stamps,
         "sha256": origin.content,
     }
-    write_json_atomic(folder / DATA_RECORD, record)
+    write_json_atomic(folder / _RECORD, record)
 
 
 def require_same_data(folder: Path, origin: Origin) -> None:
@@ -42,7 +42,7 @@ def require_same_data(folder: Path, origin: Origin) -> None:
         TrainingError: The pictures are others.
         CorruptFileError: The record is damaged.
     """
-    path = folder / DATA_RECORD
+    path = folder / _RECORD
     if not path.is_file():
         return
     record: dict[str, Any] = read_json(path)
