@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from compat_sdk.certificate import Certificate
     from compat_sdk.images import Preprocessing
     from compat_sdk.space import Embeddings
 
@@ -27,6 +28,8 @@ class Model(Protocol):
     def space(self) -> str: ...  # noqa: D102
     @property
     def dim(self) -> int: ...  # noqa: D102
+    @property
+    def certificates(self) -> tuple[Certificate, ...]: ...  # noqa: D102
     @property
     def preprocessing(self) -> Preprocessing: ...  # noqa: D102
     def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings: ...  # noqa: D102
@@ -181,6 +184,7 @@ class _BundleModel:
         self.name: str = embedder.manifest.name
         self.space: str = embedder.space
         self.dim: int = embedder.dim
+        self.certificates: tuple[Certificate, ...] = embedder.manifest.certificates
         self.preprocessing: Preprocessing = embedder.preprocessing
 
     def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings:
@@ -198,6 +202,7 @@ class _RunModel:
         self.name: str = self._model.name
         self.space: str = self._model.space
         self.dim: int = self._model.dim
+        self.certificates: tuple[Certificate, ...] = self._model.certificates
         self.preprocessing: Preprocessing = self._model.preprocessing
 
     def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings:

@@ -130,6 +130,8 @@ def _of_checkpoint(checkpoint: Checkpoint, images: NDArray[np.uint8] | None, pro
             params_m=cost.params_m,
             license=checkpoint.license,
             arch=checkpoint.arch,
+            identity=checkpoint.identity,
+            certificates=checkpoint.certificates,
         ),
     )
 

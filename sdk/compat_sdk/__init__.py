@@ -28,6 +28,7 @@ from compat_sdk.errors import (
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Bundle, sign_bundle
+    from compat_sdk.certificate import Certificate, require_certified
     from compat_sdk.datasets import Dataset, Split, open_dataset
     from compat_sdk.embedder import Embedder
     from compat_sdk.gallery import Gallery, Hit
@@ -43,6 +44,7 @@ __version__ = "0.8.0"
 __all__ = [
     "Bundle",
     "BundleError",
+    "Certificate",
     "CheckFailedError",
     "CompatError",
     "ConfigError",
@@ -72,6 +74,7 @@ __all__ = [
     "open_dataset",
     "open_image",
     "profile_bundle",
+    "require_certified",
     "score_queries",
     "sign_bundle",
     "summarise",
@@ -81,6 +84,7 @@ __getattr__, __dir__ = door(
     __name__,
     {
         "Bundle": "bundle",
+        "Certificate": "certificate",
         "Dataset": "datasets",
         "Embedder": "embedder",
         "Embeddings": "space",
@@ -95,6 +99,7 @@ __getattr__, __dir__ = door(
         "open_dataset": "datasets",
         "open_image": "images",
         "profile_bundle": "profile",
+        "require_certified": "certificate",
         "score_queries": "metrics",
         "sign_bundle": "bundle",
         "summarise": "metrics",

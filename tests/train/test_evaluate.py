@@ -19,7 +19,7 @@ from compat_train.evaluation.embedding_model import open_model
 from compat_train.evaluation.evaluate import embed_split, evaluate
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
-from compat_train.runs.checkpoint import Checkpoint, space_name
+from compat_train.runs.checkpoint import Checkpoint, identity_of
 
 SIZE = 28
 
@@ -28,6 +28,8 @@ def save_run(path, seed, *, dim=16, arch="resnet18", searches=(), role="gallery"
     torch.manual_seed(seed)
     model = build_model(arch, dim=dim, width=0.125, stem_stride=1)
     state = model.state_dict()
+    taken = preprocessing or Preprocessing(SIZE)
+    identity = identity_of(state, arch=arch, dim=dim, width=0.125, stem_stride=1, preprocessing=taken)
     checkpoint = Checkpoint(
         path=path,
         role=role,
@@ -35,8 +37,8 @@ def save_run(path, seed, *, dim=16, arch="resnet18", searches=(), role="gallery"
         dim=dim,
         width=0.125,
         stem_stride=1,
-        preprocessing=preprocessing or Preprocessing(SIZE),
-        space=space_name(arch, dim, state),
+        preprocessing=taken,
+        space=identity.space,
         searches=searches,
         classes=(),
         method="vanilla",

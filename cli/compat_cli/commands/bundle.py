@@ -12,6 +12,7 @@ import typer
 from compat_cli import console, options
 from compat_cli.extras import require
 from compat_sdk.errors import ConfigError
+from compat_sdk.space import covers_all
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Graph, Manifest
@@ -22,6 +23,11 @@ _PublicKey = Annotated[
     Path | None,
     typer.Option("--public-key", help="PEM file of the maker's public key: require its signature.", show_default=False),
 ]
+_COVERS = {
+    "all": "a digest of everything that decides a vector",
+    "weights": "an old space: it covers the weights only",
+}
+_IN_JSON_ONLY = ("source", "space_covers", "identity", "certificates")
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")]
 
 
@@ -52,9 +58,13 @@ def info(path: _Path, as_json: options.Json = False) -> None:
         "files": {name: {"sha256": record.sha256, "bytes": record.bytes} for name, record in manifest.files.items()},
         "form": bundle.form,
         "signed": bundle.signed,
+        "space_covers": _covers(manifest.space),
+        "identity": None if manifest.identity is None else manifest.identity.to_json(),
+        "certificates": [shown.to_json() for shown in manifest.certificates],
     }
     total = sum(record.bytes for record in manifest.files.values())
-    shown = {**facts, "searches": ", ".join(manifest.searches) or "only its own space"}
+    shown = {**facts, "space": f"{manifest.space} ({_COVERS[_covers(manifest.space)]})"}
+    shown["searches"] = _searches_text(manifest)
     if (source := manifest.source) is not None:
         side = "" if source.side_space is None else f" with {source.side_space} ({source.side_dim} numbers) beside it"
         old = f"{source.old_space} ({source.old_dim} numbers){side}"
@@ -67,7 +77,7 @@ def info(path: _Path, as_json: options.Json = False) -> None:
     )
     if manifest.preprocessing is not None:
         shown["preprocessing"] = ", ".join(f"{key} {value}" for key, value in manifest.preprocessing.to_json().items())
-    shown = {key: value for key, value in shown.items() if value is not None and key != "source"}
+    shown = {key: value for key, value in shown.items() if value is not None and key not in _IN_JSON_ONLY}
     shown["files"] = f"{len(manifest.files)} files, {console.size_text(total)}, digests match"
     shown["signed"] = "yes, to be checked with bundle verify --public-key" if bundle.signed else "no"
     console.report(
@@ -163,6 +173,19 @@ def sign(
         signed = sign_bundle(path, key, out=out, overwrite=overwrite)
     payload = {"bundle": str(signed.path), "form": signed.form, "key": str(key)}
     console.report(payload, f"{signed.path}: {len(signed.manifest.files) + 1} files signed", as_json=as_json)
+
+
+def _covers(space: str) -> str:
+    return "all" if covers_all(space) else "weights"
+
+
+def _searches_text(manifest: Manifest) -> str:
+    """Each gallery space that it may search, and what shows it."""
+    lines = []
+    for space in manifest.searches:
+        shown = manifest.certificates_for(space)
+        lines += [f"\n  {space}: {found}" for found in shown or ("declared, not shown by an evaluation",)]
+    return "".join(lines) or "only its own space"
 
 
 def _graph_facts(manifest: Manifest, graph: Graph) -> dict[str, Any]:

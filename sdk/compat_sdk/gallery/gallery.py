@@ -23,7 +23,7 @@ from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot, load_snapshot, own_vectors
 from compat_sdk.gallery.writer import append, build_index, check_names, compact, compact_folder, select, writing
-from compat_sdk.space import Embeddings, check_space
+from compat_sdk.space import Embeddings, check_space, covers_all
 
 _WAIT_S = 60.0
 """Seconds for which a change waits while others write."""
@@ -141,7 +141,11 @@ class Gallery:
         return self._snapshot.vectors
 
     def info(self) -> dict[str, object]:
-        """Return what there is to know, ready for JSON; ``index`` is None or says whether it is fresh."""
+        """Return what there is to know, ready for JSON.
+
+        ``index`` is None or says whether it is fresh; ``space_covers`` is ``all`` that decides a vector, or, for an
+        old space, ``weights``.
+        """
         state = self._snapshot.state
         index = state.index and {
             "kind": state.index.kind,
@@ -152,6 +156,7 @@ class Gallery:
         return {
             "path": str(self.path),
             "space": state.space,
+            "space_covers": "all" if covers_all(state.space) else "weights",
             "dim": state.dim,
             "dtype": state.dtype,
             "rows": len(self),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.bundle import Bundle
+from compat_sdk.certificate import Certificate
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
@@ -30,6 +31,7 @@ class Model:
         dim: Numbers per embedding.
         mmacs: Multiply-adds per image, in millions.
         preprocessing: What is done to an image before it.
+        certificates: Evaluations that show what it may search.
         embed: From uint8 ``[n, size, size, 3]`` RGB to float32 ``[n, dim]`` of unit norm.
     """
 
@@ -39,6 +41,7 @@ class Model:
     dim: int
     mmacs: float
     preprocessing: Preprocessing
+    certificates: tuple[Certificate, ...]
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
@@ -68,6 +71,7 @@ def open_model(path: str | Path, *, device: str = "cpu", threads: int | None = N
             dim=manifest.dim,
             mmacs=manifest.mmacs,
             preprocessing=embedder.preprocessing,
+            certificates=manifest.certificates,
             embed=lambda pixels: embedder.embed_pixels(pixels).vectors,
         )
     if not path.is_dir():
@@ -86,5 +90,6 @@ def open_model(path: str | Path, *, device: str = "cpu", threads: int | None = N
         dim=checkpoint.dim,
         mmacs=mmacs,
         preprocessing=preprocessing,
+        certificates=checkpoint.certificates,
         embed=lambda pixels: embed_images(network, pixels, preprocessing, device=where, channels_last=True),
     )

@@ -55,6 +55,8 @@ class Evaluation:
         skipped: Queries left out because the gallery holds no image of their label.
         query_mmacs: Cost of embedding one image with the query model, in MMACs.
         gallery_mmacs: Cost of embedding one image with the gallery model, in MMACs.
+        query_space: Space of the query model.
+        gallery_space: Space of the gallery model.
         query_name: Name of the query model.
         gallery_name: Name of the gallery model.
         own: Queries whose own picture stands in the gallery; it is left out of their rankings.
@@ -73,6 +75,8 @@ class Evaluation:
     skipped: int
     query_mmacs: float
     gallery_mmacs: float
+    query_space: str
+    gallery_space: str
     query_name: str
     gallery_name: str
     own: int
@@ -101,6 +105,8 @@ class Evaluation:
             "gallery_size": self.gallery_size,
             "own_images_left_out": self.own,
             "queries_with_copies": self.copies,
+            "query_space": self.query_space,
+            "gallery_space": self.gallery_space,
             "query_model": self.query_name,
             "gallery_model": self.gallery_name,
             "query_mmacs": self.query_mmacs,
@@ -232,6 +238,8 @@ def evaluate_each(
             skipped=across.skipped,
             query_mmacs=query_model.mmacs,
             gallery_mmacs=gallery_model.mmacs,
+            query_space=query_model.space,
+            gallery_space=gallery_model.space,
             query_name=query_model.name,
             gallery_name=gallery_model.name,
             own=int((own_images >= 0).sum()),

@@ -15,7 +15,7 @@ from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches
 from compat_train.data.origin import Origin
 from compat_train.loop import Objective, fit
-from compat_train.runs.checkpoint import Checkpoint, Role, space_name
+from compat_train.runs.checkpoint import Checkpoint, Role, identity_of
 from compat_train.runs.run_files import on_cpu
 
 
@@ -78,6 +78,14 @@ def fit_embedder(
         progress=progress,
     )
     state = on_cpu(trained["embedder"].state_dict())
+    identity = identity_of(
+        state,
+        arch=config.arch,
+        dim=dim,
+        width=config.width,
+        stem_stride=config.stem_stride,
+        preprocessing=preprocessing,
+    )
     return Checkpoint(
         path=run,
         role=role,
@@ -86,7 +94,7 @@ def fit_embedder(
         width=config.width,
         stem_stride=config.stem_stride,
         preprocessing=preprocessing,
-        space=space_name(config.arch, dim, state),
+        space=identity.space,
         searches=searches,
         classes=classes,
         method=method,

@@ -20,7 +20,7 @@ _PIXELS: Layout = {
     r".+\.pixels\.[0-9a-f]{12}\.tmp": None,
 }
 """Decoded images."""
-EMBEDDINGS: Layout = {r".+-(plain|mirrored)(\.\d+)?\.npy": None}
+EMBEDDINGS: Layout = {r".+-(plain|mirrored)(\.\d+)?\.npy": None, r".+-(plain|mirrored)\.json": None}
 """Embeddings of training images."""
 MODEL: Layout = {r"model\.(json|safetensors)": None}
 """A finished model."""
@@ -34,8 +34,8 @@ _TRAINING: Layout = {
 
 RUN: Layout = {**_TRAINING, **MODEL}
 """A RUN folder of a gallery model or a side-information encoder."""
-QUERY_RUN: Layout = {**RUN, "adaptation": MODEL}
-"""A RUN folder of a query model, with the transform that method dmu trains beside it."""
+QUERY_RUN: Layout = {**RUN, "adaptation": MODEL, "certificates": {r"[A-Za-z0-9._-]+\.json": None}}
+"""A RUN folder of a query model, with the transform that method dmu trains beside it, and what evaluations showed."""
 UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS}
 """A RUN folder of a transform."""
 CMP: Layout = {

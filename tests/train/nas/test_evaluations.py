@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import ConfigError, CorruptFileError, ImageError, TrainingError
+from compat_sdk.files import sealed, unsealed
 from compat_train.models.search_space import Member, SearchSpace
 from compat_train.nas.cmp.config import SearchConfig
 from compat_train.nas.cmp.cost import cost_table
@@ -111,7 +112,7 @@ def open_toy(tmp_path: Path, workers: int = 0, **behaviour: Any) -> tuple[Evalua
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [unsealed(json.loads(line), str(path)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_scores_come_in_the_order_of_the_members_and_are_measured_once(tmp_path: Path) -> None:
@@ -267,11 +268,11 @@ def test_a_last_line_that_was_cut_off_is_dropped_and_measured_again(tmp_path: Pa
         b"",
         b"[1, 2]",
         b'{"arch": "a", "own": 0.5, "across": nu',
-        b'{"arch": "a", "own": 1.5, "across": null, "error": null}',
-        b'{"arch": "a", "own": true, "across": null, "error": null}',
-        b'{"arch": 7, "own": 0.5, "across": null, "error": null}',
-        b'{"arch": "a", "own": 0.5, "across": null, "error": 3}',
-        b'{"arch": "a", "own": 0.5, "across": null, "error": null, "more": 1}',
+        b'{"arch": "a", "own": 0.5, "across": null, "error": null}',  # without its digest
+        *(
+            json.dumps(sealed({"arch": "a", "own": 0.5, "across": None, "error": None} | change)).encode()
+            for change in ({"own": 1.5}, {"own": True}, {"arch": 7}, {"error": 3}, {"more": 1})
+        ),
     ],
 )
 def test_a_damaged_line_is_refused_with_its_number_and_the_file_is_left_alone(line: bytes, tmp_path: Path) -> None:
@@ -285,6 +286,31 @@ def test_a_damaged_line_is_refused_with_its_number_and_the_file_is_left_alone(li
     with pytest.raises(CorruptFileError, match=r"line 3 of .*scores\.jsonl"):
         open_toy(tmp_path)
     assert path.read_bytes() == damaged
+
+
+def test_an_edited_score_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "scores.jsonl"
+    evaluations, _ = open_toy(tmp_path)
+    with evaluations:
+        before = evaluations.scores(MEMBERS[:2], "both")
+    lines = path.read_text().splitlines()
+    row = json.loads(lines[2])
+    for edited in (
+        lines[0].replace("ab12", "ef56"),
+        json.dumps(row | {"own": 1.0}),
+        json.dumps(row | {"arch": "other"}),
+    ):
+        changed = [edited, *lines[1:]] if "format" in edited else [*lines[:2], edited]
+        path.write_text("\n".join(changed) + "\n")
+        with pytest.raises(CorruptFileError, match="was changed after it was written"):
+            open_toy(tmp_path)
+    # Release 0.7 sealed nothing: version 1.
+    old = [unsealed(json.loads(line), "") for line in lines]
+    old[0]["version"] = 1
+    path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    evaluations, _ = open_toy(tmp_path)
+    with evaluations:
+        assert evaluations.scores(MEMBERS[:2], "both") == before
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, read_json, write_atomic, write_json_atomic
+from compat_sdk.files import file_problem, read_json, sealed_json, unsealed, write_atomic
 from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
@@ -170,7 +170,7 @@ def train_supernet(
     weights = save_tensors(on_cpu(supernet.state_dict()))
     write_atomic(out / WEIGHTS, weights)
     record = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
-    write_json_atomic(out / MANIFEST, {"weights": record, "settings": settings})
+    write_atomic(out / MANIFEST, sealed_json({"weights": record, "settings": settings}))
     ResumePoints(out).clear()
     return out / WEIGHTS
 
@@ -178,7 +178,7 @@ def train_supernet(
 def _finished(out: Path, settings: dict[str, object], origin: Origin) -> Path | None:
     if not (out / MANIFEST).is_file():
         return None
-    found = read_json(out / MANIFEST)
+    found = unsealed(read_json(out / MANIFEST), str(out / MANIFEST), required=False)
     if changes := changed_settings(found.get("settings"), settings):
         raise TrainingError(
             f"{out} already holds a supernet trained with other settings: {changes}; search into another folder, or "
