@@ -5,9 +5,9 @@ Importing this package loads neither an engine nor an image library; each name i
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from compat_sdk.door import door
 from compat_sdk.errors import (
     BundleError,
     CheckFailedError,
@@ -80,37 +80,28 @@ __all__ = [
     "summarise",
 ]
 
-_HOME = {
-    "Bundle": "bundle",
-    "Certificate": "certificate",
-    "Dataset": "datasets",
-    "Embedder": "embedder",
-    "Embeddings": "space",
-    "Gallery": "gallery",
-    "Hit": "gallery",
-    "Preprocessing": "images",
-    "Profile": "profile",
-    "Progress": "progress",
-    "Split": "datasets",
-    "Transform": "transform",
-    "TransformSpaces": "space",
-    "open_dataset": "datasets",
-    "open_image": "images",
-    "profile_bundle": "profile",
-    "require_certified": "certificate",
-    "score_queries": "metrics",
-    "sign_bundle": "bundle",
-    "summarise": "metrics",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "Bundle": "bundle",
+        "Certificate": "certificate",
+        "Dataset": "datasets",
+        "Embedder": "embedder",
+        "Embeddings": "space",
+        "Gallery": "gallery",
+        "Hit": "gallery",
+        "Preprocessing": "images",
+        "Profile": "profile",
+        "Progress": "progress",
+        "Split": "datasets",
+        "Transform": "transform",
+        "TransformSpaces": "space",
+        "open_dataset": "datasets",
+        "open_image": "images",
+        "profile_bundle": "profile",
+        "require_certified": "certificate",
+        "score_queries": "metrics",
+        "sign_bundle": "bundle",
+        "summarise": "metrics",
+    },
+)

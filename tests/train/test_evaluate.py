@@ -311,3 +311,19 @@ def test_pixels_of_another_shape_are_refused(pixels):
         embed_images(Mean(), pixels, Preprocessing(9))
     with pytest.raises(ConfigError, match="batch"):
         embed_images(Mean(), pixels, Preprocessing(8), batch=0)
+
+
+def test_a_query_does_not_find_itself_and_the_table_says_so(few, runs):
+    same = dataclasses.replace(few.splits["gallery"], name="query", ids=tuple(f"q{row}" for row in range(120)))
+    found = evaluate(Dataset("loo", {"query": same, "gallery": few.splits["gallery"]}), runs / "small", runs / "large")
+    assert found.own == 120
+    assert found.query_query.cmc[1] < 1
+    assert "120 queries are the same image as one of the gallery, which was left out" in found.table()
+    assert found.to_json()["own_images_left_out"] == 120
+
+
+def test_an_image_under_two_labels_is_not_scored(few, runs):
+    gallery = few.splits["gallery"]
+    twice = dataclasses.replace(gallery, ids=(gallery.ids[1], *gallery.ids[1:]))
+    with pytest.raises(DataError, match="stand more than once"):
+        evaluate(Dataset("twice", {**few.splits, "gallery": twice}), runs / "small", runs / "large")

@@ -10,15 +10,19 @@ from pathlib import Path
 from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError
 from compat_sdk.files import read_chunks, sync_folder, write_atomic
+from compat_sdk.litter import is_litter
 
 _COUNT_LIMIT = 10_000
+# Hubs and data versioning keep a snapshot as links to files named by their content.
+_NO_LINKS = "a bundle holds plain files only: copy the folder with what its links point to (cp -rL), and open the copy"
 
 
 class FolderFiles:
     """The files of a bundle's folder.
 
     Args:
-        folder: The bundle; it may be reached through a link, but nothing inside it may be one.
+        folder: The bundle; it may be reached through a link, but nothing inside it may be one. Plain files that
+            desktops leave in any folder, such as ``.DS_Store``, are passed over.
 
     Attributes:
         path: The folder.
@@ -37,6 +41,8 @@ class FolderFiles:
         self.path = folder
         # Before anything else is listed: the folder named by mistake may be a whole disk.
         manifest = folder / MANIFEST
+        if manifest.is_symlink() and manifest.is_file():
+            raise BundleError(f"{manifest} is a link; {_NO_LINKS}")
         if manifest.is_symlink() or not manifest.is_file():
             raise BundleError(f"{folder} is not a bundle: it has no plain file {MANIFEST}")
         self.sizes: dict[str, int] = {}
@@ -107,6 +113,8 @@ def _plain_files(folder: Path, prefix: str = "") -> Iterator[tuple[str, int]]:
             if entry.is_dir(follow_symlinks=False):
                 yield from _plain_files(Path(entry.path), name + "/")
             elif entry.is_file(follow_symlinks=False):
+                if is_litter(entry.name):
+                    continue
                 yield name, entry.stat(follow_symlinks=False).st_size
             else:
-                raise BundleError(f"{entry.path} is a link or a special file; a bundle holds plain files only")
+                raise BundleError(f"{entry.path} is a link or a special file; {_NO_LINKS}")

@@ -33,6 +33,7 @@ from compat_sdk.files import durable_temporary, parse_json, raise_if_refused, se
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.lock import LOCK_FILE
+from compat_sdk.litter import is_litter
 from compat_sdk.outputs import Layout
 from compat_sdk.space import check_space
 
@@ -232,7 +233,10 @@ def sweep(folder: Path, state: State) -> None:
 def is_new_folder(folder: Path) -> bool:
     """Whether a gallery may be created here: nothing there, or only what a killed `create` left."""
     return not folder.exists() or (
-        folder.is_dir() and all(path.name == LOCK_FILE or _STRAY.fullmatch(path.name) for path in folder.iterdir())
+        folder.is_dir()
+        and all(
+            path.name == LOCK_FILE or _STRAY.fullmatch(path.name) or is_litter(path.name) for path in folder.iterdir()
+        )
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Dataset, Split
+from compat_sdk.datasets import Dataset, Split, own_rows, require_consistent
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.metrics import (
     CostCurve,
@@ -59,6 +59,8 @@ class Evaluation:
         gallery_space: Space of the gallery model.
         query_name: Name of the query model.
         gallery_name: Name of the gallery model.
+        own: Queries whose own picture stands in the gallery; it is left out of their rankings.
+        copies: Queries of which the gallery holds further copies. Those count, and are easily found.
         per_query: Rank and average precision of each scored query under the keys ``query_query``, ``query_gallery``,
             ``gallery_gallery``, in one order, for paired comparisons with other systems on the same dataset.
     """
@@ -77,6 +79,8 @@ class Evaluation:
     gallery_space: str
     query_name: str
     gallery_name: str
+    own: int
+    copies: int
     per_query: Mapping[str, PerQuery] = field(repr=False)
 
     @property
@@ -99,6 +103,8 @@ class Evaluation:
             "queries": self.queries,
             "skipped": self.skipped,
             "gallery_size": self.gallery_size,
+            "own_images_left_out": self.own,
+            "queries_with_copies": self.copies,
             "query_space": self.query_space,
             "gallery_space": self.gallery_space,
             "query_model": self.query_name,
@@ -130,6 +136,7 @@ class Evaluation:
             f"query model {self.query_name}, {self.query_mmacs:.1f} MMACs; "
             f"gallery model {self.gallery_name}, {self.gallery_mmacs:.1f} MMACs"
         )
+        lines.extend(overlap_lines(self.own, self.copies))
         if not self.declared:
             lines.append("the query model does not declare this gallery's space: a search would be refused")
         return "\n".join(lines)
@@ -184,6 +191,7 @@ def evaluate_each(
     Yields one `Evaluation` per entry of ``queries``, in order, each when it is done.
     """
     splits = {name: filled_split(dataset, name) for name in ("query", "gallery")}
+    own_images, copies = own_rows(splits["query"], splits["gallery"])
     gallery_model = open_model(gallery, device=device, threads=threads)
     of_gallery: dict[str, Embeddings] = {}
     paragon: PerQuery | None = None
@@ -195,6 +203,7 @@ def evaluate_each(
             of_images.vectors,
             splits["gallery"].labels,
             memory_mib=memory_mib,
+            exclude_self=own_images,
         )
 
     for query in queries:
@@ -233,6 +242,8 @@ def evaluate_each(
             gallery_space=gallery_model.space,
             query_name=query_model.name,
             gallery_name=gallery_model.name,
+            own=int((own_images >= 0).sum()),
+            copies=copies,
             per_query=per_query,
         )
 
@@ -288,7 +299,7 @@ def filled_split(dataset: Dataset, name: str) -> Split:
     """A split that evaluation needs.
 
     Raises:
-        DataError: It is missing or empty.
+        DataError: It is missing or empty, or lists an image twice.
     """
     split = dataset.splits.get(name)
     if split is None or not len(split):
@@ -297,7 +308,18 @@ def filled_split(dataset: Dataset, name: str) -> Split:
             f"dataset {dataset.name} has no images in its split '{name}' (images per split: {sizes}); evaluation "
             f"needs the splits query and gallery"
         )
+    require_consistent(split)
     return split
+
+
+def overlap_lines(own: int, copies: int) -> list[str]:
+    """What a table says of queries that stand in the gallery themselves: nothing where none does."""
+    lines = []
+    if own:
+        lines.append(f"{own} queries are the same image as one of the gallery, which was left out of their ranking")
+    if copies:
+        lines.append(f"warning: the gallery holds further copies of {copies} queries; scores with them are too good")
+    return lines
 
 
 def _percent(value: float, interval: tuple[float, float]) -> str:

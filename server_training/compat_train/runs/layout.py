@@ -27,7 +27,7 @@ MODEL: Layout = {r"model\.(json|safetensors)": None}
 _TRAINING: Layout = {
     "state": STATE,
     "pixels": _PIXELS,
-    r"log\.jsonl": None,
+    r"(log\.jsonl|data\.json)": None,
     "tensorboard": {r"events\.out\.tfevents\..+": None},
 }
 """What every training leaves, whatever it trains."""
@@ -42,7 +42,7 @@ CMP: Layout = {
     "pixels": _PIXELS,
     "supernet": {**_TRAINING, r"supernet\.(json|safetensors)": None},
     "validation": {
-        r"digest\.json": None,
+        r"(digest|data)\.json": None,
         r"(queries|query_labels|gallery(_labels|_embeddings)?|calibration)\.npy": None,
     },
     r"search\.lock": None,

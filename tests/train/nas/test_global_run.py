@@ -397,7 +397,7 @@ def test_a_folder_of_another_search_or_a_changed_log_is_refused(clothes: Path, f
         shutil.rmtree(tmp_path / "run" / "random")
         search_network(tiny(clothes, random=1, **same), tmp_path / "run")
         assert rows(tmp_path / "run") == rows(finished)
-    with pytest.raises(ConfigError, match=r"holds log\.jsonl, which this search does not write \(a RUN folder"):
+    with pytest.raises(ConfigError, match=r"holds data\.json, which this search does not write \(a RUN folder"):
         search_network(tiny(clothes), tmp_path / "run" / "network")
     log = tmp_path / "run" / "candidates.jsonl"
     log.rename(tmp_path / "log")
