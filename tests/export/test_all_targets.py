@@ -26,7 +26,7 @@ for package in ("coremltools", "litert_torch", "ai_edge_quantizer", "executorch"
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("all") / "all.zip"
     # Activations of ordinary size: those of the planted weights are infinite in float16.
-    fresh = untrained_checkpoint("global:residual,stages=2:8:s3c3c5s5", size=28, dim=16)
+    fresh = untrained_checkpoint("resnet18", size=28, dim=16, width=0.125)
     ordinary = replace(fresh, state=settled(fresh.build()).state_dict())
     options = [Options(), Options(precision="fp16")]
     report = export(ordinary, out, targets=TARGETS, precisions=options)
