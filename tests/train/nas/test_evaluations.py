@@ -10,8 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,86 +19,18 @@ import pytest
 
 from compat_sdk.errors import ConfigError, CorruptFileError, ImageError, TrainingError
 from compat_sdk.files import sealed, unsealed
-from compat_train.models.search_space import Member, SearchSpace
-from compat_train.nas.cmp.config import SearchConfig
-from compat_train.nas.cmp.cost import cost_table
+from compat_train.models.search_space import Member
 from compat_train.nas.cmp.evaluations import Evaluations, Measure, Need, Score
-from compat_train.nas.cmp.evolve import search
-from compat_train.nas.cmp.sampling import MemberSampler
-
-SPACE = SearchSpace()
-SETTINGS = {"supernet": "ab12", "validation": {"queries": 40, "digest": "cd34"}}
+from tests.train.nas.toy import MEMBERS, SETTINGS, Toy, across_of, die_on_start, own_of, raise_on_start, toy_search
 
 SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.train.nas.test_evaluations import toy_search
+from tests.train.nas.toy import toy_search
 toy_search(Path({path!r}), {workers}, 0.01, lambda *report: print("round", flush=True))
 sys.stdin.read()  # until it is killed, however late that is
 """
-
-
-def member(number: int) -> Member:
-    digits = [int(digit) for digit in f"{number:020d}"]
-    return Member(SPACE, tuple(digit % 4 for digit in digits), tuple(digits))
-
-
-MEMBERS = [member(number) for number in range(10)]
-
-
-def own_of(member: Member) -> float:
-    return sum(member.scales) / 180
-
-
-def across_of(member: Member) -> float:
-    return sum(member.operations) / 61
-
-
-@dataclass(frozen=True)
-class Toy:
-    """Scores by a formula; the file keeps what was asked, a line each, from whichever process.
-
-    A member whose last scale is in ``raising`` raises, in ``deadly`` it kills its process.
-    """
-
-    calls: Path
-    raising: Sequence[int] = ()
-    deadly: Sequence[int] = ()
-    seconds: float = 0.0
-
-    def __call__(self) -> Measure:
-        self.note("make")
-        return self.measure
-
-    def measure(self, member: Member, need: Need) -> Score:
-        self.note(f"{need} {member.name}")
-        time.sleep(self.seconds)
-        if member.scales[-1] in self.deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if member.scales[-1] in self.raising:
-            raise RuntimeError(f"no scale {member.scales[-1]}")
-        return Score(
-            own_of(member) if need != "across" else None,
-            across_of(member) if need != "own" else None,
-            None,
-        )
-
-    def note(self, text: str) -> None:
-        with self.calls.open("a", encoding="utf-8") as file:
-            file.write(f"{text}\n")
-
-    def asked(self) -> Counter[str]:
-        return Counter(self.calls.read_text(encoding="utf-8").splitlines() if self.calls.exists() else ())
-
-
-def raise_on_start() -> Measure:
-    raise ImageError("a.png", "cut off")
-
-
-def die_on_start() -> Measure:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
 
 
 def returning(*scores: Any) -> Callable[[], Measure]:
@@ -336,25 +267,6 @@ def test_a_negative_number_of_workers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="workers is -1"):
         Evaluations(tmp_path / "scores.jsonl", {}, returning(), workers=-1)
     assert not (tmp_path / "scores.jsonl").exists()
-
-
-def toy_search(
-    path: Path, workers: int = 0, seconds: float = 0.0, progress: Callable[..., None] | None = None
-) -> list[tuple[str, float, int]]:
-    """A whole search with remembered scores: names, rewards and rounds, best first."""
-    costs = cost_table(SPACE, size=32)
-    toy = Toy(path.with_name("calls.txt"), raising=(9,), seconds=seconds)
-    config = SearchConfig(population=8, parents=3, crossovers=3, mutations=3, rounds=5, seed=4)
-    with Evaluations(path, SETTINGS, toy, workers=workers) as evaluations:
-
-        def evaluate(members: Sequence[Member]) -> list[float | None]:
-            return [
-                None if score.own is None or score.across is None else score.own * score.across
-                for score in evaluations.scores(members, "both")
-            ]
-
-        found = search(costs, MemberSampler(costs), evaluate, config, budget=costs.highest / 2, progress=progress)
-    return [(ranked.member.name, ranked.reward, ranked.found_in) for ranked in found]
 
 
 @pytest.mark.parametrize(("workers", "moments"), [(0, (1, 2, 4)), (2, (1, 3))])
