@@ -25,24 +25,32 @@ def form_of(path: Path) -> Literal["folder", "zip"]:
 
 
 def publish(
-    target: Path, contents: Mapping[str, bytes], *, verify: Callable[[Path], object], overwrite: bool = False
+    target: Path,
+    contents: Mapping[str, bytes],
+    *,
+    verify: Callable[[Path], object],
+    overwrite: bool = False,
+    allow_older: bool = False,
 ) -> None:
     """Write a bundle under a temporary name, verify it, and give it its name; the name decides its form.
 
-    A process that dies on the way leaves the old bundle, and at most a ``.NAME.*.tmp`` beside it. A zip takes an
-    old one's place in one step; for a folder see `replace_folder`.
+    A process that dies on the way leaves the old bundle or the new, and at most a ``.NAME.*.tmp`` beside it. A zip
+    takes an old one's place in one step; for a folder see `replace_folder`.
 
     Args:
         target: Absolute path of the bundle to make.
         contents: Every file by name, the manifest included.
         verify: Called with the temporary bundle; what it raises stops the publication.
         overwrite: Replace a bundle of the same form.
+        allow_older: Also replace a newer release of the same model.
 
     Raises:
-        ConfigError: ``target`` exists, or is to be overwritten and is no bundle of the same form.
+        ConfigError: ``target`` exists, or is to be overwritten and is no bundle of the same form, or a newer release.
         OSError: It cannot be written; nothing is published.
     """
     require_free(target, overwrite)
+    if overwrite and not allow_older and os.path.lexists(target):
+        _require_no_newer(target, contents[MANIFEST])
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -63,6 +71,20 @@ def publish(
             shutil.rmtree(temporary, ignore_errors=True)
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _require_no_newer(target: Path, document: bytes) -> None:
+    """Refuse to put an older release in the place of a newer one of the same name."""
+    files = open_files(target)
+    old, new = (parse_manifest(data, files) for data in (read_document(files, MANIFEST), document))
+    if old.get("name") != new.get("name"):
+        return
+    (there, here) = (value if type(value) is int else 1 for value in (old.get("release"), new.get("release")))
+    if here < there:
+        raise ConfigError(
+            f"{target} is release {there} of {old['name']}, and release {here} would take its place; expected a newer "
+            f"one: raise the release, or allow an older one"
+        )
 
 
 def require_free(target: Path, overwrite: bool) -> None:
