@@ -19,6 +19,7 @@ from compat_sdk.errors import ConfigError, IncompatibleSpaceError, VectorError
 from compat_sdk.unit import check_rows
 
 _SPACE = re.compile(r"[A-Za-z0-9._-]{1,120}")
+_COVERS_ALL = re.compile(r".+-[0-9]+-[0-9a-f]{16}")
 
 
 def check_space(space: str) -> str:
@@ -36,6 +37,14 @@ def check_space(space: str) -> str:
             f"such as resnet101-128-3fa94c0d21b7"
         )
     return space
+
+
+def covers_all(space: str) -> bool:
+    """Say whether a space's name is a digest of everything that decides a vector, see `compat_sdk.identity`.
+
+    Else it is an *old space*: a digest of the weights alone, as up to 0.7, or a name that somebody chose.
+    """
+    return _COVERS_ALL.fullmatch(space) is not None
 
 
 def check_dim(label: str, value: object) -> None:

@@ -332,7 +332,7 @@ def test_a_changed_manifest_is_refused_by_its_own_digest(path: Path) -> None:
         Bundle.open(path)
 
 
-@pytest.mark.parametrize("version", [3, 1, 0, "1", None, 1.5])
+@pytest.mark.parametrize("version", [4, 1, 0, "3", None, 1.5, True, 3.0])
 def test_another_version_is_refused_before_the_rest_is_looked_at(path: Path, version: object) -> None:
     rewrite(path, lambda manifest: (manifest.update(version=version), manifest.pop("graphs"))[0])
     with pytest.raises(BundleError, match="version"):

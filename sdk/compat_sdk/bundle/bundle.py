@@ -224,7 +224,7 @@ class Bundle:
 
     def _contents(self) -> dict[str, bytes]:
         document = read_document(self._files, MANIFEST)
-        if parse_manifest(document, self._files) != self.manifest.to_json():
+        if Manifest.from_json(parse_manifest(document, self._files)) != self.manifest:
             raise BundleError(f"{self.path / MANIFEST} changed since the bundle was opened; open it again")
         return {MANIFEST: document} | {name: self.read(name) for name in self.manifest.files}
 
