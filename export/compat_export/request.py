@@ -27,9 +27,12 @@ class Request:
         license: Licence of the weights; the run's own by default.
         min_cosine: Smallest cosine allowed to PyTorch; by default that of each precision.
         overwrite: Replace an existing bundle.
+        allow_older: Also replace a newer release of the same model.
+        release: Counts the published versions of one name, from 1.
+        expires: Last day on which the bundle is meant to be used, ``YYYY-MM-DD`` in UTC; None for no such day.
 
     Raises:
-        ConfigError: An unknown target, one or a precision twice, none at all, graphs that differ in whether they take
+        ConfigError: ``allow_older`` without ``overwrite``, a last day that is past, an unknown target, one or a precision twice, none at all, graphs that differ in whether they take
             pixels, or something is at ``out`` that may not be overwritten.
     """
 
@@ -40,6 +43,9 @@ class Request:
     license: str | None = None
     min_cosine: float | None = None
     overwrite: bool = False
+    allow_older: bool = False
+    release: int = 1
+    expires: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.targets, str) or isinstance(self.precisions, str | Options):
@@ -82,3 +88,6 @@ class Asked(TypedDict, total=False):
     license: str | None
     min_cosine: float | None
     overwrite: bool
+    allow_older: bool
+    release: int
+    expires: str | None

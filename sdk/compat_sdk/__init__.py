@@ -27,7 +27,7 @@ from compat_sdk.errors import (
 )
 
 if TYPE_CHECKING:
-    from compat_sdk.bundle import Bundle, sign_bundle
+    from compat_sdk.bundle import Bundle, Trust, sign_bundle
     from compat_sdk.datasets import Dataset, Split, open_dataset
     from compat_sdk.embedder import Embedder
     from compat_sdk.gallery import Gallery, Hit
@@ -67,6 +67,7 @@ __all__ = [
     "TrainingError",
     "Transform",
     "TransformSpaces",
+    "Trust",
     "VectorError",
     "__version__",
     "open_dataset",
@@ -90,6 +91,7 @@ _HOME = {
     "Split": "datasets",
     "Transform": "transform",
     "TransformSpaces": "space",
+    "Trust": "bundle",
     "open_dataset": "datasets",
     "open_image": "images",
     "profile_bundle": "profile",

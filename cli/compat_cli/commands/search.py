@@ -19,15 +19,19 @@ def search(
     engine: options.Engine = "auto",
     device: options.Device = "auto",
     threads: options.Threads = None,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """The k most similar gallery images of each image, best first; refused across undeclared spaces."""
     from compat_sdk.gallery import Gallery
 
-    stored = Gallery.open(gallery)
+    wanted = options.trusted(public_key, trust)
     queries = pictures.expand(images)
-    embedder = pictures.open_model(model, threads=threads, device=device, engine=engine)
+    signed = wanted is not None and (wanted.galleries or Gallery.is_signed(gallery))
     with console.working():
+        stored = Gallery.open(gallery, trust=wanted if signed else None)
+        embedder = pictures.open_model(model, threads=threads, device=device, engine=engine, trust=wanted)
         found = stored.search(embedder.embed(queries), k, index=index)
     payload = {
         "hits": [[{"id": hit.id, "label": hit.label, "score": float(hit.score)} for hit in hits] for hits in found],

@@ -37,7 +37,7 @@ from compat_sdk.bundle.trust import Trust, require_current, trust_of
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import indented_json
 
-__all__ = ["Bundle", "FileRecord", "Graph", "Manifest", "TransformSource", "sign_bundle", "while_unreplaced", "write_bundle"]
+__all__ = ["Bundle", "FileRecord", "Graph", "Manifest", "TransformSource", "opened", "sign_bundle", "write_bundle"]
 
 _T = TypeVar("_T")
 _ASIDE_S = 1.0
@@ -52,13 +52,16 @@ class Bundle:
         form: ``"folder"`` or ``"zip"``.
         manifest: What it says about its model.
         digest: SHA-256 of the manifest's bytes, which name the digest of every other file but a signature.
+        signed_by: The maker whose signature was required and holds, as the trust file names it, or by the file of the
+            key; None where none was required.
     """
 
-    def __init__(self, files: BundleFiles, manifest: Manifest, digest: str) -> None:
+    def __init__(self, files: BundleFiles, manifest: Manifest, digest: str, signed_by: str | None = None) -> None:
         self.path = files.path
         self.form = files.form
         self.manifest = manifest
         self.digest = digest
+        self.signed_by = signed_by
         self._files = files
 
     def __repr__(self) -> str:
@@ -95,7 +98,7 @@ class Bundle:
             SystemRefusedError: The system refused to read a file.
         """
         wanted = trust_of(public_key, trust)
-        return while_unreplaced(path, lambda: cls._open(Path(path), wanted, allow_expired))
+        return _while_unreplaced(path, lambda: cls._open(Path(path), wanted, allow_expired))
 
     @classmethod
     def _open(cls, path: Path, trust: Trust | None, allow_expired: bool) -> Bundle:
@@ -103,8 +106,7 @@ class Bundle:
         document = read_document(files, MANIFEST)
         check = None if trust is None else trust.require_signer(files, document)
         manifest = Manifest.from_json(parse_manifest(document, files))
-        if check is not None:
-            check(manifest)
+        signed_by = None if check is None else check(manifest)
         if not allow_expired:
             require_current(manifest, path)
         unlisted = sorted(files.sizes.keys() - {MANIFEST, SIGNATURE} - manifest.files.keys())
@@ -112,7 +114,7 @@ class Bundle:
             raise BundleError(f"{path} holds files that its manifest does not list: {unlisted[:5]}; remove them")
         for name, record in manifest.files.items():
             verify_file(files, name, record)
-        bundle = cls(files, manifest, hashlib.sha256(document).hexdigest())
+        bundle = cls(files, manifest, hashlib.sha256(document).hexdigest(), signed_by)
         bundle._golden()
         return bundle
 
@@ -234,7 +236,36 @@ def _reopen(path: Path) -> Bundle:
     return Bundle.open(path, allow_expired=True)
 
 
-def while_unreplaced(path: str | os.PathLike[str], step: Callable[[], _T]) -> _T:
+def opened(
+    bundle: str | os.PathLike[str] | Bundle,
+    load: Callable[[Bundle], _T],
+    public_key: str | os.PathLike[str] | None = None,
+    trust: str | os.PathLike[str] | Trust | None = None,
+) -> _T:
+    """Open a bundle and make something of it; both again where another bundle takes its place meanwhile.
+
+    Args:
+        bundle: The bundle, or one that is opened already.
+        load: Makes it, and reads files of the bundle for that.
+        public_key: See `Bundle.open`; not for an opened bundle.
+        trust: See `Bundle.open`; not for an opened bundle.
+
+    Raises:
+        BundleError: See `Bundle.open`, or of ``load``.
+        ConfigError: The bundle is opened already, and a signature is asked for.
+    """
+    if isinstance(bundle, Bundle):
+        if public_key is not None or trust is not None:
+            raise ConfigError(
+                f"{bundle.path} is opened already, and a public key or trust file given with it comes too late; give "
+                f"it to Bundle.open"
+            )
+        return load(bundle)
+    wanted = trust_of(public_key, trust)
+    return _while_unreplaced(bundle, lambda: load(Bundle.open(bundle, trust=wanted)))
+
+
+def _while_unreplaced(path: str | os.PathLike[str], step: Callable[[], _T]) -> _T:
     """Read a bundle, and read it again where it failed because another took its place meanwhile.
 
     Args:

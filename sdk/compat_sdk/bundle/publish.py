@@ -15,7 +15,7 @@ from compat_sdk.bundle.folder import replace_folder, write_folder
 from compat_sdk.bundle.manifest import FORMAT
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import sync_folder
+from compat_sdk.files import parse_json, sync_folder
 from compat_sdk.outputs import require_place
 
 
@@ -49,8 +49,9 @@ def publish(
         OSError: It cannot be written; nothing is published.
     """
     require_free(target, overwrite)
-    if overwrite and not allow_older and os.path.lexists(target):
-        _require_no_newer(target, contents[MANIFEST])
+    if overwrite and not allow_older:
+        said = parse_json(contents[MANIFEST], MANIFEST)
+        require_no_newer(target, said.get("name"), said.get("release"))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -73,17 +74,27 @@ def publish(
         raise
 
 
-def _require_no_newer(target: Path, document: bytes) -> None:
-    """Refuse to put an older release in the place of a newer one of the same name."""
-    files = open_files(target)
-    old, new = (parse_manifest(data, files) for data in (read_document(files, MANIFEST), document))
-    if old.get("name") != new.get("name"):
+def require_no_newer(target: Path, name: object, release: object) -> None:
+    """Check that no older release takes the place of a newer one.
+
+    Args:
+        target: The bundle to make.
+        name: Name of its model; another model may take any place.
+        release: Of the bundle to make; at least that of a bundle at ``target``.
+
+    Raises:
+        ConfigError: The bundle at ``target`` is of a newer release.
+        BundleError: What is there is no bundle.
+    """
+    if not os.path.lexists(target):
         return
-    (there, here) = (value if type(value) is int else 1 for value in (old.get("release"), new.get("release")))
-    if here < there:
+    files = open_files(target)
+    there = parse_manifest(read_document(files, MANIFEST), files)
+    old, new = (value if type(value) is int else 1 for value in (there.get("release"), release))
+    if there.get("name") == name and new < old:
         raise ConfigError(
-            f"{target} is release {there} of {old['name']}, and release {here} would take its place; expected a newer "
-            f"one: raise the release, or allow an older one"
+            f"{target} is release {old} of {name}, and release {new} would take its place; expected that one or a "
+            f"later: give it a higher release, or allow an older one"
         )
 
 

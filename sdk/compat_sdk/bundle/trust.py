@@ -36,7 +36,7 @@ from typing import Any, get_args
 from compat_sdk.bundle.files import BundleFiles, read_document
 from compat_sdk.bundle.manifest import Manifest, Role
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
-from compat_sdk.bundle.signature import PublicKey, require_signature
+from compat_sdk.bundle.signature import PublicKey, require_signature, require_signing
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, GalleryError
 from compat_sdk.files import parse_json, raise_if_refused
 
@@ -85,7 +85,7 @@ class Maker:
         limits = (("role", role, self.roles), ("space", space, self.spaces), ("name", name, self.bundles))
         for label, found, allowed in limits:
             if found is not None and allowed is not None and found not in allowed:
-                return f"{label} {found}, and may sign {', '.join(allowed) or 'none'} alone"
+                return f"{label} {found}, where this maker may sign {', '.join(allowed) or 'none'} alone"
         return None
 
 
@@ -141,7 +141,7 @@ class Trust:
         except ConfigError as error:
             raise ConfigError(f"trust file {file}: {error}") from error
 
-    def require_signer(self, files: BundleFiles, manifest: bytes) -> Callable[[Manifest], None]:
+    def require_signer(self, files: BundleFiles, manifest: bytes) -> Callable[[Manifest], str]:
         """Check that a known maker signed exactly these files; nothing of them is parsed.
 
         Args:
@@ -149,8 +149,8 @@ class Trust:
             manifest: Content of the manifest, as it will be parsed: its digests hold for whatever is read later.
 
         Returns:
-            What is to be called with the parsed manifest: whether its signer may sign such a bundle, and whether its
-            release is new enough. It raises BundleError.
+            What is to be called with the parsed manifest: it raises BundleError unless the signer may sign such a
+            bundle and its release is new enough, and returns the name of the signer.
 
         Raises:
             BundleError: There is no signature, or none of a known maker that holds.
@@ -166,18 +166,19 @@ class Trust:
         content = chain([(MANIFEST, iter((manifest,)))], others)
         signers = self._signers(os.fspath(files.path), content, read_document(files, SIGNATURE), BundleError)
 
-        def check(found: Manifest) -> None:
-            _require_allowed(signers, os.fspath(files.path), found.role, found.space, found.name, BundleError)
+        def check(found: Manifest) -> str:
+            signer = _allowed(signers, os.fspath(files.path), found.role, found.space, found.name, BundleError)
             least = self.least_release.get(found.name, 1)
             if found.release < least:
                 raise BundleError(
                     f"{files.path} is release {found.release} of {found.name}, and {least} or later is trusted: an old "
                     f"version was put in the place of a newer one; get the newest from its maker"
                 )
+            return signer
 
         return check
 
-    def require_gallery_signer(self, path: Path, name: str, state: bytes, signature: bytes) -> Callable[[str], None]:
+    def require_gallery_signer(self, path: Path, name: str, state: bytes, signature: bytes) -> Callable[[str], str]:
         """Check that a known maker signed the state of a gallery, which has the digest of every file of it.
 
         Args:
@@ -187,8 +188,8 @@ class Trust:
             signature: Content of the gallery's ``signature.json``.
 
         Returns:
-            What is to be called with the gallery's space: whether the signer may sign such a gallery. It raises
-            GalleryError.
+            What is to be called with the gallery's space: it raises GalleryError unless the signer may sign such a
+            gallery, and returns the name of the signer.
 
         Raises:
             GalleryError: The signature is of nobody who is known, or of another state.
@@ -196,7 +197,7 @@ class Trust:
             MissingExtraError: model-signing is not installed.
         """
         signers = self._signers(os.fspath(path), [(name, iter((state,)))], signature, GalleryError)
-        return lambda space: _require_allowed(signers, os.fspath(path), GALLERY_ROLE, space, None, GalleryError)
+        return lambda space: _allowed(signers, os.fspath(path), GALLERY_ROLE, space, None, GalleryError)
 
     def _signers(
         self,
@@ -220,12 +221,28 @@ def trust_of(public_key: str | os.PathLike[str] | None, trust: str | os.PathLike
 
     Raises:
         ConfigError: Both are given, or one cannot be used.
+        MissingExtraError: One is given, and model-signing is not installed.
     """
     if public_key is not None and trust is not None:
         raise ConfigError("both a public key and a trust file are given (COMPAT_SDK_TRUST too names one); expected one")
-    if public_key is not None:
-        return Trust.of_key(public_key)
-    return trust if trust is None or isinstance(trust, Trust) else Trust.read(trust)
+    if public_key is not None or trust is not None:
+        require_signing()
+    if trust is not None:
+        return trust if isinstance(trust, Trust) else Trust.read(trust)
+    return None if public_key is None else Trust.of_key(public_key)
+
+
+def refuse_run(path: str | os.PathLike[str], trust: Trust | None) -> None:
+    """Refuse a RUN, which no signature can be in, where one is asked for.
+
+    Raises:
+        ConfigError: A signature is asked for.
+    """
+    if trust is not None:
+        raise ConfigError(
+            f"{path} is no bundle and so is never signed; expected a signed BUNDLE: export it and sign that, or leave "
+            f"the public key and the trust file (COMPAT_SDK_TRUST too) out"
+        )
 
 
 def require_current(manifest: Manifest, path: object) -> None:
@@ -250,15 +267,16 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def _require_allowed(
+def _allowed(
     signers: Sequence[Maker], what: str, role: str, space: str, name: str | None, error: type[CorruptFileError]
-) -> None:
+) -> str:
     problems = [maker.problem(role, space, name) for maker in signers]
-    if None not in problems:
-        raise error(
-            f"{what} is signed by {signers[0].name}, but has the {problems[0]}; do not use it, or let the trust file "
-            f"allow it"
-        )
+    if None in problems:
+        return signers[problems.index(None)].name
+    raise error(
+        f"{what} is signed by {signers[0].name}, and is of the {problems[0]}; do not use it, or let the trust file "
+        f"allow it"
+    )
 
 
 def _read(file: Path) -> Mapping[str, object]:
