@@ -32,8 +32,8 @@ class Request:
         expires: Last day on which the bundle is meant to be used, ``YYYY-MM-DD`` in UTC; None for no such day.
 
     Raises:
-        ConfigError: ``allow_older`` without ``overwrite``, a last day that is past, an unknown target, one or a precision twice, none at all, graphs that differ in whether they take
-            pixels, or something is at ``out`` that may not be overwritten.
+        ConfigError: ``allow_older`` without ``overwrite``, an unknown target, one or a precision twice, none at all,
+            graphs that differ in whether they take pixels, or something is at ``out`` that may not be overwritten.
     """
 
     out: Path
@@ -66,6 +66,8 @@ class Request:
                 "some precisions take pixels and others prepared images; expected one kind: a bundle has one "
                 "preprocessing, which must be right for all of its graphs"
             )
+        if self.allow_older and not self.overwrite:
+            raise ConfigError("allow_older says what overwrite may replace, and that is not asked for; ask for both")
         require_free(self.out.absolute(), self.overwrite)
 
     @property

@@ -104,8 +104,9 @@ class Embedder:
         Raises:
             BundleError: The bundle is damaged, incomplete or past its last day, or not signed as is asked for.
             MissingExtraError: The engine, or what checks signatures, is not installed.
-            ConfigError: The bundle is a transform, or is opened already and a signature is asked for; unknown engine, one that this system cannot run, a number below
-                1, or a precision together with an engine that has its graph already.
+            ConfigError: The bundle is a transform, or opened already and a signature is asked for; unknown engine, one
+                that this system cannot run, a number below 1, or a precision together with an engine that has its graph
+                already.
         """
 
         def load(bundle: Bundle) -> Embedder:

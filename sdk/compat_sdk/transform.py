@@ -76,8 +76,9 @@ class Transform:
         Raises:
             BundleError: The bundle is damaged, incomplete or past its last day, or not signed as is asked for.
             MissingExtraError: The engine, or what checks signatures, is not installed.
-            ConfigError: The bundle is a model of images, or is opened already and a signature is asked for; unknown engine, one that this system cannot run, ``threads``
-                below 1, or threads or a precision together with an engine that has its graph already.
+            ConfigError: The bundle is a model of images, or opened already and a signature is asked for; unknown
+                engine, one that this system cannot run, ``threads`` below 1, or threads or a precision together with an
+                engine that has its graph already.
         """
 
         def load(bundle: Bundle) -> Transform:

@@ -204,7 +204,7 @@ def verify(
     line = f"{path}: no problems" + ("" if signer is None else f", signed by {signer}")
     payload = {"gallery": str(path), "problems": problems, "signed_by": signer}
     console.report(payload, "\n".join(problems) or line, as_json=as_json)
-    if (index := cast("dict[str, object] | None", facts["index"])) is not None and index["foreign"]:
+    if facts["foreign_index"]:
         console.note(f"the index was not built here and is not read; `compat-sdk index repair {path}` builds it again")
     if problems:
         raise CheckFailedError(

@@ -154,9 +154,7 @@ def measure(
         graphs = Bundle.open(path, trust=trust).manifest.graphs
         runnable = engines_here()
         return [
-            profile_bundle(
-                path, engine=runnable[graph.target], threads=threads, precision=graph.precision, trust=trust
-            )
+            profile_bundle(path, engine=runnable[graph.target], threads=threads, precision=graph.precision, trust=trust)
             for graph in graphs
             if graph.target in runnable
         ]

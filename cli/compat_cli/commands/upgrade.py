@@ -213,9 +213,7 @@ def discard(
     console.report({"bytes": freed}, f"{console.size_text(freed)} given back", as_json=as_json)
 
 
-def _opener(
-    transform: Path, engine: str, precision: str | None, threads: int, trust: Trust | None
-) -> BundleTransform:
+def _opener(transform: Path, engine: str, precision: str | None, threads: int, trust: Trust | None) -> BundleTransform:
     from compat_sdk.upgrade import BundleTransform
 
     return BundleTransform.at(transform, engine=engine, precision=precision, threads=threads, trust=trust)

@@ -202,9 +202,7 @@ class Bundle:
             raise BundleError(f"{self.path}: {problem}; export the model again")
         return arrays
 
-    def copy_to(
-        self, path: str | os.PathLike[str], *, overwrite: bool = False, allow_older: bool = False
-    ) -> Bundle:
+    def copy_to(self, path: str | os.PathLike[str], *, overwrite: bool = False, allow_older: bool = False) -> Bundle:
         """Write the same bundle elsewhere, signature included; the form follows the name, ``.zip`` or not.
 
         Args:

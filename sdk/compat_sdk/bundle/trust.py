@@ -40,11 +40,9 @@ from compat_sdk.bundle.signature import PublicKey, require_signature, require_si
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, GalleryError
 from compat_sdk.files import parse_json, raise_if_refused
 
-GALLERY_ROLE = "index"
-"""What a maker of galleries, which are no bundles, may be limited to."""
-_ROLES = (*get_args(Role), GALLERY_ROLE)
+_GALLERY_ROLE = "index"  # what a maker of galleries, which are no bundles, may be limited to
+_ROLES = (*get_args(Role), _GALLERY_ROLE)
 _FILE_LIMIT = 1 << 20
-
 
 
 @dataclass(frozen=True)
@@ -197,7 +195,7 @@ class Trust:
             MissingExtraError: model-signing is not installed.
         """
         signers = self._signers(os.fspath(path), [(name, iter((state,)))], signature, GalleryError)
-        return lambda space: _allowed(signers, os.fspath(path), GALLERY_ROLE, space, None, GalleryError)
+        return lambda space: _allowed(signers, os.fspath(path), _GALLERY_ROLE, space, None, GalleryError)
 
     def _signers(
         self,
@@ -255,14 +253,14 @@ def require_current(manifest: Manifest, path: object) -> None:
     Raises:
         BundleError: Its ``expires`` is past, by this machine's clock in UTC.
     """
-    if manifest.expires is not None and today() > date.fromisoformat(manifest.expires):
+    if manifest.expires is not None and _today() > date.fromisoformat(manifest.expires):
         raise BundleError(
-            f"{path} was meant to be used until {manifest.expires}, and by this machine's clock it is {today()}; get a "
-            f"newer release of {manifest.name} from its maker, or set the clock"
+            f"{path} was meant to be used until {manifest.expires}, and by this machine's clock it is {_today()}; get "
+            f"a newer release of {manifest.name} from its maker, or set the clock"
         )
 
 
-def today() -> date:
+def _today() -> date:
     """The day in UTC."""
     return datetime.now(UTC).date()
 

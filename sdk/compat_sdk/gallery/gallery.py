@@ -148,7 +148,9 @@ class Gallery:
         with writing(self.path, self._snapshot, self._verify, timeout) as snapshot:
             self._snapshot = snapshot
             data = store.read_state_bytes(self.path)
-            problems = [f"{self.path} changed meanwhile; try again"] if not snapshot.is_of(data) else snapshot.problems()
+            problems = (
+                [f"{self.path} changed meanwhile; try again"] if not snapshot.is_of(data) else snapshot.problems()
+            )
             if snapshot.index_is_foreign:
                 problems.append(f"the index was not built here; repair it first: compat-sdk index repair {self.path}")
             if problems:
@@ -191,17 +193,17 @@ class Gallery:
     def info(self) -> dict[str, object]:
         """Return what there is to know, ready for JSON.
 
-        ``index`` is None or says whether it is fresh, and whether it is foreign: neither built here nor signed by a
-        maker whose signature was required, so that it is not read.
+        ``index`` is None or says whether it is fresh; a ``foreign_index`` was neither built here nor signed by a maker
+        whose signature was required, and is not read.
         """
         state = self._snapshot.state
         index = state.index and {
             "kind": state.index.kind,
             "fresh": state.index_is_fresh,
-            "foreign": self._snapshot.index_is_foreign,
             "bytes": state.index.file.bytes,
             **state.index.options,
         }
+        foreign = self._snapshot.index_is_foreign
         return {
             "path": str(self.path),
             "space": state.space,
@@ -214,7 +216,8 @@ class Gallery:
             "generation": state.generation,
             "model": dict(state.model),
             "index": index,
-            "search": index["kind"] if index and index["fresh"] and not index["foreign"] else "exact",
+            "foreign_index": foreign,
+            "search": index["kind"] if index and index["fresh"] and not foreign else "exact",
             "signed": self.is_signed(self.path),
             "signed_by": self._snapshot.signed_by,
         }
@@ -369,7 +372,8 @@ class Gallery:
             query: ``[q, dim]`` vectors that may search this gallery's space.
             k: Hits wanted per query, at least 1; a smaller gallery gives all it has.
             index: ``"auto"`` (the stored index while it is fresh, else the exact scan), ``"exact"`` or
-                ``"usearch"``.
+                ``"usearch"``. An index that was neither built here nor vouched for by a required signature is never
+                read: with a warning, ``"auto"`` takes the exact scan and ``"usearch"`` builds one in memory.
 
         Returns:
             For each query its hits, best first.
@@ -379,8 +383,7 @@ class Gallery:
             VectorError: Not Embeddings, or vectors of another dimension or not of unit norm.
             ConfigError: ``k`` or ``index`` is out of range.
             StateError: The index asked for is absent or stale.
-            GalleryError: The stored index is damaged; a ForeignIndexError if it is asked for, was not built here, and
-                no signature vouches for it. ``"auto"`` then takes the exact scan, with a warning.
+            GalleryError: The stored index is damaged.
             MissingExtraError: The stored index needs an extra that is not installed.
         """
         snapshot = self._snapshot

@@ -130,9 +130,15 @@ class Snapshot:
             found = "none" if self.state.index is None else "one that rows were added to or removed from since"
             raise StateError(f"found {found}, expected a fresh usearch index; run build_index, or use 'auto'")
         if self.usearch is None:
-            if index == "auto" and (self._superseded(self.state.index) or not self._may_use(self.state.index)):
+            if index == "auto" and self._superseded(self.state.index):
                 return self.exact
-            self.usearch = self._load_index(self.state.index)
+            if self.index_is_foreign:
+                self._say_foreign("the exact scan answers" if index == "auto" else "one is built in memory")
+                if index == "auto":
+                    return self.exact
+                self.usearch = UsearchIndex.build(self.vectors, **self.state.index.options)
+            else:
+                self.usearch = self._load_index(self.state.index)
         return self.usearch
 
     def is_of(self, data: bytes) -> bool:
@@ -147,16 +153,15 @@ class Snapshot:
             return False
         return index.file.sha256 != self.vouched and not was_built_here(index.file.sha256)
 
-    def _may_use(self, record: StoredIndex) -> bool:
-        """Whether the index may be read; says once where the exact scan takes its place."""
-        if self.index_is_foreign and not self._told:
+    def _say_foreign(self, instead: str) -> None:
+        """Say, once, that a search does without the stored index."""
+        if not self._told:
             self._told = True
             warnings.warn(
                 f"the index of gallery {self.folder} was not built here and no trusted maker signed it, so it is not "
-                f"read and searches take the exact scan; `compat-sdk index repair {self.folder}` builds it again",
-                stacklevel=5,
+                f"read and {instead}; `compat-sdk index repair {self.folder}` builds it again for good",
+                stacklevel=2,
             )
-        return not self.index_is_foreign
 
     def _superseded(self, record: StoredIndex) -> bool:
         """Whether a later writer replaced the index file of this snapshot before it was read."""

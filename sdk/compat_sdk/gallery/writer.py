@@ -69,7 +69,7 @@ def _drop_signature(folder: Path) -> None:
         warnings.warn(
             f"gallery {folder} was signed; it changed, so that its signature was deleted: sign it again with "
             f"`compat-sdk index sign {folder}`",
-            stacklevel=6,
+            stacklevel=2,
         )
 
 
@@ -211,7 +211,9 @@ def _commit(
         segments=tuple(segment for segment, _ in segments),
     )
     write_state(snapshot.folder, state, snapshot.state if follows is None else follows)
-    return Snapshot(snapshot.folder, state, tuple(part for _, part in segments), (ids, labels), vouched=snapshot.vouched)
+    return Snapshot(
+        snapshot.folder, state, tuple(part for _, part in segments), (ids, labels), vouched=snapshot.vouched
+    )
 
 
 def _strings(what: str, values: Sequence[str], count: int) -> tuple[str, ...]:

@@ -94,7 +94,9 @@ def _folder() -> Path:
     with suppress(RuntimeError):  # a user without a home
         base = Path(told) if Path(told).is_absolute() else Path.home() / ".local" / "state"
         return base / "compat-sdk" / "built"
-    raise ConfigError("this user has no home folder; set COMPAT_SDK_STATE to a folder that this user alone can write to")
+    raise ConfigError(
+        "this user has no home folder; set COMPAT_SDK_STATE to a folder that this user alone can write to"
+    )
 
 
 def _require_own(folder: Path) -> None:

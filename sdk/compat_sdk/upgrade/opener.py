@@ -133,4 +133,3 @@ class BundleTransform:
         # Core ML chooses its own threads, and refuses any number; 1 is what nobody asked for.
         threads = None if graph.target == "coreml" and self.threads == 1 else self.threads
         return Transform.load(bundle, engine=self.engine, precision=self.precision, threads=threads)
-
