@@ -267,6 +267,18 @@ def link_or_copy(source: Path, target: Path) -> None:
             raise
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and the parents that it lacks, each of them on the disk; nothing if it is there.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        sync_folder(one.parent)
+
+
 def sync_folder(folder: str | os.PathLike[str]) -> None:
     """Make a rename in ``folder`` durable; nothing where the system cannot open a folder."""
     if os.name != "posix":

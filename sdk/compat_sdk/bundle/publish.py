@@ -15,7 +15,7 @@ from compat_sdk.bundle.folder import replace_folder, write_folder
 from compat_sdk.bundle.manifest import FORMAT
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import parse_json, sync_folder
+from compat_sdk.files import make_folder, parse_json, sync_folder
 from compat_sdk.outputs import require_place
 
 
@@ -52,7 +52,7 @@ def publish(
     if overwrite and not allow_older:
         said = parse_json(contents[MANIFEST], MANIFEST)
         require_no_newer(target, said.get("name"), said.get("release"))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         if form_of(target) == "zip":

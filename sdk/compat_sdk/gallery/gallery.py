@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from compat_sdk.bundle.signature import make_signature
 from compat_sdk.bundle.trust import Trust, trust_of
 from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, StateError
-from compat_sdk.files import canonical_json, write_atomic
+from compat_sdk.files import canonical_json, make_folder, write_atomic
 from compat_sdk.gallery import store
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.lock import write_lock
@@ -86,7 +86,7 @@ class Gallery:
             raise ConfigError(f"dtype is {dtype!r}, expected one of {', '.join(get_args(Dtype))}")
         state = store.State(space, dim, dict(model or {}), dtype=dtype)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             with write_lock(folder, timeout=_WAIT_S):
                 if not store.is_new_folder(folder):
                     raise StateError(f"{folder} was made into a gallery by another process; open it instead")
