@@ -182,13 +182,20 @@ def test_a_shard_is_on_the_disk_before_its_record_and_all_of_them_before_the_cut
     for record, shard in zip(records, sorted(vectors, key=lambda path: path.name[:16]), strict=True):
         require_durable(disk, record, [shard])
     require_durable(disk, folder / "manifest.json", [])
+    for name in ("sources", "side"):
+        assert 0 <= disk.last("sync", folder / name) < disk.last("name", folder / "manifest.json"), name
     with watching(monkeypatch) as disk:
         upgrade.cutover(gallery)
     tables = [path for path in gallery.glob("rows-*") if disk.last("sync", path) >= 0]
     assert tables
     require_durable(disk, gallery / "gallery.json", tables)
     for kept in (folder / "before", folder / "after"):
-        assert 0 <= disk.last("sync", kept / "gallery.json") < disk.last("name", gallery / "gallery.json"), kept
+        written, named = disk.last("sync", kept / "gallery.json"), disk.last("sync", folder)
+        assert 0 <= written < named < disk.last("name", gallery / "gallery.json"), kept
+    number = _number(folder)
+    with watching(monkeypatch) as disk:
+        upgrade.discard(gallery, old=True)
+    assert ("sync", number) in disk.asked, "a discarded upgrade may be back"
 
 
 def test_a_copy_where_the_system_makes_no_links_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
