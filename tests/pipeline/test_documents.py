@@ -210,7 +210,7 @@ def photos_of_a_reader(tmp_path: Path) -> Path:
     Image.fromarray(dataset.splits["query"].images[0]).resize((64, 48)).convert("RGB").save(root / "holiday.jpg")  # type: ignore[arg-type]
     shutil.copytree(ROOT / "recipes", root / "recipes")
     if missing_extra("compat-sdk bundle sign") is None:
-        from tests.sdk.test_bundle_signature import key_pair
+        from tests.sdk.signing import key_pair
 
         private, public = key_pair(root, "key")
         private.replace(root / "private.pem")
