@@ -80,8 +80,10 @@ def test_every_command_that_takes_a_model_from_elsewhere_takes_a_trust_file() ->
     assert touching - taking == OF_ONES_OWN
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("way", ["--public-key", "--trust", "COMPAT_SDK_TRUST"])
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [(name, "--public-key") for name in MODELS] + [("search", "--trust"), ("upgrade run", "COMPAT_SDK_TRUST")],
+)
 def test_what_is_unsigned_is_refused_by_every_command(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, way: str
 ) -> None:
