@@ -16,7 +16,8 @@ PYTEST = -m pytest -n $(WORKERS) --dist loadfile
 # The signing library cannot share an environment with the LiteRT converter, so that what it does is tried in another.
 SIGNING = $(VENV)-signing
 SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/test_built_here.py \
-	tests/sdk/test_refusals.py tests/sdk/test_syncs.py tests/cli/test_signature_cli.py tests/cli/test_trust_cli.py
+	tests/sdk/test_refusals.py tests/sdk/test_syncs.py tests/cli/test_signature_cli.py tests/cli/test_trust_cli.py \
+	tests/pipeline/test_documents.py::test_the_page_of_trust_does_what_it_says_in_its_order
 
 .PHONY: demo test test-signing test-matrix check bare clean
 .DEFAULT_GOAL := help
