@@ -47,7 +47,7 @@ test: $(VENV)/.installed $(SIGNING)/.installed
 	$(MAKE) --no-print-directory test-signing
 
 test-signing: $(SIGNING)/.installed
-	PYTHONPATH=sdk:cli $(SIGNING)/bin/python -m pytest -q -p no:cacheprovider $(SIGNED)
+	PYTHONPATH=sdk:server_training:export:cli $(SIGNING)/bin/python -m pytest -q -p no:cacheprovider $(SIGNED)
 
 # OMP_WAIT_POLICY: processes that wait for their threads leave the cores to the others.
 test-matrix: $(VENV)/.installed

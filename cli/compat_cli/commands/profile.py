@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compat_cli import console, extras, options
-from compat_sdk.bundle.trust import refuse_run
 from compat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -161,13 +160,19 @@ def measure(
     if every_graph or precision is not None:
         raise ConfigError(f"{model} is no bundle; --every-graph and --precision choose among a bundle's graphs")
     if path.is_dir():
-        refuse_run(path, trust)
+        _refuse_run(path, trust)
     extras.require("export-onnx")
     from compat_export.profile_model import profile_architecture, profile_run
 
     if path.is_dir():
         return [profile_run(path, engine=engine, threads=threads)]
     return [profile_architecture(model, size=size, engine=engine, threads=threads)]
+
+
+def _refuse_run(run: Path, trust: Trust | None) -> None:
+    from compat_sdk.bundle.trust import refuse_run
+
+    refuse_run(run, trust)
 
 
 def _per_layer(models: list[str], size: int, trust: Trust | None, *, as_json: bool) -> None:
@@ -181,7 +186,7 @@ def _per_layer(models: list[str], size: int, trust: Trust | None, *, as_json: bo
         if (Path(model) / "manifest.json").is_file() or Path(model).is_file():
             raise ConfigError(f"{model} is a bundle, whose layers converters have merged; name its RUN or architecture")
         if Path(model).is_dir():
-            refuse_run(model, trust)
+            _refuse_run(Path(model), trust)
             checkpoint = Checkpoint.load(model)
             layers = per_layer(checkpoint.build(), checkpoint.preprocessing.size)
         else:
