@@ -15,6 +15,7 @@ from compat_sdk.errors import (
     ConfigError,
     CorruptFileError,
     DataError,
+    ForeignIndexError,
     GalleryError,
     GalleryLockedError,
     ImageError,
@@ -27,7 +28,7 @@ from compat_sdk.errors import (
 )
 
 if TYPE_CHECKING:
-    from compat_sdk.bundle import Bundle, sign_bundle
+    from compat_sdk.bundle import Bundle, Trust, sign_bundle
     from compat_sdk.certificate import Certificate, require_certified
     from compat_sdk.datasets import Dataset, Split, open_dataset
     from compat_sdk.embedder import Embedder
@@ -53,6 +54,7 @@ __all__ = [
     "Dataset",
     "Embedder",
     "Embeddings",
+    "ForeignIndexError",
     "Gallery",
     "GalleryError",
     "GalleryLockedError",
@@ -69,6 +71,7 @@ __all__ = [
     "TrainingError",
     "Transform",
     "TransformSpaces",
+    "Trust",
     "VectorError",
     "__version__",
     "open_dataset",
@@ -96,6 +99,7 @@ __getattr__, __dir__ = door(
         "Split": "datasets",
         "Transform": "transform",
         "TransformSpaces": "space",
+        "Trust": "bundle",
         "open_dataset": "datasets",
         "open_image": "images",
         "profile_bundle": "profile",

@@ -23,18 +23,22 @@ def search(
     engine: options.Engine = "auto",
     device: options.Device = "auto",
     threads: options.Threads = None,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """The k most similar gallery images of each image, best first; refused across undeclared spaces."""
     from compat_sdk.certificate import doubt, require_certified
     from compat_sdk.gallery import Gallery
 
-    stored = Gallery.open(gallery)
+    wanted = options.trusted(public_key, trust)
     queries = pictures.expand(images)
-    embedder = pictures.open_model(model, threads=threads, device=device, engine=engine)
-    if require_certificate:
-        require_certified(embedder.space, embedder.certificates, stored.space)
+    signed = wanted is not None and (wanted.galleries or Gallery.is_signed(gallery))
     with console.working():
+        stored = Gallery.open(gallery, trust=wanted if signed else None)
+        embedder = pictures.open_model(model, threads=threads, device=device, engine=engine, trust=wanted)
+        if require_certificate:
+            require_certified(embedder.space, embedder.certificates, stored.space)
         found = stored.search(embedder.embed(queries), k, index=index)
     doubtful = doubt(embedder.space, embedder.certificates, stored.space)
     if doubtful is not None:

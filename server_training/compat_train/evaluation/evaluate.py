@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.bundle import Trust
 from compat_sdk.datasets import Dataset, Split, own_rows, require_consistent
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.metrics import (
@@ -151,6 +152,7 @@ def evaluate(
     device: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
+    trust: Trust | None = None,
 ) -> Evaluation:
     """M(q, q), M(q, g) and M(g, g) on a dataset's query and gallery splits.
 
@@ -165,13 +167,22 @@ def evaluate(
         device: Where a RUN is evaluated: auto, cpu or cuda. A BUNDLE runs on its engine.
         threads: CPU threads for decoding and inference; None takes one per core.
         progress: Called with a stage, how much of it is done, its total, and figures.
+        trust: Whose signature both models must have; None for no matter whose.
 
     Raises:
         DataError: A split is missing or empty, an image cannot be read, or no query has a match in the gallery.
+        BundleError: A bundle is damaged, or not signed as is asked for.
         ConfigError: The models differ in dimension, or a path is neither a RUN nor a BUNDLE.
     """
     queries = evaluate_each(
-        dataset, [query], gallery, memory_mib=memory_mib, device=device, threads=threads, progress=progress
+        dataset,
+        [query],
+        gallery,
+        memory_mib=memory_mib,
+        device=device,
+        threads=threads,
+        progress=progress,
+        trust=trust,
     )
     return next(queries)
 
@@ -185,6 +196,7 @@ def evaluate_each(
     device: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
+    trust: Trust | None = None,
 ) -> Iterator[Evaluation]:
     """As `evaluate`, for several query models of one gallery model, which embeds and is ranked once.
 
@@ -192,7 +204,7 @@ def evaluate_each(
     """
     splits = {name: filled_split(dataset, name) for name in ("query", "gallery")}
     own_images, copies = own_rows(splits["query"], splits["gallery"])
-    gallery_model = open_model(gallery, device=device, threads=threads)
+    gallery_model = open_model(gallery, device=device, threads=threads, trust=trust)
     of_gallery: dict[str, Embeddings] = {}
     paragon: PerQuery | None = None
 
@@ -208,7 +220,7 @@ def evaluate_each(
 
     for query in queries:
         same = Path(query).resolve() == Path(gallery).resolve()
-        query_model = gallery_model if same else open_model(query, device=device, threads=threads)
+        query_model = gallery_model if same else open_model(query, device=device, threads=threads, trust=trust)
         if query_model.dim != gallery_model.dim:
             raise ConfigError(
                 f"{query_model.name} gives {query_model.dim} dimensions and {gallery_model.name} {gallery_model.dim}; "

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compat_sdk.bundle import Bundle
+from compat_sdk.bundle import Bundle, Trust
 from compat_sdk.datasets import Dataset, own_rows
 from compat_sdk.errors import ConfigError
 from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise, upgrade_gain
@@ -128,6 +128,7 @@ def evaluate_upgrade(
     device: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
+    trust: Trust | None = None,
 ) -> UpgradeEvaluation:
     """Accuracy of a gallery that was embedded by the old model and transformed, searched by the new one.
 
@@ -143,9 +144,11 @@ def evaluate_upgrade(
         device: Where a RUN is evaluated: auto, cpu or cuda. A BUNDLE runs on its engine.
         threads: CPU threads for decoding and inference; None takes one per core.
         progress: Called with a stage, how much of it is done, its total, and figures.
+        trust: Whose signature every model must have; None for no matter whose.
 
     Raises:
         DataError: A split is missing or empty, an image cannot be read, or no query has a match in the gallery.
+        BundleError: A bundle is damaged, or not signed as is asked for.
         ConfigError: There is no transform, too few or too many ``sides``, or a transform was trained for another
             model than the one before it.
     """
@@ -153,15 +156,15 @@ def evaluate_upgrade(
         raise ConfigError("there is no transform to evaluate; pass the RUN of `compat-sdk train upgrade`")
     splits = {name: filled_split(dataset, name) for name in ("query", "gallery")}
     own, copies = own_rows(splits["query"], splits["gallery"])
-    steps = [open_transform(path, device=device, threads=threads) for path in transforms]
+    steps = [open_transform(path, device=device, threads=threads, trust=trust) for path in transforms]
     takes = [step for step in steps if step.spaces.side_space is not None]
     if len(takes) != len(sides):
         raise ConfigError(
             f"{len(takes)} of the transforms take side-information, but {len(sides)} sources of it are given; pass "
             f"one for each, in their order"
         )
-    sources = [_source(path, device, threads) for path in sides]
-    models = [open_model(path, device=device, threads=threads) for path in (old, new)]
+    sources = [_source(path, device, threads, trust) for path in sides]
+    models = [open_model(path, device=device, threads=threads, trust=trust) for path in (old, new)]
     if steps[-1].spaces.space != models[1].space:
         raise ConfigError(
             f"the last transform gives space {steps[-1].spaces.space}, but the new model {models[1].name} writes in "
@@ -254,12 +257,12 @@ def _compose(
     return old
 
 
-def _source(path: str | Path, device: str, threads: int | None) -> Model | TransformModel:
+def _source(path: str | Path, device: str, threads: int | None, trust: Trust | None) -> Model | TransformModel:
     role: str | None = None
     if (Path(path) / RECORD).is_file():
         role = read_role(path)
     elif Path(path).is_file() or (Path(path) / "manifest.json").is_file():
-        role = Bundle.open(path).manifest.role
+        role = Bundle.open(path, trust=trust).manifest.role
     if role == "transform":
-        return open_transform(path, device=device, threads=threads)
-    return open_model(path, device=device, threads=threads)
+        return open_transform(path, device=device, threads=threads, trust=trust)
+    return open_model(path, device=device, threads=threads, trust=trust)
