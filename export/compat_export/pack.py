@@ -76,8 +76,8 @@ def export(
         out: The bundle to make: a folder, or a file that ends with ``.zip``.
         golden: Inputs that graphs are compared on, which travel in the bundle. For a model of images prepared ones,
             uint8 ``[n, size, size, 3]`` RGB, or JPEG and PNG files, by path or content, of which 8 are kept; they come
-            besides the standard golden pictures, which every bundle has. For a transform a pair of unit vectors, old ``[n, old_dim]`` and side-information ``[n, side_dim]`` or None, of
-            which 32 are kept, seeded random ones by default.
+            besides the standard golden pictures, which every bundle has. For a transform a pair of unit vectors,
+            old ``[n, old_dim]`` and side-information ``[n, side_dim]`` or None, of which 32 are kept, seeded random ones by default.
         probe: Searches by which rank overlap and accuracy are compared; the bundled sample by default.
         progress: Called after each graph.
         **asked: ``targets``, ``precisions``, ``tier``, ``license``, ``min_cosine``, ``overwrite``: see
@@ -114,8 +114,10 @@ def publish(request: Request, subject: Subject, progress: Progress | None = None
         seconds = time.perf_counter() - before
         reports.append(measure_graph(graph, subject.golden, name, seconds=seconds, min_cosine=bound))
         # Who lowers the bound says it to whoever tests the bundle. A higher one is for this export alone.
-        lowered = bound is not None and bound < MIN_COSINE[option.precision]
-        records.append(replace(graph.record, min_cosine=float(bound)) if lowered else graph.record)
+        record = graph.record
+        if bound is not None and bound < MIN_COSINE[option.precision]:
+            record = replace(record, min_cosine=float(bound))
+        records.append(record)
         files |= graph.files
         if progress is not None:
             progress("export", done, len(request.graphs), {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeGuard, cast
 
 import numpy as np
 import torch
@@ -90,7 +90,7 @@ def subject_of(
         return _of_transform(source, golden)
     if _are_vectors(golden):
         raise ConfigError(f"{source.path} is a model of images; leave vectors out, give images")
-    return _of_checkpoint(source, golden, probe)
+    return _of_checkpoint(source, cast("Images | None", golden), probe)
 
 
 def _are_vectors(golden: Images | Vectors | None) -> TypeGuard[Vectors]:

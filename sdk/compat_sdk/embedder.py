@@ -176,14 +176,14 @@ class Embedder:
         return self._embed(len(pixels), batches)
 
     def self_test(self) -> SelfTest:
-        """Embed the golden pictures on this machine, from their bytes, and compare with what the trained model made of them.
+        """Embed the golden pictures here, from their bytes, and compare with what the trained model made of them.
 
         Compared are the pixels, the numbers that the graph is given, and the vectors. A bundle of 0.7 or before has no
         pictures: its prepared images are embedded, and ``pictures`` of the result is 0.
 
         Raises:
-            CheckFailedError: Pixels or inputs differ, or a cosine similarity is below what the graph's precision allows.
-                An engine that came without a graph is held to the lowest bound of the bundle's graphs.
+            CheckFailedError: Pixels or inputs differ, or a cosine is below what the graph's precision allows. An engine
+                 that came without a graph is held to the lowest bound of the bundle's graphs.
         """
         path, graphs = self.bundle.path, self.manifest.graphs if self._graph is None else (self._graph,)
         images, expected = self.bundle.golden()

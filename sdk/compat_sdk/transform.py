@@ -132,8 +132,8 @@ class Transform:
         """Transform the golden vectors on this machine and compare with what the trained transform made of them.
 
         Raises:
-            CheckFailedError: A cosine similarity is below what the graph's precision allows. An engine that came without
-                a graph is held to the lowest bound of the bundle's graphs.
+            CheckFailedError: A cosine is below what the graph's precision allows. An engine that came without a graph
+                 is held to the lowest bound of the bundle's graphs.
         """
         inputs, expected = self.bundle.golden_vectors()
         graphs = self.bundle.manifest.graphs if self._graph is None else (self._graph,)

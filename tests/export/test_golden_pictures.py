@@ -20,8 +20,9 @@ from compat_export import pack as packing
 from compat_export.check.compare import Probe
 from compat_export.check.golden import PICTURES, standard_pictures
 from compat_export.convert.conversion import PRECISIONS
-from compat_export.convert.graphs import Converted
+from compat_export.convert.graphs import Converted, convert
 from compat_export.profile_model import untrained_checkpoint
+from compat_export.subject import subject_of
 from compat_sdk.bundle import Bundle
 from compat_sdk.bundle.golden import MIN_COSINE
 from compat_sdk.bundle.manifest import Manifest, record_of
@@ -29,6 +30,7 @@ from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError, DataError
 from compat_sdk.images import Preprocessing
 from compat_train.runs.checkpoint import Checkpoint
+from tests.export.embedders import IMAGE
 from tests.golden.pictures import drawn
 
 # Unequal channels: another order, or another channel's number, is another input.
@@ -51,8 +53,20 @@ def tiny() -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def bundle(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export(tiny, tmp_path_factory.mktemp("golden") / "tiny.bundle", probe=no_probe()).bundle
+def converted(tiny: Checkpoint) -> Converted:
+    return packing.convert(subject_of(tiny, probe=no_probe()).module, [IMAGE], "onnx", Options())
+
+
+@pytest.fixture(autouse=True)
+def _converted_once(converted: Converted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "convert", lambda *_: converted)
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny: Checkpoint, converted: Converted, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "convert", lambda *_: converted)
+        return export(tiny, tmp_path_factory.mktemp("golden") / "tiny.bundle", probe=no_probe()).bundle
 
 
 def no_probe() -> Probe:
@@ -60,12 +74,9 @@ def no_probe() -> Probe:
     return Probe(np.zeros((1, 32, 32, 3), np.uint8), unit, unit, None)
 
 
-def remade(bundle: Bundle, change: Callable[[Manifest], Manifest], files: dict[str, bytes] | None = None) -> Bundle:
-    """The bundle in memory with another manifest, as if whoever made it had sealed it so."""
-    other = Bundle(bundle._files, change(bundle.manifest))
-    for name, data in (files or {}).items():
-        (bundle.path / name).write_bytes(data)
-    return other
+def remade(bundle: Bundle, change: Callable[[Manifest], Manifest]) -> Bundle:
+    """The bundle with another manifest, as if whoever made it had sealed it so."""
+    return Bundle(bundle._files, change(bundle.manifest))
 
 
 def test_every_setting_of_preprocessing_is_changed_here() -> None:
@@ -138,12 +149,8 @@ def test_the_pictures_are_of_all_kinds_small_and_what_the_script_draws() -> None
 def test_a_converter_that_swaps_channels_is_refused(
     tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = packing.convert
-
     def swapped(module: Any, ports: Any, target: str, options: Options) -> Converted:
-        other = replace(OWN, channels="rgb")
-        made = honest(module, ports, target, Options(options.precision, pixels=other))
-        return made
+        return convert(module, ports, target, Options(options.precision, pixels=replace(OWN, channels="rgb")))
 
     monkeypatch.setattr(packing, "convert", swapped)
     with pytest.raises(CheckFailedError, match="disagrees with PyTorch"):

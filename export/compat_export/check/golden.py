@@ -104,8 +104,8 @@ def _checked_file(file: str | Path | bytes) -> bytes:
     try:
         content = file if isinstance(file, bytes) else Path(file).read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read the golden picture {file}: {error.strerror or error}") from error
-    what = "a golden picture" if isinstance(file, bytes) else f"the golden picture {file}"
+        raise DataError(f"cannot read the golden picture {file!r}: {error.strerror or error}") from error
+    what = "a golden picture" if isinstance(file, bytes) else f"the golden picture {file!s}"
     if len(content) > _LARGEST_PICTURE or not content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         raise DataError(f"{what} has {len(content)} bytes; expected a JPEG or PNG file of at most {_LARGEST_PICTURE}")
     return content

@@ -19,7 +19,7 @@ from compat_sdk.errors import CheckFailedError
 _MAX_ABS_DIFFERENCE = 1e-4
 """Largest difference allowed in one coordinate of a unit vector at fp32. Float32 engines stay below 1e-6.
 
-It is the stricter of the two bounds of fp32 by far, and for the machine that exports alone: others may compute in 16 bits.
+The stricter of the two bounds of fp32, for the machine that exports alone: another may compute in 16 bits.
 """
 _BATCHES = (1, 5)
 """Batch sizes that parity is measured at: one query, and one that no power of two divides."""
@@ -111,7 +111,7 @@ def require_parity(parity: Parity, what: str, *, precision: str = "fp32", min_co
         parity: As measured.
         what: What was exported, for the message.
         precision: Number format of the graph.
-        min_cosine: Smallest cosine allowed; by default that of the precision, which every self-test of the bundle has too.
+        min_cosine: Smallest cosine allowed; by default that of the precision, as in every self-test.
 
     Raises:
         CheckFailedError: A cosine is below the bound, at fp32 a difference is above 1e-4, or either is

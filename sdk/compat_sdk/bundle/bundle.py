@@ -242,8 +242,8 @@ def write_bundle(
         graph_files: Content of every file except the golden ones, by name inside the bundle; a graph that is a folder
             has its files there as ``FOLDER/...``.
         golden: uint8 ``[m, size, size, 3]``, or for a transform the float32 ``[m, ...]`` of each input; then the
-            float32 ``[m, dim]`` that the trained model makes of them. With pictures the statistics of the model's input,
-            float32 ``[m, 3, 2]``, lie between the two, and the first rows are the pictures'.
+            float32 ``[m, dim]`` that the trained model makes of them. With pictures the statistics of the model's
+            input, float32 ``[m, 3, 2]``, lie between the two, and the first rows are the pictures'.
         pictures: Golden pictures of a model of images, each the content of a JPEG or PNG file; see
             `compat_sdk.bundle.golden`.
         check: Called with the bundle under its temporary name; what it raises stops the publication.

@@ -8,7 +8,7 @@
 
 A self-test goes from the pictures' bytes to the vectors and compares every stage. Vectors alone would not do: a network
 may hardly notice colours in another order. Bundles of 0.7 and before have images and embeddings alone, and their
-self-test sees neither decoding, nor fit, nor kernel. Rows after the last picture are prepared images of the maker's own.
+self-test sees neither decoding, nor fit, nor kernel. Rows after the last picture are prepared images that the maker added.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def picture_names(files: Iterable[str]) -> tuple[str, ...]:
     wanted = [tuple(f"{_FOLDER}{row:02}{suffix}" for suffix in _MOST_OFF) for row in range(len(names))]
     if len(names) > MOST_PICTURES or any(name not in either for name, either in zip(names, wanted, strict=True)):
         raise BundleError(
-            f"golden pictures are {names[:5]}; expected 00.jpg or 00.png and so on, at most {MOST_PICTURES}; export the "
-            f"model again"
+            f"golden pictures are {names[:5]}; expected 00.jpg or 00.png and so on, at most {MOST_PICTURES}; export "
+            f"the model again"
         )
     return tuple(names)
 
@@ -245,8 +245,8 @@ def compare_inputs(found: NDArray[np.float32], expected: NDArray[np.float32], bu
     if not off <= _INPUT_OFF * float(np.abs(expected).max()):
         raise CheckFailedError(
             f"golden images of {bundle} become an input whose mean or deviation of a channel differs from the trained "
-            f"model's by {off:.2g}: mean, std, the order of the channels or what the graph takes is another one; export "
-            f"the model again"
+            f"model's by {off:.2g}: mean, std, the order of the channels or what the graph takes is another one; "
+            f"export the model again"
         )
 
 
