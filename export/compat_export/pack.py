@@ -77,7 +77,8 @@ def export(
         golden: Inputs that graphs are compared on, which travel in the bundle. For a model of images prepared ones,
             uint8 ``[n, size, size, 3]`` RGB, or JPEG and PNG files, by path or content, of which 8 are kept; they come
             besides the standard golden pictures, which every bundle has. For a transform a pair of unit vectors,
-            old ``[n, old_dim]`` and side-information ``[n, side_dim]`` or None, of which 32 are kept, seeded random ones by default.
+            old ``[n, old_dim]`` and side-information ``[n, side_dim]`` or None, of which 32 are kept, seeded random
+            ones by default.
         probe: Searches by which rank overlap and accuracy are compared; the bundled sample by default.
         progress: Called after each graph.
         **asked: ``targets``, ``precisions``, ``tier``, ``license``, ``min_cosine``, ``overwrite``: see

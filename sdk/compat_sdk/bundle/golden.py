@@ -8,7 +8,8 @@
 
 A self-test goes from the pictures' bytes to the vectors and compares every stage. Vectors alone would not do: a network
 may hardly notice colours in another order. Bundles of 0.7 and before have images and embeddings alone, and their
-self-test sees neither decoding, nor fit, nor kernel. Rows after the last picture are prepared images that the maker added.
+self-test sees neither decoding, nor fit, nor kernel. Rows after the last picture are prepared images
+that the maker added.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ MIN_COSINE: Mapping[str, float] = {
     "palette4": 0.9,
 }
 """Smallest cosine to the trained model's vector, by precision: of an export and of every self-test after it."""
-MOST_PICTURES = 16
+_MOST_PICTURES = 16
 """Most golden pictures of a bundle."""
 _FOLDER = "golden/pictures/"
 _SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
@@ -85,13 +86,13 @@ def picture_files(pictures: Sequence[bytes]) -> dict[str, bytes]:
     """Return golden pictures by their names inside the bundle.
 
     Args:
-        pictures: Encoded JPEG or PNG, at most `MOST_PICTURES`.
+        pictures: Encoded JPEG or PNG, at most `_MOST_PICTURES`.
 
     Raises:
         ConfigError: There are more, or one is of another format.
     """
-    if len(pictures) > MOST_PICTURES:
-        raise ConfigError(f"found {len(pictures)} golden pictures; expected at most {MOST_PICTURES}")
+    if len(pictures) > _MOST_PICTURES:
+        raise ConfigError(f"found {len(pictures)} golden pictures; expected at most {_MOST_PICTURES}")
     return {f"{_FOLDER}{row:02}{_suffix(row, picture)}": picture for row, picture in enumerate(pictures)}
 
 
@@ -103,9 +104,9 @@ def picture_names(files: Iterable[str]) -> tuple[str, ...]:
     """
     names = sorted(name for name in files if name.startswith(_FOLDER))
     wanted = [tuple(f"{_FOLDER}{row:02}{suffix}" for suffix in _MOST_OFF) for row in range(len(names))]
-    if len(names) > MOST_PICTURES or any(name not in either for name, either in zip(names, wanted, strict=True)):
+    if len(names) > _MOST_PICTURES or any(name not in either for name, either in zip(names, wanted, strict=True)):
         raise BundleError(
-            f"golden pictures are {names[:5]}; expected 00.jpg or 00.png and so on, at most {MOST_PICTURES}; export "
+            f"golden pictures are {names[:5]}; expected 00.jpg or 00.png and so on, at most {_MOST_PICTURES}; export "
             f"the model again"
         )
     return tuple(names)
