@@ -18,7 +18,7 @@ manifest = json.loads((bundle / "manifest.json").read_text())
 (record,) = [found for found in manifest["graphs"] if bundle / found["file"] == graph]
 steps = manifest["preprocessing"]
 
-pixels = np.load(bundle / "golden" / "images.npy")  # uint8 [n, size, size, 3], RGB, cut and resized already
+pixels = np.load(bundle / "golden" / "images.npy")  # uint8 [n, size, size, 3], RGB: what golden/pictures become
 # One formula for every graph: one that normalises itself has mean 0 and std 1/255 here, which change nothing.
 image = (pixels / 255 - steps["mean"]) / steps["std"]
 image = image[..., ::-1] if steps["channels"] == "bgr" else image

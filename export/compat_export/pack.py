@@ -12,16 +12,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
 from compat_export.check.compare import Probe
-from compat_export.check.golden import Vectors
+from compat_export.check.golden import Images, Vectors
 from compat_export.check.measure import GraphReport, measure_graph
+from compat_export.check.written import input_record, require_self_test
 from compat_export.convert.graphs import convert
 from compat_export.request import Asked, Request
 from compat_export.subject import Subject, subject_of
 from compat_sdk.bundle import Bundle, Manifest, write_bundle
+from compat_sdk.bundle.golden import MIN_COSINE
 from compat_sdk.bundle.publish import require_no_newer
 from compat_sdk.bundle.trust import require_current
 from compat_sdk.errors import BundleError, ConfigError
@@ -65,7 +64,7 @@ def export(
     source: str | Path | Checkpoint | TransformRun,
     out: str | Path,
     *,
-    golden: NDArray[np.uint8] | Vectors | None = None,
+    golden: Images | Vectors | None = None,
     probe: Probe | None = None,
     progress: Progress | None = None,
     **asked: Unpack[Asked],
@@ -78,10 +77,11 @@ def export(
         source: Folder of a finished run (a query or gallery model, a side-information encoder, or a transform), or
             what was loaded from one.
         out: The bundle to make: a folder, or a file that ends with ``.zip``.
-        golden: Inputs that graphs are compared on, which travel in the bundle. For a model of images uint8
-            ``[n, size, size, 3]`` RGB, of which 8 are kept, real ones from the sample data by default. For a
-            transform a pair of unit vectors, old ``[n, old_dim]`` and side-information ``[n, side_dim]`` or None, of
-            which 32 are kept, seeded random ones by default.
+        golden: Inputs that graphs are compared on, which travel in the bundle. For a model of images prepared ones,
+            uint8 ``[n, size, size, 3]`` RGB, or JPEG and PNG files, by path or content, of which 8 are kept; they come
+            besides the standard golden pictures, which every bundle has. For a transform a pair of unit vectors,
+            old ``[n, old_dim]`` and side-information ``[n, side_dim]`` or None, of which 32 are kept, seeded random
+            ones by default.
         probe: Searches by which rank overlap and accuracy are compared; the bundled sample by default.
         progress: Called after each graph.
         **asked: ``targets``, ``precisions``, ``tier``, ``license``, ``min_cosine``, ``overwrite``, ``allow_older``,
@@ -93,9 +93,10 @@ def export(
     Raises:
         ConfigError: Unknown target, options that a target or the model does not have, images for a transform or
             vectors for a model of images, or ``out`` exists.
-        DataError: Golden images of another type or shape.
+        DataError: Golden images of another type, shape or format.
         VectorError: Golden vectors that are not finite, or not of unit norm.
-        CheckFailedError: A graph disagrees with PyTorch; nothing was written.
+        CheckFailedError: A graph disagrees with PyTorch, or the written bundle fails its own self-test; nothing was
+            published.
         MissingExtraError: A converter or an engine is not installed.
     """
     return publish(Request(Path(out), **asked), subject_of(source, golden, probe), progress)
@@ -117,7 +118,11 @@ def publish(request: Request, subject: Subject, progress: Progress | None = None
         graph = convert(subject.module, subject.ports, target, option)
         seconds = time.perf_counter() - before
         reports.append(measure_graph(graph, subject.golden, name, seconds=seconds, min_cosine=bound))
-        records.append(graph.record)
+        # Who lowers the bound says it to whoever tests the bundle. A higher one is for this export alone.
+        record = graph.record
+        if bound is not None and bound < MIN_COSINE[option.precision]:
+            record = replace(record, min_cosine=float(bound))
+        records.append(record)
         files |= graph.files
         if progress is not None:
             progress("export", done, len(request.graphs), {})
@@ -130,9 +135,18 @@ def publish(request: Request, subject: Subject, progress: Progress | None = None
         license=facts.license if request.license is None else request.license,
         graphs=tuple(records),
     )
-    golden = (*subject.golden.inputs, subject.golden.reference)
+    inputs = subject.golden.inputs
+    if manifest.preprocessing is not None:
+        inputs = (*inputs, input_record(inputs[0], manifest.preprocessing))
     bundle = write_bundle(
-        request.out, manifest, files, golden, overwrite=request.overwrite, allow_older=request.allow_older
+        request.out,
+        manifest,
+        files,
+        (*inputs, subject.golden.reference),
+        pictures=subject.golden.pictures,
+        check=require_self_test,
+        overwrite=request.overwrite,
+        allow_older=request.allow_older,
     )
     return ExportReport(bundle, tuple(reports), time.perf_counter() - started)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard, cast
 
 import numpy as np
 import torch
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from compat_export.check.compare import Probe, sample_probe
 from compat_export.check.golden import (
     Golden,
+    Images,
     Vectors,
-    checked_images,
     checked_vectors,
-    golden_images,
+    golden_pixels,
     random_vectors,
 )
 from compat_export.convert.conversion import INPUT, Options, Port
@@ -65,7 +66,7 @@ class Subject:
 
 def subject_of(
     source: str | Path | Checkpoint | TransformRun,
-    golden: NDArray[np.uint8] | Vectors | None = None,
+    golden: Images | Vectors | None = None,
     probe: Probe | None = None,
 ) -> Subject:
     """What is exported of a run or of a model in memory.
@@ -82,30 +83,34 @@ def subject_of(
         is_transform = read_role(source) == "transform"
         source = TransformRun.load(Path(source)) if is_transform else Checkpoint.load(Path(source))
     if isinstance(source, TransformRun):
-        if probe is not None or isinstance(golden, np.ndarray):
+        if probe is not None or (golden is not None and not _are_vectors(golden)):
             raise ConfigError(
                 f"{source.path} is a transform, which takes no images; leave images and probe out, give vectors"
             )
         return _of_transform(source, golden)
-    if isinstance(golden, tuple):
+    if _are_vectors(golden):
         raise ConfigError(f"{source.path} is a model of images; leave vectors out, give images")
-    return _of_checkpoint(source, golden, probe)
+    return _of_checkpoint(source, cast("Images | None", golden), probe)
 
 
-def _of_checkpoint(checkpoint: Checkpoint, images: NDArray[np.uint8] | None, probe: Probe | None) -> Subject:
+def _are_vectors(golden: Images | Vectors | None) -> TypeGuard[Vectors]:
+    """Whether these are a transform's golden inputs: a pair of arrays, or of an array and None."""
+    return isinstance(golden, tuple) and len(golden) == 2 and isinstance(golden[0], np.ndarray)
+
+
+def _of_checkpoint(checkpoint: Checkpoint, images: Images | None, probe: Probe | None) -> Subject:
     """A model of images as it is exported.
 
     Args:
         checkpoint: A query or gallery model, or a side-information encoder.
-        images: Golden images, uint8 ``[n, size, size, 3]`` RGB, of which the first 8 are kept; real images from the
-            sample data by default.
+        images: Golden images besides the standard pictures, of which the first 8 are kept.
         probe: Searches by which rank overlap and accuracy are compared; the bundled sample by default.
 
     Raises:
-        DataError: The images are of another type or shape.
+        DataError: See `compat_export.check.golden.golden_pixels`.
     """
     preprocessing = checkpoint.preprocessing
-    pixels = golden_images(preprocessing) if images is None else checked_images(images, preprocessing)
+    pictures, pixels = golden_pixels(images, preprocessing)
     model = checkpoint.build()
     cost = count_cost(model, preprocessing.size)
     return Subject(
@@ -116,6 +121,7 @@ def _of_checkpoint(checkpoint: Checkpoint, images: NDArray[np.uint8] | None, pro
             embed_images(model, pixels, preprocessing),
             preprocessing,
             sample_probe(checkpoint) if probe is None else probe,
+            pictures,
         ),
         facts=Manifest(
             name=checkpoint.name,

@@ -13,11 +13,18 @@ from PIL import Image
 
 from compat_sdk.bundle import Bundle, Graph, Manifest, Trust
 from compat_sdk.bundle.bundle import opened
-from compat_sdk.bundle.golden import SelfTest, compare_golden
+from compat_sdk.bundle.golden import (
+    SelfTest,
+    compare_golden,
+    compare_inputs,
+    compare_pixels,
+    input_statistics,
+    min_cosine,
+)
 from compat_sdk.engines import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, ImageError
 from compat_sdk.images import ImageLike, Preprocessing, to_input
-from compat_sdk.images.preprocess import is_pixels, pixels_at
+from compat_sdk.images.preprocess import decode_many, is_pixels, pixels_at
 from compat_sdk.space import Embeddings
 from compat_sdk.unit import unit_rows
 from compat_sdk.workers import usable_cores
@@ -178,13 +185,29 @@ class Embedder:
         return self._embed(len(pixels), batches)
 
     def self_test(self) -> SelfTest:
-        """Embed the golden images on this machine and compare with what the trained model made of them.
+        """Embed the golden pictures here, from their bytes, and compare with what the trained model made of them.
+
+        Compared are the pixels, the numbers that the graph is given, and the vectors. A bundle of 0.7 or before has no
+        pictures: its prepared images are embedded, and ``pictures`` of the result is 0.
 
         Raises:
-            CheckFailedError: A cosine similarity is below 0.999.
+            CheckFailedError: Pixels or inputs differ, or a cosine is below what the graph's precision allows. An engine
+                 that came without a graph is held to the lowest bound of the bundle's graphs.
         """
+        path, graphs = self.bundle.path, self.manifest.graphs if self._graph is None else (self._graph,)
         images, expected = self.bundle.golden()
-        return compare_golden(self.embed_pixels(images).vectors, expected, self.engine.name, self.bundle.path)
+        pictures = self.bundle.golden_pictures()
+        if pictures:
+            decoded = decode_many(list(pictures.values()), self.preprocessing, self._threads)
+            compare_pixels(decoded, images[: len(pictures)], list(pictures), path)
+            fed = self._input(images)
+            if self._graph is not None and self._graph.layout == "nhwc":
+                fed = fed.transpose(0, 3, 1, 2)
+            compare_inputs(input_statistics(fed), self.bundle.golden_inputs(), path)
+        vectors = self.embed([*pictures.values(), *images[len(pictures) :]]).vectors
+        return compare_golden(
+            vectors, expected, self.engine.name, path, bound=min_cosine(graphs), pictures=len(pictures)
+        )
 
     def _input(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return (

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle import Bundle, Graph, Trust
 from compat_sdk.bundle.bundle import opened
-from compat_sdk.bundle.golden import SelfTest, compare_golden
+from compat_sdk.bundle.golden import SelfTest, compare_golden, min_cosine
 from compat_sdk.engines import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, VectorError
 from compat_sdk.space import Embeddings, TransformSpaces
@@ -47,6 +47,7 @@ class Transform:
         self.old_space, self.old_dim = spaces.old_space, spaces.old_dim
         self.side_space, self.side_dim = spaces.side_space, spaces.side_dim
         self.space, self.dim = spaces.space, spaces.dim
+        self._graph = graph
         batch = (graph and graph.batch) or 1
         self._rows = -(-ROWS // batch) * batch  # whole blocks of a graph with a fixed batch
 
@@ -140,10 +141,14 @@ class Transform:
         """Transform the golden vectors on this machine and compare with what the trained transform made of them.
 
         Raises:
-            CheckFailedError: A cosine similarity is below 0.999.
+            CheckFailedError: A cosine is below what the graph's precision allows. An engine that came without a graph
+                 is held to the lowest bound of the bundle's graphs.
         """
         inputs, expected = self.bundle.golden_vectors()
-        return compare_golden(self.apply(*inputs), expected, self.engine.name, self.bundle.path)
+        graphs = self.bundle.manifest.graphs if self._graph is None else (self._graph,)
+        return compare_golden(
+            self.apply(*inputs), expected, self.engine.name, self.bundle.path, bound=min_cosine(graphs)
+        )
 
     def _run(self, block: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         found = self.engine.run(*block)

@@ -104,3 +104,11 @@ def test_commands_about_images_refuse_a_transform(
     assert code == 2 and "is a transform of embeddings; expected a model of images" in err
     code, _, err = run(capsys, "index", "build", "--model", transform.path, "--data", "sample", "--out", tmp_path / "g")
     assert code == 2 and "is a transform of embeddings and takes no images" in err
+
+
+def test_verify_and_info_say_when_a_bundle_has_the_weaker_test_of_0_7(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    old = Path(__file__).parents[1] / "golden" / "0.7" / "bundles" / "gallery.bundle"
+    for command in (["bundle", "verify", old, "--engine", "onnxruntime"], ["bundle", "info", old]):
+        code, out, err = run(capsys, *command)
+        assert code == 0 and "sees neither decoding nor fit" in out, err

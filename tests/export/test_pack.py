@@ -12,6 +12,7 @@ from compat_export import Options, Probe, data_probe, export, golden_images, pac
 from compat_export.convert.graphs import Converted
 from compat_export.subject import choose_tier
 from compat_sdk.bundle import Bundle, Graph
+from compat_sdk.bundle.golden import MIN_COSINE
 from compat_sdk.datasets import open_dataset
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError
@@ -108,12 +109,14 @@ def test_an_existing_bundle_is_refused_before_the_conversion(
 
 
 @pytest.mark.usefixtures("converted")
-def test_golden_images_of_the_callers_own_are_kept_up_to_eight(
+def test_prepared_images_of_the_callers_own_come_after_the_pictures_up_to_eight(
     checkpoint: Checkpoint, tmp_path: Path, pixels: NDArray[np.uint8]
 ) -> None:
     report = export(checkpoint, tmp_path / "b", golden=np.concatenate([pixels, pixels]))
     images, embeddings = report.bundle.golden()
-    assert np.array_equal(images, pixels)
+    assert len(report.bundle.golden_pictures()) == 8 and np.array_equal(images[8:], pixels)
+    test = Embedder.load(report.bundle, threads=1).self_test()
+    assert (test.rows, test.pictures, test.bound) == (16, 8, MIN_COSINE["fp32"])
     assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
 
 

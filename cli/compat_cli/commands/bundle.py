@@ -11,6 +11,7 @@ import typer
 
 from compat_cli import console, options
 from compat_cli.extras import require
+from compat_sdk.bundle.golden import min_cosine
 from compat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ _COVERS = {
     "weights": "an old space: it covers the weights only",
 }
 _IN_JSON_ONLY = ("source", "space_covers", "identity", "certificates")
+_WEAKER = (
+    "a bundle of 0.7 or before, whose test of prepared pixels sees neither decoding nor fit; export the model again"
+)
 
 
 @app.command("info")
@@ -57,6 +61,7 @@ def info(
         "source": None if manifest.source is None else asdict(manifest.source),
         "graphs": graphs,
         "files": {name: {"sha256": record.sha256, "bytes": record.bytes} for name, record in manifest.files.items()},
+        "golden_pictures": len(bundle.golden_pictures()),
         "form": bundle.form,
         "signed": bundle.signed,
         "space_covers": _covers(manifest.space),
@@ -83,6 +88,10 @@ def info(
         shown["preprocessing"] = ", ".join(f"{key} {value}" for key, value in manifest.preprocessing.to_json().items())
     shown = {key: value for key, value in shown.items() if value is not None and key not in _IN_JSON_ONLY}
     shown["files"] = f"{len(manifest.files)} files, {console.size_text(total)}, digests match"
+    if manifest.preprocessing is None:
+        del shown["golden_pictures"]
+    elif not facts["golden_pictures"]:
+        shown["golden_pictures"] = f"none: {_WEAKER}"
     if bundle.signed_by is None:
         shown["signed"] = "yes, to be checked with --public-key or --trust" if bundle.signed else "no"
     console.report(
@@ -126,7 +135,10 @@ def verify(
         payload[what.partition(" ")[0]] = test.rows
         payload["min_cosine"] = test.min_cosine
         payload["max_abs_difference"] = test.max_abs_difference
-        line += f"; {test.rows} golden {what}, worst cosine {test.min_cosine:.7f}"
+        payload["bound"], payload["pictures"] = test.bound, test.pictures
+        line += f"; {test.rows} golden {what}, worst cosine {test.min_cosine:.7f} (at least {test.bound:g})"
+        if bundle.manifest.source is None and not test.pictures:
+            line += f"; {_WEAKER}"
     console.report(payload, line, as_json=as_json)
 
 
@@ -218,6 +230,7 @@ def _graph_facts(manifest: Manifest, graph: Graph) -> dict[str, Any]:
         "layout": graph.layout,
         "batch": graph.batch,
         "values": graph.values,
+        "min_cosine": min_cosine([graph]),
         "channels": None if part is None else part.channels,
         "scale": None if part is None else list(part.scale),
         "offset": None if part is None else list(part.offset),

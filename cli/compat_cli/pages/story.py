@@ -63,7 +63,7 @@ def layout() -> Layout:
         "(gallery|query|vanilla)-run": QUERY_RUN,
         "(gallery|query)-bundle": {
             r"manifest\.json": None,
-            "golden": {r"(images|embeddings)\.npy": None},
+            "golden": {r"(images|inputs|embeddings)\.npy": None, "pictures": {r"\d\d\.(jpg|png)": None}},
             "onnx-fp32": graph,
         },
         "gallery": WITH_UPGRADE,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +15,21 @@ from compat_sdk.bundle import Graph, TransformSource
 from compat_sdk.datasets import open_dataset
 from compat_sdk.embedder import graph_input
 from compat_sdk.errors import ConfigError, DataError
-from compat_sdk.images import Preprocessing
+from compat_sdk.images import Preprocessing, decode_many
 from compat_sdk.space import Embeddings
 
 Vectors = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """Old vectors, float32 ``[n, old_dim]``, and their side-information, float32 ``[n, side_dim]``, or None."""
 
+Images: TypeAlias = NDArray[np.uint8] | Sequence[str | Path | bytes]
+"""Prepared images, uint8 ``[n, size, size, 3]`` RGB; or JPEG and PNG files, by path or content."""
+
+PICTURES = Path(__file__).parent / "pictures"
+"""The golden pictures of every bundle; a script among the tests of this project draws them."""
+
 _IMAGES = 8
 _VECTORS = 32
+_LARGEST_PICTURE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +42,14 @@ class Golden:
         reference: PyTorch's unit vectors of them, float32 ``[n, dim]``.
         preprocessing: Of a model of images; None for a transform.
         probe: Searches by which graphs of a model of images are compared; None for a transform.
+        pictures: Files that the first inputs were decoded from; none for a transform.
     """
 
     inputs: tuple[NDArray[Any], ...]
     reference: NDArray[np.float32]
     preprocessing: Preprocessing | None = None
     probe: Probe | None = None
+    pictures: tuple[bytes, ...] = ()
 
     def fed_to(self, graph: Graph) -> Sequence[NDArray[np.float32]]:
         """The inputs in the form that a graph takes, one float32 array per input of it."""
@@ -61,12 +71,47 @@ def golden_images(preprocessing: Preprocessing, count: int = _IMAGES) -> NDArray
     return evenly(open_dataset("sample").splits["query"], count, preprocessing)[0]
 
 
-def checked_images(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """The first 8 of a caller's own golden images.
+def standard_pictures() -> tuple[bytes, ...]:
+    """The golden pictures that every bundle of images has: JPEG and PNG, in colour, of several sizes and shapes."""
+    return tuple(path.read_bytes() for path in sorted(PICTURES.iterdir()) if path.suffix in (".jpg", ".png"))
+
+
+def golden_pixels(own: Images | None, preprocessing: Preprocessing) -> tuple[tuple[bytes, ...], NDArray[np.uint8]]:
+    """The golden pictures of a model, and all of its golden images.
+
+    Args:
+        own: A caller's, of which the first 8 are kept, after the standard pictures.
+        preprocessing: How the model wants its images.
+
+    Returns:
+        Content of the JPEG and PNG files; uint8 ``[m, size, size, 3]`` RGB, the first rows decoded from the files.
 
     Raises:
-        DataError: They are not uint8 ``[n, size, size, 3]`` with n at least 1.
+        DataError: The caller's are neither prepared images nor JPEG or PNG files up to 1 MiB.
+        ImageError: A file cannot be read.
     """
+    pictures = standard_pictures()
+    prepared: list[NDArray[np.uint8]] = []
+    if isinstance(own, np.ndarray):
+        prepared.append(_checked_images(own, preprocessing))
+    elif own is not None:
+        pictures += tuple(map(_checked_file, own[:_IMAGES]))
+    return pictures, np.concatenate([decode_many(pictures, preprocessing), *prepared])
+
+
+def _checked_file(file: str | Path | bytes) -> bytes:
+    """Content of a caller's own golden picture."""
+    try:
+        content = file if isinstance(file, bytes) else Path(file).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the golden picture {file!r}: {error.strerror or error}") from error
+    what = "a golden picture" if isinstance(file, bytes) else f"the golden picture {file!s}"
+    if len(content) > _LARGEST_PICTURE or not content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+        raise DataError(f"{what} has {len(content)} bytes; expected a JPEG or PNG file of at most {_LARGEST_PICTURE}")
+    return content
+
+
+def _checked_images(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
     expected = (preprocessing.size, preprocessing.size, 3)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected or len(images) == 0:
         raise DataError(

@@ -28,7 +28,7 @@ OPSET = 18
 """ONNX operator set of every graph written here.
 
 torch.export's ONNX decompositions are written in opset 18 from torch 2.6 to 2.13; any other number sends the
-graph through a version converter afterwards. ONNX Runtime has read it since 1.14.
+graph through a version converter afterwards. It needs IR version 8, and ONNX Runtime has read both since 1.14.
 """
 _PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 """Number formats that this target has."""
@@ -57,6 +57,8 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
     for package in ("onnx", "onnxscript"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "export-onnx")
+    import onnx
+
     model = accept_pixels(module, inputs, options)
     # A sample batch of 1 would be specialised into the graph; 2 is the smallest that stays symbolic.
     sample = tuple(torch.zeros(options.batch or 2, *port.shape) for port in inputs)
@@ -78,6 +80,8 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
         raise RuntimeError("torch.onnx.export returned no program although dynamo=True was asked for")
     proto = quantize(program.model_proto, inputs[0], options)
     _strip(proto)
+    # The tools write the newest that they know, which engines older than them refuse to read.
+    proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
     return {"model.onnx": cast(bytes, proto.SerializeToString(deterministic=True))}
 
 

@@ -2,8 +2,7 @@
 
     NAME/manifest.json             what the model is, its preprocessing, its space, SHA-256 and size of each file
     NAME/model.onnx                one graph per target and precision; a graph may be a folder, such as an .mlpackage
-    NAME/golden/images.npy         uint8 [m, size, size, 3]; of a transform old.npy and side.npy, float32 [m, ...]
-    NAME/golden/embeddings.npy     float32 [m, dim]: what the trained model made of them
+    NAME/golden/...                inputs and what the trained model made of them, see `compat_sdk.bundle.golden`
     NAME/signature.json            if the bundle was signed: a signature over all of the above
 
 The same files in a zip, see `compat_sdk.bundle.archive`, are the same bundle.
@@ -19,7 +18,7 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +27,15 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle.files import BundleFiles, open_files, parse_manifest, read_document, verify_file
 from compat_sdk.bundle.folder import stepped_aside
-from compat_sdk.bundle.golden import Arrays, golden_files, golden_names, golden_problem, read_array
+from compat_sdk.bundle.golden import (
+    Arrays,
+    golden_files,
+    golden_names,
+    golden_problem,
+    picture_files,
+    picture_names,
+    read_array,
+)
 from compat_sdk.bundle.manifest import FileRecord, Graph, Manifest, TransformSource, record_of
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.bundle.publish import publish, require_free
@@ -179,8 +186,28 @@ class Bundle:
         """
         if self.manifest.source is not None:
             raise ConfigError(f"{self.path} is a transform and has no golden images; ask for golden_vectors")
-        images, embeddings = self._golden()
+        images, *_, embeddings = self._golden()
         return images, embeddings
+
+    def golden_pictures(self) -> dict[str, bytes]:
+        """Return the files of the golden pictures, JPEG and PNG, by name: one for each of the first golden images.
+
+        None for a transform, and for a bundle of 0.7 or before.
+
+        Raises:
+            BundleError: They changed since the bundle was opened.
+        """
+        return {name: self.read(name) for name in picture_names(self.manifest.files)}
+
+    def golden_inputs(self) -> NDArray[np.float32]:
+        """Return mean and deviation of each channel of the model's golden inputs, float32 ``[m, 3, 2]``.
+
+        Raises:
+            BundleError: There are none, as in a transform and in bundles of 0.7 and before.
+        """
+        if not picture_names(self.manifest.files):
+            raise BundleError(f"{self.path} has no golden pictures; export the model again")
+        return self._golden()[1]
 
     def golden_vectors(self) -> tuple[tuple[NDArray[np.float32], ...], NDArray[np.float32]]:
         """Return a transform's golden inputs, float32 ``[m, ...]`` in the order of its graphs' inputs, and its vectors.
@@ -196,8 +223,11 @@ class Bundle:
 
     def _golden(self) -> list[NDArray[Any]]:
         of = self.manifest
-        arrays = [read_array(self.read(name), self.path / name) for name in golden_names(of.source)]
-        problem = golden_problem(arrays, dim=of.dim, preprocessing=of.preprocessing, source=of.source)
+        pictures = len(picture_names(of.files))
+        arrays = [read_array(self.read(name), self.path / name) for name in golden_names(of.source, pictures)]
+        problem = golden_problem(
+            arrays, dim=of.dim, preprocessing=of.preprocessing, source=of.source, pictures=pictures
+        )
         if problem is not None:
             raise BundleError(f"{self.path}: {problem}; export the model again")
         return arrays
@@ -305,6 +335,8 @@ def write_bundle(
     graph_files: Mapping[str, bytes],
     golden: Arrays,
     *,
+    pictures: Sequence[bytes] = (),
+    check: Callable[[Bundle], object] | None = None,
     overwrite: bool = False,
     allow_older: bool = False,
 ) -> Bundle:
@@ -319,7 +351,11 @@ def write_bundle(
         graph_files: Content of every file except the golden ones, by name inside the bundle; a graph that is a folder
             has its files there as ``FOLDER/...``.
         golden: uint8 ``[m, size, size, 3]``, or for a transform the float32 ``[m, ...]`` of each input; then the
-            float32 ``[m, dim]`` that the trained model makes of them.
+            float32 ``[m, dim]`` that the trained model makes of them. With pictures the statistics of the model's
+            input, float32 ``[m, 3, 2]``, lie between the two, and the first rows are the pictures'.
+        pictures: Golden pictures of a model of images, each the content of a JPEG or PNG file; see
+            `compat_sdk.bundle.golden`.
+        check: Called with the bundle under its temporary name; what it raises stops the publication.
         overwrite: Replace an existing bundle of the same form; anything else never is.
         allow_older: Also replace a newer release of the same model.
 
@@ -333,15 +369,28 @@ def write_bundle(
     require_free(target, overwrite)
     if manifest.files:
         raise ConfigError(f"the manifest lists {len(manifest.files)} files; expected none, they are taken from content")
-    problem = golden_problem(golden, dim=manifest.dim, preprocessing=manifest.preprocessing, source=manifest.source)
+    files = {**graph_files, **picture_files(pictures)}
+    problem = golden_problem(
+        golden,
+        dim=manifest.dim,
+        preprocessing=manifest.preprocessing,
+        source=manifest.source,
+        pictures=len(pictures),
+    )
     if problem is not None:
         raise BundleError(f"{target}: {problem}")
-    files = {**graph_files, **golden_files(manifest.source, golden)}
+    files |= golden_files(manifest.source, len(pictures), golden)
     whole = dataclasses.replace(manifest, files={file: record_of(data) for file, data in files.items()})
     whole.require_complete()
     _require_one_arithmetic(whole)
     contents = {MANIFEST: indented_json(whole.to_json()), **files}
-    publish(target, contents, verify=_reopen, overwrite=overwrite, allow_older=allow_older)
+
+    def verify(written: Path) -> None:
+        bundle = _reopen(written)
+        if check is not None:
+            check(bundle)
+
+    publish(target, contents, verify=verify, overwrite=overwrite, allow_older=allow_older)
     return Bundle(open_files(Path(path)), whole, hashlib.sha256(contents[MANIFEST]).hexdigest())
 
 

@@ -59,6 +59,8 @@ class Graph:
         layout: Order of an image's axes: ``"nchw"``, or ``"nhwc"`` for ``[n, size, size, 3]``.
         values: ``"prepared"``, or ``"pixels"`` where the graph takes RGB in [0, 255] and does mean, standard
             deviation and channel order itself. Either way a client does what the manifest's preprocessing says.
+        min_cosine: Smallest cosine to the trained model's vectors that the maker allowed, below that of the precision,
+            -1 to 1; None for that of the precision, see `compat_sdk.bundle.golden.MIN_COSINE`.
     """
 
     target: str
@@ -69,6 +71,7 @@ class Graph:
     batch: int | None = None
     layout: str = "nchw"
     values: str = "prepared"
+    min_cosine: float | None = None
 
     def __post_init__(self) -> None:
         _check_word("graph target", self.target)
@@ -85,6 +88,15 @@ class Graph:
             raise ConfigError(f"graph layout is {self.layout!r}; expected nchw or nhwc")
         if self.values not in ("prepared", "pixels"):
             raise ConfigError(f"graph values is {self.values!r}; expected prepared or pixels")
+        if self.min_cosine is not None and (type(self.min_cosine) is not float or not -1 <= self.min_cosine <= 1):
+            raise ConfigError(f"graph min_cosine is {self.min_cosine!r}; expected -1 to 1, or none")
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON values, without a ``min_cosine`` that is None, as 0.7 wrote them."""
+        found = dataclasses.asdict(self) | {"inputs": list(self.inputs)}
+        if self.min_cosine is None:
+            del found["min_cosine"]
+        return found
 
     def client_part(self, preprocessing: Preprocessing) -> Preprocessing:
         """Return what a client does to an image for this graph; the rest is inside.
@@ -301,7 +313,7 @@ class Manifest:
             "version": VERSION,
             "searches": list(self.searches),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.to_json(),
-            "graphs": [dataclasses.asdict(graph) | {"inputs": list(graph.inputs)} for graph in self.graphs],
+            "graphs": [graph.to_json() for graph in self.graphs],
             "source": None if self.source is None else dataclasses.asdict(self.source),
             "files": {name: dataclasses.asdict(record) for name, record in self.files.items()},
             "identity": None if self.identity is None else self.identity.to_json(),
