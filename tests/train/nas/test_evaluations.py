@@ -11,7 +11,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,14 @@ import pytest
 
 from compat_sdk.errors import ConfigError, CorruptFileError, ImageError, TrainingError
 from compat_sdk.files import sealed, unsealed
-from compat_train.models.search_space import Member, SearchSpace
+from compat_train.models.search_space import Member
 from compat_train.nas.cmp.config import SearchConfig
 from compat_train.nas.cmp.cost import cost_table
 from compat_train.nas.cmp.evaluations import Evaluations, Measure, Need, Score
 from compat_train.nas.cmp.evolve import search
 from compat_train.nas.cmp.sampling import MemberSampler
+from tests.train.nas.toys import MEMBERS, SPACE, Toy, across_of, die_on_start, own_of, raise_on_start
 
-SPACE = SearchSpace()
 SETTINGS = {"supernet": "ab12", "validation": {"queries": 40, "digest": "cd34"}}
 
 SCRIPT = """
@@ -38,68 +37,6 @@ from tests.train.nas.test_evaluations import toy_search
 toy_search(Path({path!r}), {workers}, 0.01, lambda *report: print("round", flush=True))
 sys.stdin.read()  # until it is killed, however late that is
 """
-
-
-def member(number: int) -> Member:
-    digits = [int(digit) for digit in f"{number:020d}"]
-    return Member(SPACE, tuple(digit % 4 for digit in digits), tuple(digits))
-
-
-MEMBERS = [member(number) for number in range(10)]
-
-
-def own_of(member: Member) -> float:
-    return sum(member.scales) / 180
-
-
-def across_of(member: Member) -> float:
-    return sum(member.operations) / 61
-
-
-@dataclass(frozen=True)
-class Toy:
-    """Scores by a formula; the file keeps what was asked, a line each, from whichever process.
-
-    A member whose last scale is in ``raising`` raises, in ``deadly`` it kills its process.
-    """
-
-    calls: Path
-    raising: Sequence[int] = ()
-    deadly: Sequence[int] = ()
-    seconds: float = 0.0
-
-    def __call__(self) -> Measure:
-        self.note("make")
-        return self.measure
-
-    def measure(self, member: Member, need: Need) -> Score:
-        self.note(f"{need} {member.name}")
-        time.sleep(self.seconds)
-        if member.scales[-1] in self.deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if member.scales[-1] in self.raising:
-            raise RuntimeError(f"no scale {member.scales[-1]}")
-        return Score(
-            own_of(member) if need != "across" else None,
-            across_of(member) if need != "own" else None,
-            None,
-        )
-
-    def note(self, text: str) -> None:
-        with self.calls.open("a", encoding="utf-8") as file:
-            file.write(f"{text}\n")
-
-    def asked(self) -> Counter[str]:
-        return Counter(self.calls.read_text(encoding="utf-8").splitlines() if self.calls.exists() else ())
-
-
-def raise_on_start() -> Measure:
-    raise ImageError("a.png", "cut off")
-
-
-def die_on_start() -> Measure:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
 
 
 def returning(*scores: Any) -> Callable[[], Measure]:
@@ -383,3 +320,9 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_ranking(
     asked.pop("make")
     assert set(asked) == {f"both {name}" for name in recorded}
     assert sum(asked.values()) <= 40 + len(moments) * max(workers, 1), "only what was in flight is measured again"
+
+
+def test_what_workers_are_handed_loads_no_torch() -> None:
+    code = "import sys, tests.train.nas.toys; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).parents[3]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
