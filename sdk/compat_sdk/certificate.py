@@ -9,14 +9,13 @@ digest tells damage, not origin.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from compat_sdk.errors import CheckFailedError, ConfigError
-from compat_sdk.files import canonical_json
+from compat_sdk.errors import CheckFailedError, ConfigError, CorruptFileError
+from compat_sdk.files import sealed, unsealed
 from compat_sdk.space import check_space
 
 _FORMAT, _VERSION = "compat-sdk-certificate", 1
@@ -129,7 +128,7 @@ class Certificate:
             "splits": list(self.splits),
             "rule_holds": self.rule_holds,
         }
-        return found | {"digest": hashlib.sha256(canonical_json(found)).hexdigest()}
+        return sealed(found)
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Certificate:
@@ -146,9 +145,10 @@ class Certificate:
         if set(value) != expected:
             wrong = sorted(map(str, set(value) ^ expected))
             raise ConfigError(f"a certificate lacks or adds the fields {wrong}; evaluate again")
-        rest = {name: item for name, item in value.items() if name != "digest"}
-        if hashlib.sha256(canonical_json(rest)).hexdigest() != value["digest"]:
-            raise ConfigError("a certificate was changed after it was written; evaluate again")
+        try:
+            unsealed(value, "a certificate")
+        except CorruptFileError as error:
+            raise ConfigError(str(error)) from error
         fields = cast("dict[str, Any]", {name: item for name, item in value.items() if name not in extra})
         if not isinstance(fields["splits"], list):
             raise ConfigError(f"splits is {fields['splits']!r}; expected a list")

@@ -15,8 +15,8 @@ import pytest
 from compat_sdk.gallery import Gallery
 from tests.pipeline.conftest import Run
 
-LARGE, SMALL = "global:plain:16:s3c3s3", "global:plain:8:s3c3s3"  # few layers: what an export takes goes by layer
 TINY = ("--epochs", 1, "--batch", 16, "--lr", 0.05, "--threads", 1, "--device", "cpu")
+FEW_LAYERS = ("--arch", "global:plain:16:s3c3s3", "--width", 1)  # converted in a moment
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,7 @@ def answer(result: tuple[int, str, str]) -> Any:
 
 def test_1_a_gallery_model_is_trained_from_a_folder(run: Run, photos: Path, work: Path) -> None:
     found = answer(
-        run("train", "gallery", "--data", photos, "--arch", LARGE, "--width", 1, "--size", 28, "--dim", 16,
+        run("train", "gallery", "--data", photos, "--arch", "resnet18", "--width", 0.125, "--size", 28, "--dim", 16,
             *TINY, "--out", work / "g", "--json")
     )  # fmt: skip
     assert (found["role"], found["dim"], found["classes"]) == ("gallery", 16, 3)
@@ -43,10 +43,10 @@ def test_1_a_gallery_model_is_trained_from_a_folder(run: Run, photos: Path, work
 @pytest.mark.parametrize("method", ["bct", "vanilla"])
 def test_2_a_query_model_is_trained_against_it(run: Run, photos: Path, work: Path, method: str) -> None:
     found = answer(
-        run("train", "query", "--data", photos, "--gallery", work / "g", "--method", method, "--arch", SMALL,
-            "--width", 1, *TINY, "--out", work / method, "--json")
+        run("train", "query", "--data", photos, "--gallery", work / "g", "--method", method, *FEW_LAYERS,
+            *TINY, "--out", work / method, "--json")
     )  # fmt: skip
-    gallery = answer(run("train", "gallery", "--data", photos, "--arch", LARGE, "--width", 1, "--size", 28,
+    gallery = answer(run("train", "gallery", "--data", photos, "--arch", "resnet18", "--width", 0.125, "--size", 28,
                          "--dim", 16, *TINY, "--out", work / "g", "--json"))  # fmt: skip
     assert found["searches"] == ([gallery["space"]] if method == "bct" else [])
 
@@ -154,8 +154,8 @@ def test_9_photos_are_added_searched_approximately_and_removed(run: Run, photos:
 
 
 def test_profiles_of_a_bundle_a_run_and_an_architecture(run: Run, work: Path) -> None:
-    found = answer(run("profile", work / "bct-bundle", work / "g", LARGE, "--size", 32, "--json"))
-    assert [row["name"] for row in found][1:] == ["g", LARGE]
+    found = answer(run("profile", work / "bct-bundle", work / "g", FEW_LAYERS[1], "--size", 32, "--json"))
+    assert [row["name"] for row in found][1:] == ["g", FEW_LAYERS[1]]
     assert [row["size"] for row in found] == [28, 28, 32]
     assert all(0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"] for row in found)
     assert all(row["mmacs_paper"] > row["mmacs"] > 0 for row in found)

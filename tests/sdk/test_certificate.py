@@ -62,6 +62,11 @@ def test_what_no_evaluation_gives_is_refused_even_with_its_digest_made_anew(chan
         Certificate.from_json(sealed(rest))
 
 
+def test_a_number_beyond_every_float_is_an_edit_like_any_other() -> None:
+    with pytest.raises(ConfigError, match="was changed after it was written"):
+        Certificate.from_json(json.loads(json.dumps(SHOWN.to_json()).replace("990", "1e400")))
+
+
 def test_an_accuracy_is_no_nan() -> None:
     with pytest.raises(ConfigError, match="map is nan"):
         Accuracy(0.5, 0.5, 0.5, float("nan"))

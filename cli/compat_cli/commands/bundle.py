@@ -12,7 +12,6 @@ import typer
 from compat_cli import console, options
 from compat_cli.extras import require
 from compat_sdk.errors import ConfigError
-from compat_sdk.space import covers_all
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Graph, Manifest
@@ -176,6 +175,8 @@ def sign(
 
 
 def _covers(space: str) -> str:
+    from compat_sdk.space import covers_all
+
     return "all" if covers_all(space) else "weights"
 
 

@@ -55,12 +55,12 @@ def commands(seed: int) -> str:
 def layout() -> Layout:
     """What the story leaves in its folder."""
     from compat_sdk.upgrade.manifest import WITH_UPGRADE
-    from compat_train.runs.layout import RUN
+    from compat_train.runs.layout import QUERY_RUN
 
     graph: Layout = {r"model\.onnx": None}
     return {
         "steps": {r"\d-[a-z-]+\.json": None},
-        "(gallery|query|vanilla)-run": RUN,
+        "(gallery|query|vanilla)-run": QUERY_RUN,
         "(gallery|query)-bundle": {
             r"manifest\.json": None,
             "golden": {r"(images|embeddings)\.npy": None},

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,14 @@ import pytest
 from compat_sdk.errors import ConfigError, CorruptFileError, ImageError, TrainingError
 from compat_sdk.files import sealed, unsealed
 from compat_train.models.search_space import Member
-from compat_train.nas.cmp.config import SearchConfig
-from compat_train.nas.cmp.cost import cost_table
 from compat_train.nas.cmp.evaluations import Evaluations, Measure, Need, Score
-from compat_train.nas.cmp.evolve import search
-from compat_train.nas.cmp.sampling import MemberSampler
-from tests.train.nas.toys import MEMBERS, SPACE, Toy, across_of, die_on_start, own_of, raise_on_start
-
-SETTINGS = {"supernet": "ab12", "validation": {"queries": 40, "digest": "cd34"}}
+from tests.train.nas.toy import MEMBERS, SETTINGS, Toy, across_of, die_on_start, own_of, raise_on_start, toy_search
 
 SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.train.nas.test_evaluations import toy_search
+from tests.train.nas.toy import toy_search
 toy_search(Path({path!r}), {workers}, 0.01, lambda *report: print("round", flush=True))
 sys.stdin.read()  # until it is killed, however late that is
 """
@@ -275,25 +269,6 @@ def test_a_negative_number_of_workers_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "scores.jsonl").exists()
 
 
-def toy_search(
-    path: Path, workers: int = 0, seconds: float = 0.0, progress: Callable[..., None] | None = None
-) -> list[tuple[str, float, int]]:
-    """A whole search with remembered scores: names, rewards and rounds, best first."""
-    costs = cost_table(SPACE, size=32)
-    toy = Toy(path.with_name("calls.txt"), raising=(9,), seconds=seconds)
-    config = SearchConfig(population=8, parents=3, crossovers=3, mutations=3, rounds=5, seed=4)
-    with Evaluations(path, SETTINGS, toy, workers=workers) as evaluations:
-
-        def evaluate(members: Sequence[Member]) -> list[float | None]:
-            return [
-                None if score.own is None or score.across is None else score.own * score.across
-                for score in evaluations.scores(members, "both")
-            ]
-
-        found = search(costs, MemberSampler(costs), evaluate, config, budget=costs.highest / 2, progress=progress)
-    return [(ranked.member.name, ranked.reward, ranked.found_in) for ranked in found]
-
-
 @pytest.mark.parametrize(("workers", "moments"), [(0, (1, 2, 4)), (2, (1, 3))])
 def test_a_search_killed_at_random_moments_ends_with_the_same_ranking(
     workers: int, moments: tuple[int, ...], tmp_path: Path
@@ -323,6 +298,6 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_ranking(
 
 
 def test_what_workers_are_handed_loads_no_torch() -> None:
-    code = "import sys, tests.train.nas.toys; sys.exit('torch' in sys.modules)"
+    code = "import sys, tests.train.nas.toy; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -1,7 +1,4 @@
-"""A measurement by a formula, which misbehaves on demand.
-
-It stands apart so that a worker process, which imports what it is handed, starts without torch.
-"""
+"""A measure by a formula. Worker processes import it, and it imports no torch: they start in a moment."""
 
 from __future__ import annotations
 
@@ -9,15 +6,16 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.errors import ImageError
 from compat_train.models.search_space import Member, SearchSpace
-from compat_train.nas.cmp.evaluations import Measure, Need, Score
+from compat_train.nas.cmp.evaluations import Evaluations, Measure, Need, Score
 
 SPACE = SearchSpace()
+SETTINGS = {"supernet": "ab12", "validation": {"queries": 40, "digest": "cd34"}}
 
 
 def member(number: int) -> Member:
@@ -80,3 +78,27 @@ def raise_on_start() -> Measure:
 def die_on_start() -> Measure:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
+
+
+def toy_search(
+    path: Path, workers: int = 0, seconds: float = 0.0, progress: Callable[..., None] | None = None
+) -> list[tuple[str, float, int]]:
+    """A whole search with remembered scores: names, rewards and rounds, best first."""
+    from compat_train.nas.cmp.config import SearchConfig
+    from compat_train.nas.cmp.cost import cost_table
+    from compat_train.nas.cmp.evolve import search
+    from compat_train.nas.cmp.sampling import MemberSampler
+
+    costs = cost_table(SPACE, size=32)
+    toy = Toy(path.with_name("calls.txt"), raising=(9,), seconds=seconds)
+    config = SearchConfig(population=8, parents=3, crossovers=3, mutations=3, rounds=5, seed=4)
+    with Evaluations(path, SETTINGS, toy, workers=workers) as evaluations:
+
+        def evaluate(members: Sequence[Member]) -> list[float | None]:
+            return [
+                None if score.own is None or score.across is None else score.own * score.across
+                for score in evaluations.scores(members, "both")
+            ]
+
+        found = search(costs, MemberSampler(costs), evaluate, config, budget=costs.highest / 2, progress=progress)
+    return [(ranked.member.name, ranked.reward, ranked.found_in) for ranked in found]
