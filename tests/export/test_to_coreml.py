@@ -33,9 +33,9 @@ SIZE = 32
 IMAGE = Port("image", (3, SIZE, SIZE))
 
 
-def embedder(arch: str, width: float = 0.25) -> nn.Module:
+def embedder(arch: str) -> nn.Module:
     torch.manual_seed(0)
-    return settled(UnitEmbedder(build_model(arch, dim=16, width=width)))
+    return settled(UnitEmbedder(build_model(arch, dim=16, width=0.25)))
 
 
 class Mixed(nn.Module):
