@@ -65,6 +65,7 @@ check: $(VENV)/.installed
 
 # It needs nothing of $(VENV), so that `make -j2 check bare` installs both at once.
 bare:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; install one, or: make PYTHON=/path/to/python3.12"; exit 1; }
 	rm -rf build/bare && mkdir -p build/bare
 	$(PYTHON) -m venv build/bare/venv
 	build/bare/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/bare .
