@@ -1,5 +1,5 @@
 # make demo    the whole story on real images, with quickstart/report.html
-# make test    the tests, in two processes; WORKERS=4 takes four, WORKERS=0 this one alone
+# make test    the tests, in two processes; WORKERS=4 takes four, WORKERS=0 this one alone; then those of signatures
 # make check   lint, types, direction rules
 # make bare    the wheel alone in a new environment, without torch
 # make test-matrix    the tests on one thread and on two, with AVX2 alone and with all that the processor has
@@ -13,7 +13,13 @@ WORKERS ?= 2
 # A file's tests stay together: they share what its fixtures train and convert.
 PYTEST = -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-matrix check bare clean
+# The signing library cannot share an environment with the LiteRT converter, so that what it does is tried in another.
+SIGNING = $(VENV)-signing
+SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/test_built_here.py \
+	tests/sdk/test_refusals.py tests/sdk/test_syncs.py tests/cli/test_signature_cli.py tests/cli/test_trust_cli.py \
+	tests/pipeline/test_documents.py::test_the_page_of_trust_does_what_it_says_in_its_order
+
+.PHONY: demo test test-signing test-matrix check bare clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,11 +31,23 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
+# The tree itself, by its path: an editable installation would bring the wheel's metadata for nothing.
+$(SIGNING)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; install one, or: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(SIGNING)
+	$(SIGNING)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		numpy pillow pytest typer usearch model-signing pyopenssl
+	@touch $@
+
 demo: $(VENV)/.installed
 	$(BIN)/compat-sdk quickstart --out quickstart
 
-test: $(VENV)/.installed
+test: $(VENV)/.installed $(SIGNING)/.installed
 	$(BIN)/python $(PYTEST)
+	$(MAKE) --no-print-directory test-signing
+
+test-signing: $(SIGNING)/.installed
+	PYTHONPATH=sdk:server_training:export:cli $(SIGNING)/bin/python -m pytest -q -p no:cacheprovider $(SIGNED)
 
 # OMP_WAIT_POLICY: processes that wait for their threads leave the cores to the others.
 test-matrix: $(VENV)/.installed
@@ -53,11 +71,6 @@ bare: $(VENV)/.installed
 		pytest pytest-xdist
 	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'typer', 'onnx', 'onnxruntime', 'usearch')))"
 	build/bare/venv/bin/python $(PYTEST) -q tests/sdk
-	@# The signing library cannot share an environment with the LiteRT converter, so it is tried in this one, and so
-	@# are its commands.
-	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		"model-signing>=1.1" "pyopenssl>=24" "typer>=0.15"
-	build/bare/venv/bin/python -m pytest -q tests/sdk/test_bundle_signature.py tests/cli/test_signature_cli.py
 
 clean:
-	rm -rf $(VENV) build dist quickstart
+	rm -rf $(VENV) $(SIGNING) build dist quickstart

@@ -1,10 +1,18 @@
 """What holds before any test: how many threads compute, and what is loaded first."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from contextlib import suppress
 
 # Read once by torch and by numpy's BLAS, as they load, and by every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Notes of which index files were built here go to a folder of this run's own, and no trust file of the user's counts.
+os.environ["COMPAT_SDK_STATE"] = tempfile.mkdtemp(prefix="compat-sdk-state-")
+atexit.register(shutil.rmtree, os.environ["COMPAT_SDK_STATE"], ignore_errors=True)
+os.environ.pop("COMPAT_SDK_TRUST", None)
 
 with suppress(ImportError):
     # A test may load usearch by itself: `compat_sdk.index.approximate` says why this one goes first.

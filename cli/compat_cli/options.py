@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from compat_sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from compat_sdk.bundle import Trust
 
 Data = Annotated[
     str,
@@ -28,3 +33,40 @@ Threads = Annotated[
 Engine = Annotated[
     str, typer.Option("--engine", help="Inference engine: auto, onnxruntime, litert, coreml or executorch.")
 ]
+PublicKey = Annotated[
+    Path | None,
+    typer.Option("--public-key", help="PEM file of the maker's public key: require its signature.", show_default=False),
+]
+TrustFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--trust",
+        envvar="COMPAT_SDK_TRUST",
+        help="File that names makers: require the signature of one.",
+        show_default=False,
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")]
+AllowOlder = Annotated[bool, typer.Option("--allow-older", help="With --overwrite: also replace a newer release.")]
+
+
+def trusted(public_key: Path | None, trust: Path | None) -> Trust | None:
+    """Whose signature every model of a command must have; None for no matter whose.
+
+    Raises:
+        ConfigError: Both are given, or one cannot be used.
+        MissingExtraError: One is given, and the extra `sign` is not installed.
+    """
+    from compat_sdk.bundle.trust import trust_of
+
+    return trust_of(public_key, trust)
+
+
+def require_overwrite(overwrite: bool, allow_older: bool) -> None:
+    """Refuse ``--allow-older`` where nothing may be replaced at all.
+
+    Raises:
+        ConfigError: It is given alone.
+    """
+    if allow_older and not overwrite:
+        raise ConfigError("--allow-older says what --overwrite may replace, and that is not given; give both or none")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from compat_sdk.bundle import Trust
+    from compat_sdk.certificate import Certificate
     from compat_sdk.images import Preprocessing
     from compat_sdk.space import Embeddings
 
@@ -27,6 +29,8 @@ class Model(Protocol):
     def space(self) -> str: ...  # noqa: D102
     @property
     def dim(self) -> int: ...  # noqa: D102
+    @property
+    def certificates(self) -> tuple[Certificate, ...]: ...  # noqa: D102
     @property
     def preprocessing(self) -> Preprocessing: ...  # noqa: D102
     def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings: ...  # noqa: D102
@@ -132,17 +136,28 @@ def expand(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def open_model(path: Path, *, threads: int | None = None, device: str = "auto", engine: str = "auto") -> Model:
+def open_model(
+    path: Path,
+    *,
+    threads: int | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    trust: Trust | None = None,
+) -> Model:
     """The embedder of a bundle, or of a run, which needs the server side.
 
     Raises:
-        ConfigError: The path is neither a bundle nor a run.
+        BundleError: The bundle is damaged, or not signed as is asked for.
+        ConfigError: The path is neither a bundle nor a run, or a run where a signature is asked for.
     """
     if path.is_file() or (path / "manifest.json").is_file():  # a bundle may be a zip
         from compat_sdk.embedder import Embedder
 
-        return _BundleModel(Embedder.load(path, engine=engine, threads=threads))
+        return _BundleModel(Embedder.load(path, engine=engine, threads=threads, trust=trust))
     if (path / "model.json").is_file():
+        from compat_sdk.bundle.trust import refuse_run
+
+        refuse_run(path, trust)
         return _RunModel(path, device, threads)
     raise ConfigError(f"{path} is neither a bundle (manifest.json) nor a run (model.json)")
 
@@ -181,6 +196,7 @@ class _BundleModel:
         self.name: str = embedder.manifest.name
         self.space: str = embedder.space
         self.dim: int = embedder.dim
+        self.certificates: tuple[Certificate, ...] = embedder.manifest.certificates
         self.preprocessing: Preprocessing = embedder.preprocessing
 
     def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings:
@@ -198,6 +214,7 @@ class _RunModel:
         self.name: str = self._model.name
         self.space: str = self._model.space
         self.dim: int = self._model.dim
+        self.certificates: tuple[Certificate, ...] = self._model.certificates
         self.preprocessing: Preprocessing = self._model.preprocessing
 
     def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings:

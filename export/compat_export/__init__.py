@@ -13,8 +13,9 @@ first used.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from compat_sdk.door import door
 
 if TYPE_CHECKING:
     from compat_export.check.compare import Probe, calibration_images, data_probe
@@ -42,30 +43,21 @@ __all__ = [
     "profile_run",
 ]
 
-_HOME = {
-    "PRECISIONS": "convert.conversion",
-    "TARGETS": "convert.graphs",
-    "ExportReport": "pack",
-    "GraphReport": "check.measure",
-    "Options": "convert.conversion",
-    "Parity": "check.parity",
-    "Probe": "check.compare",
-    "calibration_images": "check.compare",
-    "data_probe": "check.compare",
-    "export": "pack",
-    "golden_images": "check.golden",
-    "profile_architecture": "profile_model",
-    "profile_run": "profile_model",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "PRECISIONS": "convert.conversion",
+        "TARGETS": "convert.graphs",
+        "ExportReport": "pack",
+        "GraphReport": "check.measure",
+        "Options": "convert.conversion",
+        "Parity": "check.parity",
+        "Probe": "check.compare",
+        "calibration_images": "check.compare",
+        "data_probe": "check.compare",
+        "export": "pack",
+        "golden_images": "check.golden",
+        "profile_architecture": "profile_model",
+        "profile_run": "profile_model",
+    },
+)

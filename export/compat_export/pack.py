@@ -19,8 +19,11 @@ from compat_export.check.written import input_record, require_self_test
 from compat_export.convert.graphs import convert
 from compat_export.request import Asked, Request
 from compat_export.subject import Subject, subject_of
-from compat_sdk.bundle import Bundle, write_bundle
+from compat_sdk.bundle import Bundle, Manifest, write_bundle
 from compat_sdk.bundle.golden import MIN_COSINE
+from compat_sdk.bundle.publish import require_no_newer
+from compat_sdk.bundle.trust import require_current
+from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.progress import Progress
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.transform_run import TransformRun
@@ -81,8 +84,8 @@ def export(
             ones by default.
         probe: Searches by which rank overlap and accuracy are compared; the bundled sample by default.
         progress: Called after each graph.
-        **asked: ``targets``, ``precisions``, ``tier``, ``license``, ``min_cosine``, ``overwrite``: see
-            `compat_export.request.Request`, which has their defaults.
+        **asked: ``targets``, ``precisions``, ``tier``, ``license``, ``min_cosine``, ``overwrite``, ``allow_older``,
+            ``release``, ``expires``: see `compat_export.request.Request`, which has their defaults.
 
     Returns:
         The published bundle and how its graphs compare with PyTorch.
@@ -106,7 +109,8 @@ def publish(request: Request, subject: Subject, progress: Progress | None = None
     """
     started = time.perf_counter()
     subject.require(request.options)
-    name, bound = subject.facts.name, request.min_cosine
+    facts = _published(request, subject.facts)
+    name, bound = facts.name, request.min_cosine
     files: dict[str, bytes] = {}
     records, reports = [], []
     for done, (target, option) in enumerate(request.graphs, 1):
@@ -122,7 +126,6 @@ def publish(request: Request, subject: Subject, progress: Progress | None = None
         files |= graph.files
         if progress is not None:
             progress("export", done, len(request.graphs), {})
-    facts = subject.facts
     inside = request.options[0].pixels
     manifest = replace(
         facts,
@@ -143,5 +146,18 @@ def publish(request: Request, subject: Subject, progress: Progress | None = None
         pictures=subject.golden.pictures,
         check=require_self_test,
         overwrite=request.overwrite,
+        allow_older=request.allow_older,
     )
     return ExportReport(bundle, tuple(reports), time.perf_counter() - started)
+
+
+def _published(request: Request, facts: Manifest) -> Manifest:
+    """A model's facts with the release and the last day that are asked for, refused before any work."""
+    found = replace(facts, release=request.release, expires=request.expires)
+    try:
+        require_current(found, request.out)
+    except BundleError as error:
+        raise ConfigError(f"expires is {found.expires}, which is past; expected a day to come, or none") from error
+    if request.overwrite and not request.allow_older:
+        require_no_newer(request.out.absolute(), found.name, found.release)
+    return found

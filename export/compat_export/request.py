@@ -27,10 +27,13 @@ class Request:
         license: Licence of the weights; the run's own by default.
         min_cosine: Smallest cosine allowed to PyTorch; by default that of each precision.
         overwrite: Replace an existing bundle.
+        allow_older: Also replace a newer release of the same model.
+        release: Counts the published versions of one name, from 1.
+        expires: Last day on which the bundle is meant to be used, ``YYYY-MM-DD`` in UTC; None for no such day.
 
     Raises:
-        ConfigError: An unknown target, one or a precision twice, none at all, graphs that differ in whether they take
-            pixels, or something is at ``out`` that may not be overwritten.
+        ConfigError: ``allow_older`` without ``overwrite``, an unknown target, one or a precision twice, none at all,
+            graphs that differ in whether they take pixels, or something is at ``out`` that may not be overwritten.
     """
 
     out: Path
@@ -40,6 +43,9 @@ class Request:
     license: str | None = None
     min_cosine: float | None = None
     overwrite: bool = False
+    allow_older: bool = False
+    release: int = 1
+    expires: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.targets, str) or isinstance(self.precisions, str | Options):
@@ -60,6 +66,8 @@ class Request:
                 "some precisions take pixels and others prepared images; expected one kind: a bundle has one "
                 "preprocessing, which must be right for all of its graphs"
             )
+        if self.allow_older and not self.overwrite:
+            raise ConfigError("allow_older says what overwrite may replace, and that is not asked for; ask for both")
         require_free(self.out.absolute(), self.overwrite)
 
     @property
@@ -82,3 +90,6 @@ class Asked(TypedDict, total=False):
     license: str | None
     min_cosine: float | None
     overwrite: bool
+    allow_older: bool
+    release: int
+    expires: str | None

@@ -136,6 +136,8 @@ def _of_checkpoint(checkpoint: Checkpoint, images: Images | None, probe: Probe |
             params_m=cost.params_m,
             license=checkpoint.license,
             arch=checkpoint.arch,
+            identity=checkpoint.identity,
+            certificates=checkpoint.certificates,
         ),
     )
 

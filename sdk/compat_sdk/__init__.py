@@ -5,9 +5,9 @@ Importing this package loads neither an engine nor an image library; each name i
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from compat_sdk.door import door
 from compat_sdk.errors import (
     BundleError,
     CheckFailedError,
@@ -15,6 +15,7 @@ from compat_sdk.errors import (
     ConfigError,
     CorruptFileError,
     DataError,
+    ForeignIndexError,
     GalleryError,
     GalleryLockedError,
     ImageError,
@@ -27,7 +28,8 @@ from compat_sdk.errors import (
 )
 
 if TYPE_CHECKING:
-    from compat_sdk.bundle import Bundle, sign_bundle
+    from compat_sdk.bundle import Bundle, Trust, sign_bundle
+    from compat_sdk.certificate import Certificate, require_certified
     from compat_sdk.datasets import Dataset, Split, open_dataset
     from compat_sdk.embedder import Embedder
     from compat_sdk.gallery import Gallery, Hit
@@ -43,6 +45,7 @@ __version__ = "0.8.0"
 __all__ = [
     "Bundle",
     "BundleError",
+    "Certificate",
     "CheckFailedError",
     "CompatError",
     "ConfigError",
@@ -51,6 +54,7 @@ __all__ = [
     "Dataset",
     "Embedder",
     "Embeddings",
+    "ForeignIndexError",
     "Gallery",
     "GalleryError",
     "GalleryLockedError",
@@ -67,45 +71,41 @@ __all__ = [
     "TrainingError",
     "Transform",
     "TransformSpaces",
+    "Trust",
     "VectorError",
     "__version__",
     "open_dataset",
     "open_image",
     "profile_bundle",
+    "require_certified",
     "score_queries",
     "sign_bundle",
     "summarise",
 ]
 
-_HOME = {
-    "Bundle": "bundle",
-    "Dataset": "datasets",
-    "Embedder": "embedder",
-    "Embeddings": "space",
-    "Gallery": "gallery",
-    "Hit": "gallery",
-    "Preprocessing": "images",
-    "Profile": "profile",
-    "Progress": "progress",
-    "Split": "datasets",
-    "Transform": "transform",
-    "TransformSpaces": "space",
-    "open_dataset": "datasets",
-    "open_image": "images",
-    "profile_bundle": "profile",
-    "score_queries": "metrics",
-    "sign_bundle": "bundle",
-    "summarise": "metrics",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "Bundle": "bundle",
+        "Certificate": "certificate",
+        "Dataset": "datasets",
+        "Embedder": "embedder",
+        "Embeddings": "space",
+        "Gallery": "gallery",
+        "Hit": "gallery",
+        "Preprocessing": "images",
+        "Profile": "profile",
+        "Progress": "progress",
+        "Split": "datasets",
+        "Transform": "transform",
+        "TransformSpaces": "space",
+        "Trust": "bundle",
+        "open_dataset": "datasets",
+        "open_image": "images",
+        "profile_bundle": "profile",
+        "require_certified": "certificate",
+        "score_queries": "metrics",
+        "sign_bundle": "bundle",
+        "summarise": "metrics",
+    },
+)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from compat_sdk.bundle import Bundle, Graph, Manifest
+from compat_sdk.bundle import Bundle, Graph, Manifest, Trust
+from compat_sdk.bundle.bundle import opened
 from compat_sdk.bundle.golden import (
     SelfTest,
     compare_golden,
@@ -90,11 +91,13 @@ class Embedder:
         threads: int | None = None,
         batch: int = 8,
         precision: str | None = None,
+        public_key: str | os.PathLike[str] | None = None,
+        trust: str | os.PathLike[str] | Trust | None = None,
     ) -> Embedder:
         """Verify a bundle, load its graph and return the embedder.
 
         Args:
-            bundle: Folder of a bundle, or an opened one.
+            bundle: Folder or zip of a bundle, or an opened one.
             engine: ``"auto"``, ``"onnxruntime"``, ``"litert"``, ``"coreml"``, ``"executorch"``, see
                 `compat_sdk.engines.open_engine`; or any object with a ``name`` and a ``run``, which is given prepared
                 images ``[n, 3, size, size]``.
@@ -102,21 +105,27 @@ class Embedder:
             batch: Images per run of the engine. On a CPU the time per image is the same from 1 to 32, while memory
                 grows with it. Rounded up to whole blocks of a graph with a fixed batch.
             precision: Which of the engine's graphs, such as ``"fp16"``; None takes the first listed.
+            public_key: Require this maker's signature, see `compat_sdk.bundle.Bundle.open`.
+            trust: Require the signature of a maker that is known, see there.
 
         Raises:
-            BundleError: The bundle is damaged or incomplete.
-            MissingExtraError: The engine is not installed.
-            ConfigError: The bundle is a transform; unknown engine, one that this system cannot run, a number below
-                1, or a precision together with an engine that has its graph already.
+            BundleError: The bundle is damaged, incomplete or past its last day, or not signed as is asked for.
+            MissingExtraError: The engine, or what checks signatures, is not installed.
+            ConfigError: The bundle is a transform, or opened already and a signature is asked for; unknown engine, one
+                that this system cannot run, a number below 1, or a precision together with an engine that has its graph
+                already.
         """
-        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        _preprocessing(opened)
-        if isinstance(engine, str):
-            graph = choose_graph(opened, engine, precision)
-            return cls(opened, open_graph(opened, graph, threads), graph=graph, threads=threads, batch=batch)
-        if precision is not None:
-            raise ConfigError(f"precision is {precision!r}, but {engine.name} has its graph already; leave it out")
-        return cls(opened, engine, threads=threads, batch=batch)
+
+        def load(bundle: Bundle) -> Embedder:
+            _preprocessing(bundle)
+            if isinstance(engine, str):
+                graph = choose_graph(bundle, engine, precision)
+                return cls(bundle, open_graph(bundle, graph, threads), graph=graph, threads=threads, batch=batch)
+            if precision is not None:
+                raise ConfigError(f"precision is {precision!r}, but {engine.name} has its graph already; leave it out")
+            return cls(bundle, engine, threads=threads, batch=batch)
+
+        return opened(bundle, load, public_key, trust)
 
     @property
     def manifest(self) -> Manifest:

@@ -9,6 +9,7 @@
     ├── CorruptFileError              a file differs from its recorded digest or format
     │   ├── BundleError               a bundle is incomplete or malformed
     │   └── GalleryError              a stored gallery is incomplete or malformed
+    │       └── ForeignIndexError     an index that was neither built here nor signed by anyone who is trusted
     ├── GalleryLockedError            another process is writing this gallery
     ├── IncompatibleSpaceError        query and gallery live in different embedding spaces
     ├── MissingExtraError             an optional package is not installed
@@ -115,6 +116,10 @@ class BundleError(CorruptFileError):
 
 class GalleryError(CorruptFileError):
     """A stored gallery is incomplete, malformed or of a version that this release cannot read."""
+
+
+class ForeignIndexError(GalleryError):
+    """A stored index was neither built by this user nor signed by a trusted maker, so no native code may read it."""
 
 
 class GalleryLockedError(CompatError):

@@ -22,23 +22,32 @@ _OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EI
 _REMEDIES = {
     errno.EMFILE: "close some files, or raise the limit of open files (ulimit -n)",
     errno.ENFILE: "the whole system has too many files open; close some programs",
-    errno.EACCES: "give this user permission to read it",
-    errno.EPERM: "give this user permission to read it",
+    errno.EACCES: "give this user permission",
+    errno.EPERM: "give this user permission",
+    errno.EROFS: "it can only be read; choose another place",
     errno.ENOMEM: "free some memory",
+    errno.ENOSPC: "make room on that disk, or choose another place (TMPDIR for temporary files)",
+    errno.EDQUOT: "make room within this user's quota",
     errno.EIO: "check the disk and its cables; then read again",
     errno.ESTALE: "the network file system lost it; mount it again",
     errno.ETIMEDOUT: "the network file system does not answer; try again",
 }
 
 
-def raise_if_refused(path: str | os.PathLike[str], error: OSError) -> None:
-    """Raise SystemRefusedError where the system, and not the file, is why ``path`` could not be read."""
+def raise_if_refused(path: str | os.PathLike[str], error: OSError, what: str = "read") -> None:
+    """Raise SystemRefusedError where the system, and not the file, is why ``path`` could not be read.
+
+    Args:
+        path: The file or folder.
+        error: What the system said.
+        what: What was to be done with it, for the message.
+    """
     if error.errno not in _OF_THE_FILE:
         remedy = _REMEDIES.get(error.errno or 0, "mend that and try again")
         raise SystemRefusedError(
             os.fspath(path),
             error.errno,
-            f"the system refused to read {os.fspath(path)}: {error.strerror or error}; {remedy}",
+            f"the system refused to {what} {os.fspath(path)}: {error.strerror or error}; {remedy}",
         ) from error
 
 
@@ -157,14 +166,47 @@ def parse_json(data: bytes, name: str) -> dict[str, object]:
     return value
 
 
+def sealed(value: Mapping[str, object]) -> dict[str, object]:
+    """Return ``value`` with one more key, ``digest``: the SHA-256 of all the others.
+
+    Raises:
+        ValueError: ``value`` holds NaN or infinity.
+    """
+    return {**value, "digest": hashlib.sha256(canonical_json(value)).hexdigest()}
+
+
+def unsealed(value: Mapping[str, object], name: str, *, required: bool = True) -> dict[str, object]:
+    """Return what `sealed` was given, refusing any change of it; spaces and the order of keys do not count.
+
+    Args:
+        value: The parsed JSON object.
+        name: What to call it in an error.
+        required: Refuse an object without a digest; False takes it as it is, since releases up to 0.7 wrote none.
+
+    Raises:
+        CorruptFileError: It differs from its own digest, or has none.
+    """
+    body = {key: item for key, item in value.items() if key != "digest"}
+    if not required and "digest" not in value:
+        return body
+    try:
+        holds = sealed(body)["digest"] == value.get("digest")
+    except ValueError:  # a number beyond float64, which no writer of ours writes
+        holds = False
+    if not holds:
+        raise CorruptFileError(
+            f"{name} differs from its own digest: it was changed after it was written; restore it from a copy"
+        )
+    return body
+
+
 def sealed_json(value: Mapping[str, object]) -> bytes:
     """Return ``value`` as JSON for people, with one more key, ``digest``: the SHA-256 of all the others.
 
     Raises:
         ValueError: ``value`` holds NaN or infinity.
     """
-    digest = hashlib.sha256(canonical_json(value)).hexdigest()
-    return indented_json({**value, "digest": digest})
+    return indented_json(sealed(value))
 
 
 def parse_sealed(data: bytes, name: str) -> dict[str, object]:
@@ -256,6 +298,18 @@ def link_or_copy(source: Path, target: Path) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and the parents that it lacks, each of them on the disk; nothing if it is there.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        sync_folder(one.parent)
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:

@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.litter import is_litter
 
 Layout = Mapping[str, "Layout | None"]
 """Regular expressions of whole names: each with the layout of the folder of that name, or None for a file."""
 
 _STRAY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")  # what a killed `compat_sdk.files.write_atomic` leaves beside a file
-_OF_THE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _TELLS = {
     "manifest.json": "a bundle",
     "gallery.json": "a gallery",
@@ -106,7 +106,7 @@ def _foreign(folder: Path, layout: Layout) -> Iterator[tuple[str, str]]:
         known, inner = _named(entry.name, layout)
         if entry.is_symlink():
             yield entry.name, " (a link)"
-        elif entry.name in _OF_THE_SYSTEM:
+        elif is_litter(entry.name) and entry.is_file():
             continue
         elif not known:
             yield entry.name, ""

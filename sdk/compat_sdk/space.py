@@ -19,13 +19,14 @@ from compat_sdk.errors import ConfigError, IncompatibleSpaceError, VectorError
 from compat_sdk.unit import check_rows
 
 _SPACE = re.compile(r"[A-Za-z0-9._-]{1,120}")
+_COVERS_ALL = re.compile(r".+-[0-9]+-[0-9a-f]{16}")
 
 
 def check_space(space: str) -> str:
     """Return ``space`` unchanged if it is a well-formed space identifier.
 
     Args:
-        space: Such as ``"resnet101-128-3fa94c0d21b7"``: 1 to 120 letters, digits, dots, dashes, underscores.
+        space: Such as ``"resnet101-128-3fa94c0d21b70e5c"``: 1 to 120 letters, digits, dots, dashes, underscores.
 
     Raises:
         ConfigError: The identifier is empty, too long or has other characters.
@@ -33,9 +34,17 @@ def check_space(space: str) -> str:
     if not isinstance(space, str) or _SPACE.fullmatch(space) is None:
         raise ConfigError(
             f"{space!r} is not a space identifier; expected 1 to 120 of the characters A-Z a-z 0-9 . _ - "
-            f"such as resnet101-128-3fa94c0d21b7"
+            f"such as resnet101-128-3fa94c0d21b70e5c"
         )
     return space
+
+
+def covers_all(space: str) -> bool:
+    """Say whether a space's name is a digest of everything that decides a vector, see `compat_sdk.identity`.
+
+    Else it is an *old space*: a digest of the weights alone, as up to 0.7, or a name that somebody chose.
+    """
+    return _COVERS_ALL.fullmatch(space) is not None
 
 
 def check_dim(label: str, value: object) -> None:

@@ -7,7 +7,8 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle import Bundle, Graph
+from compat_sdk.bundle import Bundle, Graph, Trust
+from compat_sdk.bundle.bundle import opened
 from compat_sdk.bundle.golden import SelfTest, compare_golden, min_cosine
 from compat_sdk.engines import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, VectorError
@@ -58,6 +59,8 @@ class Transform:
         engine: str | Engine = "auto",
         threads: int | None = None,
         precision: str | None = None,
+        public_key: str | os.PathLike[str] | None = None,
+        trust: str | os.PathLike[str] | Trust | None = None,
     ) -> Transform:
         """Verify a bundle, load its graph and return the transform.
 
@@ -68,24 +71,30 @@ class Transform:
                 where there is side-information, ``[n, side_dim]``.
             threads: Threads of the engine; None leaves it to the engine.
             precision: Which of the engine's graphs, such as ``"fp16"``; None takes the first listed.
+            public_key: Require this maker's signature, see `compat_sdk.bundle.Bundle.open`.
+            trust: Require the signature of a maker that is known, see there.
 
         Raises:
-            BundleError: The bundle is damaged or incomplete.
-            MissingExtraError: The engine is not installed.
-            ConfigError: The bundle is a model of images; unknown engine, one that this system cannot run, ``threads``
-                below 1, or threads or a precision together with an engine that has its graph already.
+            BundleError: The bundle is damaged, incomplete or past its last day, or not signed as is asked for.
+            MissingExtraError: The engine, or what checks signatures, is not installed.
+            ConfigError: The bundle is a model of images, or opened already and a signature is asked for; unknown
+                engine, one that this system cannot run, ``threads`` below 1, or threads or a precision together with an
+                engine that has its graph already.
         """
-        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        _spaces(opened)
-        if isinstance(engine, str):
-            graph = choose_graph(opened, engine, precision)
-            return cls(opened, open_graph(opened, graph, threads), graph=graph)
-        if precision is not None or threads is not None:
-            raise ConfigError(
-                f"precision is {precision!r} and threads {threads!r}, but {engine.name} has its graph already; leave "
-                f"both out"
-            )
-        return cls(opened, engine)
+
+        def load(bundle: Bundle) -> Transform:
+            _spaces(bundle)
+            if isinstance(engine, str):
+                graph = choose_graph(bundle, engine, precision)
+                return cls(bundle, open_graph(bundle, graph, threads), graph=graph)
+            if precision is not None or threads is not None:
+                raise ConfigError(
+                    f"precision is {precision!r} and threads {threads!r}, but {engine.name} has its graph already; "
+                    f"leave both out"
+                )
+            return cls(bundle, engine)
+
+        return opened(bundle, load, public_key, trust)
 
     def apply(self, old: NDArray[np.float32], side: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the new-space vector of each row.

@@ -6,8 +6,9 @@ configurations, comes first; then what trains, what judges, and what both leave 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from compat_sdk.door import door
 
 if TYPE_CHECKING:
     from compat_train.config.scenario import Scenario
@@ -68,46 +69,37 @@ __all__ = [
     "train_upgrade",
 ]
 
-_HOME = {
-    "Augmentation": "config.training",
-    "Checkpoint": "runs.checkpoint",
-    "Classification": "config.training",
-    "CmpConfig": "nas.cmp.config",
-    "Evaluation": "evaluation.evaluate",
-    "Execution": "config.training",
-    "GalleryConfig": "config.training",
-    "GlobalConfig": "nas.global_nas.config",
-    "Optimisation": "config.training",
-    "QueryConfig": "config.training",
-    "Recipe": "recipe",
-    "Scenario": "config.scenario",
-    "SideInfoConfig": "config.upgrade",
-    "Source": "config.training",
-    "TransformRun": "runs.transform_run",
-    "UpgradeConfig": "config.upgrade",
-    "UpgradeEvaluation": "evaluation.evaluate_upgrade",
-    "evaluate": "evaluation.evaluate",
-    "evaluate_upgrade": "evaluation.evaluate_upgrade",
-    "log_variances": "methods.uncertainty",
-    "read_recipe": "recipe",
-    "run_recipe": "recipe",
-    "search_network": "nas.global_nas.run",
-    "search_query_models": "nas.cmp.run",
-    "train_gallery": "methods.gallery",
-    "train_query": "methods.query",
-    "train_side_info": "methods.side_info",
-    "train_uncertainty": "methods.uncertainty",
-    "train_upgrade": "methods.upgrade",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "Augmentation": "config.training",
+        "Checkpoint": "runs.checkpoint",
+        "Classification": "config.training",
+        "CmpConfig": "nas.cmp.config",
+        "Evaluation": "evaluation.evaluate",
+        "Execution": "config.training",
+        "GalleryConfig": "config.training",
+        "GlobalConfig": "nas.global_nas.config",
+        "Optimisation": "config.training",
+        "QueryConfig": "config.training",
+        "Recipe": "recipe",
+        "Scenario": "config.scenario",
+        "SideInfoConfig": "config.upgrade",
+        "Source": "config.training",
+        "TransformRun": "runs.transform_run",
+        "UpgradeConfig": "config.upgrade",
+        "UpgradeEvaluation": "evaluation.evaluate_upgrade",
+        "evaluate": "evaluation.evaluate",
+        "evaluate_upgrade": "evaluation.evaluate_upgrade",
+        "log_variances": "methods.uncertainty",
+        "read_recipe": "recipe",
+        "run_recipe": "recipe",
+        "search_network": "nas.global_nas.run",
+        "search_query_models": "nas.cmp.run",
+        "train_gallery": "methods.gallery",
+        "train_query": "methods.query",
+        "train_side_info": "methods.side_info",
+        "train_uncertainty": "methods.uncertainty",
+        "train_upgrade": "methods.upgrade",
+    },
+)

@@ -18,8 +18,10 @@ from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import Execution, Optimisation
 from compat_train.data.batches import Batch, Batches, step_generator
+from compat_train.data.origin import Origin
 from compat_train.device import torch_threads
 from compat_train.runs.checkpoint import ResumePoints
+from compat_train.runs.data_record import require_same_data, write_data_record
 from compat_train.runs.log import TrainingLog
 from compat_train.runs.run_files import alone
 
@@ -63,6 +65,7 @@ def fit(
     *,
     run: Path,
     settings: Mapping[str, Any],
+    origin: Origin | None = None,
     stage: str = "train",
     progress: Progress | None = None,
 ) -> None:
@@ -79,12 +82,14 @@ def fit(
         execution: Seed, precision and how often to write a resume point.
         run: RUN folder: ``log.jsonl`` and ``state/`` are written there.
         settings: Everything that decides the result; a resumed run must have the same.
+        origin: What is learnt from, noted in ``data.json``; a resumed run must have the same. None where the settings
+            tell.
         stage: Name of this training in progress reports.
         progress: Called after each step with stage, steps done, steps in all, and the latest values.
 
     Raises:
         DivergedError: The loss is not finite.
-        TrainingError: The folder belongs to a run with other settings, or another process is training in it.
+        TrainingError: The folder belongs to a run with other settings or data, or another process is training in it.
     """
     device = next(trained.parameters()).device
     autocast = use_bf16(execution, device)
@@ -93,7 +98,9 @@ def fit(
     points = ResumePoints(run)
     facts = {"settings": json.loads(json.dumps(settings))}
     with alone(run / "state" / "lock", f"training in {run}"), torch_threads(execution.threads or None):
-        start = _resume(points, trained, optimiser, facts)
+        start = _resume(run, trained, optimiser, facts, origin)
+        if origin is not None and not start:
+            write_data_record(run, origin)
         saved_at = time.monotonic()
         trained.train()
         with TrainingLog(run, resumed_at=start) as log:
@@ -173,9 +180,13 @@ def _tensors(trained: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, 
 
 
 def _resume(
-    points: ResumePoints, trained: nn.Module, optimiser: torch.optim.Optimizer, facts: Mapping[str, Any]
+    run: Path,
+    trained: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    facts: Mapping[str, Any],
+    origin: Origin | None,
 ) -> int:
-    found = points.newest()
+    found = ResumePoints(run).newest()
     if found is None:
         return 0
     step, tensors, saved_facts, damaged = found
@@ -186,6 +197,8 @@ def _resume(
             f"the run was started with other settings ({changes}); repeat the first command to resume it, or train "
             f"into another folder"
         )
+    if origin is not None:
+        require_same_data(run, origin)
     trained.load_state_dict(
         {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     )

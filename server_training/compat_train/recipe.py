@@ -47,12 +47,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from compat_sdk.datasets import open_dataset
 from compat_sdk.errors import ConfigError
 from compat_sdk.outputs import Layout, require_own
 from compat_sdk.progress import Progress
 from compat_train.config.settings import config_from_mapping
 from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Source
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
+from compat_train.evaluation.certify import certify, require_certifiable
+from compat_train.evaluation.evaluate import evaluate
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.methods.side_info import train_side_info
@@ -230,6 +233,36 @@ def run_recipe(recipe: Recipe, out: str | Path, progress: Progress | None = None
     if recipe.global_search is not None:
         return search_network(recipe.global_search, folder / "global", progress)
     return None if recipe.cmp is None else search_query_models(recipe.cmp, folder / "cmp", progress)
+
+
+def certify_recipe(recipe: Recipe, out: str | Path, progress: Progress | None = None) -> tuple[Path, ...]:
+    """Evaluates each query model that may search its gallery model's space, and keeps the figures in its RUN.
+
+    Args:
+        recipe: Output of `read_recipe` for the same folder, trained.
+        out: Folder of all its runs.
+        progress: Called by every evaluation.
+
+    Returns:
+        The certificates' files; none for methods that declare no gallery space, such as vanilla.
+
+    Raises:
+        ConfigError: A model is in an old space.
+        DataError: The recipe's data has no query or no gallery split.
+    """
+    written = []
+    for name, query in recipe.queries.items():
+        if not query.compatible:
+            continue
+        run = Path(out) / name
+        require_certifiable(run, query.gallery)
+        source, execution = query.source, query.execution
+        dataset = open_dataset(source.data, None if source.root is None else Path(source.root))
+        found = evaluate(
+            dataset, run, query.gallery, device=execution.device, threads=execution.threads or None, progress=progress
+        )
+        written.append(certify(found, dataset, run))
+    return tuple(written)
 
 
 def _layout(recipe: Recipe) -> Layout:

@@ -12,7 +12,7 @@ import pytest
 from compat_sdk.bundle import Bundle, sign_bundle
 from tests.cli.test_bundle_cli import run
 from tests.sdk.bundles import make_bundle
-from tests.sdk.test_bundle_signature import key_pair
+from tests.sdk.signing import key_pair
 
 
 @pytest.fixture

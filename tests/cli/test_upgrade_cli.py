@@ -98,7 +98,7 @@ def test_a_sample_of_images_is_embedded_and_compared(
     gallery, side = pair
     model = NewModel(expected(gallery, side))
     ids = ("unknown", *names(65))
-    monkeypatch.setattr(pictures, "open_model", lambda _: model)
+    monkeypatch.setattr(pictures, "open_model", lambda _, trust: model)
     monkeypatch.setattr(pictures, "chosen", lambda *_: pictures.Pictures(ids, ids, ("",) * 66))
     run("run", gallery, "--transform", "toy", "--side", side, "--workers", 1)
     given = ("verify", gallery, "--transform", "toy", "--data", "x", "--model", "new", "--sample", 20)

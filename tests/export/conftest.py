@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime")
 import torch
 
 from compat_export.profile_model import untrained_checkpoint
-from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.checkpoint import Checkpoint, identity_of
 from tests.export.embedders import onnx_of
 
 
@@ -29,7 +29,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     }
     run = tmp_path_factory.mktemp("runs") / "tiny"
     run.mkdir()
-    made = replace(made, path=run, state=state, space="resnet18-16-0123456789ab", license="Apache-2.0")
+    identity = identity_of(state, arch="resnet18", dim=16, width=0.125, stem_stride=1, preprocessing=made.preprocessing)
+    made = replace(made, path=run, state=state, space=identity.space, license="Apache-2.0")
     made.save()
     return made
 

@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,10 +22,11 @@ import torch
 
 from compat_export import golden_images
 from compat_export.convert.conversion import SMALLEST_COMPRESSED, Options, Port, Precision
+from compat_export.convert.quantize_onnx import quantize
 from compat_export.convert.to_onnx import convert
 from compat_export.convert.unit import UnitEmbedder
 from compat_sdk.bundle.golden import MIN_COSINE
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import CompatError, ConfigError
 from compat_sdk.images import to_input
 from compat_train.models import build_model
 from tests.export.embedders import IMAGE, PREPROCESSING, Transform, cosines, embed, small_embedder
@@ -160,3 +162,17 @@ def test_a_shufflenet_survives_every_precision(images: NDArray[np.float32], prec
     options = Options(precision=precision, calibration=calibration)  # type: ignore[arg-type]
     found = run(convert(module, [IMAGE], options)["model.onnx"], image=images)
     assert cosines(found, embed(module, images)).min() > worst
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seen on Linux alone")
+@pytest.mark.parametrize("precision", ["fp16", "int8-static"])
+def test_nothing_imports_a_part_of_onnxruntime_after_usearch(
+    monkeypatch: pytest.MonkeyPatch, precision: Precision
+) -> None:
+    """The import would end the process with signal 11."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "onnxruntime"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "usearch", ModuleType("usearch"))
+    calibration = np.zeros((1, 3, 16, 16), np.float32) if precision == "int8-static" else None
+    with pytest.raises(CompatError, match="this process imported usearch before onnxruntime"):
+        quantize(onnx.ModelProto(), Port("image", (3, 16, 16)), Options(precision, calibration=calibration))

@@ -18,7 +18,9 @@ from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError
 from compat_sdk.images import Preprocessing
 from compat_train.models.cost import Cost
+from compat_train.runs.certificates import write_certificate
 from compat_train.runs.checkpoint import Checkpoint
+from tests.sdk.certificates import certificate
 
 FILE = "onnx-fp32/model.onnx"
 
@@ -220,6 +222,25 @@ def test_tier_license_role_and_searched_spaces_reach_the_manifest(checkpoint: Ch
     query = replace(checkpoint, searches=("resnet50-16-ffffffffffff",))
     found = export(query, tmp_path / "q", tier="330", license="MIT").bundle.manifest
     assert (found.searches, found.tier, found.license) == (("resnet50-16-ffffffffffff",), "330", "MIT")
+
+
+@pytest.mark.usefixtures("converted")
+def test_what_decides_a_vector_and_what_showed_a_right_to_search_reach_the_manifest(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    query = replace(checkpoint, path=tmp_path, searches=("resnet50-16-ffffffffffff",))
+    shown = certificate(query.space, query.searches[0])
+    write_certificate(tmp_path, shown)
+    manifest = export(query, tmp_path / "q").bundle.manifest
+    assert manifest.identity == checkpoint.identity is not None
+    assert (manifest.space, manifest.certificates) == (checkpoint.space, (shown,))
+    assert manifest.preprocessing == checkpoint.preprocessing
+    with pytest.raises(ConfigError, match="names its space"):  # a model in memory that is another than its name says
+        export(replace(checkpoint, preprocessing=replace(checkpoint.preprocessing, fit="stretch")), tmp_path / "s")
+    with pytest.raises(ConfigError, match="names its space"):
+        other = {name: value * 2 if "running" in name else value for name, value in checkpoint.state.items()}
+        export(replace(checkpoint, state=other), tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from compat_sdk.gallery import Gallery
 from tests.pipeline.conftest import Run
 
 TINY = ("--epochs", 1, "--batch", 16, "--lr", 0.05, "--threads", 1, "--device", "cpu")
+FEW_LAYERS = ("--arch", "global:plain:16:s3c3s3", "--width", 1)  # converted in a moment
 
 
 @pytest.fixture(scope="session")
@@ -42,8 +43,8 @@ def test_1_a_gallery_model_is_trained_from_a_folder(run: Run, photos: Path, work
 @pytest.mark.parametrize("method", ["bct", "vanilla"])
 def test_2_a_query_model_is_trained_against_it(run: Run, photos: Path, work: Path, method: str) -> None:
     found = answer(
-        run("train", "query", "--data", photos, "--gallery", work / "g", "--method", method, "--arch", "shufflenet_v2",
-            "--width", 0.5, *TINY, "--out", work / method, "--json")
+        run("train", "query", "--data", photos, "--gallery", work / "g", "--method", method, *FEW_LAYERS,
+            *TINY, "--out", work / method, "--json")
     )  # fmt: skip
     gallery = answer(run("train", "gallery", "--data", photos, "--arch", "resnet18", "--width", 0.125, "--size", 28,
                          "--dim", 16, *TINY, "--out", work / "g", "--json"))  # fmt: skip
@@ -60,9 +61,18 @@ def test_3_it_is_evaluated_and_the_rule_decides_the_exit_code(run: Run, photos: 
     assert code == (0 if found["compatible"] else 3)
     assert json.loads(out) == found
     assert ("rule does not hold" in err) != found["compatible"]
-    code, out, _ = run(*command[:7], "--threads", 1)
+    code, out, _ = run(*command[:7], "--threads", 1, "--certify")
     assert code == 0
-    assert "M(q,g)" in out
+    assert "M(q,g)" in out and f"certificate: {work / 'bct' / 'certificates'}" in out
+    assert found["certificate"] is None and "\ncertificate" not in run(*command[:7], "--threads", 1)[1]
+
+
+def test_3_what_cannot_be_certified_is_refused(run: Run, photos: Path, work: Path) -> None:
+    command = ("evaluate", "--data", photos, "--gallery", work / "g", "--certify", "--threads", 1)
+    for words in (("--query", work / "vanilla"), ("--query", work / "bct", "--transform", work / "h")):
+        code, out, err = run(*command, *words)
+        assert (code, out) == (2, "") and err.count("\n") == 1
+    assert not (work / "vanilla" / "certificates").exists()
 
 
 @pytest.mark.parametrize("name", ["g", "bct"])
@@ -72,7 +82,10 @@ def test_4_both_runs_become_bundles(run: Run, work: Path, name: str) -> None:
     found = answer(run("export", work / name, "--target", "onnx", "--out", bundle, "--license", "MIT", "--json"))
     assert [graph["target"] for graph in found["graphs"]] == ["onnx"]
     assert found["graphs"][0]["parity"]["worst_cosine"] > 0.9999 and found["graphs"][0]["rank_overlap"] == 1.0
-    assert answer(run("bundle", "info", bundle, "--json"))["license"] == "MIT"
+    info = answer(run("bundle", "info", bundle, "--json"))
+    assert (info["license"], info["space_covers"]) == ("MIT", "all")
+    assert [shown["gallery_space"] for shown in info["certificates"]] == info["searches"]
+    assert ("shown by an evaluation on " in run("bundle", "info", bundle)[1]) == (name == "bct")
     assert answer(run("bundle", "verify", bundle, "--threads", 1, "--json"))["min_cosine"] > 0.999
     code, _, err = run("export", work / name, "--out", bundle)
     assert code == 2
@@ -106,6 +119,8 @@ def test_7_the_query_bundle_searches_it(run: Run, photos: Path, work: Path) -> N
             "--threads", 1)
     )  # fmt: skip
     assert len(found["hits"]) == 9
+    holds = answer(run("bundle", "info", work / "bct-bundle", "--json"))["certificates"][0]["rule_holds"]
+    assert found["certified"] == holds
     for hits in found["hits"]:
         assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
         assert len(hits) == 4 and all(hit["id"] and hit["label"] for hit in hits)
@@ -139,8 +154,8 @@ def test_9_photos_are_added_searched_approximately_and_removed(run: Run, photos:
 
 
 def test_profiles_of_a_bundle_a_run_and_an_architecture(run: Run, work: Path) -> None:
-    found = answer(run("profile", work / "bct-bundle", work / "g", "mobilenet_v2_0.5", "--size", 32, "--json"))
-    assert [row["name"] for row in found][1:] == ["g", "mobilenet_v2_0.5"]
+    found = answer(run("profile", work / "bct-bundle", work / "g", FEW_LAYERS[1], "--size", 32, "--json"))
+    assert [row["name"] for row in found][1:] == ["g", FEW_LAYERS[1]]
     assert [row["size"] for row in found] == [28, 28, 32]
     assert all(0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"] for row in found)
     assert all(row["mmacs_paper"] > row["mmacs"] > 0 for row in found)

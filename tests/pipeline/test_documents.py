@@ -67,7 +67,11 @@ BEFORE: Mapping[str, tuple[str, ...]] = {
     "compat-sdk upgrade discard GALLERY --old": ("upgrade", "cutover", "GALLERY"),
 }
 """What must come first where a document shows an alternative."""
-NEEDS_EXTRA: Mapping[str, str] = {"compat-sdk bundle sign": "sign", "Bundle.open(": "sign"}
+NEEDS_EXTRA: Mapping[str, str] = {
+    **dict.fromkeys(("compat-sdk bundle sign", "compat-sdk index sign", "compat-sdk index verify"), "sign"),
+    "compat-sdk bundle verify query.bundle --files-only": "sign",
+    "Bundle.open(": "sign",
+}
 """Beginnings of steps that name an extra which cannot always be installed beside the others."""
 
 
@@ -210,7 +214,7 @@ def photos_of_a_reader(tmp_path: Path) -> Path:
     Image.fromarray(dataset.splits["query"].images[0]).resize((64, 48)).convert("RGB").save(root / "holiday.jpg")  # type: ignore[arg-type]
     shutil.copytree(ROOT / "recipes", root / "recipes")
     if missing_extra("compat-sdk bundle sign") is None:
-        from tests.sdk.test_bundle_signature import key_pair
+        from tests.sdk.signing import key_pair
 
         private, public = key_pair(root, "key")
         private.replace(root / "private.pem")
@@ -235,7 +239,7 @@ def type_all(document: Path, run: Run, *, without: Sequence[str] = ()) -> None:
             text = text.replace(f" {part}", "")
         code, out, err = run(*shlex.split(text)[1:], *(word for words in added for word in words))
         if missing := missing_extra(step.text):
-            assert code == 1 and missing in err, f"{where}: {step.text}\n{err}"
+            assert code == 1 and missing.partition(" ")[2] in err, f"{where}: {step.text}\n{err}"
             continue
         assert code == 0, f"{where}: {step.text}\n{err[-3000:]}"
         assert "Traceback" not in err and out
@@ -309,8 +313,34 @@ def test_the_pages_do_what_they_say_in_their_order(upgrading: Path, run: Run, na
     type_all(ROOT / "docs" / name, run)
 
 
+def test_the_page_of_trust_does_what_it_says_in_its_order(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = copy_of("0.7", tmp_path / "released")
+    shutil.copytree(released / "bundles" / "gallery.bundle", tmp_path / "query.bundle")
+    shutil.copytree(released / "galleries" / "plain", tmp_path / "photos.gallery")
+    monkeypatch.chdir(tmp_path)
+    if missing_extra("compat-sdk bundle sign") is None:
+        from tests.sdk.signing import key_pair
+
+        private, public = key_pair(tmp_path, "key")
+        private.replace("private.pem")
+        public.replace("maker.pem")
+        Path("trust.toml").write_text('[[makers]]\nname = "Example AG"\npublic_key = "maker.pem"\n')
+    type_all(ROOT / "docs" / "trust.md", run)
+
+
+def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
+    from compat_sdk.bundle import Trust
+
+    page = (ROOT / "docs" / "trust.md").read_text("utf-8")
+    (tmp_path / "trust.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    (tmp_path / "maker.pem").write_text("a key")
+    assert Trust.read(tmp_path / "trust.toml").least_release == {"phone model": 3}
+
+
 def test_every_document_with_something_to_run_is_run() -> None:
-    run_here = {ROOT / "README.md", ROOT / "docs" / "upgrading.md"}
+    run_here = {ROOT / "README.md", ROOT / "docs" / "upgrading.md", ROOT / "docs" / "trust.md"}
     for document in DOCUMENTS:
         left = [s for s in steps_of(document) if isinstance(s, Block) or not_run(s.text) is None]
         assert not left or document in run_here, f"{document.name} line {left[0].line} is run by no test"

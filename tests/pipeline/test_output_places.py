@@ -51,7 +51,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "profile": ("profile", "bundles/query.bundle.zip", "--save"),
 }
 """Commands that write a file."""
-IN_A_GALLERY = {"index add", "index remove", "index repair"} | {
+IN_A_GALLERY = {"index add", "index remove", "index repair", "index sign"} | {
     f"upgrade {step}" for step in ("run", "cutover", "rollback", "discard")
 }
 """Commands whose argument is a gallery that is there, and is checked by its own format."""

@@ -30,6 +30,8 @@ PACKAGES = {
 # Unequal channels in reverse order: whoever leaves a step out, or does one twice, is far off.
 PREPROCESSING = Preprocessing(size=32, mean=(0.9, 0.5, 0.1), std=(0.1, 0.3, 0.6), channels="bgr")
 
+FEW_LAYERS = "global:plain:16:s3c3s3"  # what a client does is the same for every network
+
 
 @pytest.fixture(scope="module")
 def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
@@ -39,7 +41,7 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def made(target: str, layout: str = "nchw", batch: int | None = None, pixels: bool = False) -> Path:
         for package in PACKAGES[target]:
             pytest.importorskip(package)
-        fresh = untrained_checkpoint("mobilenet_v2", size=32, dim=16, width=0.25)
+        fresh = untrained_checkpoint(FEW_LAYERS, size=32, dim=16)
         checkpoint = replace(fresh, preprocessing=PREPROCESSING)
         options = Options(layout=layout, batch=batch, pixels=PREPROCESSING if pixels else None)  # type: ignore[arg-type]
         out = tmp_path_factory.mktemp("plain") / "bundle"

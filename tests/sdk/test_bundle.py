@@ -248,6 +248,29 @@ def test_a_linked_folder_or_manifest_is_refused(path: Path, tmp_path: Path) -> N
         Bundle.open(path)
 
 
+def test_a_snapshot_of_links_is_told_what_to_do(path: Path, tmp_path: Path) -> None:
+    for file in [file for file in path.rglob("*") if file.is_file()]:
+        blob = tmp_path / "blobs" / file.name
+        blob.parent.mkdir(exist_ok=True)
+        file.rename(blob)
+        file.symlink_to(blob)
+    with pytest.raises(BundleError, match=r"manifest\.json is a link; a bundle holds plain files only: copy"):
+        Bundle.open(path)
+    shutil.copytree(path, tmp_path / "copy")
+    assert Bundle.open(tmp_path / "copy").manifest.dim == DIM
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "golden/.DS_Store", "Thumbs.db", "golden/desktop.ini", "._model.onnx"])
+def test_what_a_desktop_leaves_in_a_bundle_is_passed_over(path: Path, name: str, tmp_path: Path) -> None:
+    (path / name).write_bytes(b"x")
+    assert Bundle.open(path).manifest.dim == DIM
+    (path / name).unlink()
+    (tmp_path / "x").write_bytes(b"x")
+    (path / name).symlink_to(tmp_path / "x")
+    with pytest.raises(BundleError, match="link"):
+        Bundle.open(path)
+
+
 def test_a_bundle_may_be_reached_through_a_link(path: Path, tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to(path)
     assert Bundle.open(tmp_path / "current").manifest.dim == DIM
@@ -332,7 +355,7 @@ def test_a_changed_manifest_is_refused_by_its_own_digest(path: Path) -> None:
         Bundle.open(path)
 
 
-@pytest.mark.parametrize("version", [3, 1, 0, "1", None, 1.5])
+@pytest.mark.parametrize("version", [4, 1, 0, "3", None, 1.5, True, 3.0])
 def test_another_version_is_refused_before_the_rest_is_looked_at(path: Path, version: object) -> None:
     rewrite(path, lambda manifest: (manifest.update(version=version), manifest.pop("graphs"))[0])
     with pytest.raises(BundleError, match="version"):

@@ -18,21 +18,8 @@ from compat_sdk.bundle.manifest import Manifest, record_of
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
 from compat_sdk.files import indented_json
 from tests.sdk.bundles import make_bundle
+from tests.sdk.signing import key_pair
 from tests.sdk.test_bundle_zip import contents_of
-
-
-def key_pair(folder: Path, name: str, curve: str = "SECP256R1") -> tuple[Path, Path]:
-    """Private and public PEM file, as the openssl commands in the help make them."""
-    pytest.importorskip("model_signing", exc_type=ImportError)
-    from cryptography.hazmat.primitives import serialization as form
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(getattr(ec, curve)())
-    private, public = folder / f"{name}.pem", folder / f"{name}-public.pem"
-    pem = form.Encoding.PEM
-    private.write_bytes(key.private_bytes(pem, form.PrivateFormat.TraditionalOpenSSL, form.NoEncryption()))
-    public.write_bytes(key.public_key().public_bytes(pem, form.PublicFormat.SubjectPublicKeyInfo))
-    return private, public
 
 
 @pytest.fixture

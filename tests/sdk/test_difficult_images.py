@@ -92,6 +92,10 @@ def test_heic_is_read_with_its_extra(tmp_path: Path) -> None:
     image = Image.linear_gradient("L").convert("RGB")
     heif.from_pillow(image).save(tmp_path / "a.heic")
     assert np.abs(np.asarray(open_image(tmp_path / "a.heic"), int) - np.asarray(image, int)).mean() < 4
+    (tmp_path / "a.heic").write_bytes((tmp_path / "a.heic").read_bytes()[:200])
+    with pytest.raises(ImageError) as caught:
+        open_image(tmp_path / "a.heic")
+    assert "not installed" not in str(caught.value)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name are POSIX")

@@ -17,13 +17,19 @@ from compat_sdk.images import find_pictures
 links = pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 
 
+@pytest.fixture
+def no_heif(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra is not installed."""
+    monkeypatch.setattr("compat_sdk.images.finding.find_spec", lambda _: None)
+
+
 def picture(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (4, 4), "red").save(path)
     return path
 
 
-def test_pictures_are_found_in_order_and_the_rest_is_counted_by_ending(tmp_path: Path) -> None:
+def test_pictures_are_found_in_order_and_the_rest_is_counted_by_ending(tmp_path: Path, no_heif: None) -> None:
     wanted = [picture(tmp_path / name) for name in ("a.jpg", "b/c.PNG", "b/d/e.webp", "f.jfif")]
     for name in ("g.heic", "h.HEIC", "notes.txt", "film.mp4", "Makefile"):
         (tmp_path / name).write_bytes(b"x")
@@ -45,6 +51,12 @@ def test_hidden_files_thumbnails_and_the_trash_are_left_out(tmp_path: Path) -> N
     assert [path.name for path in found.paths] == ["x.jpg"] and found.left_out == {"hidden": 5}
 
 
+def test_phone_pictures_are_found_where_their_extra_is_installed(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    (tmp_path / "g.heic").write_bytes(b"x")
+    assert find_pictures(tmp_path).paths == (tmp_path / "g.heic",)
+
+
 @links
 def test_linked_folders_are_entered_once_and_broken_links_are_counted(tmp_path: Path) -> None:
     picture(tmp_path / "disk2" / "trip" / "1.jpg")
@@ -64,7 +76,7 @@ def test_a_pipe_that_is_called_a_picture_is_not_opened(tmp_path: Path) -> None:
     assert found.paths == () and found.left_out == {"pipe or device": 1}
 
 
-def test_a_dataset_says_which_identities_it_lost_and_why(tmp_path: Path) -> None:
+def test_a_dataset_says_which_identities_it_lost_and_why(tmp_path: Path, no_heif: None) -> None:
     for split in ("train", "query", "gallery"):
         for name in ("kim", "lee"):
             picture(tmp_path / split / name / "0.jpg")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError, MissingExtraError, VectorError
 from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_vectors
+from compat_sdk.index.equal_rows import EqualRows
 
 Build = Callable[[NDArray[np.float32]], Index]
 
@@ -285,3 +288,31 @@ def test_an_engine_loads_after_the_index() -> None:
         onnxruntime.get_available_providers()
     """
     assert subprocess.run([sys.executable, "-c", dedent(code)], check=False, timeout=120).returncode == 0
+
+
+class _Overlapping:
+    """An engine that waits, inside a search, for another search to come in."""
+
+    def __init__(self) -> None:
+        self.inside, self.most, self.met = 0, 0, threading.Event()
+
+    def search(self, queries: NDArray[np.float32], k: int, **_: object) -> object:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        if self.inside > 1:
+            self.met.set()
+        self.met.wait(0.1)
+        self.inside -= 1
+        keys, distances = np.zeros((len(queries), k), np.uint64), np.zeros((len(queries), k), np.float32)
+        return SimpleNamespace(keys=keys, distances=distances)
+
+
+def test_one_search_at_a_time_is_in_the_engine_however_many_threads_ask() -> None:
+    engine = _Overlapping()
+    index = UsearchIndex(engine, EqualRows(4, np.empty((0, 2), np.int64)), 32)
+    threads = [threading.Thread(target=index.search, args=(unit_vectors(1, 32), 1)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert engine.most == 1

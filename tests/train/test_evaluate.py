@@ -19,7 +19,7 @@ from compat_train.evaluation.embedding_model import open_model
 from compat_train.evaluation.evaluate import embed_split, evaluate
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
-from compat_train.runs.checkpoint import Checkpoint, space_name
+from compat_train.runs.checkpoint import Checkpoint, identity_of
 
 SIZE = 28
 
@@ -28,6 +28,8 @@ def save_run(path, seed, *, dim=16, arch="resnet18", searches=(), role="gallery"
     torch.manual_seed(seed)
     model = build_model(arch, dim=dim, width=0.125, stem_stride=1)
     state = model.state_dict()
+    taken = preprocessing or Preprocessing(SIZE)
+    identity = identity_of(state, arch=arch, dim=dim, width=0.125, stem_stride=1, preprocessing=taken)
     checkpoint = Checkpoint(
         path=path,
         role=role,
@@ -35,8 +37,8 @@ def save_run(path, seed, *, dim=16, arch="resnet18", searches=(), role="gallery"
         dim=dim,
         width=0.125,
         stem_stride=1,
-        preprocessing=preprocessing or Preprocessing(SIZE),
-        space=space_name(arch, dim, state),
+        preprocessing=taken,
+        space=identity.space,
         searches=searches,
         classes=(),
         method="vanilla",
@@ -309,3 +311,19 @@ def test_pixels_of_another_shape_are_refused(pixels):
         embed_images(Mean(), pixels, Preprocessing(9))
     with pytest.raises(ConfigError, match="batch"):
         embed_images(Mean(), pixels, Preprocessing(8), batch=0)
+
+
+def test_a_query_does_not_find_itself_and_the_table_says_so(few, runs):
+    same = dataclasses.replace(few.splits["gallery"], name="query", ids=tuple(f"q{row}" for row in range(120)))
+    found = evaluate(Dataset("loo", {"query": same, "gallery": few.splits["gallery"]}), runs / "small", runs / "large")
+    assert found.own == 120
+    assert found.query_query.cmc[1] < 1
+    assert "120 queries are the same image as one of the gallery, which was left out" in found.table()
+    assert found.to_json()["own_images_left_out"] == 120
+
+
+def test_an_image_under_two_labels_is_not_scored(few, runs):
+    gallery = few.splits["gallery"]
+    twice = dataclasses.replace(gallery, ids=(gallery.ids[1], *gallery.ids[1:]))
+    with pytest.raises(DataError, match="stand more than once"):
+        evaluate(Dataset("twice", {**few.splits, "gallery": twice}), runs / "small", runs / "large")

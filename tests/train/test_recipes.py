@@ -10,7 +10,7 @@ from compat_sdk.errors import ConfigError
 from compat_train.config.training import Classification, Optimisation, Scenario
 from compat_train.nas.global_nas.config import MOBILE, TINY
 from compat_train.nas.global_nas.result import GlobalResult
-from compat_train.recipe import read_recipe, run_recipe
+from compat_train.recipe import certify_recipe, read_recipe, run_recipe
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.transform_run import TransformRun
 
@@ -38,7 +38,7 @@ width = 0.25
 [query.small.optimisation]
 epochs = 1
 batch = 16
-lr = 0.1
+lr = 0.02
 """
 
 UPGRADE = """
@@ -214,6 +214,9 @@ def test_a_recipe_runs_and_a_finished_one_is_kept(clothes: Path, tmp_path: Path)
     recipe = read_recipe(path, tmp_path / "runs")
     assert run_recipe(recipe, tmp_path / "runs") is None
     query = Checkpoint.load(tmp_path / "runs" / "small")
+    assert query.certificates == ()
+    assert len(certify_recipe(recipe, tmp_path / "runs")) == 1
+    assert [shown.gallery_space for shown in query.certificates] == list(query.searches)
     assert query.searches == (Checkpoint.load(tmp_path / "runs" / "gallery").space,)
     stages: list[str] = []
     run_recipe(recipe, tmp_path / "runs", lambda stage, *_: stages.append(stage))

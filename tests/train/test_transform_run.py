@@ -17,6 +17,7 @@ from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.run_files import read_role
 from compat_train.runs.transform_run import TransformRun
+from tests.train.records import edit_record
 
 
 def a_transform(path: Path, side: int | None = 4) -> TransformRun:
@@ -105,10 +106,10 @@ def test_damage_and_absence_are_told_apart(tmp_path: Path) -> None:
         TransformRun.load(tmp_path)
     weights.write_bytes(whole)
     record = tmp_path / "model.json"
-    record.write_text(record.read_text().replace('"hidden": 16', '"hidden": 0'))
+    edit_record(record, {"hidden": 0})
     with pytest.raises(CorruptFileError, match="hidden is 0"):
         TransformRun.load(tmp_path)
-    record.write_text(record.read_text().replace('"role": "transform"', '"role": 7'))
+    edit_record(record, {"role": 7})
     with pytest.raises(CorruptFileError, match="no model record with a role"):
         TransformRun.load(tmp_path)
 

@@ -39,6 +39,7 @@ from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.transform_run import TransformRun
 from tests.sdk.transforms import make_transform
 from tests.train.descent import falls, small_steps
+from tests.train.records import edit_record
 
 CPU = Execution(device="cpu", checkpoint_steps=1000)
 QUICK = Optimisation(epochs=4, batch=16, lr=3e-3, optimiser="adam", weight_decay=2**-15)
@@ -173,8 +174,7 @@ def test_frozen_models_see_one_view_and_give_no_gradient(
     seen = watched(monkeypatch)
     twin = tmp_path / "twin"  # the old model again, said to write in another space
     shutil.copytree(runs / "old", twin)
-    record = (twin / "model.json").read_text()
-    (twin / "model.json").write_text(record.replace(Checkpoint.load(twin).space, "twin-16"))
+    edit_record(twin / "model.json", {"space": "twin-16"})
     config = config_of(runs, clothes, augmentation=Augmentation(rotate=180, flip=True), new=str(twin))
     train_upgrade(config, tmp_path / "run")
     assert not any(found.requires_grad for _, found in seen)
@@ -241,7 +241,26 @@ def test_embeddings_that_are_kept_serve_no_other_images(runs: Path, tmp_path: Pa
     assert not torch.allclose(first, embedded(images[::-1]))
     darker = replace(model, preprocessing=Preprocessing(size=32, mean=(0.8, 0.8, 0.8)))
     assert not torch.allclose(first, embedded(images, darker))
-    assert torch.equal(first, embedded(images)) and len(list(tmp_path.iterdir())) == 3
+    assert torch.equal(first, embedded(images)) and len(list(tmp_path.glob("*.npy"))) == 3
+
+
+def test_embeddings_that_were_changed_are_made_again(runs: Path, tmp_path: Path) -> None:
+    model = Checkpoint.load(runs / "new")
+    images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
+
+    def embedded() -> torch.Tensor:
+        outputs = gallery_outputs.GalleryOutputs(
+            model, images, Augmentation(), torch.device("cpu"), kept=tmp_path / "kept"
+        )
+        return outputs._views[0]
+
+    first = embedded()
+    (kept,) = (tmp_path / "kept").glob("*.npy")
+    np.save(kept, np.zeros_like(first.numpy()))
+    assert torch.equal(embedded(), first)
+    np.save(kept, np.zeros_like(first.numpy()))
+    kept.with_suffix(".json").unlink()  # as release 0.7 left it
+    assert torch.equal(embedded(), first)
 
 
 def test_each_model_sees_the_view_at_its_own_size(

@@ -15,26 +15,33 @@ from compat_sdk.bundle.golden import min_cosine
 from compat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
-    from compat_sdk.bundle import Graph, Manifest
+    from compat_sdk.bundle import Graph, Manifest, Trust
 
 app = typer.Typer(help="Look into an exported bundle, pack it, sign it.", no_args_is_help=True, rich_markup_mode=None)
 _Path = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder or zip file.")]
-_PublicKey = Annotated[
-    Path | None,
-    typer.Option("--public-key", help="PEM file of the maker's public key: require its signature.", show_default=False),
-]
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")]
 _WEAKER = (
     "a bundle of 0.7 or before, whose test of prepared pixels sees neither decoding nor fit; export the model again"
 )
+_COVERS = {
+    "all": "a digest of everything that decides a vector",
+    "weights": "an old space: it covers the weights only",
+}
+_IN_JSON_ONLY = ("source", "space_covers", "identity", "certificates")
 
 
 @app.command("info")
-def info(path: _Path, as_json: options.Json = False) -> None:
+def info(
+    path: _Path,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
+    as_json: options.Json = False,
+) -> None:
     """The manifest: space, cost, preprocessing, files. Every file's digest is checked on the way."""
     from compat_sdk.bundle import Bundle
 
-    bundle = Bundle.open(path)
+    makers = options.trusted(public_key, trust)
+    with console.working():  # the signing library prints its warnings on stdout
+        bundle = Bundle.open(path, trust=makers, allow_expired=True)
     manifest = bundle.manifest
     graphs = [_graph_facts(manifest, graph) for graph in manifest.graphs]
     facts = {
@@ -57,9 +64,16 @@ def info(path: _Path, as_json: options.Json = False) -> None:
         "golden_pictures": len(bundle.golden_pictures()),
         "form": bundle.form,
         "signed": bundle.signed,
+        "space_covers": _covers(manifest.space),
+        "identity": None if manifest.identity is None else manifest.identity.to_json(),
+        "certificates": [shown.to_json() for shown in manifest.certificates],
+        "signed_by": bundle.signed_by,
+        "release": manifest.release,
+        "expires": manifest.expires,
     }
     total = sum(record.bytes for record in manifest.files.values())
-    shown = {**facts, "searches": ", ".join(manifest.searches) or "only its own space"}
+    shown = {**facts, "space": f"{manifest.space} ({_COVERS[_covers(manifest.space)]})"}
+    shown["searches"] = _searches_text(manifest)
     if (source := manifest.source) is not None:
         side = "" if source.side_space is None else f" with {source.side_space} ({source.side_dim} numbers) beside it"
         old = f"{source.old_space} ({source.old_dim} numbers){side}"
@@ -72,13 +86,14 @@ def info(path: _Path, as_json: options.Json = False) -> None:
     )
     if manifest.preprocessing is not None:
         shown["preprocessing"] = ", ".join(f"{key} {value}" for key, value in manifest.preprocessing.to_json().items())
-    shown = {key: value for key, value in shown.items() if value is not None and key != "source"}
+    shown = {key: value for key, value in shown.items() if value is not None and key not in _IN_JSON_ONLY}
     shown["files"] = f"{len(manifest.files)} files, {console.size_text(total)}, digests match"
     if manifest.preprocessing is None:
         del shown["golden_pictures"]
     elif not facts["golden_pictures"]:
         shown["golden_pictures"] = f"none: {_WEAKER}"
-    shown["signed"] = "yes, to be checked with bundle verify --public-key" if bundle.signed else "no"
+    if bundle.signed_by is None:
+        shown["signed"] = "yes, to be checked with --public-key or --trust" if bundle.signed else "no"
     console.report(
         facts, "\n".join(f"{key}: {value}".replace(": \n", ":\n") for key, value in shown.items()), as_json=as_json
     )
@@ -87,7 +102,8 @@ def info(path: _Path, as_json: options.Json = False) -> None:
 @app.command("verify")
 def verify(
     path: _Path,
-    public_key: _PublicKey = None,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     files_only: Annotated[
         bool, typer.Option("--files-only", help="Check signature and digests alone; run no graph.")
     ] = False,
@@ -97,19 +113,20 @@ def verify(
 ) -> None:
     """Check signature and digests, then run the golden inputs on this machine. Exit code 3 if vectors are off.
 
-    The signature is checked if a public key is given, before anything in the bundle is parsed.
+    The signature is checked if a public key or a trust file is given, before anything in the bundle is parsed.
     """
     from compat_sdk.bundle import Bundle
     from compat_sdk.embedder import Embedder
     from compat_sdk.transform import Transform
 
-    if public_key is not None:
-        require("sign")
+    makers = options.trusted(public_key, trust)
     with console.working():  # the signing library prints its warnings on stdout
-        bundle = Bundle.open(path, public_key)
-    signature = None if public_key is None else str(public_key)
-    payload: dict[str, object] = {"bundle": str(path), "signature_of": signature}
-    line = f"{path}: digests match" + ("" if signature is None else f", signed by the owner of {signature}")
+        bundle = Bundle.open(path, trust=makers)
+    signer = bundle.signed_by
+    payload: dict[str, object] = {"bundle": str(path), "signature_of": signer}
+    line = f"{path}: digests match"
+    if signer is not None:
+        line += f", signed by {'' if public_key is None else 'the owner of '}{signer}"
     if not files_only:
         if bundle.manifest.role == "transform":
             test, what = Transform.load(bundle, engine=engine, threads=threads).self_test(), "vectors transformed"
@@ -129,22 +146,28 @@ def verify(
 def pack(
     path: Annotated[Path, typer.Argument(metavar="FOLDER", help="Bundle folder.")],
     out: Annotated[Path, typer.Option("--out", help="Zip file to make, such as query.bundle.zip.")],
-    overwrite: _Overwrite = False,
+    overwrite: options.Overwrite = False,
+    allow_older: options.AllowOlder = False,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Write a bundle folder as one zip file. The same bundle always gives the same bytes."""
-    _copy(path, out, "zip", overwrite, as_json)
+    _copy(path, out, "zip", overwrite, allow_older, options.trusted(public_key, trust), as_json)
 
 
 @app.command("unpack")
 def unpack(
     path: Annotated[Path, typer.Argument(metavar="ZIP", help="Bundle zip file.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to make, such as query.bundle.")],
-    overwrite: _Overwrite = False,
+    overwrite: options.Overwrite = False,
+    allow_older: options.AllowOlder = False,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Write a bundle's zip file as a folder, after every check that opening it makes."""
-    _copy(path, out, "folder", overwrite, as_json)
+    _copy(path, out, "folder", overwrite, allow_older, options.trusted(public_key, trust), as_json)
 
 
 @app.command("sign")
@@ -155,7 +178,8 @@ def sign(
         Path | None,
         typer.Option("--out", help="Sign a copy and leave BUNDLE as it is; .zip or a folder.", show_default=False),
     ] = None,
-    overwrite: _Overwrite = False,
+    overwrite: options.Overwrite = False,
+    allow_older: options.AllowOlder = False,
     as_json: options.Json = False,
 ) -> None:
     """Sign every file of a bundle with a private key; the signature travels inside as signature.json.
@@ -171,10 +195,26 @@ def sign(
     require("sign")
     if overwrite and out is None:
         raise ConfigError("--overwrite says what to do with --out, which is not given; leave it out to sign in place")
+    options.require_overwrite(overwrite, allow_older)
     with console.working():
-        signed = sign_bundle(path, key, out=out, overwrite=overwrite)
+        signed = sign_bundle(path, key, out=out, overwrite=overwrite, allow_older=allow_older)
     payload = {"bundle": str(signed.path), "form": signed.form, "key": str(key)}
     console.report(payload, f"{signed.path}: {len(signed.manifest.files) + 1} files signed", as_json=as_json)
+
+
+def _covers(space: str) -> str:
+    from compat_sdk.space import covers_all
+
+    return "all" if covers_all(space) else "weights"
+
+
+def _searches_text(manifest: Manifest) -> str:
+    """Each gallery space that it may search, and what shows it."""
+    lines = []
+    for space in manifest.searches:
+        shown = manifest.certificates_for(space)
+        lines += [f"\n  {space}: {found}" for found in shown or ("declared, not shown by an evaluation",)]
+    return "".join(lines) or "only its own space"
 
 
 def _graph_facts(manifest: Manifest, graph: Graph) -> dict[str, Any]:
@@ -218,16 +258,20 @@ def _three(values: Sequence[float]) -> str:
     return f"[{', '.join(f'{value:.6g}' for value in values)}]"
 
 
-def _copy(path: Path, out: Path, form: str, overwrite: bool, as_json: bool) -> None:
+def _copy(
+    path: Path, out: Path, form: str, overwrite: bool, allow_older: bool, trust: Trust | None, as_json: bool
+) -> None:
     from compat_sdk.bundle import Bundle
     from compat_sdk.bundle.publish import form_of
 
     if form_of(out) != form:
         ending = "ends with .zip" if form == "zip" else "does not end with .zip"
         raise ConfigError(f"--out is {out}; expected a name that {ending}")
-    bundle = Bundle.open(path)
+    options.require_overwrite(overwrite, allow_older)
+    with console.working():
+        bundle = Bundle.open(path, trust=trust, allow_expired=True)
     if bundle.form == form:
         raise ConfigError(f"{path} is a bundle {form} already; copy it as it is")
-    copy = bundle.copy_to(out, overwrite=overwrite)
+    copy = bundle.copy_to(out, overwrite=overwrite, allow_older=allow_older)
     payload = {"bundle": str(copy.path), "form": copy.form, "signed": copy.signed}
     console.report(payload, f"{copy.path}: the same bundle as a {copy.form}, digests match", as_json=as_json)

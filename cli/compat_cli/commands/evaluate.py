@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compat_cli import console, extras, options
 from compat_sdk.errors import CheckFailedError, ConfigError
+
+if TYPE_CHECKING:
+    from compat_sdk.bundle import Trust
 
 
 def evaluate(
@@ -37,10 +40,16 @@ def evaluate(
             "--require-compatible", help="Exit code 3 unless M(q,g) is above M(q,q), or M(new,h) above M(old,old)."
         ),
     ] = False,
+    certify: Annotated[
+        bool,
+        typer.Option("--certify", help="Keep the figures in the RUN of --query: export puts them into its bundle."),
+    ] = False,
     root: options.Root = None,
     memory: Annotated[float, typer.Option("--memory", min=1, help="Memory for score blocks, in MiB.")] = 256.0,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """CMC at 1, 5, 10 and mAP of M(q,q), M(q,g), M(g,g), and the compatibility rule M(q,g) > M(q,q).
@@ -49,27 +58,39 @@ def evaluate(
     """
     from compat_sdk.datasets import open_dataset
 
+    wanted = options.trusted(public_key, trust)
     extras.require("train")
+    if transform and certify:
+        raise ConfigError("--certify keeps figures of two models, and --transform is about three; leave one out")
     if transform:
         _evaluate_upgrade(
-            data, gallery, query, transform, side_info or [], require_compatible, root, memory, device, threads, as_json
-        )
+            data, gallery, query, transform, side_info or [], require_compatible, root, memory, device, threads, wanted,
+            as_json,
+        )  # fmt: skip
         return
     if side_info:
         raise ConfigError("--side-info needs --transform, which reads it; pass both or neither")
+    from compat_train.evaluation.certify import certify as write_certificate
+    from compat_train.evaluation.certify import require_certifiable
     from compat_train.evaluation.evaluate import evaluate as measure
 
+    dataset = open_dataset(data, root)
+    if certify:
+        require_certifiable(query, gallery)
     with console.working() as progress:
         found = measure(
-            open_dataset(data, root),
+            dataset,
             query,
             gallery,
             memory_mib=memory,
             device=device,
             threads=threads,
             progress=progress,
+            trust=wanted,
         )
-    console.report(found.to_json(), found.table(), as_json=as_json)
+    written = write_certificate(found, dataset, query) if certify else None
+    table = found.table() + ("" if written is None else f"\ncertificate: {written}")
+    console.report(found.to_json() | {"certificate": None if written is None else str(written)}, table, as_json=as_json)
     if require_compatible and not found.compatible:
         raise CheckFailedError(
             f"the compatibility rule does not hold: M(q,g) is {console.fraction(found.query_gallery.cmc[1])} % at "
@@ -88,6 +109,7 @@ def _evaluate_upgrade(
     memory: float,
     device: str,
     threads: int | None,
+    trust: Trust | None,
     as_json: bool,
 ) -> None:
     from compat_sdk.datasets import open_dataset
@@ -104,6 +126,7 @@ def _evaluate_upgrade(
             device=device,
             threads=threads,
             progress=progress,
+            trust=trust,
         )
     console.report(found.to_json(), found.table(), as_json=as_json)
     if require and not found.worthwhile:

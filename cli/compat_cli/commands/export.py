@@ -75,7 +75,15 @@ def export(
     license_name: Annotated[
         str | None, typer.Option("--license", help="Licence of the weights.", show_default=False)
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
+    release: Annotated[
+        int, typer.Option("--release", min=1, help="Counts the published versions of one model; never goes back.")
+    ] = 1,
+    expires: Annotated[
+        str | None,
+        typer.Option("--expires", help="Last day of use, such as 2027-12-31, in UTC.", show_default=False),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    allow_older: options.AllowOlder = False,
     as_json: options.Json = False,
 ) -> None:
     """Convert, compare with the checkpoint row by row, and publish only what agrees.
@@ -84,6 +92,7 @@ def export(
     """
     from compat_sdk.bundle.publish import require_free
 
+    options.require_overwrite(overwrite, allow_older)
     require_free(out.absolute(), overwrite)
     targets = list(_EXTRAS) if "all" in target else target
     if unknown := [name for name in targets if name not in _EXTRAS]:
@@ -99,6 +108,7 @@ def export(
 
     asked: Asked = {
         "targets": targets, "tier": tier, "license": license_name, "min_cosine": min_cosine, "overwrite": overwrite,
+        "allow_older": allow_older, "release": release, "expires": expires,
     }  # fmt: skip
     values: dict[str, Any] = {"ios": ios, "batch": batch, "layout": layout}
     with console.working() as progress:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from compat_cli import console, options, pictures
+from compat_cli import console, extras, options, pictures
 from compat_cli.filling import fill
 from compat_sdk.errors import CheckFailedError, ConfigError
 
@@ -41,6 +41,8 @@ def build(
     root: options.Root = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Embed images into a gallery. Run again after an interruption, it embeds only what is missing."""
@@ -50,8 +52,10 @@ def build(
     from compat_sdk.upgrade.manifest import WITH_UPGRADE
 
     require_own(out, WITH_UPGRADE, "index build")
+    makers = options.trusted(public_key, trust)
     wanted = pictures.chosen(data, images, root, split)
-    embedder = pictures.open_model(model, threads=threads, device=device)
+    with console.working():
+        embedder = pictures.open_model(model, threads=threads, device=device, trust=makers)
     if not is_new_folder(out):
         gallery = Gallery.open(out)
         others = set(gallery.ids) - set(wanted.ids)
@@ -92,14 +96,18 @@ def add(
     root: options.Root = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Embed more images into a gallery; those that it already holds are left alone."""
     from compat_sdk.gallery import Gallery
 
+    makers = options.trusted(public_key, trust)
     wanted = pictures.chosen(data, images, root, split).renamed(prefix)
     gallery = Gallery.open(path)
-    embedder = pictures.open_model(model, threads=threads, device=device)
+    with console.working():
+        embedder = pictures.open_model(model, threads=threads, device=device, trust=makers)
     _fill_and_say(gallery, embedder, wanted, ann, skip_unreadable, as_json, replace=replace)
 
 
@@ -157,15 +165,47 @@ def info(path: _Gallery, as_json: options.Json = False) -> None:
     _say(Gallery.open(path), as_json)
 
 
-@app.command("verify")
-def verify(path: _Gallery, as_json: options.Json = False) -> None:
-    """Check every digest and every vector. Exit code 3 if something is wrong."""
+@app.command("sign")
+def sign(
+    path: _Gallery,
+    key: Annotated[Path, typer.Option("--key", help="PEM file of the private key.")],
+    as_json: options.Json = False,
+) -> None:
+    """Check every file and sign the gallery as it is; a later change deletes the signature.
+
+    A key pair is made as `compat-sdk bundle sign --help` says.
+    """
     from compat_sdk.gallery import Gallery
 
-    problems = [str(problem) for problem in Gallery.open(path, verify=False).verify()]
-    console.report(
-        {"gallery": str(path), "problems": problems}, "\n".join(problems) or f"{path}: no problems", as_json=as_json
-    )
+    extras.require("sign")
+    with console.working():
+        gallery = Gallery.open(path)
+        gallery.sign(key)
+    payload = {"gallery": str(path), "rows": len(gallery), "key": str(key)}
+    console.report(payload, f"{path}: {len(gallery)} rows signed", as_json=as_json)
+
+
+@app.command("verify")
+def verify(
+    path: _Gallery,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Check the signature if one is asked for, every digest and every vector. Exit code 3 if something is wrong."""
+    from compat_sdk.gallery import Gallery
+
+    makers = options.trusted(public_key, trust)
+    with console.working():
+        gallery = Gallery.open(path, verify=makers is not None, trust=makers)
+        problems = [str(problem) for problem in gallery.verify()]
+    facts = gallery.info()
+    signer = facts["signed_by"]
+    line = f"{path}: no problems" + ("" if signer is None else f", signed by {signer}")
+    payload = {"gallery": str(path), "problems": problems, "signed_by": signer}
+    console.report(payload, "\n".join(problems) or line, as_json=as_json)
+    if facts["foreign_index"]:
+        console.note(f"the index was not built here and is not read; `compat-sdk index repair {path}` builds it again")
     if problems:
         raise CheckFailedError(
             f"{len(problems)} problem(s) in {path}; `compat-sdk index repair {path}` rebuilds indexes"

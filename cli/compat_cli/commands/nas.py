@@ -76,12 +76,16 @@ def run(
     ] = None,
     threads: options.Threads = None,
     root: options.Root = None,
+    certify: Annotated[
+        bool,
+        typer.Option("--certify", help="Evaluate each query model and keep the figures in its RUN, for its bundle."),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Run an experiment from a recipe, or continue it."""
     extras.require("train")
     from compat_train.nas.global_nas.result import GlobalResult
-    from compat_train.recipe import read_recipe, run_recipe
+    from compat_train.recipe import certify_recipe, read_recipe, run_recipe
 
     folder = Path("runs") / recipe.stem if out is None else out
     parsed = read_recipe(recipe, folder, root=None if root is None else str(root), seed=seed, threads=threads)
@@ -89,6 +93,9 @@ def run(
         extras.require("report")
     with console.working() as progress:
         result = run_recipe(parsed, folder, progress)
+        certificates = certify_recipe(parsed, folder, progress) if certify else ()
+    for certificate in certificates:
+        console.note(f"certificate: {certificate}")
     if isinstance(result, GlobalResult):
         nas_global.report(result, as_json=as_json)
         return

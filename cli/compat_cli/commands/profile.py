@@ -11,6 +11,7 @@ from compat_cli import console, extras, options
 from compat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
+    from compat_sdk.bundle import Trust
     from compat_sdk.profile import Comparison, LatencyTable, Profile
 
 
@@ -36,15 +37,18 @@ def profile(
         Path | None, typer.Option("--compare", help="Beside what another device wrote by --save.", show_default=False)
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the engine.")] = 1,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """MACs in both conventions, parameters, size, latency cold and warm, peak memory; how well MACs tell latency."""
+    wanted = options.trusted(public_key, trust)
     if per_layer:
         if save is not None or compare is not None or every_graph or precision is not None:
             raise ConfigError(
                 "--per-layer measures nothing; leave out --save, --compare, --every-graph and --precision"
             )
-        _per_layer(models, size, as_json=as_json)
+        _per_layer(models, size, wanted, as_json=as_json)
         return
     from compat_sdk.profile import compare_tables, format_table, load_table, save_table, table_of
     from compat_sdk.profile.latency_table import require_table_place
@@ -57,7 +61,13 @@ def profile(
         found: list[Profile] = []
         for done, model in enumerate(models, start=1):
             found += measure(
-                model, size=size, engine=engine, threads=threads, precision=precision, every_graph=every_graph
+                model,
+                size=size,
+                engine=engine,
+                threads=threads,
+                precision=precision,
+                every_graph=every_graph,
+                trust=wanted,
             )
             progress("profile", done, len(models), {})
     table = table_of(found)
@@ -121,28 +131,36 @@ def measure(
     threads: int = 1,
     precision: str | None = None,
     every_graph: bool = False,
+    trust: Trust | None = None,
 ) -> list[Profile]:
-    """The profiles of a bundle, a run or an architecture, whichever ``model`` names."""
+    """The profiles of a bundle, a run or an architecture, whichever ``model`` names.
+
+    Raises:
+        BundleError: A bundle is damaged, or not signed as is asked for.
+        ConfigError: A run where a signature is asked for, or options that do not go with the model.
+    """
     path = Path(model)
     if path.is_file() or (path / "manifest.json").is_file():
         from compat_sdk.profile import profile_bundle
 
         if not every_graph:
-            return [profile_bundle(path, engine=engine, threads=threads, precision=precision)]
+            return [profile_bundle(path, engine=engine, threads=threads, precision=precision, trust=trust)]
         if engine != "auto" or precision is not None:
             raise ConfigError("--every-graph takes every engine and precision; leave --engine and --precision out")
         from compat_sdk.bundle import Bundle
         from compat_sdk.engines import engines_here
 
-        graphs = Bundle.open(path).manifest.graphs
+        graphs = Bundle.open(path, trust=trust).manifest.graphs
         runnable = engines_here()
         return [
-            profile_bundle(path, engine=runnable[graph.target], threads=threads, precision=graph.precision)
+            profile_bundle(path, engine=runnable[graph.target], threads=threads, precision=graph.precision, trust=trust)
             for graph in graphs
             if graph.target in runnable
         ]
     if every_graph or precision is not None:
         raise ConfigError(f"{model} is no bundle; --every-graph and --precision choose among a bundle's graphs")
+    if path.is_dir():
+        _refuse_run(path, trust)
     extras.require("export-onnx")
     from compat_export.profile_model import profile_architecture, profile_run
 
@@ -151,7 +169,13 @@ def measure(
     return [profile_architecture(model, size=size, engine=engine, threads=threads)]
 
 
-def _per_layer(models: list[str], size: int, *, as_json: bool) -> None:
+def _refuse_run(run: Path, trust: Trust | None) -> None:
+    from compat_sdk.bundle.trust import refuse_run
+
+    refuse_run(run, trust)
+
+
+def _per_layer(models: list[str], size: int, trust: Trust | None, *, as_json: bool) -> None:
     extras.require("train")
     from compat_train.models.build import build_model
     from compat_train.models.cost import per_layer
@@ -162,6 +186,7 @@ def _per_layer(models: list[str], size: int, *, as_json: bool) -> None:
         if (Path(model) / "manifest.json").is_file() or Path(model).is_file():
             raise ConfigError(f"{model} is a bundle, whose layers converters have merged; name its RUN or architecture")
         if Path(model).is_dir():
+            _refuse_run(Path(model), trust)
             checkpoint = Checkpoint.load(model)
             layers = per_layer(checkpoint.build(), checkpoint.preprocessing.size)
         else:

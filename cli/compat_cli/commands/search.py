@@ -16,22 +16,37 @@ def search(
     model: Annotated[Path, typer.Option("--model", help="Query model: a BUNDLE or a RUN.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Hits per image.")] = 10,
     index: Annotated[str, typer.Option("--index", help="auto, exact or usearch.")] = "auto",
+    require_certificate: Annotated[
+        bool,
+        typer.Option("--require-certificate", help="Exit code 3 unless an evaluation showed that MODEL may search it."),
+    ] = False,
     engine: options.Engine = "auto",
     device: options.Device = "auto",
     threads: options.Threads = None,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """The k most similar gallery images of each image, best first; refused across undeclared spaces."""
+    from compat_sdk.certificate import doubt, require_certified
     from compat_sdk.gallery import Gallery
 
-    stored = Gallery.open(gallery)
+    wanted = options.trusted(public_key, trust)
     queries = pictures.expand(images)
-    embedder = pictures.open_model(model, threads=threads, device=device, engine=engine)
+    signed = wanted is not None and (wanted.galleries or Gallery.is_signed(gallery))
     with console.working():
+        stored = Gallery.open(gallery, trust=wanted if signed else None)
+        embedder = pictures.open_model(model, threads=threads, device=device, engine=engine, trust=wanted)
+        if require_certificate:
+            require_certified(embedder.space, embedder.certificates, stored.space)
         found = stored.search(embedder.embed(queries), k, index=index)
+    doubtful = doubt(embedder.space, embedder.certificates, stored.space)
+    if doubtful is not None:
+        console.note(f"note: {doubtful}")
     payload = {
         "hits": [[{"id": hit.id, "label": hit.label, "score": float(hit.score)} for hit in hits] for hits in found],
         "queries": [str(path) for path in queries],
+        "certified": doubtful is None,
     }
     blocks = []
     for path, hits in zip(queries, found, strict=True):

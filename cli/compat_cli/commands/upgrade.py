@@ -14,6 +14,7 @@ from compat_sdk.errors import CheckFailedError, ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from compat_sdk.bundle import Trust
     from compat_sdk.space import Embeddings
     from compat_sdk.upgrade import Accuracy, BundleTransform
 
@@ -57,13 +58,16 @@ def plan(
     engine: options.Engine = "auto",
     precision: _Precision = None,
     threads: _Threads = 1,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Rows, bytes and time of an upgrade and, with held-out vectors, its accuracy. Nothing is written."""
     from compat_sdk import upgrade
 
-    opener = _opener(transform, engine, precision, threads)
+    wanted = options.trusted(public_key, trust)
     with console.working():
+        opener = _opener(transform, engine, precision, threads, wanted)
         found = upgrade.plan(path, opener, side=side, held_out=held_out, workers=workers, shard_rows=shard_rows)
     lines = [
         f"rows: {found.rows}, {found.remaining} of them to transform, in {found.shards} shards",
@@ -86,6 +90,8 @@ def run(
     engine: options.Engine = "auto",
     precision: _Precision = None,
     threads: _Threads = 1,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Transform every row, beside the gallery. Run again, it does what is missing and what was added."""
@@ -93,8 +99,9 @@ def run(
 
     if ray:
         extras.require("ray")
-    opener = _opener(transform, engine, precision, threads)
+    wanted = options.trusted(public_key, trust)
     with console.working() as progress:
+        opener = _opener(transform, engine, precision, threads, wanted)
         done = upgrade.run(path, opener, side=side, workers=workers, ray=ray, shard_rows=shard_rows, progress=progress)
     text = f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now; next: upgrade cutover {path}"
     console.report(asdict(done), text, as_json=as_json)
@@ -121,6 +128,8 @@ def verify(
     engine: options.Engine = "auto",
     precision: _Precision = None,
     threads: _Threads = 1,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Check every digest and a sample of rows, and compare with re-embedding. Exit code 3 if a check fails."""
@@ -131,11 +140,12 @@ def verify(
         raise ConfigError("expected --model with --data or --images, or --held-out alone, or none of them")
     if min_cosine is not None and model is None and held_out is None:
         raise ConfigError("--min-cosine needs something to compare with: --held-out, or --model and images")
-    opener = _opener(transform, engine, precision, threads)
+    wanted = options.trusted(public_key, trust)
     with console.working():
+        opener = _opener(transform, engine, precision, threads, wanted)
         embedded = None
         if model is not None:
-            embedded = _embed(path, model, pictures.chosen(data, images, root, split), sample)
+            embedded = _embed(path, model, pictures.chosen(data, images, root, split), sample, wanted)
         found = upgrade.verify(path, opener, sample=sample, held_out=held_out, embedded=embedded)
     problems = list(found.problems)
     if min_cosine is not None and found.accuracy is not None and not found.accuracy.mean_cosine >= min_cosine:
@@ -203,13 +213,15 @@ def discard(
     console.report({"bytes": freed}, f"{console.size_text(freed)} given back", as_json=as_json)
 
 
-def _opener(transform: Path, engine: str, precision: str | None, threads: int) -> BundleTransform:
+def _opener(transform: Path, engine: str, precision: str | None, threads: int, trust: Trust | None) -> BundleTransform:
     from compat_sdk.upgrade import BundleTransform
 
-    return BundleTransform.at(transform, engine=engine, precision=precision, threads=threads)
+    return BundleTransform.at(transform, engine=engine, precision=precision, threads=threads, trust=trust)
 
 
-def _embed(gallery: Path, model: Path, wanted: pictures.Pictures, sample: int) -> tuple[Sequence[str], Embeddings]:
+def _embed(
+    gallery: Path, model: Path, wanted: pictures.Pictures, sample: int, trust: Trust | None
+) -> tuple[Sequence[str], Embeddings]:
     """Embed an even sample of the pictures that the gallery holds."""
     from compat_sdk.gallery import Gallery
     from compat_sdk.spread import spread
@@ -219,7 +231,7 @@ def _embed(gallery: Path, model: Path, wanted: pictures.Pictures, sample: int) -
     chosen = wanted.take([shared[place] for place in spread(len(shared), sample)])
     if len(chosen) < 2:
         raise ConfigError(f"found {len(shared)} images whose ids are in {gallery}, expected at least 2 in the sample")
-    return chosen.ids, pictures.open_model(model).embed(chosen.images)
+    return chosen.ids, pictures.open_model(model, trust=trust).embed(chosen.images)
 
 
 def _accuracy_lines(found: Accuracy | None) -> list[str]:

@@ -55,12 +55,12 @@ def commands(seed: int) -> str:
 def layout() -> Layout:
     """What the story leaves in its folder."""
     from compat_sdk.upgrade.manifest import WITH_UPGRADE
-    from compat_train.runs.layout import RUN
+    from compat_train.runs.layout import QUERY_RUN
 
     graph: Layout = {r"model\.onnx": None}
     return {
         "steps": {r"\d-[a-z-]+\.json": None},
-        "(gallery|query|vanilla)-run": RUN,
+        "(gallery|query|vanilla)-run": QUERY_RUN,
         "(gallery|query)-bundle": {
             r"manifest\.json": None,
             "golden": {r"(images|inputs|embeddings)\.npy": None, "pictures": {r"\d\d\.(jpg|png)": None}},
@@ -97,12 +97,12 @@ class Story:
         return found, seconds
 
     def _once(self, number: int, name: str, step: Callable[[], Any]) -> tuple[Any, float]:
-        from compat_sdk.files import read_json, write_json_atomic
+        from compat_sdk.files import read_json, sealed_json, unsealed, write_atomic
 
         path = self.out / "steps" / f"{number}-{re.sub('[^a-z]+', '-', name.lower())}.json"
         settings = json.loads(json.dumps([self.seed, GALLERY, QUERY, METHODS, _LOSS]))
         if path.is_file():
-            stored: dict[str, Any] = read_json(path)
+            stored: dict[str, Any] = unsealed(read_json(path), str(path), required=False)
             if stored["settings"] != settings:
                 raise CompatError(
                     f"{self.out} holds a quickstart with other settings; choose another --out or delete it"
@@ -112,7 +112,7 @@ class Story:
         result = step()
         seconds = time.perf_counter() - started
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(path, {"settings": settings, "seconds": seconds, "result": result})
+        write_atomic(path, sealed_json({"settings": settings, "seconds": seconds, "result": result}))
         return result, seconds
 
     def _train_gallery(self) -> dict[str, Any]:
@@ -149,12 +149,15 @@ class Story:
         }
 
     def _evaluate(self, name: str) -> dict[str, Any]:
+        from compat_train.evaluation.certify import certify
         from compat_train.evaluation.evaluate import evaluate
 
         run = self.out / f"{name}-run"
         found = evaluate(
             self.dataset, run, self.out / "gallery-run", device="cpu", threads=self.threads, progress=self.progress
         )
+        if found.declared:
+            certify(found, self.dataset, run)
         return found.to_json()
 
     def _export(self, role: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_export.convert.conversion import SMALLEST_COMPRESSED, Options, Port
+from compat_sdk.engines.onnxruntime import import_onnxruntime
 from compat_sdk.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def quantize(model: onnx.ModelProto, port: Port, options: Options) -> onnx.Model
 
     Raises:
         MissingExtraError: onnxruntime, whose tools do this, is not installed.
+        CompatError: This process loaded usearch first, after which onnxruntime would kill it.
     """
     del model.graph.value_info[:]  # the tools infer shapes again, and stumble over symbolic ones
     match options.precision:
@@ -90,6 +92,7 @@ def _tail(model: onnx.ModelProto) -> list[str]:
 
 
 def _halve(model: onnx.ModelProto) -> onnx.ModelProto:
+    import_onnxruntime()
     try:
         from onnxruntime.quantization.onnx_model import ONNXModel
         from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -183,6 +186,7 @@ def _channel_axis(node: onnx.NodeProto) -> int | None:
 def _quantize_static(model: onnx.ModelProto, port: Port, options: Options) -> onnx.ModelProto:
     import onnx
 
+    import_onnxruntime()
     try:
         from onnxruntime import quantization
     except ModuleNotFoundError as error:

@@ -8,10 +8,12 @@ archive    the files of a bundle that is a zip
 files      the same for both: listed, read, and judged by their content
 publish    a new bundle under its name, whole or not at all
 signature  who made it
+trust      whose signature counts, for what, and how old a bundle may be
 bundle     `Bundle`, which opens and checks one, `write_bundle` and `sign_bundle`
 """
 
 from compat_sdk.bundle.bundle import Bundle, sign_bundle, write_bundle
 from compat_sdk.bundle.manifest import Graph, Manifest, TransformSource
+from compat_sdk.bundle.trust import Maker, Trust
 
-__all__ = ["Bundle", "Graph", "Manifest", "TransformSource", "sign_bundle", "write_bundle"]
+__all__ = ["Bundle", "Graph", "Maker", "Manifest", "TransformSource", "Trust", "sign_bundle", "write_bundle"]

@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE, check_file_name, check_file_names
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import read_chunks
+from compat_sdk.files import raise_if_refused, read_chunks
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -94,7 +94,8 @@ class ZipFiles:
         """Yield the content of a listed file in parts, compared with its CRC-32 at the end.
 
         Raises:
-            BundleError: The file cannot be read, or the content does not fit.
+            BundleError: The zip is gone, or the content does not fit.
+            SystemRefusedError: The system refused to read it.
         """
         entry = self._entries[name]
         crc = 0
@@ -105,6 +106,7 @@ class ZipFiles:
                     crc = zlib.crc32(chunk, crc)
                     yield chunk
         except OSError as error:
+            raise_if_refused(self.path, error)
             raise BundleError(f"cannot read {self.path / name}: {error.strerror or error}") from error
         if crc != entry.crc:
             raise BundleError(

@@ -15,15 +15,18 @@ A digest tells damage, not origin: whoever can rewrite a bundle can rewrite its 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.bundle.files import BundleFiles, open_files, parse_manifest, read_document, verify_file
+from compat_sdk.bundle.folder import stepped_aside
 from compat_sdk.bundle.golden import (
     Arrays,
     golden_files,
@@ -36,11 +39,16 @@ from compat_sdk.bundle.golden import (
 from compat_sdk.bundle.manifest import FileRecord, Graph, Manifest, TransformSource, record_of
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.bundle.publish import publish, require_free
-from compat_sdk.bundle.signature import make_signature, require_signature
+from compat_sdk.bundle.signature import make_signature
+from compat_sdk.bundle.trust import Trust, require_current, trust_of
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import indented_json, write_atomic
+from compat_sdk.files import indented_json
 
-__all__ = ["Bundle", "FileRecord", "Graph", "Manifest", "TransformSource", "sign_bundle", "write_bundle"]
+__all__ = ["Bundle", "FileRecord", "Graph", "Manifest", "TransformSource", "opened", "sign_bundle", "write_bundle"]
+
+_T = TypeVar("_T")
+_ASIDE_S = 1.0
+"""How long a reader waits for a folder that stepped aside: two renames take less than a thousandth of it."""
 
 
 class Bundle:
@@ -50,46 +58,70 @@ class Bundle:
         path: Its folder or zip file.
         form: ``"folder"`` or ``"zip"``.
         manifest: What it says about its model.
+        digest: SHA-256 of the manifest's bytes, which name the digest of every other file but a signature.
+        signed_by: The maker whose signature was required and holds, as the trust file names it, or by the file of the
+            key; None where none was required.
     """
 
-    def __init__(self, files: BundleFiles, manifest: Manifest) -> None:
+    def __init__(self, files: BundleFiles, manifest: Manifest, digest: str, signed_by: str | None = None) -> None:
         self.path = files.path
         self.form = files.form
         self.manifest = manifest
+        self.digest = digest
+        self.signed_by = signed_by
         self._files = files
 
     def __repr__(self) -> str:
         return f"Bundle({os.fspath(self.path)!r}, space={self.manifest.space!r})"
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], public_key: str | os.PathLike[str] | None = None) -> Bundle:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        public_key: str | os.PathLike[str] | None = None,
+        *,
+        trust: str | os.PathLike[str] | Trust | None = None,
+        allow_expired: bool = False,
+    ) -> Bundle:
         """Verify a bundle, folder or zip, and return it.
 
         Checked before anything is parsed: a zip's structure; that there are plain files only, no links; the
-        signature, if a public key is given; the manifest's format, version and own digest; that the listed files
-        and nothing else are there; the size and SHA-256 of each. Then that no file is a pickle or an archive, and
-        that the golden files fit the manifest.
+        signature, if a public key or a trust file is given; the manifest's format, version and own digest; whether
+        the signer may sign it, its release and its last day; that the listed files and nothing else are there; the
+        size and SHA-256 of each. Then that no file is a pickle or an archive, and that the golden files fit the
+        manifest. A bundle that is replaced meanwhile is checked again from the start.
 
         Args:
             path: The bundle.
-            public_key: PEM file of the maker's public key; without one a signature is not looked at.
+            public_key: PEM file of the maker's public key; without it and without ``trust`` a signature is not
+                looked at.
+            trust: A trust file, or what was read from one, see `compat_sdk.bundle.trust`; not beside ``public_key``.
+            allow_expired: Also open what was meant to be used until a day that is past.
 
         Raises:
             BundleError: One of these does not hold; the message names the file.
-            ConfigError: The key cannot be used.
-            MissingExtraError: A key was given and model-signing is not installed.
+            ConfigError: The key or the trust file cannot be used.
+            MissingExtraError: A signature is asked for and model-signing is not installed.
+            SystemRefusedError: The system refused to read a file.
         """
-        files = open_files(Path(path))
+        wanted = trust_of(public_key, trust)
+        return _while_unreplaced(path, lambda: cls._open(Path(path), wanted, allow_expired))
+
+    @classmethod
+    def _open(cls, path: Path, trust: Trust | None, allow_expired: bool) -> Bundle:
+        files = open_files(path)
         document = read_document(files, MANIFEST)
-        if public_key is not None:
-            require_signature(files, document, public_key)
+        check = None if trust is None else trust.require_signer(files, document)
         manifest = Manifest.from_json(parse_manifest(document, files))
+        signed_by = None if check is None else check(manifest)
+        if not allow_expired:
+            require_current(manifest, path)
         unlisted = sorted(files.sizes.keys() - {MANIFEST, SIGNATURE} - manifest.files.keys())
         if unlisted:
             raise BundleError(f"{path} holds files that its manifest does not list: {unlisted[:5]}; remove them")
         for name, record in manifest.files.items():
             verify_file(files, name, record)
-        bundle = cls(files, manifest)
+        bundle = cls(files, manifest, hashlib.sha256(document).hexdigest(), signed_by)
         bundle._golden()
         return bundle
 
@@ -200,25 +232,101 @@ class Bundle:
             raise BundleError(f"{self.path}: {problem}; export the model again")
         return arrays
 
-    def copy_to(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Bundle:
+    def copy_to(self, path: str | os.PathLike[str], *, overwrite: bool = False, allow_older: bool = False) -> Bundle:
         """Write the same bundle elsewhere, signature included; the form follows the name, ``.zip`` or not.
 
+        Args:
+            path: The bundle to make.
+            overwrite: Replace an existing bundle of the same form.
+            allow_older: Also replace a newer release of the same model.
+
         Raises:
-            ConfigError: ``path`` exists, or is to be overwritten and is no bundle of the same form.
+            ConfigError: ``path`` exists, or is to be overwritten and is no bundle of the same form or a newer release.
             BundleError: A file changed since the bundle was opened.
             OSError: It cannot be written; nothing is published.
         """
         contents = self._contents()
         if self.signed:
             contents[SIGNATURE] = read_document(self._files, SIGNATURE)
-        publish(Path(path).absolute(), contents, verify=Bundle.open, overwrite=overwrite)
-        return Bundle(open_files(Path(path)), self.manifest)
+        target = Path(path).absolute()
+        publish(target, contents, verify=_reopen, overwrite=overwrite, allow_older=allow_older)
+        return Bundle(open_files(Path(path)), self.manifest, self.digest)
 
     def _contents(self) -> dict[str, bytes]:
         document = read_document(self._files, MANIFEST)
-        if parse_manifest(document, self._files) != self.manifest.to_json():
+        if Manifest.from_json(parse_manifest(document, self._files)) != self.manifest:
             raise BundleError(f"{self.path / MANIFEST} changed since the bundle was opened; open it again")
         return {MANIFEST: document} | {name: self.read(name) for name in self.manifest.files}
+
+
+def _reopen(path: Path) -> Bundle:
+    """What a bundle about to be published must pass; its last day is for whoever uses it."""
+    return Bundle.open(path, allow_expired=True)
+
+
+def opened(
+    bundle: str | os.PathLike[str] | Bundle,
+    load: Callable[[Bundle], _T],
+    public_key: str | os.PathLike[str] | None = None,
+    trust: str | os.PathLike[str] | Trust | None = None,
+) -> _T:
+    """Open a bundle and make something of it; both again where another bundle takes its place meanwhile.
+
+    Args:
+        bundle: The bundle, or one that is opened already.
+        load: Makes it, and reads files of the bundle for that.
+        public_key: See `Bundle.open`; not for an opened bundle.
+        trust: See `Bundle.open`; not for an opened bundle.
+
+    Raises:
+        BundleError: See `Bundle.open`, or of ``load``.
+        ConfigError: The bundle is opened already, and a signature is asked for.
+    """
+    if isinstance(bundle, Bundle):
+        if public_key is not None or trust is not None:
+            raise ConfigError(
+                f"{bundle.path} is opened already, and a public key or trust file given with it comes too late; give "
+                f"it to Bundle.open"
+            )
+        return load(bundle)
+    wanted = trust_of(public_key, trust)
+    return _while_unreplaced(bundle, lambda: load(Bundle.open(bundle, trust=wanted)))
+
+
+def _while_unreplaced(path: str | os.PathLike[str], step: Callable[[], _T]) -> _T:
+    """Read a bundle, and read it again where it failed because another took its place meanwhile.
+
+    Args:
+        path: The bundle.
+        step: What reads it.
+
+    Raises:
+        BundleError: What ``step`` raised while the bundle stayed the same.
+    """
+    until = time.monotonic() + _ASIDE_S
+    while True:
+        before = _identity(path)
+        try:
+            return step()
+        except BundleError as error:
+            after = _identity(path)
+            aside = None if after is not None else stepped_aside(Path(path))
+            if after == before and aside is None:
+                raise
+            if aside is not None and time.monotonic() > until:
+                raise BundleError(
+                    f"{path} is missing, and {aside.name} beside it is the bundle that stood there before a "
+                    f"replacement that did not end; rename it back"
+                ) from error
+        time.sleep(0.002)
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def write_bundle(
@@ -230,11 +338,12 @@ def write_bundle(
     pictures: Sequence[bytes] = (),
     check: Callable[[Bundle], object] | None = None,
     overwrite: bool = False,
+    allow_older: bool = False,
 ) -> Bundle:
     """Write a bundle under a temporary name, verify it, and give it its name.
 
-    A process that dies on the way leaves the old bundle, and at most a ``.NAME.*.tmp`` beside it; only between the
-    two renames that replace a folder does the old one stand beside its name, as ``.NAME.*.old``.
+    A process that dies on the way leaves the old bundle or the new, and at most a ``.NAME.*.tmp`` beside it; see
+    `compat_sdk.bundle.folder.replace_folder`.
 
     Args:
         path: The bundle to make, a zip if it ends with ``.zip``, else a folder. Equal arguments give equal bytes.
@@ -248,6 +357,7 @@ def write_bundle(
             `compat_sdk.bundle.golden`.
         check: Called with the bundle under its temporary name; what it raises stops the publication.
         overwrite: Replace an existing bundle of the same form; anything else never is.
+        allow_older: Also replace a newer release of the same model.
 
     Raises:
         ConfigError: The manifest has files already or lacks a graph or a graph's file, its preprocessing is not what
@@ -276,12 +386,12 @@ def write_bundle(
     contents = {MANIFEST: indented_json(whole.to_json()), **files}
 
     def verify(written: Path) -> None:
-        bundle = Bundle.open(written)
+        bundle = _reopen(written)
         if check is not None:
             check(bundle)
 
-    publish(target, contents, verify=verify, overwrite=overwrite)
-    return Bundle(open_files(Path(path)), whole)
+    publish(target, contents, verify=verify, overwrite=overwrite, allow_older=allow_older)
+    return Bundle(open_files(Path(path)), whole, hashlib.sha256(contents[MANIFEST]).hexdigest())
 
 
 def _require_one_arithmetic(manifest: Manifest) -> None:
@@ -303,6 +413,7 @@ def sign_bundle(
     *,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    allow_older: bool = False,
 ) -> Bundle:
     """Verify a bundle and sign every file of it; an earlier signature is replaced.
 
@@ -311,6 +422,7 @@ def sign_bundle(
         private_key: PEM file of the private key, see `compat_sdk.bundle.signature`.
         out: Write a signed copy here, in the form of its name; by default the bundle itself is signed.
         overwrite: Replace an existing bundle at ``out``.
+        allow_older: There also replace a newer release of the same model.
 
     Raises:
         BundleError: The bundle is damaged.
@@ -320,13 +432,11 @@ def sign_bundle(
     """
     if out is not None:
         require_free(Path(out).absolute(), overwrite)
-    bundle = Bundle.open(path)
+    bundle = Bundle.open(path, allow_expired=True)
     contents = bundle._contents()
-    signature = make_signature(contents, private_key)
-    if out is None and bundle.form == "folder":
-        write_atomic(bundle.path / SIGNATURE, signature)
-    else:
-        # A link to the bundle stays a link: what it points to is replaced.
-        target = bundle.path.resolve() if out is None else Path(out).absolute()
-        publish(target, contents | {SIGNATURE: signature}, verify=Bundle.open, overwrite=overwrite or out is None)
-    return Bundle(open_files(bundle.path if out is None else Path(out)), bundle.manifest)
+    contents[SIGNATURE] = make_signature(contents, private_key)
+    # A link to the bundle stays a link: what it points to is replaced.
+    target = bundle.path.resolve() if out is None else Path(out).absolute()
+    replace = overwrite or out is None
+    publish(target, contents, verify=_reopen, overwrite=replace, allow_older=allow_older)
+    return Bundle(open_files(bundle.path if out is None else Path(out)), bundle.manifest, bundle.digest)

@@ -13,7 +13,7 @@ from compat_sdk.bundle.folder import FolderFiles
 from compat_sdk.bundle.manifest import FileRecord
 from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError, CorruptFileError
-from compat_sdk.files import parse_json
+from compat_sdk.files import parse_json, raise_if_refused
 
 _DOCUMENT_LIMIT = 4 << 20
 _SUFFIXES = {
@@ -55,6 +55,7 @@ def open_files(path: Path) -> BundleFiles:
 
     Raises:
         BundleError: It is neither, holds no manifest, or holds what no bundle may.
+        SystemRefusedError: The system refused to read it, so that nothing is known of it.
     """
     try:
         if path.is_dir():
@@ -62,6 +63,7 @@ def open_files(path: Path) -> BundleFiles:
         if path.is_file():  # a pipe would block whoever opens it
             return ZipFiles(path)
     except OSError as error:
+        raise_if_refused(error.filename or path, error)
         raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
     raise BundleError(f"{path} is not a bundle: there is no folder and no zip file of this name")
 

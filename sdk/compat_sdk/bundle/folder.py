@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import glob
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError
-from compat_sdk.files import read_chunks, sync_folder, write_atomic
+from compat_sdk.files import raise_if_refused, read_chunks, sync_folder, write_atomic
+from compat_sdk.litter import is_litter
 
 _COUNT_LIMIT = 10_000
+# Hubs and data versioning keep a snapshot as links to files named by their content.
+_NO_LINKS = "a bundle holds plain files only: copy the folder with what its links point to (cp -rL), and open the copy"
 
 
 class FolderFiles:
     """The files of a bundle's folder.
 
     Args:
-        folder: The bundle; it may be reached through a link, but nothing inside it may be one.
+        folder: The bundle; it may be reached through a link, but nothing inside it may be one. Plain files that
+            desktops leave in any folder, such as ``.DS_Store``, are passed over.
 
     Attributes:
         path: The folder.
@@ -37,6 +46,8 @@ class FolderFiles:
         self.path = folder
         # Before anything else is listed: the folder named by mistake may be a whole disk.
         manifest = folder / MANIFEST
+        if manifest.is_symlink() and manifest.is_file():
+            raise BundleError(f"{manifest} is a link; {_NO_LINKS}")
         if manifest.is_symlink() or not manifest.is_file():
             raise BundleError(f"{folder} is not a bundle: it has no plain file {MANIFEST}")
         self.sizes: dict[str, int] = {}
@@ -49,7 +60,8 @@ class FolderFiles:
         """Yield the content of a listed file in parts, never more than was listed.
 
         Raises:
-            BundleError: The file cannot be read, or is shorter or longer than it was.
+            BundleError: The file is gone, or is shorter or longer than it was.
+            SystemRefusedError: The system refused to read it.
         """
         size = self.sizes[name]
         try:
@@ -59,6 +71,7 @@ class FolderFiles:
                     yield chunk
                 changed = size > 0 or file.read(1) != b""
         except OSError as error:
+            raise_if_refused(self.path / name, error)
             raise BundleError(f"cannot read {self.path / name}: {error.strerror or error}") from error
         if changed:
             raise BundleError(f"{self.path / name} changed since the bundle was opened; open it again")
@@ -77,26 +90,70 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def replace_folder(temporary: Path, target: Path) -> None:
-    """Rename; a folder cannot replace a folder in one step, so an old one steps aside first.
+    """Put a folder in the place of another, or of none, with no moment in between where the system can do that.
 
-    A process killed between the two renames leaves nothing at ``target`` and the old folder beside it, whole,
-    as ``.NAME.*.old``; rename it back.
+    Linux and macOS exchange two names in one step on most file systems. Elsewhere the old folder steps aside first: a
+    process killed between the two renames leaves nothing at ``target`` and the old folder beside it, whole, as
+    ``.NAME.*.old``; `compat_sdk.bundle.Bundle.open` waits for such a moment to end.
 
     Raises:
-        OSError: A rename failed; the old folder is at ``target`` again.
+        OSError: It failed; the old folder is at ``target``.
     """
+    if not os.path.lexists(target):
+        temporary.rename(target)
+        sync_folder(target.parent)
+    elif _exchange(temporary, target):
+        sync_folder(target.parent)
+        shutil.rmtree(temporary)
+    else:
+        _replace_in_two_steps(temporary, target)
+
+
+def stepped_aside(target: Path) -> Path | None:
+    """The folder that stood at ``target`` and waits beside it for a replacement to end; None if there is none."""
+    with suppress(OSError):
+        return next(target.absolute().parent.glob(f".{glob.escape(target.name)}.*.old"), None)
+    return None
+
+
+def _replace_in_two_steps(temporary: Path, target: Path) -> None:
     aside = temporary.with_suffix(".old")
-    if os.path.lexists(target):
-        target.rename(aside)
+    target.rename(aside)
     try:
         temporary.rename(target)
     except BaseException:
-        if aside.exists():
-            aside.rename(target)
+        aside.rename(target)
         raise
     sync_folder(target.parent)
-    if aside.exists():
-        shutil.rmtree(aside)
+    shutil.rmtree(aside)
+
+
+_RENAME_EXCHANGE = 2  # linux/fs.h
+_RENAME_SWAP = 2  # sys/stdio.h of macOS
+_AT_FDCWD = -100  # fcntl.h of Linux
+_UNABLE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system or the file system cannot.
+
+    Source: renameat2(2), Linux man-pages; renamex_np(2), macOS.
+    """
+    names = os.fsencode(one), os.fsencode(other)
+    library = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    try:
+        if sys.platform == "linux" and library is not None:
+            failed = library.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_RENAME_EXCHANGE))
+        elif sys.platform == "darwin" and library is not None:
+            failed = library.renamex_np(*names, ctypes.c_uint(_RENAME_SWAP))
+        else:
+            return False
+    except AttributeError:  # a C library that does not have it
+        return False
+    if failed and ctypes.get_errno() not in _UNABLE:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), os.fspath(other))
+    return not failed
 
 
 def _plain_files(folder: Path, prefix: str = "") -> Iterator[tuple[str, int]]:
@@ -107,6 +164,8 @@ def _plain_files(folder: Path, prefix: str = "") -> Iterator[tuple[str, int]]:
             if entry.is_dir(follow_symlinks=False):
                 yield from _plain_files(Path(entry.path), name + "/")
             elif entry.is_file(follow_symlinks=False):
+                if is_litter(entry.name):
+                    continue
                 yield name, entry.stat(follow_symlinks=False).st_size
             else:
-                raise BundleError(f"{entry.path} is a link or a special file; a bundle holds plain files only")
+                raise BundleError(f"{entry.path} is a link or a special file; {_NO_LINKS}")

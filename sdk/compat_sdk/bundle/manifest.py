@@ -8,16 +8,20 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal, cast, get_args
 
 from compat_sdk.bundle.names import MANIFEST, check_file_name, check_file_names
+from compat_sdk.certificate import Certificate
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import canonical_json
+from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
-from compat_sdk.space import TransformSpaces, check_dim, check_source, check_space
+from compat_sdk.space import TransformSpaces, check_dim, check_source, check_space, covers_all
 
 FORMAT = "compat-sdk-bundle"
-VERSION = 2
+VERSION = 3
+_SINCE_3 = {"identity", "certificates", "release", "expires"}
 
 Role = Literal["query", "gallery", "side-info", "transform"]
 
@@ -167,9 +171,14 @@ class Manifest:
         created_by: Program and version that wrote the bundle.
         files: Every file of the bundle except the manifest and a signature, by its name inside the bundle.
         source: What a transform takes; None for every other role, and only there.
+        identity: Everything that decides a vector, of which ``space`` is the digest. None for a transform, whose space
+            is the new model's, and for an *old space*: of a bundle of 0.7 and before, or of a run of that time.
+        certificates: Evaluations that show what the model may search, each of its own space and one of ``searches``.
+        release: Counts the published versions of one name, from 1; whoever has seen one refuses a lower one.
+        expires: Last day on which the bundle is meant to be used, ``YYYY-MM-DD`` in UTC; None for no such day.
 
     Raises:
-        ConfigError: A value is out of its range, or does not go with the role.
+        ConfigError: A value is out of its range, does not go with the role, or contradicts the identity.
     """
 
     name: str
@@ -188,6 +197,10 @@ class Manifest:
     created_by: str = "compat-sdk"
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     source: TransformSource | None = None
+    identity: Identity | None = None
+    certificates: tuple[Certificate, ...] = ()
+    release: int = 1
+    expires: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not 1 <= len(self.name) <= 120 or not self.name.isprintable():
@@ -205,7 +218,13 @@ class Manifest:
         for label in ("license", "arch", "created_by"):
             if not isinstance(getattr(self, label), str):
                 raise ConfigError(f"{label} is {getattr(self, label)!r}; expected text")
+        if type(self.release) is not int or not 1 <= self.release < 2**31:
+            raise ConfigError(f"release is {self.release!r}; expected an integer of at least 1")
+        if self.expires is not None and not _is_day(self.expires):
+            raise ConfigError(f"expires is {self.expires!r}; expected a day such as 2027-12-31, or none")
         self._check_role()
+        self._check_identity()
+        self._check_certificates()
         check_file_names(self.files)
 
     def require_complete(self) -> None:
@@ -241,6 +260,46 @@ class Manifest:
             if taken is not None and (graph.layout, graph.values) != ("nchw", "prepared"):
                 raise ConfigError(f"graph {graph.file} has layout or values of an image; a transform takes vectors")
 
+    def _check_identity(self) -> None:
+        """Refuse what contradicts the name of the space."""
+        own = self.identity
+        if own is None:
+            if self.role != "transform" and covers_all(self.space):
+                raise ConfigError(
+                    f"there is no identity, of which space {self.space} is the digest; restore it or export again"
+                )
+            return
+        if self.role == "transform":
+            raise ConfigError("a transform has an identity; expected none, its space is the new model's")
+        if (own.arch, own.dim) != (self.arch, self.dim):
+            raise ConfigError(f"it is {self.arch} of {self.dim}, its identity {own.arch} of {own.dim}; export it again")
+        kinds = {graph.values for graph in self.graphs} or {"prepared"}
+        left = {own.preprocessing if kind == "prepared" else own.preprocessing.inside_graph() for kind in kinds}
+        if left != {self.preprocessing}:
+            raise ConfigError(
+                "preprocessing is not what the identity and the graphs leave to a client: it was changed after the "
+                "space was named; restore the bundle from its source"
+            )
+        own.require_space(self.space, "it")
+
+    def _check_certificates(self) -> None:
+        """Refuse a certificate of anything but this model and what it declares, and two of one evaluation."""
+        if not isinstance(self.certificates, tuple) or not all(isinstance(c, Certificate) for c in self.certificates):
+            raise ConfigError(f"certificates is {self.certificates!r}; expected a tuple of certificates")
+        for shown in self.certificates:
+            if shown.query_space != self.space or shown.gallery_space not in self.searches:
+                raise ConfigError(
+                    f"a certificate shows that {shown.query_space} may search {shown.gallery_space}; expected "
+                    f"{self.space} and one of {list(self.searches)}"
+                )
+        seen = {(shown.gallery_space, shown.data_sha256) for shown in self.certificates}
+        if len(seen) < len(self.certificates):
+            raise ConfigError("two certificates are of one gallery space and the same data; expected one")
+
+    def certificates_for(self, gallery_space: str) -> tuple[Certificate, ...]:
+        """The evaluations that show that the model may search this space; none if it is only declared."""
+        return tuple(shown for shown in self.certificates if shown.gallery_space == gallery_space)
+
     @property
     def spaces(self) -> TransformSpaces | None:
         """From where to where a transform leads; None for every other role."""
@@ -257,12 +316,14 @@ class Manifest:
             "graphs": [graph.to_json() for graph in self.graphs],
             "source": None if self.source is None else dataclasses.asdict(self.source),
             "files": {name: dataclasses.asdict(record) for name, record in self.files.items()},
+            "identity": None if self.identity is None else self.identity.to_json(),
+            "certificates": [shown.to_json() for shown in self.certificates],
         }
         return found | {"digest": hashlib.sha256(canonical_json(found)).hexdigest()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Manifest:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, or 0.7: version 2, which has no identity, certificates, release or expiry.
 
         Raises:
             BundleError: Another format or version, a digest that does not match, a field that is missing,
@@ -270,9 +331,10 @@ class Manifest:
         """
         if value.get("format") != FORMAT:
             raise BundleError(f"{MANIFEST} says format {value.get('format')!r}; expected {FORMAT!r}")
-        if value.get("version") != VERSION:
+        version = value.get("version")
+        if type(version) is not int or version not in (2, VERSION):
             raise BundleError(
-                f"{MANIFEST} says version {value.get('version')!r}, this release reads version {VERSION}; "
+                f"{MANIFEST} says version {version!r}, this release reads versions 2 and {VERSION}; "
                 f"upgrade compat-sdk or export the model again"
             )
         rest = {name: item for name, item in value.items() if name != "digest"}
@@ -283,6 +345,7 @@ class Manifest:
                 f"was written; restore the bundle from its source"
             )
         expected = {item.name for item in dataclasses.fields(cls)} | {"format", "version"}
+        expected -= _SINCE_3 if version == 2 else set()
         if set(rest) != expected:
             missing, unknown = sorted(expected - set(rest)), sorted(set(rest) - expected)
             raise BundleError(f"{MANIFEST} lacks the fields {missing} and has the unknown fields {unknown}")
@@ -309,14 +372,40 @@ class Manifest:
             "source": None if source is None else TransformSource(**source),
             "files": {name: FileRecord(**record) for name, record in files.items()},  # type: ignore[arg-type]
         }
+        if rest["version"] != 2:
+            identity = cast("dict[str, object] | None", rest["identity"])
+            if not isinstance(rest["certificates"], list):
+                raise ConfigError("certificates is not a list")
+            parsed |= {
+                "identity": None if identity is None else Identity.from_json(identity),
+                "certificates": tuple(map(Certificate.from_json, rest["certificates"])),
+            }
         made = cls(**parsed)  # type: ignore[arg-type]  # every field is checked on construction
         made.require_complete()
+        if rest["version"] == 2:
+            made._require_old_spaces()
         return made
+
+    def _require_old_spaces(self) -> None:
+        """Refuse what says it is of 0.7, and so needs no identity, but names spaces as only later releases do."""
+        source = self.source
+        beside = () if source is None else (source.old_space, source.side_space or "")
+        later = [name for name in (self.space, *self.searches, *beside) if covers_all(name)]
+        if later:
+            raise ConfigError(f"version 2 names the space {later[0]} of a later version; restore it from its source")
 
 
 def record_of(data: bytes) -> FileRecord:
     """Return the record of a file with this content."""
     return FileRecord(hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _is_day(value: object) -> bool:
+    """Whether this is a day of the calendar in the one form ``YYYY-MM-DD``."""
+    try:
+        return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        return False
 
 
 def _check_word(label: str, value: object) -> None:

@@ -15,7 +15,7 @@ from compat_sdk.bundle.folder import replace_folder, write_folder
 from compat_sdk.bundle.manifest import FORMAT
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import sync_folder
+from compat_sdk.files import make_folder, parse_json, sync_folder
 from compat_sdk.outputs import require_place
 
 
@@ -25,25 +25,34 @@ def form_of(path: Path) -> Literal["folder", "zip"]:
 
 
 def publish(
-    target: Path, contents: Mapping[str, bytes], *, verify: Callable[[Path], object], overwrite: bool = False
+    target: Path,
+    contents: Mapping[str, bytes],
+    *,
+    verify: Callable[[Path], object],
+    overwrite: bool = False,
+    allow_older: bool = False,
 ) -> None:
     """Write a bundle under a temporary name, verify it, and give it its name; the name decides its form.
 
-    A process that dies on the way leaves the old bundle, and at most a ``.NAME.*.tmp`` beside it. A zip takes an
-    old one's place in one step; for a folder see `replace_folder`.
+    A process that dies on the way leaves the old bundle or the new, and at most a ``.NAME.*.tmp`` beside it. A zip
+    takes an old one's place in one step; for a folder see `replace_folder`.
 
     Args:
         target: Absolute path of the bundle to make.
         contents: Every file by name, the manifest included.
         verify: Called with the temporary bundle; what it raises stops the publication.
         overwrite: Replace a bundle of the same form.
+        allow_older: Also replace a newer release of the same model.
 
     Raises:
-        ConfigError: ``target`` exists, or is to be overwritten and is no bundle of the same form.
+        ConfigError: ``target`` exists, or is to be overwritten and is no bundle of the same form, or a newer release.
         OSError: It cannot be written; nothing is published.
     """
     require_free(target, overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if overwrite and not allow_older:
+        said = parse_json(contents[MANIFEST], MANIFEST)
+        require_no_newer(target, said.get("name"), said.get("release"))
+    make_folder(target.parent)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         if form_of(target) == "zip":
@@ -63,6 +72,30 @@ def publish(
             shutil.rmtree(temporary, ignore_errors=True)
         temporary.unlink(missing_ok=True)
         raise
+
+
+def require_no_newer(target: Path, name: object, release: object) -> None:
+    """Check that no older release takes the place of a newer one.
+
+    Args:
+        target: The bundle to make.
+        name: Name of its model; another model may take any place.
+        release: Of the bundle to make; at least that of a bundle at ``target``.
+
+    Raises:
+        ConfigError: The bundle at ``target`` is of a newer release.
+        BundleError: What is there is no bundle.
+    """
+    if not os.path.lexists(target):
+        return
+    files = open_files(target)
+    there = parse_manifest(read_document(files, MANIFEST), files)
+    old, new = (value if type(value) is int else 1 for value in (there.get("release"), release))
+    if there.get("name") == name and new < old:
+        raise ConfigError(
+            f"{target} is release {old} of {name}, and release {new} would take its place; expected that one or a "
+            f"later: give it a higher release, or allow an older one"
+        )
 
 
 def require_free(target: Path, overwrite: bool) -> None:

@@ -1,8 +1,9 @@
-"""Signatures of bundles: who made a bundle, where a digest only says that it is whole.
+"""Signatures of bundles and galleries: who made one, where a digest only says that it is whole.
 
 A thin layer over OpenSSF's ``model-signing`` in its key mode, which needs no network: ECDSA on P-256, P-384 or P-521
 over the SHA-256 of every file, as a DSSE envelope in a Sigstore bundle. A signature does not say which of several
-signed bundles is the newest, and it is not the same twice, because ECDSA draws a random number.
+signed bundles is the newest, see `compat_sdk.bundle.trust`; and it is not the same twice, because ECDSA draws a random
+number.
 
 Source: OpenSSF Model Signing Specification v1.0, https://github.com/ossf/model-signing-spec; make a key pair with
 
@@ -13,32 +14,67 @@ Source: OpenSSF Model Signing Specification v1.0, https://github.com/ossf/model-
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.bundle.files import BundleFiles, read_document
-from compat_sdk.bundle.names import MANIFEST, SIGNATURE
-from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
+from compat_sdk.bundle.names import SIGNATURE
+from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, MissingExtraError
+from compat_sdk.files import raise_if_refused
+
+_KEY_LIMIT = 64 << 10
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """A public key on P-256, P-384 or P-521.
+
+    Attributes:
+        name: What to call it in an error: its file, or whose it is.
+        pem: Content of its PEM file.
+    """
+
+    name: str
+    pem: bytes
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> PublicKey:
+        """Read a PEM file; whether it is a key is known when it checks a signature.
+
+        Raises:
+            ConfigError: There is no such file, or it is too large for a key.
+            SystemRefusedError: The system refused to read it.
+        """
+        file = _key_path(path)
+        try:
+            with file.open("rb") as opened:
+                pem = opened.read(_KEY_LIMIT + 1)
+        except OSError as error:
+            raise_if_refused(file, error)
+            raise ConfigError(f"cannot read key file {file}: {error.strerror or error}; name another") from error
+        if len(pem) > _KEY_LIMIT:
+            raise ConfigError(f"{file} has more than {_KEY_LIMIT} bytes; expected the PEM file of a public key")
+        return cls(os.fspath(file), pem)
 
 
 def make_signature(contents: Mapping[str, bytes], private_key: str | os.PathLike[str]) -> bytes:
-    """Sign every file of a bundle.
+    """Sign every one of these files.
 
     Args:
-        contents: Content of every file by name, the manifest included.
+        contents: Content of every file by name.
         private_key: PEM file with a private key on P-256, P-384 or P-521, not encrypted.
 
     Returns:
-        Content of the bundle's ``signature.json``.
+        Content of ``signature.json``.
 
     Raises:
         ConfigError: The key cannot be used.
         MissingExtraError: model-signing is not installed.
+        SystemRefusedError: The system refused the temporary copy that is signed.
     """
     _require_library()
     from model_signing import signing
@@ -57,61 +93,94 @@ def make_signature(contents: Mapping[str, bytes], private_key: str | os.PathLike
         return beside.read_bytes()
 
 
-def require_signature(files: BundleFiles, manifest: bytes, public_key: str | os.PathLike[str]) -> None:
-    """Check that the owner of a key signed exactly these files.
+def require_signature(
+    what: str,
+    content: Iterable[tuple[str, Iterable[bytes]]],
+    signature: bytes,
+    keys: Sequence[PublicKey],
+    error: type[CorruptFileError] = BundleError,
+) -> int:
+    """Check that the owner of one of these keys signed exactly these files.
 
-    They are copied to a private temporary folder first, so that what was checked cannot change under the check; the
-    manifest checked is the one given, and its digests then hold for whatever is read later.
+    They are copied to a private temporary folder first, so that what was checked cannot change under the check.
 
     Args:
-        files: The bundle's files; none of them is parsed.
-        manifest: Content of the manifest, as it will be parsed.
-        public_key: PEM file with the public key.
+        what: The bundle or gallery, for an error.
+        content: Name and content, in parts, of every file that must have been signed; none of them is parsed.
+        signature: Content of ``signature.json``.
+        keys: Public keys, at least one.
+        error: Class of the refusal.
+
+    Returns:
+        Position of the key whose owner signed them.
 
     Raises:
-        BundleError: There is no signature, it is of another key, or a file was changed, added or removed.
-        ConfigError: The key cannot be used.
+        CorruptFileError: The signature is of another key, or a file was changed, added or removed.
+        ConfigError: A key cannot be used.
         MissingExtraError: model-signing is not installed.
+        SystemRefusedError: The system refused the temporary copy that is checked.
     """
-    if SIGNATURE not in files.sizes:
-        raise BundleError(
-            f"{files.path} is not signed: it has no {SIGNATURE}; get a signed bundle, or open it without a public key"
-        )
     _require_library()
+    with _staged(content) as (folder, beside):
+        beside.write_bytes(signature)
+        verifiers = [_verifier(key, folder.with_name(f"key-{place}.pem")) for place, key in enumerate(keys)]
+        said: list[tuple[bool, str]] = []
+        for place, verifier in enumerate(verifiers):
+            try:
+                verifier.verify(folder, beside)
+                return place
+            except MemoryError:
+                raise
+            except Exception as problem:  # a hostile signature fails in json, pydantic or native code: all mean no
+                if isinstance(problem, OSError):
+                    raise_if_refused(folder, problem)
+                said.append(("Key mismatch" in str(problem), _words(problem)))
+    others, reason = min(said)  # what the right key says, rather than that another one is not it
+    of = keys[0].name if len(keys) == 1 else f"any of {len(keys)} known makers" if others else "a known maker"
+    raise error(
+        f"{what} does not carry a valid signature of {of}: {reason}; do not use it, get it again from its source, and "
+        f"check that the key is its maker's"
+    )
+
+
+def require_signing() -> None:
+    """Return if signatures can be made and checked here.
+
+    Raises:
+        MissingExtraError: model-signing, or the pyOpenSSL that it needs, is not installed.
+    """
+    _require_library()
+
+
+def _verifier(key: PublicKey, file: Path) -> Any:
     from model_signing import verifying
 
-    key = _key_path(public_key)
+    file.write_bytes(key.pem)
     try:
-        verifier = verifying.Config().use_elliptic_key_verifier(public_key=key)
+        verifier = verifying.Config().use_elliptic_key_verifier(public_key=file)
     except Exception as error:  # the cryptography library's own errors share no base
         raise ConfigError(
-            f"{key} is no public key that can check a signature ({_words(error)}); expected a PEM file made by: "
+            f"{key.name} is no public key that can check a signature ({_words(error)}); expected a PEM file made by: "
             f"openssl ec -in private.pem -pubout -out public.pem"
         ) from error
-    verifier.set_hashing_config(_every_file())
-    signature = read_document(files, SIGNATURE)
-    content = ((name, files.chunks(name)) for name in files.sizes if name not in (MANIFEST, SIGNATURE))
-    with _staged(itertools.chain([(MANIFEST, (manifest,))], content)) as (folder, beside):
-        beside.write_bytes(signature)
-        try:
-            verifier.verify(folder, beside)
-        except Exception as error:  # a hostile signature fails in json, pydantic or native cryptography: all mean no
-            raise BundleError(
-                f"{files.path} does not carry a valid signature of {key}: {_words(error)}; do not use the bundle, "
-                f"get it again from its source, and check that the key is its maker's"
-            ) from error
+    return verifier.set_hashing_config(_every_file())
 
 
 @contextlib.contextmanager
 def _staged(files: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[tuple[Path, Path]]:
     """A private folder with these files, and a path beside it for the signature; both are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="compat-sdk-") as name:
-        folder = Path(name) / "bundle"
-        for file, chunks in files:
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            with (folder / file).open("xb") as copy:
-                copy.writelines(chunks)
-        yield folder, Path(name) / SIGNATURE
+    with contextlib.ExitStack() as stack:
+        try:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compat-sdk-")))
+            folder = root / "bundle"  # a name that the signatures of earlier releases have too
+            for file, chunks in files:
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                with (folder / file).open("xb") as copy:
+                    copy.writelines(chunks)
+        except OSError as error:  # of the copy: whoever yields the chunks has errors of its own
+            raise_if_refused(error.filename or tempfile.gettempdir(), error, "write")
+            raise
+        yield folder, root / SIGNATURE
 
 
 def _require_library() -> None:
@@ -139,4 +208,4 @@ def _words(error: Exception) -> str:
     """What the library says, in one line; of its list of digests the names of the files."""
     text = " ".join(str(error).split()) or type(error).__name__
     changed = re.findall(r"Hash mismatch for \W*([\w./-]+)", text)
-    return f"it was made for other content of {', '.join(changed[:5])}" if changed else text[:300]
+    return f"it was made for other content of {', '.join(changed[:5])}" if changed else text[:120]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from compat_sdk.datasets.check import Problem, check_dataset, dataset_info, require_consistent
 from compat_sdk.datasets.opening import NAMES, open_dataset
+from compat_sdk.datasets.overlap import own_rows
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "check_dataset",
     "dataset_info",
     "open_dataset",
+    "own_rows",
     "require_consistent",
 ]

@@ -9,6 +9,7 @@ from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import DataError
 from compat_sdk.images import find_pictures
 from compat_sdk.images.finding import is_picture
+from compat_sdk.litter import is_litter
 
 _LAYOUT = f"expected sub-folders named {', '.join(SPLIT_NAMES)}, each with one sub-folder of images per identity"
 
@@ -37,7 +38,7 @@ def _read_split(root: Path, name: str) -> Split:
     labels: list[str] = []
     left_out: Counter[str] = Counter()
     for entry in sorted((root / name).iterdir()):
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or (is_litter(entry.name) and not entry.is_dir()):
             continue
         if entry.is_dir():
             found = find_pictures(entry)

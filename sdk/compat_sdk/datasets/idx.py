@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import DataError
+from compat_sdk.files import raise_if_refused
 
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -45,6 +46,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
                 expected = math.prod(shape)
                 body = file.read(expected + 1)
     except (OSError, EOFError, zlib.error, OverflowError, MemoryError) as error:
+        if isinstance(error, OSError):
+            raise_if_refused(path, error)
         raise DataError(f"cannot read {path}: {error}; check the path or download the file again") from error
     if len(body) != expected:
         found = f"{len(body)} bytes" if len(body) < expected else "more bytes"

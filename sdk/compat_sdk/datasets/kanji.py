@@ -9,6 +9,7 @@ import numpy as np
 
 from compat_sdk.datasets.split import Dataset, Split
 from compat_sdk.errors import DataError
+from compat_sdk.files import raise_if_refused
 
 FORMAT, VERSION = "compat-sdk-kanji", 1
 _BUILD = "build it with: compat-sdk data build kanji --out DIR, then pass --root DIR"
@@ -105,6 +106,8 @@ def open_kanji(
         if seen:
             splits = _seen(splits["train"])
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        if isinstance(error, OSError):
+            raise_if_refused(error.filename or root, error)
         raise DataError(f"{root} is not a readable kanji set ({error}); {_BUILD}") from error
     count = len(set(splits["train"].labels)) if "train" in splits else 0
     return Dataset(

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import DataError
+from compat_sdk.files import raise_if_refused
 
 _COLUMNS = ("path", "label", "split")
 
@@ -53,6 +54,8 @@ def open_manifest(manifest: Path) -> Dataset:
             raise
         raise DataError(f"{manifest} line {line}: {error}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
+        if isinstance(error, OSError):
+            raise_if_refused(manifest, error)
         raise DataError(f"cannot read {manifest} at line {line}: {error}; expected a UTF-8 CSV file") from error
     if not paths:
         raise DataError(f"{manifest} lists no images; expected rows of {','.join(_COLUMNS)}")

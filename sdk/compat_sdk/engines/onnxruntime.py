@@ -60,7 +60,7 @@ class OnnxRuntimeEngine:
         batch: int | None = None,
         threads: int | None = None,
     ) -> None:
-        onnxruntime = _onnxruntime()
+        onnxruntime = import_onnxruntime()
         check_threads(threads)
         # The first field of every ONNX model is its version, a varint with field number 1.
         if graph[:1] != b"\x08":
@@ -98,8 +98,15 @@ class OnnxRuntimeEngine:
         return embeddings
 
 
-def _onnxruntime() -> Any:
-    """The module, unless importing it would kill the process: see `compat_sdk.index.approximate`."""
+def import_onnxruntime() -> Any:
+    """Return the module onnxruntime, unless importing it would kill the process: see `compat_sdk.index.approximate`.
+
+    Whoever imports a part of onnxruntime calls this first.
+
+    Raises:
+        CompatError: This process loaded usearch first.
+        MissingExtraError: onnxruntime is not installed.
+    """
     if sys.platform == "linux" and "usearch" in sys.modules and "onnxruntime" not in sys.modules:
         raise CompatError(
             "this process imported usearch before onnxruntime, and loading onnxruntime now would kill it (signal 11); "

@@ -16,14 +16,16 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.bundle.signature import make_signature
+from compat_sdk.bundle.trust import Trust, trust_of
 from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, StateError
-from compat_sdk.files import canonical_json
+from compat_sdk.files import canonical_json, make_folder, write_atomic
 from compat_sdk.gallery import store
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot, load_snapshot, own_vectors
 from compat_sdk.gallery.writer import append, build_index, check_names, compact, compact_folder, select, writing
-from compat_sdk.space import Embeddings, check_space
+from compat_sdk.space import Embeddings, check_space, covers_all
 
 _WAIT_S = 60.0
 """Seconds for which a change waits while others write."""
@@ -84,7 +86,7 @@ class Gallery:
             raise ConfigError(f"dtype is {dtype!r}, expected one of {', '.join(get_args(Dtype))}")
         state = store.State(space, dim, dict(model or {}), dtype=dtype)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             with write_lock(folder, timeout=_WAIT_S):
                 if not store.is_new_folder(folder):
                     raise StateError(f"{folder} was made into a gallery by another process; open it instead")
@@ -94,18 +96,66 @@ class Gallery:
         return cls(folder, Snapshot(folder, state, (), ((), ())), True)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, verify: bool = True) -> Gallery:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        verify: bool = True,
+        public_key: str | os.PathLike[str] | None = None,
+        trust: str | os.PathLike[str] | Trust | None = None,
+    ) -> Gallery:
         """Open a gallery, for reading and writing.
 
         Args:
             path: Folder of the gallery.
             verify: Compare the SHA-256 of every vector file first (about a second per GB). Sizes, tables and
                 gallery.json are always checked, an index always before it is used.
+            public_key: PEM file of a public key: require that its owner signed the gallery as it is. The signature
+                vouches for its index too.
+            trust: Require the signature of a maker that is known, see `compat_sdk.bundle.trust`.
 
         Raises:
-            GalleryError: No gallery, a damaged one, or one of a later version.
+            GalleryError: No gallery, a damaged one, one of a later version, or not signed as is asked for.
+            ConfigError: The key or the trust file cannot be used, or ``verify`` is False beside one of them.
+            MissingExtraError: A signature is asked for and model-signing is not installed.
         """
-        return cls(Path(path), load_snapshot(Path(path), verify), verify)
+        wanted = trust_of(public_key, trust)
+        if wanted is not None and not verify:
+            raise ConfigError("verify is False, but a signature says nothing of files that are not compared; leave it")
+        return cls(Path(path), load_snapshot(Path(path), verify, trust=wanted), verify)
+
+    @staticmethod
+    def is_signed(path: str | os.PathLike[str]) -> bool:
+        """Whether a signature is there; only opening with a public key or a trust file tells whether it holds."""
+        return os.path.lexists(Path(path) / store.SIGNATURE)
+
+    def sign(self, private_key: str | os.PathLike[str], *, timeout: float = _WAIT_S) -> None:
+        """Check every file and sign the gallery as it is; any later change makes the signature void, and deletes it.
+
+        Signed is gallery.json, which has the digests of all vectors, ids, labels and of the index.
+
+        Args:
+            private_key: PEM file of the private key, see `compat_sdk.bundle.signature`.
+            timeout: See `add`.
+
+        Raises:
+            GalleryError: A file is damaged, or the index was not built here: signing would vouch for it.
+            ConfigError: The key cannot be used.
+            MissingExtraError: model-signing is not installed.
+            GalleryLockedError: Another process is writing.
+            CompatError: The disk is full or the folder cannot be written; nothing was changed.
+        """
+        with writing(self.path, self._snapshot, self._verify, timeout) as snapshot:
+            self._snapshot = snapshot
+            data = store.read_state_bytes(self.path)
+            problems = (
+                [f"{self.path} changed meanwhile; try again"] if not snapshot.is_of(data) else snapshot.problems()
+            )
+            if snapshot.index_is_foreign:
+                problems.append(f"the index was not built here; repair it first: compat-sdk index repair {self.path}")
+            if problems:
+                raise GalleryError(f"{self.path} cannot be signed: {problems[0]}")
+            write_atomic(self.path / store.SIGNATURE, make_signature({store.STATE_FILE: data}, private_key))
 
     def __len__(self) -> int:
         return len(self._snapshot)
@@ -141,7 +191,12 @@ class Gallery:
         return self._snapshot.vectors
 
     def info(self) -> dict[str, object]:
-        """Return what there is to know, ready for JSON; ``index`` is None or says whether it is fresh."""
+        """Return what there is to know, ready for JSON.
+
+        ``index`` is None or says whether it is fresh; a ``foreign_index`` was neither built here nor signed by a maker
+        whose signature was required, and is not read. ``space_covers`` is ``all`` that decides a vector, or, for an old
+        space, ``weights``.
+        """
         state = self._snapshot.state
         index = state.index and {
             "kind": state.index.kind,
@@ -149,9 +204,11 @@ class Gallery:
             "bytes": state.index.file.bytes,
             **state.index.options,
         }
+        foreign = self._snapshot.index_is_foreign
         return {
             "path": str(self.path),
             "space": state.space,
+            "space_covers": "all" if covers_all(state.space) else "weights",
             "dim": state.dim,
             "dtype": state.dtype,
             "rows": len(self),
@@ -161,7 +218,10 @@ class Gallery:
             "generation": state.generation,
             "model": dict(state.model),
             "index": index,
-            "search": index["kind"] if index and state.index_is_fresh else "exact",
+            "foreign_index": foreign,
+            "search": index["kind"] if index and index["fresh"] and not foreign else "exact",
+            "signed": self.is_signed(self.path),
+            "signed_by": self._snapshot.signed_by,
         }
 
     def add(
@@ -277,7 +337,7 @@ class Gallery:
         self._change(lambda snapshot: build_index(snapshot, kind, options), timeout)
 
     def repair(self) -> list[str]:
-        """Build a damaged or stale index again from the vectors, and return what was done.
+        """Build a damaged, stale or foreign index again from the vectors, and return what was done.
 
         Damaged vectors cannot be repaired: `open` refuses them.
 
@@ -285,8 +345,10 @@ class Gallery:
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
-        self._snapshot = snapshot = load_snapshot(self.path, self._verify)
+        self._snapshot = snapshot = self._reloaded(self._verify)
         reasons = ["it is stale"] if not snapshot.state.index_is_fresh else snapshot.index_problems()
+        if not reasons and snapshot.index_is_foreign:
+            reasons = ["it was not built here"]
         if snapshot.state.index is None or not reasons:
             return []
         self.build_index("usearch", **snapshot.state.index.options)
@@ -296,10 +358,11 @@ class Gallery:
         """Check everything: digests, ids, vectors, and the index against the exact search.
 
         Returns:
-            What is wrong, one sentence each; empty when all is well. A stale index is not a fault.
+            What is wrong, one sentence each; empty when all is well. A stale index is not a fault, and of a foreign one
+            the digest alone is compared.
         """
         try:
-            snapshot = load_snapshot(self.path, False)
+            snapshot = self._reloaded(False)
         except GalleryError as error:
             return [str(error)]
         return snapshot.problems()
@@ -311,7 +374,8 @@ class Gallery:
             query: ``[q, dim]`` vectors that may search this gallery's space.
             k: Hits wanted per query, at least 1; a smaller gallery gives all it has.
             index: ``"auto"`` (the stored index while it is fresh, else the exact scan), ``"exact"`` or
-                ``"usearch"``.
+                ``"usearch"``. An index that was neither built here nor vouched for by a required signature is never
+                read: with a warning, ``"auto"`` takes the exact scan and ``"usearch"`` builds one in memory.
 
         Returns:
             For each query its hits, best first.
@@ -336,6 +400,12 @@ class Gallery:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Like `search`, but return row numbers and scores, both ``[q, min(k, n)]``."""
         return self._snapshot.search(query, k, index)
+
+    def _reloaded(self, verify: bool) -> Snapshot:
+        """The gallery as it is now; what a signature vouched for when it was opened goes on to be known."""
+        snapshot = load_snapshot(self.path, verify)
+        snapshot.vouched = self._snapshot.vouched
+        return snapshot
 
     def _change(self, step: Callable[[Snapshot], Snapshot], timeout: float) -> None:
         """Take one step from the gallery's state to the next; again if another writer was faster all the same."""

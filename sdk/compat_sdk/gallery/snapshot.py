@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.bundle.trust import Trust
 from compat_sdk.errors import (
     ConfigError,
     GalleryError,
@@ -23,8 +25,18 @@ from compat_sdk.errors import (
     VectorError,
 )
 from compat_sdk.gallery.files import RESTORE, StoredParts, as_unit, problem_with, read_checked, read_names
-from compat_sdk.gallery.store import State, StoredIndex, read_state
+from compat_sdk.gallery.store import (
+    SIGNATURE,
+    STATE_FILE,
+    State,
+    StoredIndex,
+    parse_state,
+    read_signature,
+    read_state,
+    read_state_bytes,
+)
 from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
+from compat_sdk.index.built_here import was_built_here
 from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.space import Embeddings, require_compatible
 from compat_sdk.spread import spread
@@ -40,7 +52,8 @@ class Snapshot:
 
     ``parts`` are open files in a tuple, or `StoredParts`, which are opened as needed. ``names`` are the ids and the
     labels. Where they are None they are read when they are first asked for: what works through tables line by line
-    never holds them all.
+    never holds them all. ``signed_by`` is the maker whose signature over the state was required and holds, and
+    ``vouched`` the SHA-256 of the index file that such a signature covers.
     """
 
     folder: Path
@@ -48,6 +61,9 @@ class Snapshot:
     parts: Sequence[NDArray[Any]]
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     usearch: UsearchIndex | None = None
+    signed_by: str | None = None
+    vouched: str = ""
+    _told: bool = field(default=False, repr=False)
 
     def __len__(self) -> int:
         return sum(segment.rows for segment in self.state.segments)
@@ -116,8 +132,36 @@ class Snapshot:
         if self.usearch is None:
             if index == "auto" and self._superseded(self.state.index):
                 return self.exact
-            self.usearch = self._load_index(self.state.index)
+            if self.index_is_foreign:
+                self._say_foreign("the exact scan answers" if index == "auto" else "one is built in memory")
+                if index == "auto":
+                    return self.exact
+                self.usearch = UsearchIndex.build(self.vectors, **self.state.index.options)
+            else:
+                self.usearch = self._load_index(self.state.index)
         return self.usearch
+
+    def is_of(self, data: bytes) -> bool:
+        """Whether this is the content of gallery.json that the snapshot was opened from."""
+        return parse_state(self.folder, data).identity == self.state.identity
+
+    @property
+    def index_is_foreign(self) -> bool:
+        """Whether there is an index that no native code may read: not built here, and not signed by a known maker."""
+        index = self.state.index
+        if index is None or (self.usearch is not None and self.state.index_is_fresh):
+            return False
+        return index.file.sha256 != self.vouched and not was_built_here(index.file.sha256)
+
+    def _say_foreign(self, instead: str) -> None:
+        """Say, once, that a search does without the stored index."""
+        if not self._told:
+            self._told = True
+            warnings.warn(
+                f"the index of gallery {self.folder} was not built here and no trusted maker signed it, so it is not "
+                f"read and {instead}; `compat-sdk index repair {self.folder}` builds it again for good",
+                stacklevel=2,
+            )
 
     def _superseded(self, record: StoredIndex) -> bool:
         """Whether a later writer replaced the index file of this snapshot before it was read."""
@@ -129,12 +173,19 @@ class Snapshot:
             raise GalleryError(f"found an index of kind {record.kind!r}, this release reads 'usearch'; {_REPAIR}")
         content = read_checked(self.folder, record.file, _REPAIR)
         expansion = record.options.get("expansion_search", 64)
-        return UsearchIndex.load(content, len(self), self.state.dim, expansion_search=expansion)
+        vouched = record.file.sha256 == self.vouched
+        return UsearchIndex.load(content, len(self), self.state.dim, expansion_search=expansion, vouched=vouched)
 
     def index_problems(self) -> list[str]:
-        """Say what is wrong with a fresh index: its digest, its content, or its answers to stored rows."""
+        """Say what is wrong with a fresh index: its digest, its content, or its answers to stored rows.
+
+        Of one that no native code may read, its digest alone.
+        """
         if self.state.index is None or not self.state.index_is_fresh:
             return []
+        if self.index_is_foreign:
+            problem = problem_with(self.folder, self.state.index.file)
+            return [f"{problem}; {_REPAIR}"] if problem else []
         try:
             index = self._load_index(self.state.index)
         except (GalleryError, ConfigError) as error:
@@ -167,7 +218,9 @@ class Snapshot:
         return self.index_problems()
 
 
-def load_snapshot(folder: Path, verify: bool, *, names: bool = True, held: bool = True) -> Snapshot:
+def load_snapshot(
+    folder: Path, verify: bool, *, names: bool = True, held: bool = True, trust: Trust | None = None
+) -> Snapshot:
     """Open every file of the present state; start over if a writer replaces it meanwhile.
 
     Args:
@@ -175,18 +228,38 @@ def load_snapshot(folder: Path, verify: bool, *, names: bool = True, held: bool 
         verify: Compare the digests of the vector files as well.
         names: Read the ids and labels now, rather than compare their digests now and read them when they are asked for.
         held: Open every vector file and keep it open, whatever a writer deletes; False for whoever keeps writers away.
+        trust: Whose signature the state must have; None for no matter whose.
 
     Raises:
-        GalleryError: No gallery, or a damaged one.
+        GalleryError: No gallery, a damaged one, or one that is not signed as is asked for.
+        MissingExtraError: A signature is asked for and model-signing is not installed.
         SystemRefusedError: The system refused to open a file, such as one more than a process may hold.
     """
     while True:
-        state = read_state(folder)
+        data = read_state_bytes(folder)
         try:
-            return _open(folder, state, verify, names, held)
+            check = None if trust is None else _require_signer(folder, data, trust)
+            state = parse_state(folder, data)
+            signed_by = None if check is None else check(state.space)
+            snapshot = _open(folder, state, verify, names, held)
         except GalleryError:
-            if read_state(folder).identity == state.identity:
+            if read_state_bytes(folder) == data:
                 raise
+            continue
+        if signed_by is not None:
+            snapshot.signed_by = signed_by
+            snapshot.vouched = "" if state.index is None else state.index.file.sha256
+        return snapshot
+
+
+def _require_signer(folder: Path, state: bytes, trust: Trust) -> Callable[[str], str]:
+    signature = read_signature(folder)
+    if signature is None:
+        raise GalleryError(
+            f"{folder} is not signed: it has no {SIGNATURE}; sign it with `compat-sdk index sign`, or open it without "
+            f"a public key and without a trust file"
+        )
+    return trust.require_gallery_signer(folder, STATE_FILE, state, signature)
 
 
 def checked(embeddings: object, dim: int) -> NDArray[np.float32]:

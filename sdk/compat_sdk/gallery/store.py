@@ -5,6 +5,7 @@
     rows-GENERATION-RANDOM.json      their ids and labels; .jsonl where they are more than 65,536
     index-GENERATION-RANDOM.usearch  optional graph over all rows: a cache
     gallery.lock                     held by the one process that writes
+    signature.json                   if the gallery was signed: a signature over gallery.json, and so over all it names
     upgrade/                         an upgrade to another space, see `compat_sdk.upgrade`; no file of it counts
 
 A writer adds files under new names, makes them durable, and then replaces gallery.json in one step. Whoever
@@ -33,18 +34,21 @@ from compat_sdk.files import durable_temporary, parse_json, raise_if_refused, se
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.lock import LOCK_FILE
+from compat_sdk.litter import is_litter
 from compat_sdk.outputs import Layout
 from compat_sdk.space import check_space
 
-_STATE_FILE = "gallery.json"
+STATE_FILE = "gallery.json"
 _FORMAT = "compat-sdk-gallery"
 _VERSION = 1
 _COMPACT_VERSION = 2  # as 1, with a dtype; float32 is written as version 1, which earlier releases read
 _LINES_VERSION = 3  # as 1 or 2, with a table of several lines; without one, as 1 or 2
 _OURS = re.compile(r"(vectors|rows|index)-(?P<generation>\d+)-[0-9a-f]{16}\.(npy|jsonl?|usearch)")
-LAYOUT: Layout = {r"gallery\.(json|lock)": None, r"origins\.jsonl": None, _OURS.pattern: None}
+SIGNATURE = "signature.json"
+LAYOUT: Layout = {r"(gallery|signature)\.json|gallery\.lock|origins\.jsonl": None, _OURS.pattern: None}
 """What a gallery leaves in its folder, beside an upgrade and its lock."""
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
+_SIGNATURE_LIMIT = 4 << 20
 _DEAD_AFTER_S = 1.0  # a commit takes two system calls; a writer that took this long between them is gone
 
 
@@ -115,7 +119,7 @@ def write_state(folder: Path, state: State, before: State | None) -> None:
         OSError: The disk is full or the folder is not writable; nothing was changed.
     """
     sync_folder(folder)
-    target = folder / _STATE_FILE
+    target = folder / STATE_FILE
     with durable_temporary(target, _rendered(state)) as temporary:
         if before is None:
             try:
@@ -132,14 +136,14 @@ def _follow(folder: Path, temporary: Path, before: State, names: set[str]) -> No
     changed = StateChangedError(
         f"another process changed gallery {folder} while this one was writing; nothing was changed, try again"
     )
-    successor = folder / f".{_STATE_FILE}.{before.identity[:16]}.tmp"
+    successor = folder / f".{STATE_FILE}.{before.identity[:16]}.tmp"
     try:
         _take_name(temporary, successor)
         mine = successor.stat()
         try:
             if read_state(folder).identity != before.identity or not names <= {path.name for path in folder.iterdir()}:
                 raise changed
-            successor.replace(folder / _STATE_FILE)
+            successor.replace(folder / STATE_FILE)
         finally:
             with suppress(OSError):
                 if os.path.samestat(successor.stat(), mine):
@@ -186,14 +190,56 @@ def read_state(folder: Path) -> State:
     Raises:
         GalleryError: It is missing, damaged, or of a version that this release cannot read.
     """
-    path = folder / _STATE_FILE
+    return parse_state(folder, read_state_bytes(folder))
+
+
+def read_state_bytes(folder: Path) -> bytes:
+    """Return the content of gallery.json, unchecked.
+
+    Raises:
+        GalleryError: It is missing or cannot be read.
+        SystemRefusedError: The system refused to read it.
+    """
+    path = folder / STATE_FILE
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
-        raise GalleryError(f"{folder} is not a gallery: found no {_STATE_FILE}; check the path") from error
+        raise GalleryError(f"{folder} is not a gallery: found no {STATE_FILE}; check the path") from error
     except OSError as error:
         raise_if_refused(path, error)
         raise GalleryError(f"cannot read {path}: {error.strerror or error}; {_RESTORE}") from error
+
+
+def read_signature(folder: Path) -> bytes | None:
+    """Return the content of a gallery's signature, unchecked; None if it has none.
+
+    Raises:
+        GalleryError: It is no plain file, or has more than 4 MiB.
+        SystemRefusedError: The system refused to read it.
+    """
+    path = folder / SIGNATURE
+    if not os.path.lexists(path):
+        return None
+    if path.is_symlink() or not path.is_file():
+        raise GalleryError(f"{path} is no plain file; sign the gallery again")
+    try:
+        with path.open("rb") as file:
+            data = file.read(_SIGNATURE_LIMIT + 1)
+    except OSError as error:
+        raise_if_refused(path, error)
+        raise GalleryError(f"cannot read {path}: {error.strerror or error}; sign the gallery again") from error
+    if len(data) > _SIGNATURE_LIMIT:
+        raise GalleryError(f"{path} is larger than {_SIGNATURE_LIMIT} bytes; sign the gallery again")
+    return data
+
+
+def parse_state(folder: Path, data: bytes) -> State:
+    """Check the content of gallery.json to the byte.
+
+    Raises:
+        GalleryError: It is damaged, or of a version that this release cannot read.
+    """
+    path = folder / STATE_FILE
     try:
         value = parse_json(data, str(path))
     except CorruptFileError as error:
@@ -232,7 +278,10 @@ def sweep(folder: Path, state: State) -> None:
 def is_new_folder(folder: Path) -> bool:
     """Whether a gallery may be created here: nothing there, or only what a killed `create` left."""
     return not folder.exists() or (
-        folder.is_dir() and all(path.name == LOCK_FILE or _STRAY.fullmatch(path.name) for path in folder.iterdir())
+        folder.is_dir()
+        and all(
+            path.name == LOCK_FILE or _STRAY.fullmatch(path.name) or is_litter(path.name) for path in folder.iterdir()
+        )
     )
 
 

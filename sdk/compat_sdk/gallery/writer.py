@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,8 +19,8 @@ from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.gallery.files import Segment, new_files, open_vectors, require_intact, write_new, write_segment
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot, blocks, load_snapshot
-from compat_sdk.gallery.store import State, StoredIndex, read_state, sweep, write_state
-from compat_sdk.index import UsearchIndex
+from compat_sdk.gallery.store import SIGNATURE, State, StoredIndex, read_state, sweep, write_state
+from compat_sdk.index import UsearchIndex, built_here
 
 _INDEX_OPTIONS = ("connectivity", "expansion_add", "expansion_search", "threads")
 _Written = tuple[Segment, NDArray[Any]]
@@ -40,7 +42,9 @@ def writing(folder: Path, snapshot: Snapshot, verify: bool, timeout: float = 0.0
     """
     with write_lock(folder, timeout=timeout), new_files() as written:
         if read_state(folder).identity != snapshot.state.identity:
+            vouched = snapshot.vouched
             snapshot = load_snapshot(folder, verify, held=isinstance(snapshot.parts, tuple))
+            snapshot.vouched = vouched
         try:
             yield snapshot
         except BaseException as error:
@@ -55,6 +59,18 @@ def writing(folder: Path, snapshot: Snapshot, verify: bool, timeout: float = 0.0
         with suppress(CompatError, OSError):
             if (state := read_state(folder)).identity != snapshot.state.identity:
                 sweep(folder, state)
+                _drop_signature(folder)
+
+
+def _drop_signature(folder: Path) -> None:
+    """Delete the signature of a state that is no more, and say so; it would be refused from now on."""
+    if os.path.lexists(folder / SIGNATURE):
+        (folder / SIGNATURE).unlink()
+        warnings.warn(
+            f"gallery {folder} was signed; it changed, so that its signature was deleted: sign it again with "
+            f"`compat-sdk index sign {folder}`",
+            stacklevel=2,
+        )
 
 
 def _delete(written: Iterable[Path], state: State) -> None:
@@ -161,6 +177,7 @@ def build_index(snapshot: Snapshot, kind: str, options: Mapping[str, int]) -> Sn
     unknown = sorted(set(options) - set(_INDEX_OPTIONS))
     if unknown:
         raise ConfigError(f"unknown index options {', '.join(unknown)}; expected {', '.join(_INDEX_OPTIONS)}")
+    built_here.prepare()
     require_intact(snapshot.folder, [segment.vectors for segment in snapshot.state.segments])
     index = UsearchIndex.build(snapshot.vectors, **options)
     generation = snapshot.state.generation + 1
@@ -194,7 +211,9 @@ def _commit(
         segments=tuple(segment for segment, _ in segments),
     )
     write_state(snapshot.folder, state, snapshot.state if follows is None else follows)
-    return Snapshot(snapshot.folder, state, tuple(part for _, part in segments), (ids, labels))
+    return Snapshot(
+        snapshot.folder, state, tuple(part for _, part in segments), (ids, labels), vouched=snapshot.vouched
+    )
 
 
 def _strings(what: str, values: Sequence[str], count: int) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ What loads an image library is loaded when it is first used: the settings of a t
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from compat_sdk.door import door
 from compat_sdk.images.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -31,29 +31,20 @@ __all__ = [
     "to_pixels",
 ]
 
-_HOME = {
-    "FORMATS": "decode",
-    "FoundPictures": "finding",
-    "ImageLike": "decode",
-    "decode_many": "preprocess",
-    "decode_readable": "preprocess",
-    "find_pictures": "finding",
-    "image_size": "decode",
-    "limit_pixels": "decode",
-    "load_image": "decode",
-    "open_image": "preprocess",
-    "to_input": "preprocess",
-    "to_pixels": "preprocess",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "FORMATS": "decode",
+        "FoundPictures": "finding",
+        "ImageLike": "decode",
+        "decode_many": "preprocess",
+        "decode_readable": "preprocess",
+        "find_pictures": "finding",
+        "image_size": "decode",
+        "limit_pixels": "decode",
+        "load_image": "decode",
+        "open_image": "preprocess",
+        "to_input": "preprocess",
+        "to_pixels": "preprocess",
+    },
+)

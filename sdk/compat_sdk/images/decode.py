@@ -166,13 +166,15 @@ def _opened(file: BinaryIO) -> ImageFile.ImageFile:
         file.seek(0)
         with suppress(SyntaxError, IndexError, TypeError, struct.error):
             return factory(file, "")
-    raise ImageError("", f"{_what(prefix)}; expected {', '.join((*FORMATS, *heif))}")
+    raise ImageError("", f"{_what(prefix, heif)}; expected {', '.join((*FORMATS, *heif))}")
 
 
-def _what(prefix: bytes) -> str:
+def _what(prefix: bytes, heif: tuple[str, ...]) -> str:
     """What a file that is no image of an allowed format is, as far as its beginning tells."""
     if prefix[4:8] == b"ftyp":
         brand = _BRANDS.get(prefix[8:12])
+        if brand in ("HEIC", "HEIF") and heif:
+            return f"it is {brand} that its decoder cannot read: damaged, or of a kind that it does not know"
         if brand is not None:
             return (
                 f'it is {brand}, which needs a decoder that is not installed; run: pip install "compat-sdk[heif]", or '

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compat_sdk.errors import DataError
+from compat_sdk.litter import is_litter
 
 SUFFIXES = frozenset(
     f".{ending}" for ending in "jpg jpeg jpe jfif png webp bmp gif tif tiff ppm pgm pbm pnm avif".split()
@@ -18,7 +19,6 @@ SUFFIXES = frozenset(
 _HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
 """Endings that are pictures too where the extra ``heif`` is installed."""
 # What desktops, photo servers and archivers put beside pictures.
-_NOT_PICTURES = frozenset(("thumbs.db", "desktop.ini"))
 _NOT_FOLDERS = frozenset(("$recycle.bin", "system volume information", "@eadir", "#recycle", "__macosx", "lost+found"))
 HIDDEN, BROKEN_LINK, SPECIAL, SEEN = "hidden", "broken link", "pipe or device", "linked twice"
 
@@ -82,7 +82,7 @@ def _walk(folder: Path, paths: list[Path], left_out: Counter[str], entered: set[
     entered.add((status.st_dev, status.st_ino))
     for entry in entries:
         name = entry.name.lower()
-        if name in _NOT_PICTURES:
+        if is_litter(name) and not entry.is_dir() and not is_picture(name):
             continue
         if name.startswith((".", "~$")) or name in _NOT_FOLDERS or name.startswith(".trash"):
             left_out[HIDDEN] += entry.is_dir() or is_picture(name)

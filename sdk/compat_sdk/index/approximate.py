@@ -6,6 +6,7 @@ and never sees a vector that `check_vectors` has not passed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import threading
@@ -16,7 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import ConfigError, GalleryError, MissingExtraError
+from compat_sdk.errors import ConfigError, ForeignIndexError, GalleryError, MissingExtraError
+from compat_sdk.index import built_here
 from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.index.vectors import check_k, check_vectors
 
@@ -110,7 +112,7 @@ class UsearchIndex:
         return index
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index to a file; whoever loads it must check that the file is unchanged.
+        """Write the index to a file.
 
         Raises:
             OSError: The file cannot be written.
@@ -118,8 +120,15 @@ class UsearchIndex:
         Path(path).write_bytes(self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """Return the content of an index file."""
-        return bytes(self._engine.save()) + self._equal.to_bytes()
+        """Return the content of an index file, and note that it was built here, see `compat_sdk.index.built_here`.
+
+        Raises:
+            ConfigError: The notes are not this user's alone.
+            SystemRefusedError: The system refused to write the note.
+        """
+        content = bytes(self._engine.save()) + self._equal.to_bytes()
+        built_here.note(content)
+        return content
 
     @classmethod
     def load(
@@ -130,11 +139,12 @@ class UsearchIndex:
         *,
         expansion_search: int = 64,
         threads: int | None = None,
+        vouched: bool = False,
     ) -> UsearchIndex:
-        """Load an index that `save` or `to_bytes` wrote.
+        """Load an index that `save` or `to_bytes` wrote for this user.
 
-        The engine's reader cannot be trusted with a damaged file, it may crash the process: check a digest
-        first, as `compat_sdk.gallery` does, and pass the very bytes that were checked.
+        The engine's reader cannot be trusted with a damaged or forged file, it may crash the process: it sees no
+        content that this user did not build.
 
         Args:
             source: Path of the file, or its content.
@@ -142,14 +152,21 @@ class UsearchIndex:
             dim: Dimension that it must have.
             expansion_search: See `build`; the file does not keep it.
             threads: See `build`.
+            vouched: A signature of someone who is trusted was checked over this very content.
 
         Raises:
+            ForeignIndexError: It was not built here and nobody vouches for it, or it was changed since.
             GalleryError: Not a usearch index, or one over other vectors.
             OSError: The file cannot be read.
             MissingExtraError: usearch is not installed.
         """
         module = _usearch()
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        if not vouched and not built_here.was_built_here(hashlib.sha256(content).hexdigest()):
+            raise ForeignIndexError(
+                "found an index file that this user did not build here, or that was changed since; it is not read, "
+                "since a forged one could take over the process: rebuild the index"
+            )
         content, equal = EqualRows.split(content, rows)
         expected = {"dimensions": dim, "count_present": len(equal.firsts), "kind_metric": module.MetricKind.IP}
         try:

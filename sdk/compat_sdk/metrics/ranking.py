@@ -112,7 +112,8 @@ def score_queries(
     rows = np.flatnonzero(positives > 0)
     if not len(rows):
         raise DataError(
-            f"none of the {len(queries)} queries has an image of its label among the {len(gallery)} gallery images; "
+            f"none of the {len(queries)} queries has an image of its label among the {len(gallery)} gallery images"
+            f"{'' if own is None or not (own >= 0).any() else ', apart from itself'}; "
             f"the query and gallery splits must share labels"
         )
     members = np.argsort(gallery_codes, kind="stable")

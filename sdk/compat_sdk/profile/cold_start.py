@@ -73,6 +73,8 @@ def peak_mib():
 baseline = peak_mib()
 begin = time.perf_counter()
 bundle = Bundle.open(sys.argv[1])
+if sys.argv[6] not in ("", bundle.digest):
+    raise SystemExit("the bundle changed since it was opened; open it again")
 embedder = Embedder.load(
     bundle, engine=sys.argv[2], threads=int(sys.argv[3]) or None, precision=sys.argv[5] or None
 )
@@ -93,6 +95,7 @@ def measure_cold_start(
     threads: int | None = 1,
     precision: str | None = None,
     starts: int = 3,
+    digest: str = "",
 ) -> ColdStart:
     """Time and memory of the first embedding in fresh processes.
 
@@ -102,6 +105,7 @@ def measure_cold_start(
         threads: Threads for the engine, at least 1; None leaves it to the engine.
         precision: Of the graph; None takes the engine's first listed one.
         starts: Processes started one after the other, at least 1.
+        digest: `compat_sdk.bundle.Bundle.digest` of the bundle that is meant: no other is loaded; any if not given.
 
     Returns:
         Medians over the processes.
@@ -112,7 +116,7 @@ def measure_cold_start(
     package_root = str(Path(__file__).resolve().parents[2])
     # -P: a numpy.py in the caller's folder must not be imported.
     command = [sys.executable, "-P", "-c", _CHILD, os.fspath(path), engine, str(threads or 0), package_root]
-    command.append(precision or "")
+    command += [precision or "", digest]
     found: list[dict[str, float | None]] = []
     for _ in range(starts):
         child = subprocess.run(command, capture_output=True, text=True, check=False)

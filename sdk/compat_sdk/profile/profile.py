@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compat_sdk.bundle import Bundle
+from compat_sdk.bundle import Bundle, Trust
 from compat_sdk.embedder import Embedder
 from compat_sdk.engines import choose_graph
 from compat_sdk.errors import ConfigError
@@ -127,6 +127,8 @@ def profile_bundle(
     name: str | None = None,
     runs: int = 100,
     cold_starts: int = 3,
+    public_key: str | Path | None = None,
+    trust: str | Path | Trust | None = None,
 ) -> Profile:
     """Profile a bundle on its first golden image.
 
@@ -138,6 +140,8 @@ def profile_bundle(
         name: What to call it; the bundle's own name if not given.
         runs: Warm calls measured; fewer when they take longer than 10 s.
         cold_starts: Fresh processes started; medians are reported.
+        public_key: Require this maker's signature, see `compat_sdk.bundle.Bundle.open`.
+        trust: Require the signature of a maker that is known, see there.
 
     Returns:
         Operations as the bundle records them, and what was measured on this machine.
@@ -149,7 +153,7 @@ def profile_bundle(
     """
     if threads < 1 or cold_starts < 1:
         raise ConfigError(f"found threads={threads}, cold_starts={cold_starts}; expected at least 1 of each")
-    bundle = Bundle.open(path)
+    bundle = Bundle.open(path, public_key, trust=trust)
     manifest = bundle.manifest
     if manifest.preprocessing is None:
         raise ConfigError(
@@ -162,7 +166,9 @@ def profile_bundle(
     embedder = Embedder.load(bundle, engine=engine, threads=given, precision=precision)
     image = bundle.golden()[0][:1]
     warm = measure_latency(lambda: embedder.embed_pixels(image), runs=runs)
-    cold = measure_cold_start(path, engine=engine, threads=given, precision=precision, starts=cold_starts)
+    cold = measure_cold_start(
+        path, engine=engine, threads=given, precision=precision, starts=cold_starts, digest=bundle.digest
+    )
     return Profile(
         name=manifest.name if name is None else name,
         size=manifest.preprocessing.size,

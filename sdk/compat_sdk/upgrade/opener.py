@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle.files import open_files, read_document
-from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.space import TransformSpaces
+
+if TYPE_CHECKING:
+    from compat_sdk.bundle import Trust
 
 
 class Transformer(Protocol):
@@ -71,12 +72,21 @@ class BundleTransform:
 
     @classmethod
     def at(
-        cls, path: str | Path, *, engine: str = "auto", precision: str | None = None, threads: int = 1
+        cls,
+        path: str | Path,
+        *,
+        engine: str = "auto",
+        precision: str | None = None,
+        threads: int = 1,
+        public_key: str | os.PathLike[str] | None = None,
+        trust: str | os.PathLike[str] | Trust | None = None,
     ) -> BundleTransform:
         """Return the opener of a bundle, with the engine and the graph that this machine would choose now.
 
+        A signature is required here, once: the workers take the bundle of this digest and no other.
+
         Raises:
-            BundleError: No bundle, a damaged one, or one without a graph for the engine.
+            BundleError: No bundle, a damaged one, one not signed as is asked for, or without a graph for the engine.
             ConfigError: ``threads`` is below 1, or the engine is unknown or cannot run here.
             MissingExtraError: No engine that runs one of its graphs is installed.
         """
@@ -85,9 +95,10 @@ class BundleTransform:
 
         if threads < 1:
             raise ConfigError(f"threads is {threads}, expected at least 1")
-        graph = choose_graph(Bundle.open(path), engine, precision)
+        bundle = Bundle.open(path, public_key, trust=trust)
+        graph = choose_graph(bundle, engine, precision)
         chosen = engines_here()[graph.target] if engine == "auto" else engine
-        return cls(str(Path(path).absolute()), _digest(Path(path)), chosen, graph.precision, threads)
+        return cls(str(Path(path).absolute()), bundle.digest, chosen, graph.precision, threads)
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -116,14 +127,9 @@ class BundleTransform:
         from compat_sdk.engines import choose_graph
         from compat_sdk.transform import Transform
 
-        if _digest(Path(self.path)) != self.sha256:
+        if (bundle := Bundle.open(self.path)).digest != self.sha256:
             raise BundleError(f"{self.path} changed since this upgrade was begun; restore the bundle")
-        bundle = Bundle.open(self.path)
         graph = choose_graph(bundle, self.engine, self.precision)
         # Core ML chooses its own threads, and refuses any number; 1 is what nobody asked for.
         threads = None if graph.target == "coreml" and self.threads == 1 else self.threads
         return Transform.load(bundle, engine=self.engine, precision=self.precision, threads=threads)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(read_document(open_files(path), MANIFEST)).hexdigest()

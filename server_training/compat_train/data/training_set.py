@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Split, open_dataset
+from compat_sdk.datasets import Split, open_dataset, require_consistent
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
 from compat_sdk.progress import Progress
 from compat_train.config.training import Augmentation, Execution, Optimisation, Source
 from compat_train.data.batches import Batches
+from compat_train.data.origin import Origin
 from compat_train.data.pixels import decode_split
 from compat_train.data.scenario_rows import scenario_rows
 
@@ -29,11 +31,18 @@ class TrainingSet:
         pixels: uint8 ``[n, size, size, 3]`` RGB, in memory or memory-mapped.
         labels: int64 ``[n]``, positions in ``classes``.
         classes: Class names, sorted.
+        source: What the images were decoded from; None where only they are known.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    source: Origin | None = field(default=None, repr=False)
+
+    @cached_property
+    def origin(self) -> Origin:
+        """What tells this set from others: what it was decoded from, or else the decoded images."""
+        return self.source or Origin(self.pixels, (self.classes[label] for label in self.labels), ())
 
     def batches(
         self,
@@ -82,18 +91,10 @@ def load_training_set(
         progress: Called with the number of decoded images.
 
     Raises:
-        DataError: No training split, a scenario that leaves nothing of it, fewer than two classes, or too many
-            unreadable images.
+        DataError: No training split, one that lists an image twice, a scenario that leaves nothing of it, fewer than
+            two classes, or too many unreadable images.
     """
-    dataset = open_dataset(source.data, None if source.root is None else Path(source.root))
-    if "train" not in dataset.splits or not len(dataset.splits["train"]):
-        raise DataError(
-            f"{source.data} has no images in its split 'train' (splits: {', '.join(dataset.splits) or 'none'}); "
-            f"training needs train/ with one folder per identity, or rows with split=train"
-        )
-    split = dataset.splits["train"]
-    if not source.scenario.everything:
-        split = split_rows(split, scenario_rows(source.scenario, split.labels))
+    split = _training_split(source)
     decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
     names = [split.labels[row] for row in decoded.kept]
     classes = tuple(sorted(set(names)))
@@ -104,7 +105,35 @@ def load_training_set(
         )
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.fromiter((numbers[name] for name in names), np.int64, len(names))
-    return TrainingSet(decoded.images, labels, classes)
+    return TrainingSet(decoded.images, labels, classes, _origin(split))
+
+
+def origin_of(source: Source, data: TrainingSet | None = None) -> Origin:
+    """What a run is made from: the training split of a dataset, or the set that the caller has decoded already.
+
+    Raises:
+        DataError: The dataset cannot be used.
+    """
+    return _origin(_training_split(source)) if data is None else data.origin
+
+
+def _origin(split: Split) -> Origin:
+    return Origin(split.images, split.labels, split.ids)
+
+
+def _training_split(source: Source) -> Split:
+    """The part of a dataset's training split that a scenario keeps, not decoded."""
+    dataset = open_dataset(source.data, None if source.root is None else Path(source.root))
+    if "train" not in dataset.splits or not len(dataset.splits["train"]):
+        raise DataError(
+            f"{source.data} has no images in its split 'train' (splits: {', '.join(dataset.splits) or 'none'}); "
+            f"training needs train/ with one folder per identity, or rows with split=train"
+        )
+    split = dataset.splits["train"]
+    require_consistent(split)
+    if not source.scenario.everything:
+        split = split_rows(split, scenario_rows(source.scenario, split.labels))
+    return split
 
 
 def split_rows(split: Split, rows: NDArray[np.int64]) -> Split:

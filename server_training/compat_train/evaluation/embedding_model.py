@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle import Bundle
+from compat_sdk.bundle import Bundle, Trust
+from compat_sdk.bundle.trust import refuse_run
+from compat_sdk.certificate import Certificate
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
@@ -30,6 +32,7 @@ class Model:
         dim: Numbers per embedding.
         mmacs: Multiply-adds per image, in millions.
         preprocessing: What is done to an image before it.
+        certificates: Evaluations that show what it may search.
         embed: From uint8 ``[n, size, size, 3]`` RGB to float32 ``[n, dim]`` of unit norm.
     """
 
@@ -39,26 +42,30 @@ class Model:
     dim: int
     mmacs: float
     preprocessing: Preprocessing
+    certificates: tuple[Certificate, ...]
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def open_model(path: str | Path, *, device: str = "cpu", threads: int | None = None) -> Model:
+def open_model(
+    path: str | Path, *, device: str = "cpu", threads: int | None = None, trust: Trust | None = None
+) -> Model:
     """A RUN or BUNDLE, ready to embed.
 
     Args:
         path: Folder with ``model.json`` (a RUN), or folder or zip with ``manifest.json`` (a BUNDLE).
         device: Where a RUN's network runs: auto, cpu or cuda. A BUNDLE runs on its engine.
         threads: CPU threads of a BUNDLE's engine; None leaves it to the engine.
+        trust: Whose signature it must have; None for no matter whose.
 
     Raises:
-        ConfigError: It is neither.
-        BundleError: A file that is no bundle.
+        ConfigError: It is neither, or a RUN where a signature is asked for.
+        BundleError: A file that is no bundle, or a bundle without the signature.
         TrainingError: The RUN has not finished, or CUDA was asked for and there is none.
         CorruptFileError: A file differs from its digest.
     """
     path = Path(path)
     if path.is_file() or (path / "manifest.json").is_file():
-        bundle = Bundle.open(path)
+        bundle = Bundle.open(path, trust=trust)
         embedder = Embedder.load(bundle, threads=threads)
         manifest = bundle.manifest
         return Model(
@@ -68,12 +75,14 @@ def open_model(path: str | Path, *, device: str = "cpu", threads: int | None = N
             dim=manifest.dim,
             mmacs=manifest.mmacs,
             preprocessing=embedder.preprocessing,
+            certificates=manifest.certificates,
             embed=lambda pixels: embedder.embed_pixels(pixels).vectors,
         )
     if not path.is_dir():
         raise ConfigError(
             f"{path} does not exist; expected a RUN (from `compat-sdk train`) or a BUNDLE (from `compat-sdk export`)"
         )
+    refuse_run(path, trust)
     checkpoint = Checkpoint.load(path)
     where = device_of(device)
     network = checkpoint.build()
@@ -86,5 +95,6 @@ def open_model(path: str | Path, *, device: str = "cpu", threads: int | None = N
         dim=checkpoint.dim,
         mmacs=mmacs,
         preprocessing=preprocessing,
+        certificates=checkpoint.certificates,
         embed=lambda pixels: embed_images(network, pixels, preprocessing, device=where, channels_last=True),
     )

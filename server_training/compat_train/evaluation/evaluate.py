@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Dataset, Split
+from compat_sdk.bundle import Trust
+from compat_sdk.datasets import Dataset, Split, own_rows, require_consistent
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.metrics import (
     CostCurve,
@@ -55,8 +56,12 @@ class Evaluation:
         skipped: Queries left out because the gallery holds no image of their label.
         query_mmacs: Cost of embedding one image with the query model, in MMACs.
         gallery_mmacs: Cost of embedding one image with the gallery model, in MMACs.
+        query_space: Space of the query model.
+        gallery_space: Space of the gallery model.
         query_name: Name of the query model.
         gallery_name: Name of the gallery model.
+        own: Queries whose own picture stands in the gallery; it is left out of their rankings.
+        copies: Queries of which the gallery holds further copies. Those count, and are easily found.
         per_query: Rank and average precision of each scored query under the keys ``query_query``, ``query_gallery``,
             ``gallery_gallery``, in one order, for paired comparisons with other systems on the same dataset.
     """
@@ -71,8 +76,12 @@ class Evaluation:
     skipped: int
     query_mmacs: float
     gallery_mmacs: float
+    query_space: str
+    gallery_space: str
     query_name: str
     gallery_name: str
+    own: int
+    copies: int
     per_query: Mapping[str, PerQuery] = field(repr=False)
 
     @property
@@ -95,6 +104,10 @@ class Evaluation:
             "queries": self.queries,
             "skipped": self.skipped,
             "gallery_size": self.gallery_size,
+            "own_images_left_out": self.own,
+            "queries_with_copies": self.copies,
+            "query_space": self.query_space,
+            "gallery_space": self.gallery_space,
             "query_model": self.query_name,
             "gallery_model": self.gallery_name,
             "query_mmacs": self.query_mmacs,
@@ -124,6 +137,7 @@ class Evaluation:
             f"query model {self.query_name}, {self.query_mmacs:.1f} MMACs; "
             f"gallery model {self.gallery_name}, {self.gallery_mmacs:.1f} MMACs"
         )
+        lines.extend(overlap_lines(self.own, self.copies))
         if not self.declared:
             lines.append("the query model does not declare this gallery's space: a search would be refused")
         return "\n".join(lines)
@@ -138,6 +152,7 @@ def evaluate(
     device: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
+    trust: Trust | None = None,
 ) -> Evaluation:
     """M(q, q), M(q, g) and M(g, g) on a dataset's query and gallery splits.
 
@@ -152,13 +167,22 @@ def evaluate(
         device: Where a RUN is evaluated: auto, cpu or cuda. A BUNDLE runs on its engine.
         threads: CPU threads for decoding and inference; None takes one per core.
         progress: Called with a stage, how much of it is done, its total, and figures.
+        trust: Whose signature both models must have; None for no matter whose.
 
     Raises:
         DataError: A split is missing or empty, an image cannot be read, or no query has a match in the gallery.
+        BundleError: A bundle is damaged, or not signed as is asked for.
         ConfigError: The models differ in dimension, or a path is neither a RUN nor a BUNDLE.
     """
     queries = evaluate_each(
-        dataset, [query], gallery, memory_mib=memory_mib, device=device, threads=threads, progress=progress
+        dataset,
+        [query],
+        gallery,
+        memory_mib=memory_mib,
+        device=device,
+        threads=threads,
+        progress=progress,
+        trust=trust,
     )
     return next(queries)
 
@@ -172,13 +196,15 @@ def evaluate_each(
     device: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
+    trust: Trust | None = None,
 ) -> Iterator[Evaluation]:
     """As `evaluate`, for several query models of one gallery model, which embeds and is ranked once.
 
     Yields one `Evaluation` per entry of ``queries``, in order, each when it is done.
     """
     splits = {name: filled_split(dataset, name) for name in ("query", "gallery")}
-    gallery_model = open_model(gallery, device=device, threads=threads)
+    own_images, copies = own_rows(splits["query"], splits["gallery"])
+    gallery_model = open_model(gallery, device=device, threads=threads, trust=trust)
     of_gallery: dict[str, Embeddings] = {}
     paragon: PerQuery | None = None
 
@@ -189,11 +215,12 @@ def evaluate_each(
             of_images.vectors,
             splits["gallery"].labels,
             memory_mib=memory_mib,
+            exclude_self=own_images,
         )
 
     for query in queries:
         same = Path(query).resolve() == Path(gallery).resolve()
-        query_model = gallery_model if same else open_model(query, device=device, threads=threads)
+        query_model = gallery_model if same else open_model(query, device=device, threads=threads, trust=trust)
         if query_model.dim != gallery_model.dim:
             raise ConfigError(
                 f"{query_model.name} gives {query_model.dim} dimensions and {gallery_model.name} {gallery_model.dim}; "
@@ -223,8 +250,12 @@ def evaluate_each(
             skipped=across.skipped,
             query_mmacs=query_model.mmacs,
             gallery_mmacs=gallery_model.mmacs,
+            query_space=query_model.space,
+            gallery_space=gallery_model.space,
             query_name=query_model.name,
             gallery_name=gallery_model.name,
+            own=int((own_images >= 0).sum()),
+            copies=copies,
             per_query=per_query,
         )
 
@@ -280,7 +311,7 @@ def filled_split(dataset: Dataset, name: str) -> Split:
     """A split that evaluation needs.
 
     Raises:
-        DataError: It is missing or empty.
+        DataError: It is missing or empty, or lists an image twice.
     """
     split = dataset.splits.get(name)
     if split is None or not len(split):
@@ -289,7 +320,18 @@ def filled_split(dataset: Dataset, name: str) -> Split:
             f"dataset {dataset.name} has no images in its split '{name}' (images per split: {sizes}); evaluation "
             f"needs the splits query and gallery"
         )
+    require_consistent(split)
     return split
+
+
+def overlap_lines(own: int, copies: int) -> list[str]:
+    """What a table says of queries that stand in the gallery themselves: nothing where none does."""
+    lines = []
+    if own:
+        lines.append(f"{own} queries are the same image as one of the gallery, which was left out of their ranking")
+    if copies:
+        lines.append(f"warning: the gallery holds further copies of {copies} queries; scores with them are too good")
+    return lines
 
 
 def _percent(value: float, interval: tuple[float, float]) -> str:

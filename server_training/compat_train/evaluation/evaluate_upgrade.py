@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compat_sdk.bundle import Bundle
-from compat_sdk.datasets import Dataset
+from compat_sdk.bundle import Bundle, Trust
+from compat_sdk.datasets import Dataset, own_rows
 from compat_sdk.errors import ConfigError
 from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise, upgrade_gain
 from compat_sdk.progress import Progress
@@ -24,7 +24,7 @@ from compat_sdk.space import Embeddings
 from compat_train.device import torch_threads
 from compat_train.evaluation.cka import linear_cka
 from compat_train.evaluation.embedding_model import Model, open_model
-from compat_train.evaluation.evaluate import embed_split, filled_split
+from compat_train.evaluation.evaluate import embed_split, filled_split, overlap_lines
 from compat_train.evaluation.transform_model import TransformModel, open_transform
 from compat_train.runs.run_files import RECORD, read_role
 
@@ -51,6 +51,8 @@ class UpgradeEvaluation:
             from images, ``side_old``.
         queries: Queries scored.
         gallery_size: Images in the gallery.
+        own: Queries whose own picture stands in the gallery; it is left out of their rankings.
+        copies: Queries of which the gallery holds further copies. Those count, and are easily found.
         names: Names of the old model, the new model and the transforms in order.
         per_query: Rank and average precision of each scored query, under the keys of ``scores``.
     """
@@ -61,6 +63,8 @@ class UpgradeEvaluation:
     cka: Mapping[str, float]
     queries: int
     gallery_size: int
+    own: int
+    copies: int
     names: tuple[str, ...]
     per_query: Mapping[str, PerQuery] = field(repr=False)
 
@@ -86,6 +90,8 @@ class UpgradeEvaluation:
             "cka": dict(self.cka),
             "queries": self.queries,
             "gallery_size": self.gallery_size,
+            "own_images_left_out": self.own,
+            "queries_with_copies": self.copies,
             "old_model": self.names[0],
             "new_model": self.names[1],
             "transforms": list(self.names[2:]),
@@ -108,7 +114,7 @@ class UpgradeEvaluation:
             f"{self.queries} queries, gallery of {self.gallery_size} images; old model {self.names[0]}, new model "
             f"{self.names[1]}, transforms {', '.join(self.names[2:])}"
         )
-        return "\n".join(lines)
+        return "\n".join([*lines, *overlap_lines(self.own, self.copies)])
 
 
 def evaluate_upgrade(
@@ -122,6 +128,7 @@ def evaluate_upgrade(
     device: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
+    trust: Trust | None = None,
 ) -> UpgradeEvaluation:
     """Accuracy of a gallery that was embedded by the old model and transformed, searched by the new one.
 
@@ -137,24 +144,27 @@ def evaluate_upgrade(
         device: Where a RUN is evaluated: auto, cpu or cuda. A BUNDLE runs on its engine.
         threads: CPU threads for decoding and inference; None takes one per core.
         progress: Called with a stage, how much of it is done, its total, and figures.
+        trust: Whose signature every model must have; None for no matter whose.
 
     Raises:
         DataError: A split is missing or empty, an image cannot be read, or no query has a match in the gallery.
+        BundleError: A bundle is damaged, or not signed as is asked for.
         ConfigError: There is no transform, too few or too many ``sides``, or a transform was trained for another
             model than the one before it.
     """
     if not transforms:
         raise ConfigError("there is no transform to evaluate; pass the RUN of `compat-sdk train upgrade`")
     splits = {name: filled_split(dataset, name) for name in ("query", "gallery")}
-    steps = [open_transform(path, device=device, threads=threads) for path in transforms]
+    own, copies = own_rows(splits["query"], splits["gallery"])
+    steps = [open_transform(path, device=device, threads=threads, trust=trust) for path in transforms]
     takes = [step for step in steps if step.spaces.side_space is not None]
     if len(takes) != len(sides):
         raise ConfigError(
             f"{len(takes)} of the transforms take side-information, but {len(sides)} sources of it are given; pass "
             f"one for each, in their order"
         )
-    sources = [_source(path, device, threads) for path in sides]
-    models = [open_model(path, device=device, threads=threads) for path in (old, new)]
+    sources = [_source(path, device, threads, trust) for path in sides]
+    models = [open_model(path, device=device, threads=threads, trust=trust) for path in (old, new)]
     if steps[-1].spaces.space != models[1].space:
         raise ConfigError(
             f"the last transform gives space {steps[-1].spaces.space}, but the new model {models[1].name} writes in "
@@ -182,6 +192,7 @@ def evaluate_upgrade(
                 gallery[1].vectors,
                 splits["gallery"].labels,
                 memory_mib=memory_mib,
+                exclude_self=own,
             )
     gallery_old, gallery_new, upgraded = (found[name][1].vectors for name in ("old", "new", "transformed"))
     cka = {"old_new": linear_cka(gallery_old, gallery_new), "transformed_new": linear_cka(upgraded, gallery_new)}
@@ -194,6 +205,8 @@ def evaluate_upgrade(
         cka=cka,
         queries=len(per_query["old_old"]),
         gallery_size=per_query["old_old"].gallery_size,
+        own=int((own >= 0).sum()),
+        copies=copies,
         names=(models[0].name, models[1].name, *(step.name for step in steps)),
         per_query=per_query,
     )
@@ -244,12 +257,12 @@ def _compose(
     return old
 
 
-def _source(path: str | Path, device: str, threads: int | None) -> Model | TransformModel:
+def _source(path: str | Path, device: str, threads: int | None, trust: Trust | None) -> Model | TransformModel:
     role: str | None = None
     if (Path(path) / RECORD).is_file():
         role = read_role(path)
     elif Path(path).is_file() or (Path(path) / "manifest.json").is_file():
-        role = Bundle.open(path).manifest.role
+        role = Bundle.open(path, trust=trust).manifest.role
     if role == "transform":
-        return open_transform(path, device=device, threads=threads)
-    return open_model(path, device=device, threads=threads)
+        return open_transform(path, device=device, threads=threads, trust=trust)
+    return open_model(path, device=device, threads=threads, trust=trust)

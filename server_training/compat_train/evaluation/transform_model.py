@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from compat_sdk.bundle import Trust
+from compat_sdk.bundle.trust import refuse_run
 from compat_sdk.errors import ConfigError
 from compat_sdk.space import Embeddings, TransformSpaces
 from compat_sdk.transform import Transform
@@ -65,22 +67,28 @@ class TransformModel:
         return Embeddings(self.apply(old.vectors, None if side is None else side.vectors), spaces.space)
 
 
-def open_transform(path: str | Path, *, device: str = "cpu", threads: int | None = None) -> TransformModel:
+def open_transform(
+    path: str | Path, *, device: str = "cpu", threads: int | None = None, trust: Trust | None = None
+) -> TransformModel:
     """A RUN or BUNDLE of a transform, ready to use.
 
     Args:
         path: Folder with ``model.json`` (a RUN), or a BUNDLE.
         device: Where a RUN's network runs: auto, cpu or cuda. A BUNDLE runs on its engine.
         threads: CPU threads of a BUNDLE's engine; None leaves it to the engine.
+        trust: Whose signature it must have; None for no matter whose.
 
     Raises:
+        ConfigError: A RUN where a signature is asked for.
+        BundleError: A bundle without the signature.
         TrainingError: The RUN has not finished, or holds no transform.
         CorruptFileError: A file differs from its digest.
     """
     path = Path(path)
     if path.is_file() or (path / "manifest.json").is_file():
-        bundled = Transform.load(path, threads=threads)
+        bundled = Transform.load(path, threads=threads, trust=trust)
         return TransformModel(path.name, bundled.spaces, bundled.apply)
+    refuse_run(path, trust)
     run = TransformRun.load(path)
     where = device_of(device)
     network = run.build().to(where)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from compat_sdk.errors import TrainingError
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import Classification
+from compat_train.data.origin import Origin
 from compat_train.losses.margin import angular_margin_loss, cosine_margin_loss, norm_softmax_loss
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.data_record import require_same_data
 from compat_train.runs.run_files import RECORD
 from compat_train.runs.transform_run import TransformRun
 
@@ -47,20 +49,20 @@ def classification_loss(
     return cosine_margin_loss(embeddings, classifier, labels, margin=margin, scale=scale, reduction=reduction)
 
 
-def same_run(run: Path, settings: Mapping[str, Any]) -> Checkpoint | None:
-    """The finished checkpoint of a folder, when it was trained with the same settings; None when unfinished.
+def same_run(run: Path, settings: Mapping[str, Any], origin: Origin) -> Checkpoint | None:
+    """The finished checkpoint of a folder, when it was trained so and on the same data; None when unfinished.
 
     Raises:
-        TrainingError: The folder holds a model trained with other settings.
+        TrainingError: The folder holds a model trained with other settings or on other data.
     """
-    return finished_run(run, settings, Checkpoint.load)
+    return finished_run(run, settings, origin, Checkpoint.load)
 
 
-def finished_run(run: Path, settings: Mapping[str, Any], load: Callable[[Path], RunT]) -> RunT | None:
-    """What ``load`` finds in a folder, when it was trained with the same settings; None when unfinished.
+def finished_run(run: Path, settings: Mapping[str, Any], origin: Origin, load: Callable[[Path], RunT]) -> RunT | None:
+    """What ``load`` finds in a folder, when it was trained so and on the same data; None when unfinished.
 
     Raises:
-        TrainingError: The folder holds a model trained with other settings, or one of another role.
+        TrainingError: The folder holds a model trained with other settings or on other data, or one of another role.
     """
     if not (run / RECORD).is_file():
         return None
@@ -70,4 +72,5 @@ def finished_run(run: Path, settings: Mapping[str, Any], load: Callable[[Path], 
             f"{run} already holds a model trained with other settings: {changes}; train into another folder, or "
             f"delete it"
         )
+    require_same_data(run, origin)
     return finished

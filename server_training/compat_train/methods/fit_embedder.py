@@ -13,8 +13,9 @@ from compat_sdk.progress import Progress
 from compat_train.config.training import Classification, GalleryConfig, QueryConfig
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches
+from compat_train.data.origin import Origin
 from compat_train.loop import Objective, fit
-from compat_train.runs.checkpoint import Checkpoint, Role, space_name
+from compat_train.runs.checkpoint import Checkpoint, Role, identity_of
 from compat_train.runs.run_files import on_cpu
 
 
@@ -26,6 +27,7 @@ def fit_embedder(
     *,
     run: Path,
     settings: Mapping[str, Any],
+    origin: Origin,
     progress: Progress | None,
     stage: str,
     role: Role,
@@ -46,6 +48,7 @@ def fit_embedder(
         config: Network, schedule, seed and licence.
         run: RUN folder; its resume points stay until the caller clears them.
         settings: The run's settings, as its record will have them.
+        origin: What it learns from.
         progress: Called after each step.
         stage: What progress calls this.
         role: What the network is for; this and what follows goes into the checkpoint as it is.
@@ -60,7 +63,7 @@ def fit_embedder(
         The checkpoint, not saved yet, in a space of its own.
 
     Raises:
-        TrainingError: The loss is not finite.
+        TrainingError: The loss is not finite, or the folder's training was begun with other settings or data.
     """
     fit(
         trained,
@@ -70,10 +73,19 @@ def fit_embedder(
         config.execution,
         run=run,
         settings=settings,
+        origin=origin,
         stage=stage,
         progress=progress,
     )
     state = on_cpu(trained["embedder"].state_dict())
+    identity = identity_of(
+        state,
+        arch=config.arch,
+        dim=dim,
+        width=config.width,
+        stem_stride=config.stem_stride,
+        preprocessing=preprocessing,
+    )
     return Checkpoint(
         path=run,
         role=role,
@@ -82,7 +94,7 @@ def fit_embedder(
         width=config.width,
         stem_stride=config.stem_stride,
         preprocessing=preprocessing,
-        space=space_name(config.arch, dim, state),
+        space=identity.space,
         searches=searches,
         classes=classes,
         method=method,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from compat_sdk.progress import Progress
 from compat_train.config.training import GalleryConfig, config_to_json
 from compat_train.data.batches import Batch, normalise
-from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
@@ -40,7 +40,7 @@ def train_gallery(
     """
     run = Path(out)
     settings = config_to_json(config)
-    if finished := same_run(run, settings):
+    if finished := same_run(run, settings, origin_of(config.source, data)):
         return finished
     require_run(run, RUN, settings)
     device = device_of(config.execution.device)
@@ -64,6 +64,7 @@ def train_gallery(
         config,
         run=run,
         settings=settings,
+        origin=data.origin,
         progress=progress,
         stage="train gallery",
         role="gallery",

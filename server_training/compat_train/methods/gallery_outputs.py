@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compat_sdk.files import file_problem, read_json, sealed_json, sha256_file, unsealed, write_atomic
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import Augmentation
 from compat_train.data.batches import Batch, normalise
@@ -63,15 +64,20 @@ class GalleryOutputs:
         ]
 
     def _embedded(self, pixels: NDArray[np.uint8], path: Path | None) -> NDArray[np.float32]:
-        if path is not None and path.is_file():
-            kept: NDArray[np.float32] = np.load(path)
-            return kept
+        record = None if path is None else path.with_suffix(".json")
+        if path is not None and record is not None and record.is_file():
+            # Without its record, as up to 0.7, or unlike it, it is made again.
+            if file_problem(path, unsealed(read_json(record), str(record))) is None:
+                kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
+                return kept
         embeddings = embed_images(self._model, pixels, self._preprocessing, device=self._device, channels_last=True)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f"{path.stem}.{os.getpid()}.npy")
             np.save(partial, embeddings)
             partial.replace(path)
+            written = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+            write_atomic(path.with_suffix(".json"), sealed_json(written))
         return embeddings
 
     @torch.no_grad()

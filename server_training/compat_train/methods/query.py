@@ -10,7 +10,7 @@ from torch import nn
 from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
 from compat_train.config.training import QueryConfig, config_to_json
-from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
@@ -52,7 +52,7 @@ def train_query(
     run = Path(out)
     gallery = Checkpoint.load(config.gallery)
     settings = config_to_json(config) | {"gallery_space": gallery.space}
-    if finished := same_run(run, settings):
+    if finished := same_run(run, settings, origin_of(config.source, data)):
         return finished
     require_run(run, QUERY_RUN, settings)
     weights = config.weights
@@ -85,6 +85,7 @@ def train_query(
         config,
         run=run,
         settings=settings,
+        origin=data.origin,
         progress=progress,
         stage=f"train query ({config.method})",
         role=config.role,

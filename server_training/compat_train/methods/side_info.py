@@ -16,7 +16,7 @@ from compat_train.config.training import Augmentation
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.augment import augment
 from compat_train.data.batches import Batch, normalise
-from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.loop import Objective
 from compat_train.losses.reconstruction import reconstruction_loss
@@ -57,7 +57,7 @@ def train_side_info(
     """
     run = Path(out)
     settings = config_to_json(config) | {"role": "side-info"}
-    if finished := same_run(run, settings):
+    if finished := same_run(run, settings, origin_of(config.source, data)):
         return finished
     require_run(run, RUN, settings)
     device = device_of(config.execution.device)
@@ -84,6 +84,7 @@ def train_side_info(
         config,
         run=run,
         settings=settings,
+        origin=data.origin,
         progress=progress,
         stage=f"train side-info ({config.method})",
         role="side-info",

@@ -20,7 +20,7 @@ from compat_sdk.progress import Progress
 from compat_train.config.settings import config_to_json
 from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
-from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of
 from compat_train.loop import Objective, fit, use_bf16
 from compat_train.losses.distill import embedding_regression_loss
@@ -98,7 +98,7 @@ def train_upgrade(
         "new_space": spaces.space,
         "side_space": spaces.side_space,
     }
-    if finished := finished_run(run, settings, TransformRun.load):
+    if finished := finished_run(run, settings, origin_of(config.source, data), TransformRun.load):
         return finished
     require_run(run, UPGRADE_RUN, settings)
     torch.manual_seed(config.execution.seed)
@@ -118,6 +118,7 @@ def train_upgrade(
         config.execution,
         run=run,
         settings=settings,
+        origin=views.origin,
         stage=f"train upgrade ({config.method})",
         progress=progress,
     )
@@ -175,6 +176,7 @@ class _SharedViews:
             )
         self.batches = self._batches[self._decoding["new"]]
         self.classes = sets[self._decoding["new"]].classes
+        self.origin = sets[self._decoding["new"]].origin
 
     def stored(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """What was stored of a batch's images: vectors of the old model, and side-information if there is some."""

@@ -5,8 +5,9 @@ A name is loaded when it is first used: search spaces are described without torc
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from compat_sdk.door import door
 
 if TYPE_CHECKING:
     from compat_train.models.build import ARCHITECTURES, build_model
@@ -14,23 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCHITECTURES", "Cost", "LayerCost", "build_model", "count_cost", "per_layer"]
 
-_HOME = {
-    "ARCHITECTURES": "build",
-    "Cost": "cost",
-    "LayerCost": "cost",
-    "build_model": "build",
-    "count_cost": "cost",
-    "per_layer": "cost",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "ARCHITECTURES": "build",
+        "Cost": "cost",
+        "LayerCost": "cost",
+        "build_model": "build",
+        "count_cost": "cost",
+        "per_layer": "cost",
+    },
+)

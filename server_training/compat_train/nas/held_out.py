@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Dataset, Split
+from compat_sdk.datasets import Dataset, Split, require_consistent
 from compat_sdk.errors import DataError
 from compat_train.runs.checkpoint import Checkpoint
 
@@ -14,8 +14,8 @@ def check_held_out(dataset: Dataset, gallery: Checkpoint | None) -> Split:
     """The validation split, once it is sure that nobody trained on its identities.
 
     Raises:
-        DataError: There is none, it cannot judge anything, or it shares identities with the training split or with
-            the gallery model's classes.
+        DataError: There is none, it lists an image twice, cannot judge anything, or shares identities with the training
+            split or the gallery model's classes.
     """
     split = dataset.splits.get("val")
     if split is None or not len(split):
@@ -24,6 +24,7 @@ def check_held_out(dataset: Dataset, gallery: Checkpoint | None) -> Split:
             f"wrong networks; move some identities from train/ to val/ (5 to 10 percent, before the gallery model is "
             f"trained)"
         )
+    require_consistent(split)
     known = set(dataset.splits["train"].labels) if "train" in dataset.splits else set()
     trained = {"the training split": known}
     if gallery is not None:

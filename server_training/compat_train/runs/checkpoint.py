@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from compat_sdk.certificate import Certificate
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, parse_json, write_atomic, write_json_atomic
+from compat_sdk.files import file_problem, parse_json, sealed_json, unsealed, write_atomic
+from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
 from compat_sdk.outputs import delete_own
-from compat_sdk.space import check_space
+from compat_sdk.space import check_space, covers_all
 from compat_train.config.training import Classification, config_from_json
 from compat_train.models.build import build_model
+from compat_train.runs.certificates import read_certificates
 from compat_train.runs.layout import STATE
-from compat_train.runs.run_files import RECORD, on_cpu, read_run, read_tensors, space_name, write_run
-
-__all__ = ["Checkpoint", "ResumePoints", "Role", "space_name"]
+from compat_train.runs.run_files import RECORD, on_cpu, read_run, read_tensors, write_run
 
 Role = Literal["gallery", "query", "side-info"]
+
+_OF_WEIGHTS = re.compile(r".+-[0-9]+-[0-9a-f]{12}")
+"""Names of spaces up to 0.7: a digest of the weights alone."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +45,7 @@ class Checkpoint:
         width: Factor on the channel counts.
         stem_stride: Stride of the first convolution.
         preprocessing: From an image file to the network's input.
-        space: Embedding space the model writes in.
+        space: Embedding space the model writes in: the digest of its `identity`, or of old its weights alone.
         searches: Gallery spaces that the model was trained to search.
         classes: Class name of each classifier row.
         method: How it was trained.
@@ -71,6 +78,44 @@ class Checkpoint:
         """Name of the RUN folder."""
         return self.path.resolve().name
 
+    @property
+    def identity(self) -> Identity | None:
+        """Everything that decides its vectors; None in an old space, which is a digest of the weights alone."""
+        return self._identity() if covers_all(self.space) else None
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Evaluations, kept in the RUN folder, that show what the model may search.
+
+        Raises:
+            CorruptFileError: One was changed after it was written, or is of another model.
+        """
+        return read_certificates(self.path, self.space)
+
+    def _identity(self) -> Identity:
+        return identity_of(
+            self.state,
+            arch=self.arch,
+            dim=self.dim,
+            width=self.width,
+            stem_stride=self.stem_stride,
+            preprocessing=self.preprocessing,
+        )
+
+    def _require_own_space(self) -> None:
+        """Refuse a name that is the digest of something else.
+
+        Raises:
+            ConfigError: The space contradicts the weights, the network or the preprocessing.
+        """
+        if covers_all(self.space):
+            self._identity().require_space(self.space, str(self.path / RECORD))
+        elif _OF_WEIGHTS.fullmatch(self.space) and self.space != (own := _old_name(self.arch, self.dim, self.state)):
+            raise ConfigError(
+                f"{self.path / RECORD} names its space {self.space}, but its weights make {own}: it was changed after "
+                f"it was written; restore it from a copy"
+            )
+
     def build(self) -> nn.Module:
         """The embedding network with the trained weights, on the CPU, in eval mode."""
         model = build_model(self.arch, dim=self.dim, width=self.width, stem_stride=self.stem_stride)
@@ -79,16 +124,16 @@ class Checkpoint:
 
     @staticmethod
     def load(run: str | Path) -> Checkpoint:
-        """Reads a finished RUN folder; the digest is checked before the weights are parsed.
+        """Reads a finished RUN folder; the digests are checked before the weights are parsed, and the space after.
 
         Raises:
             TrainingError: The folder has no finished model, or one that takes no images: a transform.
-            CorruptFileError: A file is damaged or of a newer version.
+            CorruptFileError: A file is damaged or of a newer version, or the space is not that of the model.
         """
         path = Path(run)
         fields, tensors = read_run(path, get_args(Role))
         try:
-            return Checkpoint(
+            found = Checkpoint(
                 path=path,
                 state={
                     name.removeprefix("embedder."): value
@@ -105,6 +150,13 @@ class Checkpoint:
             )
         except (KeyError, TypeError, ConfigError) as error:
             raise CorruptFileError(f"{path / RECORD} lacks or misuses {error}; expected a model record") from error
+        try:
+            found._require_own_space()
+        except ConfigError as error:
+            raise CorruptFileError(str(error)) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise CorruptFileError(f"{path / RECORD} misuses a setting of its network: {error}; train again") from error
+        return found
 
     def save(self) -> None:
         """Writes the weights, then the record that makes them count, each atomically."""
@@ -122,6 +174,51 @@ class Checkpoint:
 
 
 _PLAIN = ("role", "arch", "dim", "width", "stem_stride", "method", "license", "config")
+
+
+def identity_of(
+    state: Mapping[str, Tensor], *, arch: str, dim: int, width: float, stem_stride: int, preprocessing: Preprocessing
+) -> Identity:
+    """Everything that decides the vectors of a network with these weights; its ``space`` is the name to give them.
+
+    Args:
+        state: Weights of the embedding network by name.
+        arch: Architecture name, for `build_model`, as are the next three.
+        dim: Embedding dimension.
+        width: Factor on the channel counts.
+        stem_stride: Stride of the first convolution.
+        preprocessing: From an image file to the network's input.
+
+    Raises:
+        ConfigError: A value is of the wrong type or out of its range.
+    """
+    return Identity(
+        weights=_weights_digest(state),
+        arch=arch,
+        dim=dim,
+        preprocessing=preprocessing,
+        network={"width": float(width), "stem_stride": stem_stride},
+    )
+
+
+def _weights_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        data = value.reshape(-1).view(torch.uint8).numpy().tobytes()
+        digest.update(json.dumps([name, str(value.dtype), list(value.shape), len(data)]).encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _old_name(arch: str, dim: int, state: Mapping[str, Tensor]) -> str:
+    """What releases up to 0.7 called the space of these weights."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+    return f"{arch.partition(':')[0]}-{dim}-{digest.hexdigest()[:12]}"
 
 
 class ResumePoints:
@@ -144,7 +241,7 @@ class ResumePoints:
             "sha256": hashlib.sha256(data).hexdigest(),
             "facts": dict(facts),
         }
-        write_json_atomic(self._folder / f"{stem}.json", record)
+        write_atomic(self._folder / f"{stem}.json", sealed_json(record))
         for old in sorted(self._folder.glob("step-*.json"))[: -self._keep]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -159,7 +256,8 @@ class ResumePoints:
         for manifest in sorted(self._folder.glob("step-*.json"), reverse=True):
             weights = manifest.with_suffix(".safetensors")
             try:
-                record: Any = parse_json(manifest.read_bytes(), str(manifest))
+                found = parse_json(manifest.read_bytes(), str(manifest))
+                record: Any = unsealed(found, str(manifest), required=False)
                 if problem := file_problem(weights, record):
                     raise CorruptFileError(f"{weights} {problem}")
                 return (

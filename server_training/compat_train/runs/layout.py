@@ -20,29 +20,29 @@ _PIXELS: Layout = {
     r".+\.pixels\.[0-9a-f]{12}\.tmp": None,
 }
 """Decoded images."""
-EMBEDDINGS: Layout = {r".+-(plain|mirrored)(\.\d+)?\.npy": None}
+EMBEDDINGS: Layout = {r".+-(plain|mirrored)(\.\d+)?\.npy": None, r".+-(plain|mirrored)\.json": None}
 """Embeddings of training images."""
 MODEL: Layout = {r"model\.(json|safetensors)": None}
 """A finished model."""
 _TRAINING: Layout = {
     "state": STATE,
     "pixels": _PIXELS,
-    r"log\.jsonl": None,
+    r"(log\.jsonl|data\.json)": None,
     "tensorboard": {r"events\.out\.tfevents\..+": None},
 }
 """What every training leaves, whatever it trains."""
 
 RUN: Layout = {**_TRAINING, **MODEL}
 """A RUN folder of a gallery model or a side-information encoder."""
-QUERY_RUN: Layout = {**RUN, "adaptation": MODEL}
-"""A RUN folder of a query model, with the transform that method dmu trains beside it."""
+QUERY_RUN: Layout = {**RUN, "adaptation": MODEL, "certificates": {r"[A-Za-z0-9._-]+\.json": None}}
+"""A RUN folder of a query model, with the transform that method dmu trains beside it, and what evaluations showed."""
 UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS}
 """A RUN folder of a transform."""
 CMP: Layout = {
     "pixels": _PIXELS,
     "supernet": {**_TRAINING, r"supernet\.(json|safetensors)": None},
     "validation": {
-        r"digest\.json": None,
+        r"(digest|data)\.json": None,
         r"(queries|query_labels|gallery(_labels|_embeddings)?|calibration)\.npy": None,
     },
     r"search\.lock": None,

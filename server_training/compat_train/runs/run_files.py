@@ -1,6 +1,8 @@
 """The two files of a RUN folder: `model.json`, which says what the model is, and `model.safetensors`, its weights.
 
-Every kind of model that training leaves behind is stored this way; the ``role`` in the record tells them apart.
+The record is sealed: it holds a digest of itself and one of the weights. Releases up to 0.7 wrote version 1, without
+the first. Every kind of model that training leaves behind is stored this way; the ``role`` in the record tells them
+apart.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, open_locked, read_json, write_atomic, write_json_atomic
+from compat_sdk.files import file_problem, open_locked, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.space import covers_all
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
 
-_FORMAT, _VERSION = "compat-sdk-run", 1
+_FORMAT, _VERSION = "compat-sdk-run", 2
 _KINDS = {
     "gallery": "a gallery model",
     "query": "a query model",
@@ -71,7 +74,7 @@ def write_run(run: Path, model: Mapping[str, Any], tensors: Mapping[str, Tensor]
     write_atomic(run / WEIGHTS, weights)
     digest = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
     record = {"format": _FORMAT, "version": _VERSION, "weights": digest, "model": dict(model)}
-    write_json_atomic(run / RECORD, record)
+    write_atomic(run / RECORD, sealed_json(record))
 
 
 def read_role(run: str | Path) -> str:
@@ -106,7 +109,8 @@ def read_run(run: Path, roles: tuple[str, ...]) -> tuple[dict[str, Any], dict[st
             f"{run} is {_KINDS.get(model['role'], repr(model['role']))} (role {model['role']}); expected {wanted}"
         )
     digest: Any = record.get("weights")
-    problem = file_problem(run / WEIGHTS, digest) if isinstance(digest, dict) else "has no record"
+    known = isinstance(digest, dict) and {"bytes", "sha256"} <= digest.keys()
+    problem = file_problem(run / WEIGHTS, digest) if known else "has no record"
     if problem is not None:
         raise CorruptFileError(f"{run / WEIGHTS} {problem}; train again or restore it from a copy")
     return model, read_tensors((run / WEIGHTS).read_bytes(), str(run / WEIGHTS))
@@ -124,16 +128,6 @@ def read_tensors(data: bytes, name: str) -> dict[str, Tensor]:
         raise CorruptFileError(f"{name} is not a safetensors file ({error}); restore it from a copy") from error
 
 
-def space_name(arch: str, dim: int, state: Mapping[str, Tensor]) -> str:
-    """Identifier of the space a network writes in: its shape in words, and 12 digits of its weights' digest."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
-    # A search-space member's name is too long for an identifier, and the digest tells members apart.
-    return f"{arch.partition(':')[0]}-{dim}-{digest.hexdigest()[:12]}"
-
-
 def _record(run: Path) -> dict[str, Any]:
     path = run / RECORD
     if not path.is_file():
@@ -149,12 +143,28 @@ def _record(run: Path) -> dict[str, Any]:
             )
         )
     found = read_json(path)
-    if found.get("format") != _FORMAT or found.get("version") != _VERSION:
+    version = found.get("version")
+    if found.get("format") != _FORMAT or type(version) is not int or version not in (1, _VERSION):
         raise CorruptFileError(
-            f"{path} is {found.get('format')!r} version {found.get('version')!r}; expected {_FORMAT!r} "
-            f"version {_VERSION}"
+            f"{path} is {found.get('format')!r} version {version!r}; expected {_FORMAT!r} version 1 or {_VERSION}"
         )
-    return found
+    if version == 1:
+        _require_old(path, found)
+        return found
+    return unsealed(found, str(path))
+
+
+def _require_old(path: Path, record: Mapping[str, Any]) -> None:
+    """Refuse a record that says it is of 0.7, and so bears no seal, but names spaces as only later releases do."""
+    model = record.get("model")
+    named = [] if not isinstance(model, dict) else [model.get(key) for key in ("space", "old_space", "side_space")]
+    searches = model.get("searches") if isinstance(model, dict) else None
+    named += searches if isinstance(searches, list) else []
+    if later := [name for name in named if isinstance(name, str) and covers_all(name)]:
+        raise CorruptFileError(
+            f"{path} says version 1, but names the space {later[0]} of a later version: it was changed after it was "
+            f"written; restore it from a copy"
+        )
 
 
 def _model(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:

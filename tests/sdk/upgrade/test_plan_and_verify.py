@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from compat_sdk import upgrade
 from compat_sdk.bundle.manifest import Graph
@@ -17,7 +19,7 @@ from compat_sdk.space import Embeddings
 from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import compare
 from tests.sdk import transforms
-from tests.sdk.upgrade.toy import NEW, OLD, Toy, add, expected, make, unit, vectors
+from tests.sdk.upgrade.toy import NEW, OLD, Toy, ToyTransform, add, expected, make, unit, vectors
 
 VERIFY = sys.modules["compat_sdk.upgrade.verify"]  # the package has the function under this name
 
@@ -208,3 +210,26 @@ def test_core_ml_is_given_no_number_of_threads_unless_one_was_asked_for(
     for threads in (1, 2):
         upgrade.BundleTransform.at(tmp_path / "h", engine="coreml", threads=threads)()
     assert given == [None, 2]
+
+
+@dataclass(frozen=True)
+class _Turned(Toy):
+    """Says that it is the same transform, and is another: a bundle whose engine computes something else since."""
+
+    def __call__(self) -> ToyTransform:
+        whole = super().__call__()
+
+        class Other(ToyTransform):
+            def apply(self, old: NDArray[np.float32], side: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+                return np.ascontiguousarray(whole.apply(old, side)[:, ::-1])
+
+        return Other(whole.side_space, whole.spoilt, whole.log, whole.scale)
+
+
+def test_rows_that_come_out_otherwise_when_they_are_transformed_again_are_a_problem(pair: tuple[Path, Path]) -> None:
+    gallery, side = pair
+    upgrade.run(gallery, Toy(), side=side, shard_rows=10, workers=1)
+    assert upgrade.verify(gallery, Toy()).problems == ()
+    found = upgrade.verify(gallery, _Turned())
+    assert found.lowest_cosine is not None and found.lowest_cosine < 0.9
+    assert [problem.split(" of ")[0] for problem in found.problems] == ["a sample"]

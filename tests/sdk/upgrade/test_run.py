@@ -27,6 +27,7 @@ from compat_sdk.gallery.lock import write_lock
 from compat_sdk.space import Embeddings
 from compat_sdk.upgrade import manifest as layout
 from compat_sdk.upgrade import mapping, prepare
+from compat_sdk.upgrade import shard as shards
 from tests.sdk.upgrade.toy import NEW, OLD, SIDE, Toy, add, close, contents, expected, make, names, vectors
 
 
@@ -392,3 +393,14 @@ def test_a_manifest_tells_every_field(pair: tuple[Path, Path]) -> None:
     assert (found.rows, len(found.shards), found.spaces.dim, found.spaces.side_dim) == (65, 7, 24, 8)
     layout.write_manifest(pair[0] / "upgrade", replace(found, model={"name": "x"}))
     assert layout.require_manifest(pair[0]).model == {"name": "x"}
+
+
+def test_a_record_of_another_transform_or_of_other_rows_counts_for_nothing(pair: tuple[Path, Path]) -> None:
+    gallery, side = pair
+    run(gallery, side)
+    folder = gallery / "upgrade"
+    manifest = layout.require_manifest(gallery)
+    shard = manifest.shards[0]
+    assert shards.read_record(folder, shard, manifest.transform) is not None
+    assert shards.read_record(folder, shard, {"version": "2"}) is None
+    assert shards.read_record(folder, replace(shard, stop=shard.stop - 1), manifest.transform) is None

@@ -44,6 +44,33 @@ def test_a_damaged_table_stops_run_and_cutover_before_they_change_anything(pair:
     assert (gallery / "gallery.json").read_bytes() == before
 
 
+def test_a_damaged_frozen_table_that_a_shard_would_take_whole_stops_the_cutover(tmp_path: Path) -> None:
+    gallery, side = make(tmp_path)
+    upgrade.run(gallery, Toy(), side=side, shard_rows=1000, workers=1)
+    frozen = next(path for path in (gallery / "upgrade" / "sources").glob("rows-*") if b"image-7" in path.read_bytes())
+    data = frozen.read_bytes().replace(b"image-7", b"image-x")
+    frozen.unlink()  # it is a second name of the gallery's own
+    frozen.write_bytes(data)
+    before = (gallery / "gallery.json").read_bytes()
+    with pytest.raises(GalleryError, match="SHA-256"):
+        upgrade.cutover(gallery)
+    assert (gallery / "gallery.json").read_bytes() == before
+
+
+def test_rows_removed_and_added_again_to_the_byte_stand_at_the_end_and_are_new(tmp_path: Path) -> None:
+    gallery, side = make(tmp_path)
+    opened = Gallery.open(gallery)
+    opened.remove(names(20))
+    first = slice(0, 20)
+    again = Embeddings(np.array(opened.vectors[first]), OLD), opened.ids[first], opened.labels[first]
+    upgrade.run(gallery, Toy(), side=side, shard_rows=10, workers=1)
+    opened.remove(again[1])
+    opened.add(*again)
+    assert opened.ids[-20:] == again[1] and opened.info()["segments"] == 2
+    with pytest.raises(ConfigError, match="20 of 45 rows were added since the last run"):
+        upgrade.cutover(gallery)
+
+
 def test_a_cutover_changes_space_and_vectors_and_nothing_else(pair: tuple[Path, Path]) -> None:
     gallery, side = pair
     old, wanted = Gallery.open(gallery), expected(gallery, side)
@@ -347,3 +374,15 @@ def test_a_read_only_gallery_says_why_it_cannot_be_upgraded_and_can_still_be_pla
     finally:
         for folder in (*tmp_path.parents[:2][::-1], tmp_path, tmp_path / "gallery"):
             folder.chmod(0o755)
+
+
+def test_old_vectors_of_other_ids_are_not_rolled_back_to(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    gallery, _ = pair
+    upgrade.cutover(gallery)
+    before = gallery / "upgrade" / "before"
+    shutil.rmtree(before)
+    other = Gallery.create(before, space=OLD, dim=16, model={"name": "old-model"})
+    other.add(Embeddings(vectors(65, 16, 9), OLD), names(65, "another"))
+    with pytest.raises(GalleryError, match="hold other ids"):
+        upgrade.rollback(gallery)
+    assert Gallery.open(gallery).space == NEW

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compat_sdk.errors import CompatError, ConfigError, DataError, TrainingError
+from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, DataError, TrainingError
 from compat_train.config.training import Execution
 from compat_train.embed import embed_images
 from compat_train.models.search_space import is_member_name
@@ -157,6 +157,26 @@ def test_validation_images_of_other_settings_are_not_used(smallest: CmpConfig, t
     other = replace(smallest, validation=replace(smallest.validation, queries=6))
     with pytest.raises(TrainingError, match="prepared with other settings"):
         prepare(other, tmp_path)
+
+
+def test_validation_images_and_a_supernet_that_were_changed_are_not_used(
+    smallest: CmpConfig, finished: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    for name, old, new, says in (
+        ("validation/gallery_labels.npy", b"\0", b"\1", "the arrays in"),
+        ("validation/gallery.npy", b"NUMPY", b"NVMPY", "cannot be read"),
+        ("validation/digest.json", b'"queries": ', b'"queries": 1', "was changed after it was written"),
+        ("supernet/supernet.json", b'"budget": ', b'"budget": 1', "was changed after it was written"),
+    ):
+        whole = (run / name).read_bytes()
+        before, found, after = whole.rpartition(old)
+        assert found
+        (run / name).write_bytes(before + new + after)
+        with pytest.raises(CorruptFileError, match=says):
+            search_query_models(smallest, run)
+        (run / name).write_bytes(whole)
+    search_query_models(smallest, run)
 
 
 def test_a_reward_needs_what_it_says_and_no_more(smallest: CmpConfig, finished: Path, tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,86 +18,19 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import ConfigError, CorruptFileError, ImageError, TrainingError
-from compat_train.models.search_space import Member, SearchSpace
-from compat_train.nas.cmp.config import SearchConfig
-from compat_train.nas.cmp.cost import cost_table
+from compat_sdk.files import sealed, unsealed
+from compat_train.models.search_space import Member
 from compat_train.nas.cmp.evaluations import Evaluations, Measure, Need, Score
-from compat_train.nas.cmp.evolve import search
-from compat_train.nas.cmp.sampling import MemberSampler
-
-SPACE = SearchSpace()
-SETTINGS = {"supernet": "ab12", "validation": {"queries": 40, "digest": "cd34"}}
+from tests.train.nas.toy import MEMBERS, SETTINGS, Toy, across_of, die_on_start, own_of, raise_on_start, toy_search
 
 SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.train.nas.test_evaluations import toy_search
+from tests.train.nas.toy import toy_search
 toy_search(Path({path!r}), {workers}, 0.01, lambda *report: print("round", flush=True))
 sys.stdin.read()  # until it is killed, however late that is
 """
-
-
-def member(number: int) -> Member:
-    digits = [int(digit) for digit in f"{number:020d}"]
-    return Member(SPACE, tuple(digit % 4 for digit in digits), tuple(digits))
-
-
-MEMBERS = [member(number) for number in range(10)]
-
-
-def own_of(member: Member) -> float:
-    return sum(member.scales) / 180
-
-
-def across_of(member: Member) -> float:
-    return sum(member.operations) / 61
-
-
-@dataclass(frozen=True)
-class Toy:
-    """Scores by a formula; the file keeps what was asked, a line each, from whichever process.
-
-    A member whose last scale is in ``raising`` raises, in ``deadly`` it kills its process.
-    """
-
-    calls: Path
-    raising: Sequence[int] = ()
-    deadly: Sequence[int] = ()
-    seconds: float = 0.0
-
-    def __call__(self) -> Measure:
-        self.note("make")
-        return self.measure
-
-    def measure(self, member: Member, need: Need) -> Score:
-        self.note(f"{need} {member.name}")
-        time.sleep(self.seconds)
-        if member.scales[-1] in self.deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if member.scales[-1] in self.raising:
-            raise RuntimeError(f"no scale {member.scales[-1]}")
-        return Score(
-            own_of(member) if need != "across" else None,
-            across_of(member) if need != "own" else None,
-            None,
-        )
-
-    def note(self, text: str) -> None:
-        with self.calls.open("a", encoding="utf-8") as file:
-            file.write(f"{text}\n")
-
-    def asked(self) -> Counter[str]:
-        return Counter(self.calls.read_text(encoding="utf-8").splitlines() if self.calls.exists() else ())
-
-
-def raise_on_start() -> Measure:
-    raise ImageError("a.png", "cut off")
-
-
-def die_on_start() -> Measure:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
 
 
 def returning(*scores: Any) -> Callable[[], Measure]:
@@ -111,7 +43,7 @@ def open_toy(tmp_path: Path, workers: int = 0, **behaviour: Any) -> tuple[Evalua
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [unsealed(json.loads(line), str(path)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_scores_come_in_the_order_of_the_members_and_are_measured_once(tmp_path: Path) -> None:
@@ -267,11 +199,11 @@ def test_a_last_line_that_was_cut_off_is_dropped_and_measured_again(tmp_path: Pa
         b"",
         b"[1, 2]",
         b'{"arch": "a", "own": 0.5, "across": nu',
-        b'{"arch": "a", "own": 1.5, "across": null, "error": null}',
-        b'{"arch": "a", "own": true, "across": null, "error": null}',
-        b'{"arch": 7, "own": 0.5, "across": null, "error": null}',
-        b'{"arch": "a", "own": 0.5, "across": null, "error": 3}',
-        b'{"arch": "a", "own": 0.5, "across": null, "error": null, "more": 1}',
+        b'{"arch": "a", "own": 0.5, "across": null, "error": null}',  # without its digest
+        *(
+            json.dumps(sealed({"arch": "a", "own": 0.5, "across": None, "error": None} | change)).encode()
+            for change in ({"own": 1.5}, {"own": True}, {"arch": 7}, {"error": 3}, {"more": 1})
+        ),
     ],
 )
 def test_a_damaged_line_is_refused_with_its_number_and_the_file_is_left_alone(line: bytes, tmp_path: Path) -> None:
@@ -285,6 +217,31 @@ def test_a_damaged_line_is_refused_with_its_number_and_the_file_is_left_alone(li
     with pytest.raises(CorruptFileError, match=r"line 3 of .*scores\.jsonl"):
         open_toy(tmp_path)
     assert path.read_bytes() == damaged
+
+
+def test_an_edited_score_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "scores.jsonl"
+    evaluations, _ = open_toy(tmp_path)
+    with evaluations:
+        before = evaluations.scores(MEMBERS[:2], "both")
+    lines = path.read_text().splitlines()
+    row = json.loads(lines[2])
+    for edited in (
+        lines[0].replace("ab12", "ef56"),
+        json.dumps(row | {"own": 1.0}),
+        json.dumps(row | {"arch": "other"}),
+    ):
+        changed = [edited, *lines[1:]] if "format" in edited else [*lines[:2], edited]
+        path.write_text("\n".join(changed) + "\n")
+        with pytest.raises(CorruptFileError, match="was changed after it was written"):
+            open_toy(tmp_path)
+    # Release 0.7 sealed nothing: version 1.
+    old = [unsealed(json.loads(line), "") for line in lines]
+    old[0]["version"] = 1
+    path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    evaluations, _ = open_toy(tmp_path)
+    with evaluations:
+        assert evaluations.scores(MEMBERS[:2], "both") == before
 
 
 @pytest.mark.parametrize(
@@ -310,25 +267,6 @@ def test_a_negative_number_of_workers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="workers is -1"):
         Evaluations(tmp_path / "scores.jsonl", {}, returning(), workers=-1)
     assert not (tmp_path / "scores.jsonl").exists()
-
-
-def toy_search(
-    path: Path, workers: int = 0, seconds: float = 0.0, progress: Callable[..., None] | None = None
-) -> list[tuple[str, float, int]]:
-    """A whole search with remembered scores: names, rewards and rounds, best first."""
-    costs = cost_table(SPACE, size=32)
-    toy = Toy(path.with_name("calls.txt"), raising=(9,), seconds=seconds)
-    config = SearchConfig(population=8, parents=3, crossovers=3, mutations=3, rounds=5, seed=4)
-    with Evaluations(path, SETTINGS, toy, workers=workers) as evaluations:
-
-        def evaluate(members: Sequence[Member]) -> list[float | None]:
-            return [
-                None if score.own is None or score.across is None else score.own * score.across
-                for score in evaluations.scores(members, "both")
-            ]
-
-        found = search(costs, MemberSampler(costs), evaluate, config, budget=costs.highest / 2, progress=progress)
-    return [(ranked.member.name, ranked.reward, ranked.found_in) for ranked in found]
 
 
 @pytest.mark.parametrize(("workers", "moments"), [(0, (1, 2, 4)), (2, (1, 3))])

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, TrainingError
+from compat_sdk.files import sealed
 from compat_sdk.images import Preprocessing
 from compat_train.config.settings import config_from_mapping
 from compat_train.config.training import Execution, Source
@@ -67,7 +68,11 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def same_everywhere(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if not name.endswith("_seconds") and name != "resumed"}
+    return {
+        name: value
+        for name, value in found.items()
+        if not name.endswith("_seconds") and name not in ("resumed", "digest")
+    }
 
 
 def result_of(folder: Path) -> dict[str, Any]:
@@ -392,7 +397,7 @@ def test_a_folder_of_another_search_or_a_changed_log_is_refused(clothes: Path, f
         shutil.rmtree(tmp_path / "run" / "random")
         search_network(tiny(clothes, random=1, **same), tmp_path / "run")
         assert rows(tmp_path / "run") == rows(finished)
-    with pytest.raises(ConfigError, match=r"holds log\.jsonl, which this search does not write \(a RUN folder"):
+    with pytest.raises(ConfigError, match=r"holds data\.json, which this search does not write \(a RUN folder"):
         search_network(tiny(clothes), tmp_path / "run" / "network")
     log = tmp_path / "run" / "candidates.jsonl"
     log.rename(tmp_path / "log")
@@ -404,11 +409,15 @@ def test_a_folder_of_another_search_or_a_changed_log_is_refused(clothes: Path, f
     log.write_text("".join([*lines[:2], *lines[3:]]))
     with pytest.raises(CorruptFileError, match=r"line 3 of .* where the search comes to"):
         search_network(tiny(clothes, random=1), tmp_path / "run")
+    log.write_text("".join(lines).replace('"epochs": ', '"epochs": 1', 1))
+    with pytest.raises(CorruptFileError, match="was changed after it was written"):
+        search_network(tiny(clothes, random=1), tmp_path / "run")
     for text, says in (
         ("".join(lines[1:]), "has no header"),
         ("", "has no header"),
         ("".join(lines)[:-20], "is not valid JSON"),
-        (lines[0] + "{}\n", "is no step of a search"),
+        (lines[0] + "{}\n", "was changed after it was written"),
+        (lines[0] + json.dumps(sealed({})) + "\n", "is no step of a search"),
     ):
         log.write_text(text)
         with pytest.raises(CorruptFileError, match=says):

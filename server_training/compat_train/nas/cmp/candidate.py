@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compat_sdk.files import read_json
 from compat_sdk.images import Preprocessing
 from compat_train.device import device_of, place, torch_threads
 from compat_train.embed import embed_images, input_tensor
@@ -20,7 +19,7 @@ from compat_train.models.layers import fold_batch_norms
 from compat_train.models.search_space import Member
 from compat_train.models.supernet import take_member
 from compat_train.nas.cmp.evaluations import Need, Score
-from compat_train.nas.cmp.validation import DIGEST, Validation
+from compat_train.nas.cmp.validation import Validation, read_digest
 from compat_train.runs.run_files import read_tensors
 
 
@@ -54,7 +53,7 @@ class CandidateEvaluator:
         """All that the scores depend on: digests of weights and images, and the settings of the measurement."""
         return {
             "weights": hashlib.sha256(self.weights.read_bytes()).hexdigest(),
-            "images": read_json(self.validation / DIGEST)["sha256"],
+            "images": read_digest(self.validation)["sha256"],
             "rank": self.rank,
             "batch": self.batch,
             "device": self.device,

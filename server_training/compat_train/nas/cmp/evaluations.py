@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
-from compat_sdk.files import parse_json, write_atomic
+from compat_sdk.files import parse_json, sealed, unsealed, write_atomic
 from compat_sdk.workers import Workers
 from compat_train.config.settings import changed_settings
 from compat_train.models.search_space import Member
@@ -26,7 +26,7 @@ from compat_train.models.search_space import Member
 Need = Literal["own", "across", "both"]
 """Which scores are wanted."""
 
-_FORMAT, _VERSION = "compat-sdk-evaluations", 1
+_FORMAT, _VERSION = "compat-sdk-evaluations", 2
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Evaluations:
     """A memo of scores by architecture name, in a file with one JSON object a line.
 
     The first line says what decides the scores; each later line is one member's score, in the order in which they came,
-    and of two lines on one member the later counts. A line that a kill cut off is dropped.
+    and of two lines on one member the later counts. A line that a kill cut off is dropped. Each line is sealed with its
+    own digest; up to 0.7, in version 1, none was.
     """
 
     def __init__(
@@ -219,7 +220,7 @@ def _score(measure: Measure, member: Member, need: Need) -> Score:
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, allow_nan=False) + "\n").encode()
+    return (json.dumps(sealed(value), allow_nan=False) + "\n").encode()
 
 
 def _open(path: Path, settings: Mapping[str, Any]) -> dict[str, Score]:
@@ -231,28 +232,31 @@ def _open(path: Path, settings: Mapping[str, Any]) -> dict[str, Score]:
         return {}
     whole = data[: data.rfind(b"\n") + 1]
     header, *lines = whole.split(b"\n")
-    _check_header(path, header, settings)
-    scores = dict(_parsed(path, number, line) for number, line in enumerate(lines[:-1], start=2))
+    is_sealed = _check_header(path, header, settings)
+    scores = dict(_parsed(path, number, line, is_sealed) for number, line in enumerate(lines[:-1], start=2))
     if len(whole) < len(data):
         os.truncate(path, len(whole))
     return scores
 
 
-def _check_header(path: Path, line: bytes, settings: Mapping[str, Any]) -> None:
+def _check_header(path: Path, line: bytes, settings: Mapping[str, Any]) -> bool:
+    """Whether every line must be sealed: from version 2 on."""
     header: dict[str, Any] = parse_json(line, f"line 1 of {path}")
-    saved = header.get("settings")
-    if header.get("format") != _FORMAT or header.get("version") != _VERSION or not isinstance(saved, dict):
+    saved, version = header.get("settings"), header.get("version")
+    if header.get("format") != _FORMAT or version not in (1, _VERSION) or not isinstance(saved, dict):
         raise CorruptFileError(f"{path} has no header of {_FORMAT} version {_VERSION}; move it away to measure again")
+    unsealed(header, f"line 1 of {path}", required=version == _VERSION)
     if changes := changed_settings(saved, settings):
         raise TrainingError(
             f"{path} holds scores that were measured with other settings: {changes}; use another folder, or move the "
             f"file away to measure again"
         )
+    return bool(version == _VERSION)
 
 
-def _parsed(path: Path, number: int, line: bytes) -> tuple[str, Score]:
+def _parsed(path: Path, number: int, line: bytes, is_sealed: bool) -> tuple[str, Score]:
     where = f"line {number} of {path}"
-    found: dict[str, Any] = parse_json(line, where)
+    found: dict[str, Any] = unsealed(parse_json(line, where), where, required=is_sealed)
     name, own, across, error = (found.pop(key, None) for key in ("arch", "own", "across", "error"))
     numbers = all(value is None or (type(value) in (int, float) and 0 <= value <= 1) for value in (own, across))
     texts = isinstance(name, str) and (error is None or isinstance(error, str))

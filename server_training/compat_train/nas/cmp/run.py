@@ -20,11 +20,12 @@ from pathlib import Path
 
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
-from compat_sdk.files import read_json, write_json_atomic
+from compat_sdk.files import write_json_atomic
 from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
+from compat_train.data.origin import Origin
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of
 from compat_train.evaluation.evaluate import evaluate_each
@@ -39,9 +40,10 @@ from compat_train.nas.cmp.result import CmpResult, Network
 from compat_train.nas.cmp.reward import NEEDS, reward_of
 from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import train_supernet
-from compat_train.nas.cmp.validation import DIGEST, prepare_validation
+from compat_train.nas.cmp.validation import DIGEST, Validation, prepare_validation
 from compat_train.nas.held_out import check_held_out
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.data_record import require_same_data, write_data_record
 from compat_train.runs.layout import CMP
 from compat_train.runs.run_files import alone
 
@@ -121,16 +123,19 @@ def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -
             )
     data = load_training_set(config.source, gallery.preprocessing, cache=folder / "pixels", progress=progress)
     gallery_rows(config.training("shufflenet_v2"), gallery, data)
-    validation = folder / "validation"
+    validation, judging = folder / "validation", Origin(split.images, split.labels, split.ids)
     settings = {"data": config.source.data, "gallery_space": gallery.space} | config_to_json(config.validation)
     if not (validation / DIGEST).is_file():
         images = prepare_validation(split, data, gallery, config.validation, device=config.execution.device)
+        write_data_record(validation, judging)
         images.save(validation, settings)
-    elif changes := changed_settings(read_json(validation / DIGEST).get("settings"), settings):
+    elif changes := changed_settings(Validation.settings(validation), settings):
         raise TrainingError(
             f"{validation} was prepared with other settings: {changes}; search into another folder, or delete it "
             f"together with scores.jsonl beside it"
         )
+    else:
+        require_same_data(validation, judging)
     return Prepared(dataset, gallery, data, costs)
 
 

@@ -13,11 +13,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, read_json, write_atomic, write_json_atomic
+from compat_sdk.files import file_problem, read_json, sealed_json, unsealed, write_atomic
 from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
 from compat_train.data.batches import Batch
+from compat_train.data.origin import Origin
 from compat_train.data.training_set import TrainingSet
 from compat_train.device import device_of, place
 from compat_train.loop import fit
@@ -29,6 +30,7 @@ from compat_train.nas.cmp.config import CmpConfig, SupernetConfig
 from compat_train.nas.cmp.cost import CostTable, cost_table
 from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.data_record import require_same_data
 from compat_train.runs.run_files import on_cpu
 
 WEIGHTS, MANIFEST = "supernet.safetensors", "supernet.json"
@@ -109,7 +111,7 @@ def train_supernet(
         The safetensors file of the finished supernet.
 
     Raises:
-        TrainingError: The loss is not finite, or the folder belongs to a run with other settings.
+        TrainingError: The loss is not finite, or the folder belongs to a run with other settings or data.
     """
     query = config.training("shufflenet_v2", method=config.supernet.method)
     optimisation = config.supernet.optimisation
@@ -122,7 +124,7 @@ def train_supernet(
         "budget": max(config.mmacs),
         "gallery_space": gallery.space,
     }
-    if finished := _finished(out, settings):
+    if finished := _finished(out, settings, data.origin):
         return finished
     device = device_of(config.execution.device)
     rows = gallery_rows(query, gallery, data)
@@ -161,26 +163,28 @@ def train_supernet(
         config.execution,
         run=out,
         settings=settings,
+        origin=data.origin,
         stage=f"train supernet ({query.method})",
         progress=progress,
     )
     weights = save_tensors(on_cpu(supernet.state_dict()))
     write_atomic(out / WEIGHTS, weights)
     record = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
-    write_json_atomic(out / MANIFEST, {"weights": record, "settings": settings})
+    write_atomic(out / MANIFEST, sealed_json({"weights": record, "settings": settings}))
     ResumePoints(out).clear()
     return out / WEIGHTS
 
 
-def _finished(out: Path, settings: dict[str, object]) -> Path | None:
+def _finished(out: Path, settings: dict[str, object], origin: Origin) -> Path | None:
     if not (out / MANIFEST).is_file():
         return None
-    found = read_json(out / MANIFEST)
+    found = unsealed(read_json(out / MANIFEST), str(out / MANIFEST), required=False)
     if changes := changed_settings(found.get("settings"), settings):
         raise TrainingError(
             f"{out} already holds a supernet trained with other settings: {changes}; search into another folder, or "
             f"delete it"
         )
+    require_same_data(out, origin)
     record = found.get("weights")
     problem = file_problem(out / WEIGHTS, record) if isinstance(record, dict) else "has no record"
     if problem is not None:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.datasets import Split
-from compat_sdk.files import write_json_atomic
+from compat_sdk.errors import CorruptFileError
+from compat_sdk.files import read_json, sealed_json, unsealed, write_atomic
 from compat_sdk.spread import spread
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
@@ -47,12 +48,35 @@ class Validation:
     def save(self, folder: Path, settings: Mapping[str, object]) -> None:
         """Writes the arrays as ``.npy`` files, then a digest of them all with the settings that decided them."""
         folder.mkdir(parents=True, exist_ok=True)
+        for name in _ARRAYS:
+            np.save(folder / f"{name}.npy", np.ascontiguousarray(getattr(self, name)), allow_pickle=False)
+        write_atomic(folder / DIGEST, sealed_json({"sha256": self.sha256(), "settings": dict(settings)}))
+
+    def sha256(self) -> str:
+        """Digest of all arrays, 64 hexadecimal digits."""
         digest = hashlib.sha256()
         for name in _ARRAYS:
-            array = np.ascontiguousarray(getattr(self, name))
-            digest.update(name.encode() + array.tobytes())
-            np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        write_json_atomic(folder / DIGEST, {"sha256": digest.hexdigest(), "settings": dict(settings)})
+            digest.update(name.encode() + np.ascontiguousarray(getattr(self, name)).tobytes())
+        return digest.hexdigest()
+
+    @staticmethod
+    def settings(folder: Path) -> object:
+        """The settings that decided the arrays of a folder, once it is sure that they are the ones that were saved.
+
+        Raises:
+            CorruptFileError: The record or an array was changed after it was written.
+        """
+        record = read_digest(folder)
+        try:
+            found = Validation.load(folder).sha256()
+        except (OSError, ValueError) as error:
+            raise CorruptFileError(f"an array in {folder} cannot be read ({error}); delete the folder") from error
+        if found != record.get("sha256"):
+            raise CorruptFileError(
+                f"the arrays in {folder} have SHA-256 {found}, expected {record.get('sha256')}; delete the folder, and "
+                f"scores.jsonl beside it, to prepare and measure again"
+            )
+        return record.get("settings")
 
     @staticmethod
     def load(folder: Path) -> Validation:
@@ -60,6 +84,15 @@ class Validation:
         return Validation(
             **{name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
         )
+
+
+def read_digest(folder: Path) -> dict[str, object]:
+    """The record of a folder of arrays: ``sha256`` of them all, and the ``settings`` that decided them.
+
+    Raises:
+        CorruptFileError: It is missing, or was changed after it was written.
+    """
+    return unsealed(read_json(folder / DIGEST), str(folder / DIGEST), required=False)
 
 
 def prepare_validation(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Dataset
+from compat_sdk.datasets import Dataset, require_consistent
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing
 from compat_train.data.mapped_file import write_mapped
@@ -93,6 +93,7 @@ def search_images(
             f"held_out is set, but {dataset.name} has a split 'val', which judges the candidates; leave it out"
         )
     if config.objective == "accuracy" and val is not None:
+        require_consistent(val)
         pixels = decode_split(val, preprocessing).images
         return SearchImages(data, pixels, val.labels, gallery=pixels[:0], gallery_labels=())
     split = check_held_out(dataset, gallery)

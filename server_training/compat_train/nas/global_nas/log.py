@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import parse_json, write_atomic
+from compat_sdk.files import parse_json, sealed, unsealed, write_atomic
 from compat_train.config.settings import changed_settings
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.search import Step
 
-_FORMAT, _VERSION = "compat-sdk-global-search", 1
+_FORMAT, _VERSION = "compat-sdk-global-search", 2
 _KEYS = {"stage", "arch", "epochs", "score", "decision"}
 
 
@@ -21,7 +21,8 @@ class CandidateLog:
     """Rows of a search in their order, and the memory of its scores.
 
     A search that goes on runs its algorithm from the start, with the remembered scores; the rows that it comes to again
-    must be those of the log. The file is written anew with each row, so it is whole at any moment.
+    must be those of the log. The file is written anew with each row, so it is whole at any moment. Each line is sealed
+    with its own digest; up to 0.7, in version 1, none was.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -44,14 +45,16 @@ class CandidateLog:
             parse_json(line, f"line {number} of {path}")
             for number, line in enumerate(path.read_bytes().splitlines(), 1)
         ] or [{}]
-        saved = header.get("settings")
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION or not isinstance(saved, dict):
+        saved, version = header.get("settings"), header.get("version")
+        if header.get("format") != _FORMAT or version not in (1, _VERSION) or not isinstance(saved, dict):
             raise CorruptFileError(f"{path} has no header of {_FORMAT} version {_VERSION}; move it away to start again")
         if changes := changed_settings(saved, settings):
             raise TrainingError(
                 f"{path} belongs to a search with other settings: {changes}; search into another folder"
             )
-        for number, row in enumerate(lines, 2):
+        unsealed(header, f"line 1 of {path}", required=version == _VERSION)
+        for number, line in enumerate(lines, 2):
+            row = unsealed(line, f"line {number} of {path}", required=version == _VERSION)
             if not _KEYS <= row.keys():
                 raise CorruptFileError(f"line {number} of {path} is no step of a search; move the file away")
             self.rows.append(row)
@@ -93,7 +96,7 @@ class CandidateLog:
                 )
         else:
             self.rows.append(row | figures)
-            lines = "".join(json.dumps(line, allow_nan=False) + "\n" for line in (self._header, *self.rows))
+            lines = "".join(json.dumps(sealed(line), allow_nan=False) + "\n" for line in (self._header, *self.rows))
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(self._path, lines.encode())
         self._repeated += 1

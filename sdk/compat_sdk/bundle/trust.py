@@ -1,0 +1,325 @@
+"""Whom a reader trusts: makers by their public keys, what each may sign, and the oldest release that is still taken.
+
+A trust file, TOML or JSON, names them. Keys are PEM files beside it, or their content:
+
+    galleries = true                # galleries must be signed too; false if left out
+
+    [[makers]]
+    name = "Example AG"
+    public_key = "example.pem"
+    roles = ["query", "transform"]  # may sign these alone; anything if left out; "index" stands for galleries
+    spaces = ["query-128-..."]      # of these embedding spaces
+    bundles = ["phone model"]       # of these names
+
+    [least_release]
+    "phone model" = 3               # an older release is refused, though its signature holds
+
+What is told to be trusted is checked before a parser sees it. A signature never gets old by itself, so that whoever
+keeps yesterday's signed bundle could hand it out for ever: the release counter and the day of expiry, which are in the
+manifest and so are signed, end that.
+
+Source: rollback and freeze attacks, The Update Framework specification 1.0.33, section 1.5.2,
+https://theupdateframework.github.io/specification/v1.0.33/
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any, get_args
+
+from compat_sdk.bundle.files import BundleFiles, read_document
+from compat_sdk.bundle.manifest import Manifest, Role
+from compat_sdk.bundle.names import MANIFEST, SIGNATURE
+from compat_sdk.bundle.signature import PublicKey, require_signature, require_signing
+from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, GalleryError
+from compat_sdk.files import parse_json, raise_if_refused
+
+_GALLERY_ROLE = "index"  # what a maker of galleries, which are no bundles, may be limited to
+_ROLES = (*get_args(Role), _GALLERY_ROLE)
+_FILE_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Someone whose signature counts.
+
+    Attributes:
+        name: For people.
+        key: Public key.
+        roles: May sign models of these roles, and galleries if ``"index"`` is among them; None for anything.
+        spaces: Of these embedding spaces; None for all.
+        bundles: Bundles of these names; None for all. Galleries have no name.
+
+    Raises:
+        ConfigError: A role that there is not, or no name.
+    """
+
+    name: str
+    key: PublicKey
+    roles: tuple[str, ...] | None = None
+    spaces: tuple[str, ...] | None = None
+    bundles: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ConfigError("a maker has no name; expected one for people")
+        if wrong := set(self.roles or ()) - set(_ROLES):
+            raise ConfigError(f"maker {self.name} has the role {min(wrong)!r}; expected some of {', '.join(_ROLES)}")
+
+    def problem(self, role: str, space: str, name: str | None) -> str | None:
+        """Say what this maker may not sign about something, or return None.
+
+        Args:
+            role: Of the model, or ``"index"`` for a gallery.
+            space: That it writes in, or is in.
+            name: Of the bundle; None for a gallery.
+        """
+        limits = (("role", role, self.roles), ("space", space, self.spaces), ("name", name, self.bundles))
+        for label, found, allowed in limits:
+            if found is not None and allowed is not None and found not in allowed:
+                return f"{label} {found}, where this maker may sign {', '.join(allowed) or 'none'} alone"
+        return None
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Makers whose signature one must be, and how old a bundle may be.
+
+    Attributes:
+        makers: At least one.
+        least_release: By name of a bundle, the lowest release that is taken.
+        galleries: Whether commands that take galleries want them signed too; `compat_sdk.gallery.Gallery.open` does
+            whenever it is given a trust.
+
+    Raises:
+        ConfigError: There is no maker, or a release below 1.
+    """
+
+    makers: tuple[Maker, ...]
+    least_release: Mapping[str, int] = field(default_factory=dict)
+    galleries: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.makers:
+            raise ConfigError("there is no maker to trust; expected at least one, with a name and a public_key")
+        for name, least in self.least_release.items():
+            if type(least) is not int or least < 1:
+                raise ConfigError(f"least_release of {name!r} is {least!r}; expected an integer of at least 1")
+
+    @classmethod
+    def of_key(cls, public_key: str | os.PathLike[str]) -> Trust:
+        """Trust in the owner of one key for everything.
+
+        Raises:
+            ConfigError: There is no such file.
+        """
+        key = PublicKey.read(public_key)
+        return cls((Maker(key.name, key),))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Trust:
+        """Read a trust file: JSON if its name ends with ``.json``, else TOML.
+
+        Raises:
+            ConfigError: It is missing, malformed, has a key that is not known, or names a key file that is not there.
+            SystemRefusedError: The system refused to read it.
+        """
+        file = Path(path)
+        value = _read(file)
+        try:
+            known = _only(value, {"makers": list, "least_release": dict, "galleries": bool}, "it")
+            makers = tuple(_maker(item, file.parent) for item in known.get("makers", []))
+            return cls(makers, known.get("least_release", {}), known.get("galleries", False))
+        except ConfigError as error:
+            raise ConfigError(f"trust file {file}: {error}") from error
+
+    def require_signer(self, files: BundleFiles, manifest: bytes) -> Callable[[Manifest], str]:
+        """Check that a known maker signed exactly these files; nothing of them is parsed.
+
+        Args:
+            files: The bundle's.
+            manifest: Content of the manifest, as it will be parsed: its digests hold for whatever is read later.
+
+        Returns:
+            What is to be called with the parsed manifest: it raises BundleError unless the signer may sign such a
+            bundle and its release is new enough, and returns the name of the signer.
+
+        Raises:
+            BundleError: There is no signature, or none of a known maker that holds.
+            ConfigError: A key cannot be used.
+            MissingExtraError: model-signing is not installed.
+        """
+        if SIGNATURE not in files.sizes:
+            raise BundleError(
+                f"{files.path} is not signed: it has no {SIGNATURE}; get a signed bundle, or open it without a public "
+                f"key and without a trust file"
+            )
+        others = ((name, files.chunks(name)) for name in files.sizes if name not in (MANIFEST, SIGNATURE))
+        content = chain([(MANIFEST, iter((manifest,)))], others)
+        signers = self._signers(os.fspath(files.path), content, read_document(files, SIGNATURE), BundleError)
+
+        def check(found: Manifest) -> str:
+            signer = _allowed(signers, os.fspath(files.path), found.role, found.space, found.name, BundleError)
+            least = self.least_release.get(found.name, 1)
+            if found.release < least:
+                raise BundleError(
+                    f"{files.path} is release {found.release} of {found.name}, and {least} or later is trusted: an old "
+                    f"version was put in the place of a newer one; get the newest from its maker"
+                )
+            return signer
+
+        return check
+
+    def require_gallery_signer(self, path: Path, name: str, state: bytes, signature: bytes) -> Callable[[str], str]:
+        """Check that a known maker signed the state of a gallery, which has the digest of every file of it.
+
+        Args:
+            path: Folder of the gallery, for errors.
+            name: Of the state's file.
+            state: Content of it, as it will be parsed.
+            signature: Content of the gallery's ``signature.json``.
+
+        Returns:
+            What is to be called with the gallery's space: it raises GalleryError unless the signer may sign such a
+            gallery, and returns the name of the signer.
+
+        Raises:
+            GalleryError: The signature is of nobody who is known, or of another state.
+            ConfigError: A key cannot be used.
+            MissingExtraError: model-signing is not installed.
+        """
+        signers = self._signers(os.fspath(path), [(name, iter((state,)))], signature, GalleryError)
+        return lambda space: _allowed(signers, os.fspath(path), _GALLERY_ROLE, space, None, GalleryError)
+
+    def _signers(
+        self,
+        what: str,
+        content: Iterable[tuple[str, Iterable[bytes]]],
+        signature: bytes,
+        error: type[CorruptFileError],
+    ) -> list[Maker]:
+        """The makers that the signature may be of: usually one, more where several share a key."""
+        keys = [maker.key for maker in self.makers]
+        signer = keys[require_signature(what, content, signature, keys, error)]
+        return [maker for maker in self.makers if maker.key.pem == signer.pem]
+
+
+def trust_of(public_key: str | os.PathLike[str] | None, trust: str | os.PathLike[str] | Trust | None) -> Trust | None:
+    """The trust that a caller's two arguments ask for; None if neither is given.
+
+    Args:
+        public_key: PEM file of the one maker that is trusted.
+        trust: A trust, or the trust file that says it.
+
+    Raises:
+        ConfigError: Both are given, or one cannot be used.
+        MissingExtraError: One is given, and model-signing is not installed.
+    """
+    if public_key is not None and trust is not None:
+        raise ConfigError("both a public key and a trust file are given (COMPAT_SDK_TRUST too names one); expected one")
+    if public_key is not None or trust is not None:
+        require_signing()
+    if trust is not None:
+        return trust if isinstance(trust, Trust) else Trust.read(trust)
+    return None if public_key is None else Trust.of_key(public_key)
+
+
+def refuse_run(path: str | os.PathLike[str], trust: Trust | None) -> None:
+    """Refuse a RUN, which no signature can be in, where one is asked for.
+
+    Raises:
+        ConfigError: A signature is asked for.
+    """
+    if trust is not None:
+        raise ConfigError(
+            f"{path} is no bundle and so is never signed; expected a signed BUNDLE: export it and sign that, or leave "
+            f"the public key and the trust file (COMPAT_SDK_TRUST too) out"
+        )
+
+
+def require_current(manifest: Manifest, path: object) -> None:
+    """Refuse a bundle after its last day.
+
+    Args:
+        manifest: Of the bundle.
+        path: Where it is, for the error.
+
+    Raises:
+        BundleError: Its ``expires`` is past, by this machine's clock in UTC.
+    """
+    if manifest.expires is not None and _today() > date.fromisoformat(manifest.expires):
+        raise BundleError(
+            f"{path} was meant to be used until {manifest.expires}, and by this machine's clock it is {_today()}; get "
+            f"a newer release of {manifest.name} from its maker, or set the clock"
+        )
+
+
+def _today() -> date:
+    """The day in UTC."""
+    return datetime.now(UTC).date()
+
+
+def _allowed(
+    signers: Sequence[Maker], what: str, role: str, space: str, name: str | None, error: type[CorruptFileError]
+) -> str:
+    problems = [maker.problem(role, space, name) for maker in signers]
+    if None in problems:
+        return signers[problems.index(None)].name
+    raise error(
+        f"{what} is signed by {signers[0].name}, and is of the {problems[0]}; do not use it, or let the trust file "
+        f"allow it"
+    )
+
+
+def _read(file: Path) -> Mapping[str, object]:
+    if not file.is_file():  # a pipe would block whoever opens it
+        raise ConfigError(f"there is no trust file {file}; name one, see README, Signatures")
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_FILE_LIMIT + 1)
+    except OSError as error:
+        raise_if_refused(file, error)
+        raise ConfigError(f"cannot read trust file {file}: {error.strerror or error}; name another") from error
+    if len(data) > _FILE_LIMIT:
+        raise ConfigError(f"trust file {file} has more than {_FILE_LIMIT} bytes; expected a few makers")
+    try:
+        if file.suffix.lower() == ".json":
+            return parse_json(data, os.fspath(file))
+        return tomllib.loads(data.decode("utf-8"))
+    except (CorruptFileError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise ConfigError(f"trust file {file} is not valid TOML or JSON ({said}); mend it") from error
+
+
+def _maker(value: object, folder: Path) -> Maker:
+    """A maker as the file has it, its key read."""
+    kinds = {"name": str, "public_key": str, "roles": list, "spaces": list, "bundles": list}
+    found = _only(value, kinds, "a maker")
+    if missing := {"name", "public_key"} - found.keys():
+        raise ConfigError(f"a maker has no {min(missing)}; expected a name and a public_key")
+    name, key = found["name"], found["public_key"]
+    for label in ("roles", "spaces", "bundles"):
+        if not all(isinstance(item, str) for item in found.get(label, [])):
+            raise ConfigError(f"{label} of maker {name} are {str(found[label])[:80]}; expected texts")
+        if label in found:
+            found[label] = tuple(found[label])
+    pem = PublicKey(name, key.encode()) if "-----BEGIN" in key else PublicKey.read(folder / key)
+    return Maker(name, pem, found.get("roles"), found.get("spaces"), found.get("bundles"))
+
+
+def _only(value: object, kinds: Mapping[str, type[object]], what: str) -> dict[str, Any]:
+    """A table that has no keys but these, each of its kind."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"{what} is {str(value)[:80]!r}; expected a table with {', '.join(kinds)}")
+    for key, item in value.items():
+        if key not in kinds:
+            raise ConfigError(f"{what} has the key {str(key)[:80]!r}; expected some of {', '.join(kinds)}")
+        if type(item) is not kinds[key]:
+            raise ConfigError(f"{key} is {str(item)[:80]!r}; expected a {kinds[key].__name__}")
+    return dict(value)

@@ -1,0 +1,64 @@
+"""Query pictures that stand in the gallery too: each would find itself, which says nothing about a model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.datasets.split import Split
+from compat_sdk.files import sha256_file
+
+
+def own_rows(query: Split, gallery: Split) -> tuple[NDArray[np.int64], int]:
+    """Find each query's own picture in the gallery: the same file, or another of the same bytes.
+
+    Files are read only where one of the other side has the same size.
+
+    Returns:
+        The gallery row of each query's own picture, -1 for none; and how many queries have further copies there.
+    """
+    queries, rows = list(_keys(query.images)), list(_keys(gallery.images))
+    shared = {size for size, _ in queries} & {size for size, _ in rows}
+    where: dict[str, list[int]] = {}
+    for row, (size, image) in enumerate(rows):
+        if size in shared and (digest := _digest(image)) is not None:
+            where.setdefault(digest, []).append(row)
+    own = np.full(len(query), -1, np.int64)
+    copies = 0
+    for row, (size, image) in enumerate(queries):
+        found = where.get(_digest(image) or "", []) if size in shared else []
+        if found:
+            same = [other for other in found if _is_same_file(image, rows[other][1])]
+            own[row] = (same or found)[0]
+            copies += len(found) > 1
+    return own, copies
+
+
+def _keys(images: Iterable[Any]) -> Iterable[tuple[object, Any]]:
+    """Each image with what copies of it share, that costs nothing to know: a file's size, an array's shape."""
+    for image in images:
+        if isinstance(image, Path):
+            try:
+                yield image.stat().st_size, image
+            except OSError:  # whoever decodes it says so
+                yield None, image
+        else:
+            yield image.shape, image
+
+
+def _digest(image: Any) -> str | None:
+    if isinstance(image, Path):
+        try:
+            return sha256_file(image)
+        except OSError:
+            return None
+    return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
+
+
+def _is_same_file(one: Any, other: Any) -> bool:
+    return isinstance(one, Path) and isinstance(other, Path) and one.resolve() == other.resolve()

@@ -1,0 +1,109 @@
+"""What decides a model's vectors, and the name of its embedding space, which is a digest of just that.
+
+Two models write in one space exactly when everything here is equal: the weights, the network that they belong to,
+what is done to an image before it, and which of its outputs is taken. Training names a space so, export carries the
+identity into the bundle, and whoever reads either computes the name again. A file in which one of these was edited
+contradicts the name of its own space.
+
+Releases up to 0.7 hashed the weights alone; those names end in 12 hexadecimal digits, these in 16.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from compat_sdk.errors import ConfigError
+from compat_sdk.files import canonical_json
+from compat_sdk.images import Preprocessing
+from compat_sdk.space import check_dim
+
+OUTPUT = "embedding, divided by its length"
+"""The one output that models have so far."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that decides a vector.
+
+    Attributes:
+        weights: SHA-256 of every tensor's name, type, shape and bytes, 64 hexadecimal digits.
+        arch: Architecture name, with the genotype of a search-space member.
+        dim: Numbers per embedding.
+        preprocessing: The model's own: what is done to an image before the network, in a graph or outside.
+        network: What else decides the network, as plain JSON values, such as ``width`` and ``stem_stride``.
+        output: Which output is the embedding, and what is done to it.
+
+    Raises:
+        ConfigError: A value is of the wrong type or out of its range.
+    """
+
+    weights: str
+    arch: str
+    dim: int
+    preprocessing: Preprocessing
+    network: Mapping[str, int | float | str] = field(default_factory=dict)
+    output: str = OUTPUT
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.weights, str) or _SHA256.fullmatch(self.weights) is None:
+            raise ConfigError(f"weights is {self.weights!r}; expected a SHA-256 of 64 hexadecimal digits")
+        for label in ("arch", "output"):
+            if not isinstance(getattr(self, label), str) or not getattr(self, label):
+                raise ConfigError(f"{label} is {getattr(self, label)!r}; expected text")
+        check_dim("dim", self.dim)
+        if not isinstance(self.preprocessing, Preprocessing):
+            raise ConfigError(f"preprocessing is {self.preprocessing!r}; expected the model's own")
+        if not isinstance(self.network, Mapping):
+            raise ConfigError(f"network is {self.network!r}; expected settings by name")
+        for name, value in self.network.items():
+            plain = type(value) in (int, str) or (type(value) is float and math.isfinite(value))
+            if not isinstance(name, str) or not plain:
+                raise ConfigError(f"network.{name} is {value!r}; expected a finite number or text")
+
+    @property
+    def space(self) -> str:
+        """Name of the embedding space: ``arch-dim-`` and 16 hexadecimal digits of the digest of all of the above."""
+        digest = hashlib.sha256(canonical_json({"format": "compat-sdk-space", "version": 1} | self.to_json()))
+        # A search-space member's name is too long for an identifier, and the digest tells members apart.
+        return f"{self.arch.partition(':')[0]}-{self.dim}-{digest.hexdigest()[:16]}"
+
+    def require_space(self, space: str, where: str) -> None:
+        """Refuse another name than this identity's.
+
+        Raises:
+            ConfigError: ``space`` is not its name; the message begins with ``where``.
+        """
+        if space != self.space:
+            raise ConfigError(
+                f"{where} names its space {space}, but its weights, network and preprocessing make {self.space}: one "
+                f"of them was changed after the space was named; restore it from a copy"
+            )
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON values; `from_json` reads them back to an equal object."""
+        found: dict[str, object] = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return found | {"preprocessing": self.preprocessing.to_json(), "network": dict(self.network)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> Identity:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: A field is missing, unknown, of the wrong type or out of its range.
+        """
+        expected = {item.name for item in dataclasses.fields(cls)}
+        if not isinstance(value, Mapping) or set(value) != expected:
+            found = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
+            raise ConfigError(f"identity has the fields {found}; expected exactly {sorted(expected)}")
+        try:
+            preprocessing = Preprocessing.from_json(value["preprocessing"])  # type: ignore[arg-type]  # checked there
+            return cls(**{**value, "preprocessing": preprocessing})  # type: ignore[arg-type]  # every field is checked
+        except ConfigError as error:
+            raise error.within("identity.") from None

@@ -1,0 +1,72 @@
+"""What a model is made from, so that a finished or half-finished run of other pictures is not taken for this one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compat_sdk.datasets.split import is_array
+from compat_sdk.files import sha256_file
+
+_BLOCK = 1024
+
+
+class Origin:
+    """Labelled pictures, known by two digests: a quick one of their files' stamps, and one of their content.
+
+    Args:
+        images: Paths, or an array of pictures.
+        labels: Of each picture.
+        ids: Of each picture; empty where nothing but their order tells them apart.
+    """
+
+    def __init__(self, images: Sequence[Path] | NDArray[np.uint8], labels: Iterable[str], ids: Sequence[str]) -> None:
+        self._images, self._labels, self._ids = images, tuple(labels), ids
+
+    @property
+    def images(self) -> int:
+        """How many pictures."""
+        return len(self._labels)
+
+    @property
+    def classes(self) -> int:
+        """How many labels."""
+        return len(set(self._labels))
+
+    @cached_property
+    def stamps(self) -> str:
+        """SHA-256 of ids, labels, and each file's size and time of change; `content` where there are no files."""
+        if is_array(self._images):
+            return self.content
+        digest = self._names()
+        for path in self._images:
+            try:
+                status = path.stat()
+                digest.update(f"{status.st_size},{status.st_mtime_ns};".encode())
+            except OSError:
+                digest.update(b"missing;")
+        return digest.hexdigest()
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of ids, labels and the bytes of every picture; files are read, and decoded never."""
+        digest = self._names()
+        if is_array(self._images):
+            digest.update(str(self._images.shape).encode())
+            for start in range(0, len(self._images), _BLOCK):
+                digest.update(np.ascontiguousarray(self._images[start : start + _BLOCK]).data)
+        else:
+            for path in self._images:
+                try:
+                    digest.update(bytes.fromhex(sha256_file(path)))
+                except OSError:  # whoever decodes it says so
+                    digest.update(b"missing;")
+        return digest.hexdigest()
+
+    def _names(self) -> hashlib._Hash:
+        return hashlib.sha256(repr((self._labels, tuple(self._ids))).encode("utf-8", "surrogateescape"))
