@@ -10,8 +10,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV ?= .venv
 BIN = $(VENV)/bin
 WORKERS ?= 2
-# A file's tests stay together: they share what its fixtures train and convert.
-PYTEST = -m pytest -n $(WORKERS) --dist loadfile
+# A file's tests stay together: they share what its fixtures train and convert. The order is that of tests/conftest.py.
+PYTEST = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The signing library cannot share an environment with the LiteRT converter, so that what it does is tried in another.
 SIGNING = $(VENV)-signing
@@ -63,10 +63,11 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bare: $(VENV)/.installed
+# It needs nothing of $(VENV), so that `make -j2 check bare` installs both at once.
+bare:
 	rm -rf build/bare && mkdir -p build/bare
-	$(BIN)/python -m build --wheel --outdir build/bare . > build/bare/build.log
 	$(PYTHON) -m venv build/bare/venv
+	build/bare/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/bare .
 	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/bare/*.whl \
 		pytest pytest-xdist
 	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'typer', 'onnx', 'onnxruntime', 'usearch')))"

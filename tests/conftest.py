@@ -1,10 +1,13 @@
-"""What holds before any test: how many threads compute, and what is loaded first."""
+"""What holds before any test: how many threads compute, what is loaded first, and which tests come first."""
 
 import atexit
 import os
 import shutil
 import tempfile
 from contextlib import suppress
+from pathlib import Path
+
+import pytest
 
 # Read once by torch and by numpy's BLAS, as they load, and by every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,3 +20,12 @@ os.environ.pop("COMPAT_SDK_TRUST", None)
 with suppress(ImportError):
     # A test may load usearch by itself: `compat_sdk.index.approximate` says why this one goes first.
     import onnxruntime  # noqa: F401
+
+TESTS = Path(__file__).parent
+LONGEST = ("export", "pipeline", "train")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders of long files come first: of two processes none ends with one while the other has nothing left."""
+    places = {TESTS / folder: place for place, folder in enumerate(LONGEST)}
+    items.sort(key=lambda item: min((places[folder] for folder in item.path.parents if folder in places), default=9))

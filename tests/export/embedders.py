@@ -18,6 +18,8 @@ from compat_sdk.images import Preprocessing
 from compat_train.runs.checkpoint import Checkpoint
 
 PREPROCESSING = Preprocessing(size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), channels="bgr")
+FEW_LAYERS = "global:residual,stages=2:8:c3s3s3c3"
+"""A network for what does not depend on the network: residual, and of few layers, by which converters take time."""
 IMAGE = Port("image", (3, 32, 32))
 
 

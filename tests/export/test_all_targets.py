@@ -16,17 +16,19 @@ from compat_sdk.transform import Transform
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.transform_run import TransformRun
 from tests.export.coreml_nets import settled
+from tests.export.embedders import FEW_LAYERS
 from tests.export.transforms import KINDS, a_transform, by_pytorch, inputs_of
 
 for package in ("coremltools", "litert_torch", "ai_edge_quantizer", "executorch"):
     pytest.importorskip(package)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[FEW_LAYERS, pytest.param("resnet18", marks=pytest.mark.slow)])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("all") / "all.zip"
     # Activations of ordinary size: those of the planted weights are infinite in float16.
-    fresh = untrained_checkpoint("resnet18", size=28, dim=16, width=0.125)
+    width = 1.0 if request.param == FEW_LAYERS else 0.125
+    fresh = untrained_checkpoint(request.param, size=28, dim=16, width=width)
     ordinary = replace(fresh, state=settled(fresh.build()).state_dict())
     options = [Options(), Options(precision="fp16")]
     report = export(ordinary, out, targets=TARGETS, precisions=options)

@@ -73,15 +73,34 @@ class Merge(nn.Module):
         return self.both(torch.cat((self.old(embedding), self.new(context)), 1)).flatten(1)
 
 
-@pytest.fixture(scope="module")
-def resnet() -> nn.Module:
-    return embedder("resnet18", width=0.125)
+class Few(nn.Module):
+    """What a ResNet is made of, in few layers: a conversion takes time by layer. Its weights fill half a megabyte."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        self.branch = nn.Sequential(
+            nn.Conv2d(32, 96, 3, 2, 1, bias=False), nn.BatchNorm2d(96), nn.ReLU(), nn.Conv2d(96, 96, 3, 1, 1)
+        )
+        self.shortcut = nn.Conv2d(32, 96, 1, 2)
+        self.head = nn.Linear(96, 16)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.pool(self.stem(image))
+        return self.head(torch.relu(self.branch(features) + self.shortcut(features)).mean((2, 3)))
 
 
 @pytest.fixture(scope="module")
-def plain(resnet: nn.Module) -> dict[str, bytes]:
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    return settled(UnitEmbedder(Few()))
+
+
+@pytest.fixture(scope="module")
+def plain(small: nn.Module) -> dict[str, bytes]:
     """The files of the network at full precision."""
-    return convert(resnet, [IMAGE], Options())
+    return convert(small, [IMAGE], Options())
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +165,9 @@ def test_two_inputs_keep_their_names_and_their_order(convolution: bool, batch: i
     ],
 )
 def test_every_precision_stays_near_pytorch_and_keeps_float32_inputs_and_outputs(
-    resnet: nn.Module, images: NDArray[np.float32], precision: str, ios: int, cosine: float, operation: str | None
+    small: nn.Module, images: NDArray[np.float32], precision: str, ios: int, cosine: float, operation: str | None
 ) -> None:
-    files = convert(resnet, [IMAGE], Options(precision=precision, ios=ios))  # type: ignore[arg-type]
+    files = convert(small, [IMAGE], Options(precision=precision, ios=ios))  # type: ignore[arg-type]
     package = Package.from_files(files)
     assert package.spec.specificationVersion == ios - 9
     (given,), (made,) = package.spec.description.input, package.spec.description.output
@@ -157,9 +176,9 @@ def test_every_precision_stays_near_pytorch_and_keeps_float32_inputs_and_outputs
         assert port.type.multiArrayType.ArrayDataType.Name(port.type.multiArrayType.dataType) == "FLOAT32"
     (block,) = package.spec.mlProgram.functions["main"].block_specializations.values()
     assert operation is None or operation in {item.type for item in block.operations}
-    parity = compare_embeddings(expected(resnet, images), CoreMLTwin(package).run(images))
+    parity = compare_embeddings(expected(small, images), CoreMLTwin(package).run(images))
     assert parity.worst_cosine > cosine
-    full = sum(weight.numel() for weight in resnet.parameters()) * 4
+    full = sum(weight.numel() for weight in small.parameters()) * 4
     share = {"fp32": 1.1, "fp16": 0.55, "int8": 0.3, "int4": 0.2, "palette8": 0.4, "palette6": 0.3, "palette4": 0.2}
     assert sum(map(len, files.values())) < share[precision] * full + 60_000  # the program itself
 
@@ -177,13 +196,13 @@ def test_int4_falls_back_to_int8_where_input_channels_make_no_block() -> None:
     ]
 
 
-def test_a_fixed_batch_is_kept_and_fed_in_blocks(resnet: nn.Module, images: NDArray[np.float32]) -> None:
-    package = Package.from_files(convert(resnet, [IMAGE], Options(batch=4)))
+def test_a_fixed_batch_is_kept_and_fed_in_blocks(small: nn.Module, images: NDArray[np.float32]) -> None:
+    package = Package.from_files(convert(small, [IMAGE], Options(batch=4)))
     assert Program(package).inputs["image"].lengths[0] == (4, 4)
     for n in (1, 4, 6):
         found = CoreMLTwin(package).run(images[:n])
         assert found.shape == (n, 16)
-        assert np.abs(found - expected(resnet, images[:n])).max() < 1e-5
+        assert np.abs(found - expected(small, images[:n])).max() < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -195,30 +214,30 @@ def test_a_fixed_batch_is_kept_and_fed_in_blocks(resnet: nn.Module, images: NDAr
     ],
 )
 def test_a_picture_goes_in_as_it_is(
-    resnet: nn.Module, std: tuple[float, float, float], channels: str, precision: str, limit: float
+    small: nn.Module, std: tuple[float, float, float], channels: str, precision: str, limit: float
 ) -> None:
     preprocessing = Preprocessing(SIZE, mean=(0.485, 0.456, 0.406), std=std, channels=channels)  # type: ignore[arg-type]
-    files = convert(resnet, [IMAGE], Options(precision=precision, pixels=preprocessing))  # type: ignore[arg-type]
+    files = convert(small, [IMAGE], Options(precision=precision, pixels=preprocessing))  # type: ignore[arg-type]
     package = Package.from_files(files)
     image = package.spec.description.input[0].type.imageType
     assert (image.width, image.height) == (SIZE, SIZE)
     assert image.ColorSpace.Name(image.colorSpace) == channels.upper()
     pixels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
     found = CoreMLTwin(package).run(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32))
-    assert np.abs(found - expected(resnet, to_input(pixels, preprocessing))).max() < limit
+    assert np.abs(found - expected(small, to_input(pixels, preprocessing))).max() < limit
 
 
 def test_a_conversion_leaves_the_module_and_the_loggers_alone_is_silent_and_repeats(
-    resnet: nn.Module, plain: dict[str, bytes], capfd: pytest.CaptureFixture[str]
+    small: nn.Module, plain: dict[str, bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = {name: value.clone() for name, value in resnet.state_dict().items()}
+    before = {name: value.clone() for name, value in small.state_dict().items()}
     logger, level = logging.getLogger("coremltools"), logging.getLogger("coremltools").level
     filters = list(logger.filters)
-    assert convert(resnet, [IMAGE], Options()) == plain
+    assert convert(small, [IMAGE], Options()) == plain
     assert capfd.readouterr() == ("", "")
     assert (logger.filters, logger.level) == (filters, level)
-    assert not resnet.training and resnet.state_dict().keys() == before.keys()
-    assert all(torch.equal(value, before[name]) for name, value in resnet.state_dict().items())
+    assert not small.training and small.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in small.state_dict().items())
 
 
 def test_another_process_writes_the_same_bytes_in_silence_with_warnings_as_errors() -> None:
@@ -252,14 +271,14 @@ def test_nothing_in_the_package_names_a_version_or_a_date(plain: dict[str, bytes
         (Options(pixels=Preprocessing(SIZE + 1)), r"one input of shape \[3, 33, 33\]; found image \[3, 32, 32\]"),
     ],
 )
-def test_what_core_ml_cannot_do_is_refused_with_a_way_out(resnet: nn.Module, options: Options, message: str) -> None:
+def test_what_core_ml_cannot_do_is_refused_with_a_way_out(small: nn.Module, options: Options, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        convert(resnet, [IMAGE], options)
+        convert(small, [IMAGE], options)
 
 
 @pytest.mark.parametrize(("module", "package"), [("coremltools", "coremltools"), ("sklearn", "scikit-learn")])
 def test_a_missing_package_names_its_extra(
-    resnet: nn.Module, monkeypatch: pytest.MonkeyPatch, module: str, package: str
+    small: nn.Module, monkeypatch: pytest.MonkeyPatch, module: str, package: str
 ) -> None:
     def find(name: str) -> ModuleSpec | None:
         return None if name == module else ModuleSpec(name, None)
@@ -267,12 +286,12 @@ def test_a_missing_package_names_its_extra(
     monkeypatch.setattr(quiet, "find_spec", find)
     monkeypatch.setattr(to_coreml, "find_spec", find)
     with pytest.raises(MissingExtraError, match=r"compat-sdk\[export-coreml\]") as caught:
-        convert(resnet, [IMAGE], Options(precision="palette4"))
+        convert(small, [IMAGE], Options(precision="palette4"))
     assert caught.value.package == package
 
 
-def test_a_long_embedding_does_not_overflow_at_fp16(resnet: nn.Module, images: NDArray[np.float32]) -> None:
-    long = copy.deepcopy(resnet)
+def test_a_long_embedding_does_not_overflow_at_fp16(small: nn.Module, images: NDArray[np.float32]) -> None:
+    long = copy.deepcopy(small)
     with torch.no_grad():
         long.network.head.weight.mul_(3000)  # norms of some thousands: their squares are no float16
         assert long.network(torch.from_numpy(images)).norm(dim=1).min() > 300

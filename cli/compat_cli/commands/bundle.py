@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look into an exported bundle, pack it, sign it.", no_args_is_help=True, rich_markup_mode=None)
 _Path = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder or zip file.")]
-_WEAKER = (
-    "a bundle of 0.7 or before, whose test of prepared pixels sees neither decoding nor fit; export the model again"
-)
 _COVERS = {
     "all": "a digest of everything that decides a vector",
     "weights": "an old space: it covers the weights only",
 }
 _IN_JSON_ONLY = ("source", "space_covers", "identity", "certificates")
+_WEAKER = (
+    "a bundle of 0.7 or before, whose test of prepared pixels sees neither decoding nor fit; export the model again"
+)
 
 
 @app.command("info")

@@ -295,3 +295,9 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_ranking(
     asked.pop("make")
     assert set(asked) == {f"both {name}" for name in recorded}
     assert sum(asked.values()) <= 40 + len(moments) * max(workers, 1), "only what was in flight is measured again"
+
+
+def test_what_workers_are_handed_loads_no_torch() -> None:
+    code = "import sys, tests.train.nas.toy; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).parents[3]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
