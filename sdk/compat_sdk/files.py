@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from compat_sdk.errors import CorruptFileError, SystemRefusedError
+from compat_sdk.shown import shortened
 
 # What a file system says of a file itself; every other refusal is the system's own affair.
 _OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, None}
+_DEEPEST = 32  # levels of nesting in a JSON file
 _REMEDIES = {
     errno.EMFILE: "close some files, or raise the limit of open files (ulimit -n)",
     errno.ENFILE: "the whole system has too many files open; close some programs",
@@ -146,12 +149,21 @@ def parse_json(data: bytes, name: str) -> dict[str, object]:
         name: What to call the file in an error.
 
     Raises:
-        CorruptFileError: Not UTF-8, not JSON, not an object, a key that occurs twice, NaN or infinity.
+        CorruptFileError: Not UTF-8, not JSON, not an object, a key that occurs twice, a number that is not finite or
+            needs more than 64 bits, or more than 32 levels of nesting.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
+        )
+        _check_depth(value)
     except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{name} is not valid JSON ({error}); restore it from its source") from error
+        said = shortened(str(error) if isinstance(error, ValueError) else "it is nested too deeply")
+        raise CorruptFileError(f"{name} is not valid JSON ({said}); restore it from its source") from error
     if not isinstance(value, dict):
         raise CorruptFileError(f"{name} holds a JSON {type(value).__name__}; expected an object")
     return value
@@ -311,3 +323,29 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(value := float(digits)):
+        raise ValueError(f"{digits} is not a finite number")
+    return value
+
+
+def _bounded(digits: str) -> int:
+    if len(digits) > 20 or not -(1 << 63) <= (value := int(digits)) < 1 << 64:
+        raise ValueError(f"{digits} needs more than 64 bits")
+    return value
+
+
+def _check_depth(value: object) -> None:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
