@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
+from compat_sdk.arrays import read_array
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files import parse_json
+from compat_sdk.files import parse_json, read_json, read_plain
 from compat_sdk.names import check_name
 from compat_sdk.shown import escaped, escaped_json, shortened
 
@@ -52,14 +55,16 @@ def test_a_long_text_loses_its_middle() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b'{"a": 1e400}', "1e400 is not a finite number"),
+        (b'{"a": 1e400}', "not a finite number"),
         (b'{"a": -1e999}', "not a finite number"),
         (b'{"a": Infinity}', "Infinity"),
         (b'{"a": 18446744073709551616}', "more than 64 bits"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "more than 64 bits"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "digits"),
         (b'{"a": ' + b"[" * 40 + b"]" * 40 + b"}", "nested more than 32"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested"),
         (b"\xef\xbb\xbf{}", "BOM"),
+        (b'{"a": ["\\ud800"]}', "surrogates"),
+        (b'{"\\udfff": 1}', "surrogates"),
         (b'{"a": 1, "a": 2}', "twice"),
         (b'{"a": "\xff"}', "utf-8"),
         (b'{"' + b"k" * 9000 + b'": ' + b"x" * 9000, "Expecting"),
@@ -69,6 +74,22 @@ def test_a_number_or_form_that_readers_differ_about_is_one_short_line(data: byte
     with pytest.raises(CorruptFileError, match=said) as refused:
         parse_json(data, "f")
     assert len(str(refused.value)) < 300 and str(refused.value).isprintable()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f")
+    with pytest.raises(CorruptFileError, match="is a pipe or a device"):
+        read_json(tmp_path / "f")
+    with pytest.raises(CorruptFileError, match="is a pipe or a device"):
+        read_array(tmp_path / "f")
+
+
+def test_a_file_beyond_its_limit_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"12345")
+    assert read_plain(tmp_path / "f", 5) == b"12345"
+    with pytest.raises(CorruptFileError, match="more than 4 bytes"):
+        read_plain(tmp_path / "f", 4)
 
 
 def test_the_largest_numbers_and_deepest_form_of_our_own_files_are_read() -> None:
