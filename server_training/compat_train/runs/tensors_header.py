@@ -61,7 +61,10 @@ def check_header(data: bytes, name: str) -> None:
 
 def _place(value: Any, what: str) -> tuple[int, int]:
     """The two ends of a tensor's bytes, as its shape and dtype make them."""
-    fields = value if isinstance(value, dict) else {}
+    fields: dict[str, Any] = value if isinstance(value, dict) else {}
+    dtype: Any
+    shape: Any
+    ends: Any
     dtype, shape, ends = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
     well = isinstance(dtype, str) and dtype in _DTYPES and _are_counts(shape) and _are_counts(ends) and len(ends) == 2
     if not well or ends[1] - ends[0] != math.prod(shape) * _DTYPES[dtype]:
@@ -69,7 +72,7 @@ def _place(value: Any, what: str) -> tuple[int, int]:
             f"{what} with dtype {shown_value(dtype)}, shape {shown_value(shape)} and ends {shown_value(ends)}, which "
             f"cannot be; restore it from a copy"
         )
-    return ends[0], ends[1]
+    return int(ends[0]), int(ends[1])
 
 
 def _are_counts(value: object) -> bool:
