@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.names import is_name
+from compat_sdk.shown import shown_value
 
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
-
-_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}")
-# What Windows takes for a device whatever the suffix, so that such a file cannot be made there.
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
 def check_file_name(name: str) -> str:
@@ -23,9 +20,11 @@ def check_file_name(name: str) -> str:
             part with a dot, is a device on Windows, or has characters other than letters, digits, dot, dash,
             underscore and ``/``.
     """
-    plain = isinstance(name, str) and len(name) <= 240 and all(_is_plain_part(part) for part in name.split("/"))
+    plain = isinstance(name, str) and len(name) <= 240 and all(is_name(part) for part in name.split("/"))
     if not plain or name.casefold() in (MANIFEST, SIGNATURE):
-        raise ConfigError(f"{name!r} is not a plain relative file name such as model.onnx or golden/images.npy")
+        raise ConfigError(
+            f"{shown_value(name)} is not a plain relative file name such as model.onnx or golden/images.npy"
+        )
     return name
 
 
@@ -41,14 +40,12 @@ def check_file_names(names: Iterable[str]) -> None:
     for name in names:
         folded = check_file_name(name).casefold()
         if folded in files:
-            raise ConfigError(f"two file names differ only in upper and lower case: {name!r}; rename one")
+            raise ConfigError(f"two file names differ only in upper and lower case: {shown_value(name)}; rename one")
         files.add(folded)
         for end in (position for position, letter in enumerate(name) if letter == "/"):
             if folders.setdefault(folded[:end], name[:end]) != name[:end]:
-                raise ConfigError(f"two folder names differ only in upper and lower case: {name!r}; rename one")
+                raise ConfigError(
+                    f"two folder names differ only in upper and lower case: {shown_value(name)}; rename one"
+                )
     if both := sorted(files & folders.keys()):
-        raise ConfigError(f"{both[0]!r} is a file and a folder at once; rename one")
-
-
-def _is_plain_part(part: str) -> bool:
-    return _PART.fullmatch(part) is not None and not part.endswith(".") and _DEVICE.fullmatch(part) is None
+        raise ConfigError(f"{shown_value(both[0])} is a file and a folder at once; rename one")

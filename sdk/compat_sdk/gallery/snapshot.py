@@ -38,6 +38,7 @@ from compat_sdk.gallery.store import (
 from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
 from compat_sdk.index.built_here import was_built_here
 from compat_sdk.index.equal_rows import EqualRows
+from compat_sdk.shown import shown_value
 from compat_sdk.space import Embeddings, require_compatible
 from compat_sdk.spread import spread
 
@@ -123,7 +124,7 @@ class Snapshot:
 
     def _choose(self, index: str) -> Index:
         if index not in ("auto", "exact", "usearch"):
-            raise ConfigError(f"index is {index!r}, expected 'auto', 'exact' or 'usearch'")
+            raise ConfigError(f"index is {shown_value(index)}, expected 'auto', 'exact' or 'usearch'")
         if index == "exact" or (index == "auto" and not self.state.index_is_fresh):
             return self.exact
         if self.state.index is None or not self.state.index_is_fresh:
@@ -170,7 +171,9 @@ class Snapshot:
 
     def _load_index(self, record: StoredIndex) -> UsearchIndex:
         if record.kind != "usearch":
-            raise GalleryError(f"found an index of kind {record.kind!r}, this release reads 'usearch'; {_REPAIR}")
+            raise GalleryError(
+                f"found an index of kind {shown_value(record.kind)}, this release reads 'usearch'; {_REPAIR}"
+            )
         content = read_checked(self.folder, record.file, _REPAIR)
         expansion = record.options.get("expansion_search", 64)
         vouched = record.file.sha256 == self.vouched
