@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from compat_sdk.progress import Progress
+from compat_sdk.shown import escaped, escaped_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -27,20 +28,31 @@ _OUR_PACKAGES = ("compat_sdk", "compat_train", "compat_export", "compat_cli")
 
 def print_json(payload: object) -> None:
     """Print one JSON document on stdout; figures that JSON cannot hold are an error, not ``NaN``."""
-    sys.stdout.write(json.dumps(payload, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
-
-def print_text(text: str) -> None:
-    """Print lines on stdout as they are: no wrapping, no markup."""
+    text = escaped_json(json.dumps(payload, indent=2, allow_nan=False, ensure_ascii=False))
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal that cannot show a letter is told its number
+        text = json.dumps(payload, indent=2, allow_nan=False)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
+def print_text(text: str) -> None:
+    """Print lines on stdout, unwrapped and without markup; control codes in them are escaped."""
+    _write(sys.stdout, escaped(text, keep="\n"))
+    sys.stdout.flush()
+
+
 def note(text: str) -> None:
-    """Print one line for the reader on stderr."""
-    sys.stderr.write(text + "\n")
+    """Print one line for the reader on stderr; control codes and line breaks in it are escaped."""
+    _write(sys.stderr, escaped(text))
     sys.stderr.flush()
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write a line; what the stream's encoding lacks is written as its number instead of ending the command."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def report(payload: object, text: str, *, as_json: bool) -> None:
@@ -61,6 +73,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     Returns:
         Lines joined by newlines, without trailing spaces.
     """
+    header, rows = list(map(escaped, header)), [list(map(escaped, row)) for row in rows]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     lines = []
     for row in (header, *rows):
@@ -114,7 +127,7 @@ class _Bars:
         if self._rich is None:
             self._rich = _start_rich()
         if stage not in self._tasks:
-            self._tasks[stage] = self._rich.add_task(stage, total=total or None, values="")
+            self._tasks[stage] = self._rich.add_task(escaped(stage), total=total or None, values="")
         task = self._tasks[stage]
         if done < self._done.get(stage, 0):  # the stage has begun anew, for another model say
             self._rich.reset(task)
@@ -166,7 +179,7 @@ class _Lines:
             self._last[stage] = now
             if ended:
                 self._ended.add(stage)
-            self._stream.write(f"{stage}: {done}/{total or '?'} {_values_text(values)}".rstrip() + "\n")
+            _write(self._stream, escaped(f"{stage}: {done}/{total or '?'} {_values_text(values)}".rstrip()))
             self._stream.flush()
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import raise_if_refused
+from compat_sdk.files import open_plain, raise_if_refused
+from compat_sdk.shown import shortened
 
 # What numpy's reader of .npy headers raises for bytes that are none.
 _MALFORMED = (
@@ -56,14 +57,17 @@ def read_array(
         if isinstance(source, bytes):
             found = np.load(BytesIO(source), allow_pickle=False)
         else:
-            found = np.load(Path(source), mmap_mode="r" if mapped else None, allow_pickle=False)
+            with open_plain(source):
+                found = np.load(Path(source), mmap_mode="r" if mapped else None, allow_pickle=False)
     except OSError as problem:
         if not isinstance(source, bytes):
             raise_if_refused(source, problem)
         raise error(f"cannot read {shown}: {problem.strerror or problem}; {advice}") from problem
+    except CorruptFileError as problem:
+        raise error(f"{problem}; {advice}") from problem
     except _MALFORMED as problem:
-        said = " ".join(str(problem).split())[:80]
-        raise error(f"{shown} is not a readable .npy file ({type(problem).__name__}: {said}); {advice}") from problem
+        said = f"{type(problem).__name__}: {shortened(str(problem))}"
+        raise error(f"{shown} is not a readable .npy file ({said}); {advice}") from problem
     if not isinstance(found, np.ndarray):
         raise error(f"{shown} holds several arrays, expected one; {advice}")
     array: NDArray[Any] = found.view(np.ndarray)

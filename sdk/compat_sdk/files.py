@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -12,13 +13,17 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from compat_sdk.errors import CorruptFileError, SystemRefusedError
+from compat_sdk.shown import shortened
 
 # What a file system says of a file itself; every other refusal is the system's own affair.
 _OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, None}
+_DEEPEST = 32  # levels of nesting in a JSON or TOML file
+_LARGEST = 1 << 26  # bytes of a file that is read as a whole to be parsed
 _REMEDIES = {
     errno.EMFILE: "close some files, or raise the limit of open files (ulimit -n)",
     errno.ENFILE: "the whole system has too many files open; close some programs",
@@ -146,12 +151,21 @@ def parse_json(data: bytes, name: str) -> dict[str, object]:
         name: What to call the file in an error.
 
     Raises:
-        CorruptFileError: Not UTF-8, not JSON, not an object, a key that occurs twice, NaN or infinity.
+        CorruptFileError: More than 64 MiB, not UTF-8, not JSON, not an object, a key that occurs twice, or what
+            `check_plain` refuses.
     """
+    if len(data) > _LARGEST:
+        raise CorruptFileError(f"{name} has {len(data)} bytes of JSON, expected at most {_LARGEST}; restore it")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+        )
+        check_plain(value)
     except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{name} is not valid JSON ({error}); restore it from its source") from error
+        said = shortened(str(error) if isinstance(error, ValueError) else "it is nested too deeply")
+        raise CorruptFileError(f"{name} is not valid JSON ({said}); restore it from its source") from error
     if not isinstance(value, dict):
         raise CorruptFileError(f"{name} holds a JSON {type(value).__name__}; expected an object")
     return value
@@ -221,11 +235,69 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, object]:
         SystemRefusedError: The system refused to read it.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_plain(path)
     except OSError as error:
         raise_if_refused(path, error)
         raise CorruptFileError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
     return parse_json(data, os.fspath(path))
+
+
+def read_plain(path: str | os.PathLike[str], most: int = _LARGEST) -> bytes:
+    """Return the content of a plain file; what would block, never end or fill the memory is refused at once.
+
+    Args:
+        path: The file; a link to one will do.
+        most: Bytes that it may have.
+
+    Raises:
+        CorruptFileError: It is a pipe, a device or a socket, or larger than that.
+        OSError: It cannot be opened or read; EISDIR for a folder.
+    """
+    with open_plain(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise CorruptFileError(f"{os.fspath(path)} has more than {most} bytes, more than such a file has; check it")
+    return data
+
+
+def open_plain(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a plain file for reading; a pipe in its place would block whoever opens it, and is refused instead.
+
+    Raises:
+        CorruptFileError: It is a pipe, a device or a socket.
+        OSError: It cannot be opened; EISDIR for a folder.
+    """
+
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    file = open(path, "rb", opener=without_waiting)  # noqa: SIM115, PTH123 - the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise CorruptFileError(f"{os.fspath(path)} is a pipe or a device; expected a plain file")
+    return file
+
+
+def check_plain(value: object) -> None:
+    """Refuse, in a parsed JSON or TOML document, what another reader could understand differently or not at all.
+
+    Raises:
+        ValueError: More than 32 levels of nesting, a number that is not finite or needs more than 64 bits, or a text
+            that is no valid Unicode.
+    """
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        for item in level:
+            _check_leaf(item)
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (chain(outer, outer.values()) if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
 
 
 def read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -311,3 +383,12 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
+
+
+def _check_leaf(value: object) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"it holds {value}, which is not a finite number")
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        raise ValueError("it holds a number of more than 64 bits")
+    if isinstance(value, str):
+        value.encode()  # halves of surrogate pairs

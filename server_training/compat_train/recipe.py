@@ -49,8 +49,10 @@ from typing import Any, TypeVar
 
 from compat_sdk.datasets import open_dataset
 from compat_sdk.errors import ConfigError
+from compat_sdk.names import check_name
 from compat_sdk.outputs import Layout, require_own
 from compat_sdk.progress import Progress
+from compat_sdk.shown import shortened, shown_value
 from compat_train.config.settings import config_from_mapping
 from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Source
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
@@ -71,6 +73,8 @@ from compat_train.runs.layout import CMP, GLOBAL, QUERY_RUN, RUN, UPGRADE_RUN
 ConfigT = TypeVar("ConfigT", GalleryConfig, QueryConfig, SideInfoConfig, UpgradeConfig, CmpConfig, GlobalConfig)
 
 _CHAINS = ("through", "side_through")  # settings of an upgrade that name several transforms
+_NAMED = ("model", "query", "side_info", "upgrade")  # tables of tables, by the name of a run
+_REFERENCES = ("gallery", "old", "new", "side_info")  # settings that name another run of the recipe
 _TABLES = ("description", "source", "execution", "gallery", "model", "query", "side_info", "upgrade", "cmp", "global")
 
 
@@ -122,10 +126,11 @@ def read_recipe(
     """
     try:
         found = tomllib.loads(Path(path).read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a TOML file: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not a TOML file: {shortened(str(error))}") from error
     if unknown := sorted(set(found) - set(_TABLES)):
-        raise ConfigError(f"{path} has {', '.join(unknown)}; expected only {', '.join(_TABLES)}")
+        raise ConfigError(f"{path} has {shortened(', '.join(unknown))}; expected only {', '.join(_TABLES)}")
+    _check_tables(found)
     alone = "global" in found and found["global"].get("objective") != "r3"
     if "source" not in found or ("gallery" not in found and not alone):
         raise ConfigError(f"{path} needs the tables [source] and [gallery]; it has {', '.join(found) or 'none'}")
@@ -161,8 +166,6 @@ def read_recipe(
 
     def tables(kind: str) -> Iterator[tuple[str, dict[str, Any], str]]:
         for name, values in found.get(kind, {}).items():
-            if not isinstance(values, dict):
-                raise ConfigError(f"{kind}.{name} is {values!r}; expected a table [{kind}.NAME] of settings")
             _check_shared(values, f"{kind}.{name}.", "execution")
             yield name, values, f"{kind}.{name}."
 
@@ -195,7 +198,7 @@ def read_recipe(
         cmp=None if search is None else cmp_search(search),
         global_search=global_search(found["global"]) if "global" in found else None,
     )
-    names = (*recipe.names, "cmp", "global")
+    names = [name.casefold() for name in (*recipe.names, "cmp", "global")]  # many systems do not tell a from A
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
             f"{path} gives the name {', '.join(twice)} to two runs, which would share a folder; rename one"
@@ -279,6 +282,23 @@ def _layout(recipe: Recipe) -> Layout:
     return runs
 
 
+def _check_tables(found: Mapping[str, Any]) -> None:
+    """Refuses what is no table where one is expected, and names of runs that could not be their folders."""
+    for table, values in found.items():
+        if table != "description" and not isinstance(values, dict):
+            raise ConfigError(f"{table} is {shown_value(values)}; expected a table [{table}] of settings")
+        if table in _NAMED:
+            for name, settings in values.items():
+                check_name(name, f"a run [{table}.NAME]")
+                if not isinstance(settings, dict):
+                    raise ConfigError(
+                        f"{table}.{name} is {shown_value(settings)}; expected a table [{table}.NAME] of settings"
+                    )
+                for key in _REFERENCES:
+                    if not isinstance(settings.get(key, ""), str):
+                        raise ConfigError(f"{table}.{name}.{key} is {shown_value(settings[key])}; expected a name")
+
+
 def _check_shared(values: Mapping[str, Any], where: str, *names: str) -> None:
     """Refuses, in a run's table, what the recipe sets for all its runs: it would be ignored."""
     for name in names:
@@ -294,7 +314,9 @@ def _runs(folder: Path, found: Mapping[str, Any], where: str, **names: Any) -> d
     ]
     for setting, name in names.items():
         if name not in known:
-            raise ConfigError(f"{where}{setting} is {name!r}; expected a run of this recipe: {', '.join(known)}")
+            raise ConfigError(
+                f"{where}{setting} is {shown_value(name)}; expected a run of this recipe: {', '.join(known)}"
+            )
     return {setting: str(folder / name) for setting, name in names.items()}
 
 
@@ -302,5 +324,7 @@ def _upgrades(folder: Path, found: Mapping[str, Any], where: str, names: Any) ->
     """RUN folder of each named transform of the recipe."""
     known = list(found.get("upgrade", {}))
     if not isinstance(names, list) or not set(map(str, names)) <= set(known):
-        raise ConfigError(f"{where} is {names!r}; expected a list of transforms of this recipe: {', '.join(known)}")
+        raise ConfigError(
+            f"{where} is {shown_value(names)}; expected a list of transforms of this recipe: {', '.join(known)}"
+        )
     return [str(folder / name) for name in names]

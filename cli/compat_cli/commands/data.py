@@ -10,6 +10,7 @@ import typer
 
 from compat_cli import console, options
 from compat_sdk.errors import CheckFailedError
+from compat_sdk.shown import escaped
 
 app = typer.Typer(help="Look at a dataset, or build one.", no_args_is_help=True, rich_markup_mode=None)
 _build_app = typer.Typer(help="Build a dataset on this machine.", no_args_is_help=True, rich_markup_mode=None)
@@ -52,10 +53,10 @@ def _text(facts: Mapping[str, Any]) -> str:
                 "x".join(map(str, split["largest_image"])),
             ]
         )
-    lines = [f"{facts['name']}: {facts['description']}", console.table(header, rows)]
+    lines = [escaped(f"{facts['name']}: {facts['description']}"), console.table(header, rows)]
     for problem in facts["problems"]:
-        examples = f" (such as {', '.join(problem['examples'])})" if problem["examples"] else ""
-        lines.append(f"{problem['severity']}: {problem['message']}{examples}")
+        examples = f" (such as {', '.join(map(escaped, problem['examples']))})" if problem["examples"] else ""
+        lines.append(f"{problem['severity']}: {escaped(problem['message'])}{examples}")
     if not facts["problems"]:
         lines.append("no problems found")
     return "\n".join(lines)

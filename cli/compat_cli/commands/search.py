@@ -28,6 +28,7 @@ def search(
     """The k most similar gallery images of each image, best first; refused across undeclared spaces."""
     from compat_sdk.certificate import doubt, require_certified
     from compat_sdk.gallery import Gallery
+    from compat_sdk.shown import escaped
 
     stored = Gallery.open(gallery)
     queries = pictures.expand(images)
@@ -46,6 +47,9 @@ def search(
     }
     blocks = []
     for path, hits in zip(queries, found, strict=True):
-        lines = [f"  {rank:>3}  {hit.score:.4f}  {hit.label}  {hit.id}" for rank, hit in enumerate(hits, start=1)]
-        blocks.append("\n".join([str(path), *lines]))
+        lines = [
+            f"  {rank:>3}  {hit.score:.4f}  {escaped(hit.label)}  {escaped(hit.id)}"
+            for rank, hit in enumerate(hits, start=1)
+        ]
+        blocks.append("\n".join([escaped(str(path)), *lines]))
     console.report(payload, "\n".join(blocks), as_json=as_json)

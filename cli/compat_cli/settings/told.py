@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from compat_sdk.errors import ConfigError, StateError
+from compat_sdk.shown import shortened
 
 if TYPE_CHECKING:
     from compat_cli.settings.command import SettingsCommand
@@ -152,7 +153,7 @@ def parsed(raw: str, setting: Setting) -> Any:
     """A value as TOML has it, or else a text; always a text where the setting is one."""
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return raw
     return raw if setting.single is str and not setting.several and not isinstance(value, str) else value
 
@@ -186,8 +187,8 @@ def _from_file(file: Path, settings: Mapping[str, Setting], command: SettingsCom
 
     try:
         found = tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {file} is not a TOML file: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--config {file} is not a TOML file: {shortened(str(error))}") from error
     tables = set(tables_of(command.config()))
     tables |= {key for key, each in settings.items() if each.single is None}
     values: dict[str, Any] = {}

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.names import is_name
 
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
-
-_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}")
-# What Windows takes for a device whatever the suffix, so that such a file cannot be made there.
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
 def check_file_name(name: str) -> str:
@@ -23,7 +19,7 @@ def check_file_name(name: str) -> str:
             part with a dot, is a device on Windows, or has characters other than letters, digits, dot, dash,
             underscore and ``/``.
     """
-    plain = isinstance(name, str) and len(name) <= 240 and all(_is_plain_part(part) for part in name.split("/"))
+    plain = isinstance(name, str) and len(name) <= 240 and all(is_name(part) for part in name.split("/"))
     if not plain or name.casefold() in (MANIFEST, SIGNATURE):
         raise ConfigError(f"{name!r} is not a plain relative file name such as model.onnx or golden/images.npy")
     return name
@@ -48,7 +44,3 @@ def check_file_names(names: Iterable[str]) -> None:
                 raise ConfigError(f"two folder names differ only in upper and lower case: {name!r}; rename one")
     if both := sorted(files & folders.keys()):
         raise ConfigError(f"{both[0]!r} is a file and a folder at once; rename one")
-
-
-def _is_plain_part(part: str) -> bool:
-    return _PART.fullmatch(part) is not None and not part.endswith(".") and _DEVICE.fullmatch(part) is None

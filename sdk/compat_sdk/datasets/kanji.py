@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from compat_sdk.arrays import read_array
 from compat_sdk.datasets.split import Dataset, Split
-from compat_sdk.errors import DataError
+from compat_sdk.errors import CorruptFileError, DataError
+from compat_sdk.files import read_json
 
 FORMAT, VERSION = "compat-sdk-kanji", 1
 _BUILD = "build it with: compat-sdk data build kanji --out DIR, then pass --root DIR"
@@ -65,7 +67,7 @@ def open_kanji(
     if not is_kanji_folder(root):
         raise DataError(f"{root} holds no kanji set (meta.json, images.npy, rows.npy); {_BUILD}")
     try:
-        meta = json.loads((root / "meta.json").read_text("utf-8"))
+        meta: Any = read_json(root / "meta.json")
         if meta["format"] != FORMAT or meta["version"] != VERSION:
             raise DataError(
                 f"{root} has format {meta['format']} version {meta['version']}, expected {FORMAT} version "
@@ -75,8 +77,8 @@ def open_kanji(
         faces = [str(face["name"]) for face in meta["faces"]]
         of_queries = {number for number, face in enumerate(meta["faces"]) if face["role"] == "query"}
         sizes = {str(name): int(size) for name, size in meta["splits"].items()}
-        images = np.load(root / "images.npy", mmap_mode="r", allow_pickle=False)
-        rows = np.load(root / "rows.npy", allow_pickle=False)
+        images = read_array(root / "images.npy", mapped=True)
+        rows = read_array(root / "rows.npy")
         if rows.shape != (sum(sizes.values()), 2) or len(images) != len(rows):
             raise DataError(
                 f"{root} lists {sum(sizes.values())} images but holds {len(images)} and {len(rows)} rows; {_BUILD}"
@@ -104,7 +106,7 @@ def open_kanji(
             start += size
         if seen:
             splits = _seen(splits["train"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (CorruptFileError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise DataError(f"{root} is not a readable kanji set ({error}); {_BUILD}") from error
     count = len(set(splits["train"].labels)) if "train" in splits else 0
     return Dataset(

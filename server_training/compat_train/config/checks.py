@@ -9,6 +9,7 @@ import typing
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.shown import shown_value
 
 
 def check_range(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
@@ -17,14 +18,14 @@ def check_range(name: str, value: float, low: float, high: float = math.inf, *, 
     if not (finite and (low < value if open_low else low <= value) and value <= high):
         bound = f"above {low:g}" if open_low else f"at least {low:g}"
         upper = "" if high == math.inf else f" and at most {high:g}"
-        text = f"{name} is {value!r}; expected {'' if finite else 'a finite number '}{bound}{upper}"
+        text = f"{name} is {shown_value(value)}; expected {'' if finite else 'a finite number '}{bound}{upper}"
         raise ConfigError(text, setting=name)
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Refuses, with a ConfigError, a value that is not among ``allowed``."""
     if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(allowed)}", setting=name)
+        raise ConfigError(f"{name} is {shown_value(value)}; expected one of {', '.join(allowed)}", setting=name)
 
 
 def check_choices(config: Any) -> None:

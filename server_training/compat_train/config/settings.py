@@ -9,6 +9,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.shown import shortened, shown_value
 from compat_train.config.checks import check_choice, hints_of, without_none
 
 ConfigT = TypeVar("ConfigT")
@@ -85,7 +86,7 @@ def _read(
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ConfigError(
-            f"unknown setting {', '.join(where + name for name in unknown)}; known here: {', '.join(known)}"
+            f"unknown setting {shortened(', '.join(where + name for name in unknown))}; known here: {', '.join(known)}"
         )
     if told and (defaults_for := getattr(kind, "defaults_for", None)) is not None:
         try:
@@ -123,7 +124,7 @@ def _convert(hint: Any, value: Any, where: str, default: Any = MISSING, *, told:
         return None
     if is_dataclass(kind):
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} is {value!r}; expected a table of settings", setting=where)
+            raise ConfigError(f"{where} is {shown_value(value)}; expected a table of settings", setting=where)
         kind = typing.cast(type[Any], kind)
         if told and default is None and (left := [entry.name for entry in fields(kind) if entry.name not in value]):
             raise ConfigError(
@@ -142,14 +143,14 @@ def _convert(hint: Any, value: Any, where: str, default: Any = MISSING, *, told:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if origin is Mapping and not isinstance(value, Mapping):
-        raise ConfigError(f"{where} is {value!r}; expected a table", setting=where)
+        raise ConfigError(f"{where} is {shown_value(value)}; expected a table", setting=where)
     if origin is Mapping:
         inner = typing.get_args(kind)[1]
         return {name: _convert(inner, entry, f"{where}.{name}") for name, entry in value.items()}
     if origin is tuple:
-        raise ConfigError(f"{where} is {value!r}; expected a list", setting=where)
+        raise ConfigError(f"{where} is {shown_value(value)}; expected a list", setting=where)
     if isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise ConfigError(f"{where} is {value!r}; expected {kind.__name__}", setting=where)
+        raise ConfigError(f"{where} is {shown_value(value)}; expected {kind.__name__}", setting=where)
     return value
 
 

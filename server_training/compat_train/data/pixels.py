@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 
+from compat_sdk.arrays import read_array
 from compat_sdk.datasets import Split
-from compat_sdk.errors import DataError, ImageError
+from compat_sdk.errors import CorruptFileError, DataError, ImageError
 from compat_sdk.files import write_atomic
 from compat_sdk.images import Preprocessing, to_pixels
 from compat_sdk.progress import Progress
@@ -161,9 +162,9 @@ def _close_gaps(images: NDArray[np.uint8], kept: NDArray[np.int64]) -> NDArray[n
 def _open_cache(path: Path, path_kept: Path, shape: tuple[int, ...]) -> Pixels | None:
     """Returns a stored cache, or None when there is none or it is not whole."""
     try:
-        kept = np.load(path_kept, allow_pickle=False)
+        kept = read_array(path_kept)
         whole = path.stat().st_size == math.prod(shape) and kept.dtype == np.int64 and len(kept) <= shape[0]
-    except (OSError, ValueError, EOFError):
+    except (OSError, CorruptFileError):
         return None
     return Pixels(np.memmap(path, np.uint8, "r", shape=shape)[: len(kept)], kept) if whole else None
 

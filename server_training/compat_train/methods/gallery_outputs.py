@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compat_sdk.arrays import read_array
 from compat_sdk.files import file_problem, read_json, sealed_json, sha256_file, unsealed, write_atomic
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import Augmentation
@@ -68,7 +69,7 @@ class GalleryOutputs:
         if path is not None and record is not None and record.is_file():
             # Without its record, as up to 0.7, or unlike it, it is made again.
             if file_problem(path, unsealed(read_json(record), str(record))) is None:
-                kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
+                kept: NDArray[np.float32] = read_array(path)
                 return kept
         embeddings = embed_images(self._model, pixels, self._preprocessing, device=self._device, channels_last=True)
         if path is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.arrays import read_array
 from compat_sdk.datasets import Split
 from compat_sdk.errors import CorruptFileError
 from compat_sdk.files import read_json, sealed_json, unsealed, write_atomic
@@ -81,9 +82,7 @@ class Validation:
     @staticmethod
     def load(folder: Path) -> Validation:
         """The arrays of a folder, mapped into memory: workers on one machine share them."""
-        return Validation(
-            **{name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
-        )
+        return Validation(**{name: read_array(folder / f"{name}.npy", mapped=True) for name in _ARRAYS})
 
 
 def read_digest(folder: Path) -> dict[str, object]:

@@ -1,0 +1,54 @@
+"""Text from files and commands as it may be shown: no control code reaches a terminal, no line is split by a name."""
+
+from __future__ import annotations
+
+import re
+
+# Control codes, line and paragraph separators, what turns the direction of text, and halves of surrogate pairs.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def escaped(text: str, *, keep: str = "") -> str:
+    r"""Return ``text`` with every character that acts on a terminal as ``\n``, ``\x1b`` or ``\u202e`` would write it.
+
+    Escaping twice changes nothing more.
+
+    Args:
+        text: Any text, also one that is no valid Unicode.
+        keep: Characters to leave alone, such as the line breaks of a table.
+    """
+    return _UNSAFE.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+
+
+def escaped_json(text: str) -> str:
+    r"""Return a JSON document with such characters as ``\uXXXX``: the same document, safe to print.
+
+    Args:
+        text: Output of `json.dumps`, whose line breaks stay.
+    """
+    return _UNSAFE.sub(lambda found: "\n" if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Return ``text`` on one line and of at most ``most`` characters, its middle left out where it is longer.
+
+    Args:
+        text: Any text.
+        most: At least 8.
+    """
+    line = escaped(text)
+    if len(line) <= most:
+        return line
+    tail = (most - 3) // 3
+    return f"{line[: most - 3 - tail]}...{line[-tail:]}"
+
+
+def shown_value(value: object) -> str:
+    """Return how an error shows a value that it found: its `repr`, shortened."""
+    return shortened(repr(value))
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
