@@ -17,6 +17,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from compat_sdk.errors import CompatError
+from compat_sdk.shown import escaped
 from tests.fuzz.mutate import mutant
 from tests.fuzz.readers import Case, Reader
 
@@ -95,7 +96,7 @@ class Fuzz:
             with alarm(), _lines_of_ours(self._lines, self._guided) as reached:
                 found = self._reader.read(folder, target)
         except CompatError as error:
-            fault = _message_fault(error)
+            fault = _message_fault(error, folder)
             tally.refused += fault is None
         except _Hang:
             fault = f"hang of {_HANGS_AFTER_S} s"
@@ -150,11 +151,9 @@ def _lines_of_ours(known: set[tuple[CodeType, int]], on: bool) -> Iterator[Calla
             sys.settrace(None)
 
 
-def _message_fault(error: CompatError) -> str | None:
-    """What is wrong with a message: it is one line, of printable characters, and short."""
-    said = str(error)
-    if "\n" in said or not said.isprintable():
-        return f"{type(error).__name__} of several lines or with control characters at {_place(error)}"
+def _message_fault(error: CompatError, folder: Path) -> str | None:
+    """What is wrong with a message, as a command shows it: it is short, wherever the file lies."""
+    said = escaped(str(error)).replace(str(folder), "CASE")
     if len(said) > LONGEST_MESSAGE:
         return f"{type(error).__name__} of more than {LONGEST_MESSAGE} characters at {_place(error)}"
     return None
