@@ -271,7 +271,7 @@ def open_plain(path: str | os.PathLike[str]) -> BinaryIO:
     def without_waiting(name: str, flags: int) -> int:
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
-    file = open(path, "rb", opener=without_waiting)  # noqa: SIM115, PTH123 - the caller closes it
+    file = open(path, "rb", opener=without_waiting)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise CorruptFileError(f"{os.fspath(path)} is a pipe or a device; expected a plain file")

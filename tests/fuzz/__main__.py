@@ -66,9 +66,7 @@ def _many(reader: Reader, total: Tally, mutants: int, seed: int, findings: Path,
                 total.faults[f"the process ended with status {status}, seed {seed}/{start}"] += 1
 
 
-def _in_child(
-    reader: Reader, work: Path, report: Path, count: int, seed: str, findings: Path, guided: bool
-) -> None:
+def _in_child(reader: Reader, work: Path, report: Path, count: int, seed: str, findings: Path, guided: bool) -> None:
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + _MEMORY, held + _MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -54,7 +54,9 @@ def _images(folder: Path) -> None:
 
 def _tables(folder: Path) -> None:
     (folder / "csv").mkdir()
-    rows = [f'"train/{n}, ä.png",label {n % 3},{split}' for n, split in enumerate(("train", "val", "query", "gallery") * 3)]
+    rows = [
+        f'"train/{n}, ä.png",label {n % 3},{split}' for n, split in enumerate(("train", "val", "query", "gallery") * 3)
+    ]
     (folder / "csv" / "list.csv").write_bytes(("﻿path,label,split\r\n" + "\r\n".join(rows) + "\r\n").encode())
     (folder / "idx").mkdir()
     pixels = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)

@@ -11,7 +11,20 @@ from typing import Any
 
 _BYTES = (b"\x00", b"\xff", b"\x7f", b"\x80", b"\n", b"\r", b"\x1b", b'"', b"\\", b"\xed\xa0\x80", b"\xef\xbb\xbf")
 _INTEGERS = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1)
-_NUMBERS = (b"0", b"-1", b"1e400", b"-0.0", b"9" * 30, b"9" * 5000, b"NaN", b"Infinity", b"0.5", b"true", b"null", b'""')
+_NUMBERS = (
+    b"0",
+    b"-1",
+    b"1e400",
+    b"-0.0",
+    b"9" * 30,
+    b"9" * 5000,
+    b"NaN",
+    b"Infinity",
+    b"0.5",
+    b"true",
+    b"null",
+    b'""',
+)
 _NUMBER = re.compile(rb"-?\d+(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 _WORD = re.compile(rb"[A-Za-z_]{2,}")
 
@@ -25,7 +38,10 @@ def _nested(depth: int) -> list[Any]:
 
 _VALUES: tuple[Callable[[], Any], ...] = (
     *(lambda found=found: found for found in (None, True, False, -1, 0, 1, 2, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308)),
-    *(lambda found=found: found for found in ("", ".", "..", "../../x", "/etc/passwd", "a/b", "CON", "a\nb", "\x1b[2J")),
+    *(
+        lambda found=found: found
+        for found in ("", ".", "..", "../../x", "/etc/passwd", "a/b", "CON", "a\nb", "\x1b[2J")
+    ),
     *(lambda found=found: found for found in ("x" * 5000, "\ud800", "\0", "\u202e", "é", "e\u0301", "NaN", "1")),
     lambda: float("inf"),
     lambda: 10**400,
@@ -62,7 +78,9 @@ def changed(value: Any, draw: random.Random) -> Any:
             other, at = draw.choice(places)
             holder[key] = copy.deepcopy(other[at])
         elif isinstance(holder, dict):
-            holder[draw.choice((f"{key}x", "", "format", "0", "digest"))] = holder[key] if what == 6 else holder.pop(key)
+            holder[draw.choice((f"{key}x", "", "format", "0", "digest"))] = (
+                holder[key] if what == 6 else holder.pop(key)
+            )
         else:
             holder.extend([copy.deepcopy(holder[key])] * draw.choice((1, 300)))
     return value

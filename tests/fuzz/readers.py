@@ -87,24 +87,62 @@ def _readers() -> Iterator[Reader]:
     yield Reader("model-0.7", _run, _cases(runs, "model.json"), False, _value, _JSON)
     yield Reader("model", _run, _cases([_OWN / "run"], "model.json"), True, _value, _JSON)
     weights = _cases([*runs, _OWN / "run"], "model.safetensors")
-    yield Reader("weights", _run, weights, True, _listed("model.json"), (b'"dtype"', b'"F32"', b'"I64"', b"__metadata__"))
+    yield Reader(
+        "weights", _run, weights, True, _listed("model.json"), (b'"dtype"', b'"F32"', b'"I64"', b"__metadata__")
+    )
     yield Reader("certificate", _certified, _cases([_OWN / "run"], "certificates/*.json"), True, _value, _JSON)
     yield Reader("recipe", _recipe, _cases([_RELEASED], "recipe.toml"), False, _table, _TOML)
     yield Reader("latency", _latency, _cases([_RELEASED], "latency.json"), False, _value, _JSON)
-    yield Reader("csv", _csv, _cases([_OWN / "csv"], "list.csv"), words=(b'"', b",", b"\r", b"..", b"train", b"\xff", b"path"))
-    yield Reader("idx", _idx, _cases([_OWN / "idx"], "*.idx*"), words=(b"\x1f\x8b", b"\0\0\x08\x03", b"\xff\xff\xff\xff"))
+    yield Reader(
+        "csv", _csv, _cases([_OWN / "csv"], "list.csv"), words=(b'"', b",", b"\r", b"..", b"train", b"\xff", b"path")
+    )
+    yield Reader(
+        "idx", _idx, _cases([_OWN / "idx"], "*.idx*"), words=(b"\x1f\x8b", b"\0\0\x08\x03", b"\xff\xff\xff\xff")
+    )
     yield Reader("kanji", _kanji, _cases([_OWN / "kanji"], "meta.json"), False, _value, _JSON)
     yield Reader("kanji-arrays", _kanji, _cases([_OWN / "kanji"], "*.npy"), words=_NPY)
-    yield Reader("image", _image, _cases([_OWN / "images"], "*"), words=(b"\xff\xd8", b"\xff\xe1", b"IHDR", b"iCCP", b"ftyp"))
+    yield Reader(
+        "image", _image, _cases([_OWN / "images"], "*"), words=(b"\xff\xd8", b"\xff\xe1", b"IHDR", b"iCCP", b"ftyp")
+    )
 
 
-_JSON = (b"{", b"}", b"[", b"]", b"[" * 3000, b'{"a":' * 3000, b":", b",", b"null", b"1e400", b'"\\ud800"', b'"digest"', b"\xff")
-_TOML = (b"[", b"]", b"[[", b"=", b"{", b"}", b"inf", b"nan", b"1979-05-27T07:32:00Z", b"[" * 3000, b'"""', b"cmp", b"global")
+_JSON = (
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"[" * 3000,
+    b'{"a":' * 3000,
+    b":",
+    b",",
+    b"null",
+    b"1e400",
+    b'"\\ud800"',
+    b'"digest"',
+    b"\xff",
+)
+_TOML = (
+    b"[",
+    b"]",
+    b"[[",
+    b"=",
+    b"{",
+    b"}",
+    b"inf",
+    b"nan",
+    b"1979-05-27T07:32:00Z",
+    b"[" * 3000,
+    b'"""',
+    b"cmp",
+    b"global",
+)
 _NPY = (b"\x93NUMPY", b"descr", b"'|O'", b"'<f8'", b"(", b")", b"shape", b"(1, 0)", b"True", b"L", b"{", b"'")
 
 
 def _cases(folders: list[Path], pattern: str) -> tuple[Case, ...]:
-    found = [Case(folder, at.relative_to(folder).as_posix()) for folder in folders for at in sorted(folder.glob(pattern))]
+    found = [
+        Case(folder, at.relative_to(folder).as_posix()) for folder in folders for at in sorted(folder.glob(pattern))
+    ]
     if not found:
         raise FileNotFoundError(f"no {pattern} in {folders}")
     return tuple(found)

@@ -51,7 +51,9 @@ def write_lock(data: Path, files: Iterable[Path]) -> Path:
     try:
         write_atomic(place, sealed_json({"format": _FORMAT, "version": _VERSION, "files": records}))
     except OSError as error:
-        raise DataError(f"cannot write {place}: {error.strerror or error}; copy the data to a folder of yours") from error
+        raise DataError(
+            f"cannot write {place}: {error.strerror or error}; copy the data to a folder of yours"
+        ) from error
     return place
 
 
