@@ -59,7 +59,7 @@ def test_what_is_no_plain_file_is_refused_and_never_waited_for(
             bound.bind(target.name)
     else:
         target.symlink_to(folder / "not there")
-    with alarm(), pytest.raises(CompatError):
+    with alarm(3), pytest.raises(CompatError):
         reader.read(folder, case.target)
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError, GalleryLockedError
-from compat_sdk.files import durable_temporary, parse_json, raise_if_refused, sealed_json, sync_folder
+from compat_sdk.files import durable_temporary, parse_json, raise_if_refused, read_plain, sealed_json, sync_folder
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.lock import LOCK_FILE
@@ -189,7 +189,7 @@ def read_state(folder: Path) -> State:
     """
     path = folder / _STATE_FILE
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
     except FileNotFoundError as error:
         raise GalleryError(f"{folder} is not a gallery: found no {_STATE_FILE}; check the path") from error
     except OSError as error:
