@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from compat_sdk.errors import CheckFailedError, ConfigError
 from compat_sdk.files import canonical_json
+from compat_sdk.shown import shown_value
 from compat_sdk.space import check_space
 
 _FORMAT, _VERSION = "compat-sdk-certificate", 1
@@ -46,7 +47,7 @@ class Accuracy:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if type(value) not in (int, float) or not 0 <= value <= 1:
-                raise ConfigError(f"{item.name} is {value!r}; expected a fraction from 0 to 1")
+                raise ConfigError(f"{item.name} is {shown_value(value)}; expected a fraction from 0 to 1")
 
 
 _PAIRS = ("query_query", "query_gallery", "gallery_gallery")
@@ -93,20 +94,20 @@ class Certificate:
         if self.query_space == self.gallery_space:
             raise ConfigError(f"both spaces are {self.query_space}; expected two, a model may always search its own")
         if not isinstance(self.data_sha256, str) or _SHA256.fullmatch(self.data_sha256) is None:
-            raise ConfigError(f"data_sha256 is {self.data_sha256!r}; expected 64 hexadecimal digits")
+            raise ConfigError(f"data_sha256 is {shown_value(self.data_sha256)}; expected 64 hexadecimal digits")
         for label in ("data", "created_by"):
             value = getattr(self, label)
             if not isinstance(value, str) or not 1 <= len(value) <= 200 or not value.isprintable():
-                raise ConfigError(f"{label} is {value!r}; expected 1 to 200 printable characters")
+                raise ConfigError(f"{label} is {shown_value(value)}; expected 1 to 200 printable characters")
         if not isinstance(self.splits, tuple) or len(self.splits) != 2 or not all(map(_is_word, self.splits)):
-            raise ConfigError(f"splits is {self.splits!r}; expected the names of two splits")
+            raise ConfigError(f"splits is {shown_value(self.splits)}; expected the names of two splits")
         for label, low in (("queries", 1), ("skipped", 0), ("gallery_size", 1)):
             value = getattr(self, label)
             if type(value) is not int or not low <= value < 2**53:
-                raise ConfigError(f"{label} is {value!r}; expected an integer of at least {low}")
+                raise ConfigError(f"{label} is {shown_value(value)}; expected an integer of at least {low}")
         for label in _PAIRS:
             if not isinstance(getattr(self, label), Accuracy):
-                raise ConfigError(f"{label} is {getattr(self, label)!r}; expected an accuracy")
+                raise ConfigError(f"{label} is {shown_value(getattr(self, label))}; expected an accuracy")
 
     @property
     def rule_holds(self) -> bool:
@@ -151,11 +152,13 @@ class Certificate:
             raise ConfigError("a certificate was changed after it was written; evaluate again")
         fields = cast("dict[str, Any]", {name: item for name, item in value.items() if name not in extra})
         if not isinstance(fields["splits"], list):
-            raise ConfigError(f"splits is {fields['splits']!r}; expected a list")
+            raise ConfigError(f"splits is {shown_value(fields['splits'])}; expected a list")
         figures = {label: _accuracy(label, fields[label]) for label in _PAIRS}
         made = cls(**fields | figures | {"splits": tuple(fields["splits"])})
         if value["rule_holds"] is not made.rule_holds:
-            raise ConfigError(f"rule_holds is {value['rule_holds']!r}, but the figures say {made.rule_holds}")
+            raise ConfigError(
+                f"rule_holds is {shown_value(value['rule_holds'])}, but the figures say {made.rule_holds}"
+            )
         return made
 
 
@@ -196,7 +199,7 @@ def require_certified(space: str, certificates: Sequence[Certificate], gallery_s
 def _accuracy(label: str, value: object) -> Accuracy:
     names = {item.name for item in dataclasses.fields(Accuracy)}
     if not isinstance(value, Mapping) or set(value) != names:
-        raise ConfigError(f"{label} is {value!r}; expected exactly {sorted(names)}")
+        raise ConfigError(f"{label} is {shown_value(value)}; expected exactly {sorted(names)}")
     try:
         return Accuracy(**value)
     except ConfigError as error:

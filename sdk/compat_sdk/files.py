@@ -324,14 +324,14 @@ def file_problem(path: Path, record: Mapping[str, object]) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return "is not a plain file (links and folders are refused)"
     if status.st_size != record["bytes"]:
-        return f"has {status.st_size} bytes, expected {record['bytes']}"
+        return f"has {status.st_size} bytes, expected {shortened(str(record['bytes']))}"
     try:
         found = sha256_file(path)
     except OSError as error:
         raise_if_refused(path, error)
         return f"cannot be read ({error.strerror or error})"
     if found != record["sha256"]:
-        return f"has SHA-256 {found}, expected {record['sha256']}"
+        return f"has SHA-256 {found}, expected {shortened(str(record['sha256']))}"
     return None
 
 

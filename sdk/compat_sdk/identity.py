@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from compat_sdk.errors import ConfigError
 from compat_sdk.files import canonical_json
 from compat_sdk.images import Preprocessing
+from compat_sdk.shown import shown_value
 from compat_sdk.space import check_dim
 
 OUTPUT = "embedding, divided by its length"
@@ -53,19 +54,19 @@ class Identity:
 
     def __post_init__(self) -> None:
         if not isinstance(self.weights, str) or _SHA256.fullmatch(self.weights) is None:
-            raise ConfigError(f"weights is {self.weights!r}; expected a SHA-256 of 64 hexadecimal digits")
+            raise ConfigError(f"weights is {shown_value(self.weights)}; expected a SHA-256 of 64 hexadecimal digits")
         for label in ("arch", "output"):
             if not isinstance(getattr(self, label), str) or not getattr(self, label):
-                raise ConfigError(f"{label} is {getattr(self, label)!r}; expected text")
+                raise ConfigError(f"{label} is {shown_value(getattr(self, label))}; expected text")
         check_dim("dim", self.dim)
         if not isinstance(self.preprocessing, Preprocessing):
-            raise ConfigError(f"preprocessing is {self.preprocessing!r}; expected the model's own")
+            raise ConfigError(f"preprocessing is {shown_value(self.preprocessing)}; expected the model's own")
         if not isinstance(self.network, Mapping):
-            raise ConfigError(f"network is {self.network!r}; expected settings by name")
+            raise ConfigError(f"network is {shown_value(self.network)}; expected settings by name")
         for name, value in self.network.items():
             plain = type(value) in (int, str) or (type(value) is float and math.isfinite(value))
             if not isinstance(name, str) or not plain:
-                raise ConfigError(f"network.{name} is {value!r}; expected a finite number or text")
+                raise ConfigError(f"network.{name} is {shown_value(value)}; expected a finite number or text")
 
     @property
     def space(self) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError, VectorError
+from compat_sdk.shown import shown_value
 from compat_sdk.unit import check_rows
 
 _SPACE = re.compile(r"[A-Za-z0-9._-]{1,120}")
@@ -33,7 +34,7 @@ def check_space(space: str) -> str:
     """
     if not isinstance(space, str) or _SPACE.fullmatch(space) is None:
         raise ConfigError(
-            f"{space!r} is not a space identifier; expected 1 to 120 of the characters A-Z a-z 0-9 . _ - "
+            f"{shown_value(space)} is not a space identifier; expected 1 to 120 of the characters A-Z a-z 0-9 . _ - "
             f"such as resnet101-128-3fa94c0d21b70e5c"
         )
     return space
@@ -54,7 +55,7 @@ def check_dim(label: str, value: object) -> None:
         ConfigError: It is not; the message begins with ``label``.
     """
     if type(value) is not int or not 1 <= value <= 65536:
-        raise ConfigError(f"{label} is {value!r}; expected an integer from 1 to 65536")
+        raise ConfigError(f"{label} is {shown_value(value)}; expected an integer from 1 to 65536")
 
 
 def check_source(old_space: str, old_dim: int, side_space: str | None, side_dim: int | None) -> None:
@@ -66,7 +67,9 @@ def check_source(old_space: str, old_dim: int, side_space: str | None, side_dim:
     check_space(old_space)
     check_dim("old_dim", old_dim)
     if (side_space is None) != (side_dim is None):
-        raise ConfigError(f"side_space is {side_space!r} and side_dim {side_dim!r}; expected both or neither")
+        raise ConfigError(
+            f"side_space is {shown_value(side_space)} and side_dim {shown_value(side_dim)}; expected both or neither"
+        )
     if side_space is not None:
         check_space(side_space)
         check_dim("side_dim", side_dim)
@@ -94,7 +97,7 @@ class Embeddings:
         _check_array(self.vectors)
         check_space(self.space)
         if not isinstance(self.searches, tuple):
-            raise ConfigError(f"searches is {self.searches!r}; expected a tuple of space identifiers")
+            raise ConfigError(f"searches is {shown_value(self.searches)}; expected a tuple of space identifiers")
         for space in self.searches:
             check_space(space)
 

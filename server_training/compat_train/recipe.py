@@ -41,7 +41,6 @@ global search that is not after r3.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +53,7 @@ from compat_sdk.outputs import Layout, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.shown import shortened, shown_value
 from compat_train.config.settings import config_from_mapping
+from compat_train.config.toml import read_toml
 from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Source
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.evaluation.certify import certify, require_certifiable
@@ -124,10 +124,7 @@ def read_recipe(
         ConfigError: The file is no TOML, a setting is unknown, missing or out of its range, a run sets what all runs
             share, two runs have one name, or an upgrade names a run that the recipe does not have.
     """
-    try:
-        found = tomllib.loads(Path(path).read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not a TOML file: {shortened(str(error))}") from error
+    found = read_toml(path)
     if unknown := sorted(set(found) - set(_TABLES)):
         raise ConfigError(f"{path} has {shortened(', '.join(unknown))}; expected only {', '.join(_TABLES)}")
     _check_tables(found)

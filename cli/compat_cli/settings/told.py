@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from compat_sdk.errors import ConfigError, StateError
-from compat_sdk.shown import shortened
+from compat_sdk.files import check_plain
+from compat_sdk.shown import shown_value
 
 if TYPE_CHECKING:
     from compat_cli.settings.command import SettingsCommand
@@ -142,7 +143,7 @@ def _set(text: str, settings: Mapping[str, Setting]) -> tuple[str, Any]:
     key, equals, raw = text.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise ConfigError(f"--set {text!r}: expected KEY=VALUE, such as optimisation.lr=0.1")
+        raise ConfigError(f"--set {shown_value(text)}: expected KEY=VALUE, such as optimisation.lr=0.1")
     setting = _setting(key, settings)
     if setting is None:
         raise _unknown_setting(f"--set {key}", key, settings)
@@ -153,6 +154,7 @@ def parsed(raw: str, setting: Setting) -> Any:
     """A value as TOML has it, or else a text; always a text where the setting is one."""
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
+        check_plain(value)
     except (ValueError, RecursionError):
         return raw
     return raw if setting.single is str and not setting.several and not isinstance(value, str) else value
@@ -184,11 +186,9 @@ def _setting(key: str, settings: Mapping[str, Setting]) -> Setting | None:
 
 def _from_file(file: Path, settings: Mapping[str, Setting], command: SettingsCommand) -> dict[str, Any]:
     from compat_train.config.fields import tables_of
+    from compat_train.config.toml import read_toml
 
-    try:
-        found = tomllib.loads(file.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"--config {file} is not a TOML file: {shortened(str(error))}") from error
+    found = read_toml(file, f"--config {file}")
     tables = set(tables_of(command.config()))
     tables |= {key for key, each in settings.items() if each.single is None}
     values: dict[str, Any] = {}

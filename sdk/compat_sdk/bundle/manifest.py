@@ -17,6 +17,7 @@ from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import canonical_json
 from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
+from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import TransformSpaces, check_dim, check_source, check_space, covers_all
 
 FORMAT = "compat-sdk-bundle"
@@ -38,9 +39,9 @@ class FileRecord:
 
     def __post_init__(self) -> None:
         if not isinstance(self.sha256, str) or _SHA256.fullmatch(self.sha256) is None:
-            raise ConfigError(f"SHA-256 is {self.sha256!r}; expected 64 lower-case hexadecimal digits")
+            raise ConfigError(f"SHA-256 is {shown_value(self.sha256)}; expected 64 lower-case hexadecimal digits")
         if not isinstance(self.bytes, int) or isinstance(self.bytes, bool) or self.bytes < 0:
-            raise ConfigError(f"a file size is {self.bytes!r}; expected a number of bytes")
+            raise ConfigError(f"a file size is {shown_value(self.bytes)}; expected a number of bytes")
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,16 @@ class Graph:
         _check_word("graph precision", self.precision)
         check_file_name(self.file)
         if not isinstance(self.inputs, tuple) or not self.inputs or len(set(self.inputs)) < len(self.inputs):
-            raise ConfigError(f"graph inputs are {self.inputs!r}; expected at least one name, each once")
+            raise ConfigError(f"graph inputs are {shown_value(self.inputs)}; expected at least one name, each once")
         for name in (*self.inputs, self.output):
             if not isinstance(name, str) or not name:
-                raise ConfigError(f"a graph input or output is named {name!r}; expected a name")
+                raise ConfigError(f"a graph input or output is named {shown_value(name)}; expected a name")
         if self.batch is not None and (type(self.batch) is not int or not 1 <= self.batch <= 1024):
-            raise ConfigError(f"graph batch is {self.batch!r}; expected 1 to 1024, or none")
+            raise ConfigError(f"graph batch is {shown_value(self.batch)}; expected 1 to 1024, or none")
         if self.layout not in ("nchw", "nhwc"):
-            raise ConfigError(f"graph layout is {self.layout!r}; expected nchw or nhwc")
+            raise ConfigError(f"graph layout is {shown_value(self.layout)}; expected nchw or nhwc")
         if self.values not in ("prepared", "pixels"):
-            raise ConfigError(f"graph values is {self.values!r}; expected prepared or pixels")
+            raise ConfigError(f"graph values is {shown_value(self.values)}; expected prepared or pixels")
 
     def client_part(self, preprocessing: Preprocessing) -> Preprocessing:
         """Return what a client does to an image for this graph; the rest is inside.
@@ -192,24 +193,24 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not 1 <= len(self.name) <= 120 or not self.name.isprintable():
-            raise ConfigError(f"name is {self.name!r}; expected 1 to 120 printable characters")
+            raise ConfigError(f"name is {shown_value(self.name)}; expected 1 to 120 printable characters")
         _check_word("tier", self.tier)
         if self.role not in get_args(Role):
-            raise ConfigError(f"role is {self.role!r}; expected one of {', '.join(get_args(Role))}")
+            raise ConfigError(f"role is {shown_value(self.role)}; expected one of {', '.join(get_args(Role))}")
         for space in (self.space, *self.searches):
             check_space(space)
         check_dim("dim", self.dim)
         for label in ("mmacs", "mmacs_paper", "params_m"):
             value = getattr(self, label)
             if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-                raise ConfigError(f"{label} is {value!r}; expected a finite number of at least 0")
+                raise ConfigError(f"{label} is {shown_value(value)}; expected a finite number of at least 0")
         for label in ("license", "arch", "created_by"):
             if not isinstance(getattr(self, label), str):
-                raise ConfigError(f"{label} is {getattr(self, label)!r}; expected text")
+                raise ConfigError(f"{label} is {shown_value(getattr(self, label))}; expected text")
         if type(self.release) is not int or not 1 <= self.release < 2**31:
-            raise ConfigError(f"release is {self.release!r}; expected an integer of at least 1")
+            raise ConfigError(f"release is {shown_value(self.release)}; expected an integer of at least 1")
         if self.expires is not None and not _is_day(self.expires):
-            raise ConfigError(f"expires is {self.expires!r}; expected a day such as 2027-12-31, or none")
+            raise ConfigError(f"expires is {shown_value(self.expires)}; expected a day such as 2027-12-31, or none")
         self._check_role()
         self._check_identity()
         self._check_certificates()
@@ -273,7 +274,7 @@ class Manifest:
     def _check_certificates(self) -> None:
         """Refuse a certificate of anything but this model and what it declares, and two of one evaluation."""
         if not isinstance(self.certificates, tuple) or not all(isinstance(c, Certificate) for c in self.certificates):
-            raise ConfigError(f"certificates is {self.certificates!r}; expected a tuple of certificates")
+            raise ConfigError(f"certificates is {shown_value(self.certificates)}; expected a tuple of certificates")
         for shown in self.certificates:
             if shown.query_space != self.space or shown.gallery_space not in self.searches:
                 raise ConfigError(
@@ -318,29 +319,31 @@ class Manifest:
                 unknown, of the wrong type or out of its range.
         """
         if value.get("format") != FORMAT:
-            raise BundleError(f"{MANIFEST} says format {value.get('format')!r}; expected {FORMAT!r}")
+            raise BundleError(f"{MANIFEST} says format {shown_value(value.get('format'))}; expected {FORMAT!r}")
         version = value.get("version")
         if type(version) is not int or version not in (2, VERSION):
             raise BundleError(
-                f"{MANIFEST} says version {version!r}, this release reads versions 2 and {VERSION}; "
+                f"{MANIFEST} says version {shown_value(version)}, this release reads versions 2 and {VERSION}; "
                 f"upgrade compat-sdk or export the model again"
             )
         rest = {name: item for name, item in value.items() if name != "digest"}
         digest = hashlib.sha256(canonical_json(rest)).hexdigest()
         if digest != value.get("digest"):
             raise BundleError(
-                f"{MANIFEST} has digest {digest}, but states {value.get('digest')!r}: it was changed after it "
-                f"was written; restore the bundle from its source"
+                f"{MANIFEST} has digest {digest}, but states {shown_value(value.get('digest'))}: it was changed "
+                f"after it was written; restore the bundle from its source"
             )
         expected = {item.name for item in dataclasses.fields(cls)} | {"format", "version"}
         expected -= _SINCE_3 if version == 2 else set()
         if set(rest) != expected:
             missing, unknown = sorted(expected - set(rest)), sorted(set(rest) - expected)
-            raise BundleError(f"{MANIFEST} lacks the fields {missing} and has the unknown fields {unknown}")
+            raise BundleError(
+                f"{MANIFEST} lacks the fields {missing} and has the unknown fields {shown_value(unknown)}"
+            )
         try:
             return cls._build(rest)
-        except (ConfigError, KeyError, TypeError, AttributeError) as error:
-            raise BundleError(f"{MANIFEST} is malformed: {error}") from error
+        except (ConfigError, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BundleError(f"{MANIFEST} is malformed: {shortened(str(error), 240)}") from error
 
     @classmethod
     def _build(cls, rest: dict[str, object]) -> Manifest:
@@ -398,4 +401,4 @@ def _is_day(value: object) -> bool:
 
 def _check_word(label: str, value: object) -> None:
     if not isinstance(value, str) or _WORD.fullmatch(value) is None:
-        raise ConfigError(f"{label} is {value!r}; expected 1 to 120 of the characters A-Z a-z 0-9 . _ -")
+        raise ConfigError(f"{label} is {shown_value(value)}; expected 1 to 120 of the characters A-Z a-z 0-9 . _ -")

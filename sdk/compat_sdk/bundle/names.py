@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.names import is_name
+from compat_sdk.shown import shown_value
 
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
@@ -21,7 +22,9 @@ def check_file_name(name: str) -> str:
     """
     plain = isinstance(name, str) and len(name) <= 240 and all(is_name(part) for part in name.split("/"))
     if not plain or name.casefold() in (MANIFEST, SIGNATURE):
-        raise ConfigError(f"{name!r} is not a plain relative file name such as model.onnx or golden/images.npy")
+        raise ConfigError(
+            f"{shown_value(name)} is not a plain relative file name such as model.onnx or golden/images.npy"
+        )
     return name
 
 
@@ -37,10 +40,12 @@ def check_file_names(names: Iterable[str]) -> None:
     for name in names:
         folded = check_file_name(name).casefold()
         if folded in files:
-            raise ConfigError(f"two file names differ only in upper and lower case: {name!r}; rename one")
+            raise ConfigError(f"two file names differ only in upper and lower case: {shown_value(name)}; rename one")
         files.add(folded)
         for end in (position for position, letter in enumerate(name) if letter == "/"):
             if folders.setdefault(folded[:end], name[:end]) != name[:end]:
-                raise ConfigError(f"two folder names differ only in upper and lower case: {name!r}; rename one")
+                raise ConfigError(
+                    f"two folder names differ only in upper and lower case: {shown_value(name)}; rename one"
+                )
     if both := sorted(files & folders.keys()):
-        raise ConfigError(f"{both[0]!r} is a file and a folder at once; rename one")
+        raise ConfigError(f"{shown_value(both[0])} is a file and a folder at once; rename one")

@@ -23,6 +23,7 @@ from compat_sdk.arrays import read_array
 from compat_sdk.errors import GalleryError
 from compat_sdk.files import file_problem, open_plain, raise_if_refused, read_plain
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
+from compat_sdk.shown import shortened
 
 Dtype = Literal["float32", "float16", "int8"]
 """How the numbers of a gallery lie on the disk; they are unit float32 rows to everyone who reads them."""
@@ -243,7 +244,7 @@ def read_names(folder: Path, segment: Segment) -> Iterator[tuple[list[str], list
         raise GalleryError(f"cannot read {path}: {error.strerror or error}; {RESTORE}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise GalleryError(
-            f"{path} does not list {segment.rows} ids and labels ({type(error).__name__}: {error}); {RESTORE}"
+            f"{path} does not list {segment.rows} ids and labels ({shortened(repr(error))}); {RESTORE}"
         ) from error
 
 

@@ -26,6 +26,7 @@ from compat_sdk.gallery.files import RESTORE, StoredParts, as_unit, problem_with
 from compat_sdk.gallery.store import State, StoredIndex, read_state
 from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
 from compat_sdk.index.equal_rows import EqualRows
+from compat_sdk.shown import shown_value
 from compat_sdk.space import Embeddings, require_compatible
 from compat_sdk.spread import spread
 
@@ -107,7 +108,7 @@ class Snapshot:
 
     def _choose(self, index: str) -> Index:
         if index not in ("auto", "exact", "usearch"):
-            raise ConfigError(f"index is {index!r}, expected 'auto', 'exact' or 'usearch'")
+            raise ConfigError(f"index is {shown_value(index)}, expected 'auto', 'exact' or 'usearch'")
         if index == "exact" or (index == "auto" and not self.state.index_is_fresh):
             return self.exact
         if self.state.index is None or not self.state.index_is_fresh:
@@ -126,7 +127,9 @@ class Snapshot:
 
     def _load_index(self, record: StoredIndex) -> UsearchIndex:
         if record.kind != "usearch":
-            raise GalleryError(f"found an index of kind {record.kind!r}, this release reads 'usearch'; {_REPAIR}")
+            raise GalleryError(
+                f"found an index of kind {shown_value(record.kind)}, this release reads 'usearch'; {_REPAIR}"
+            )
         content = read_checked(self.folder, record.file, _REPAIR)
         expansion = record.options.get("expansion_search", 64)
         return UsearchIndex.load(content, len(self), self.state.dim, expansion_search=expansion)

@@ -35,6 +35,7 @@ from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.lock import LOCK_FILE
 from compat_sdk.litter import is_litter
 from compat_sdk.outputs import Layout
+from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import check_space
 
 _STATE_FILE = "gallery.json"
@@ -42,6 +43,7 @@ _FORMAT = "compat-sdk-gallery"
 _VERSION = 1
 _COMPACT_VERSION = 2  # as 1, with a dtype; float32 is written as version 1, which earlier releases read
 _LINES_VERSION = 3  # as 1 or 2, with a table of several lines; without one, as 1 or 2
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _OURS = re.compile(r"(vectors|rows|index)-(?P<generation>\d+)-[0-9a-f]{16}\.(npy|jsonl?|usearch)")
 LAYOUT: Layout = {r"gallery\.(json|lock)": None, r"origins\.jsonl": None, _OURS.pattern: None}
 """What a gallery leaves in its folder, beside an upgrade and its lock."""
@@ -211,8 +213,8 @@ def read_state(folder: Path) -> State:
         if _render(body) != data:
             raise GalleryError(f"{path} differs from its own digest; {_RESTORE}")
         return _parse(body)
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise GalleryError(f"{path} is malformed ({error!r}); {_RESTORE}") from error
+    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
+        raise GalleryError(f"{path} is malformed ({shortened(repr(error), 160)}); {_RESTORE}") from error
 
 
 def sweep(folder: Path, state: State) -> None:
@@ -271,7 +273,7 @@ def _parse(value: Mapping[str, Any]) -> State:
         dtype=value.get("dtype", "float32"),
     )
     if state.dtype not in get_args(Dtype):
-        raise ValueError(f"dtype {state.dtype!r}")
+        raise ValueError(f"dtype {shown_value(state.dtype)}")
     if set(value) | {"dtype"} != set(asdict(state)):
         raise ValueError(f"unknown fields {sorted(set(value) - set(asdict(state)))}")
     return state
@@ -279,12 +281,12 @@ def _parse(value: Mapping[str, Any]) -> State:
 
 def _file(value: Mapping[str, Any]) -> StoredFile:
     file = StoredFile(str(value["name"]), str(value["sha256"]), _count(value["bytes"]))
-    if _OURS.fullmatch(file.name) is None:
-        raise ValueError(f"file name {file.name!r}")
+    if _OURS.fullmatch(file.name) is None or _SHA256.fullmatch(file.sha256) is None:
+        raise ValueError(f"file {shown_value(file.name)} with SHA-256 {shown_value(file.sha256)}")
     return file
 
 
 def _count(value: object) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} where a count was expected")
+        raise ValueError(f"{shown_value(value)} where a count was expected")
     return value

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.shown import shown_value
 
 Fit = Literal["crop", "stretch"]
 Resize = Literal["bilinear", "bicubic", "lanczos", "box"]
@@ -113,12 +114,12 @@ class Preprocessing:
 
 def _check_integer(name: str, value: object, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ConfigError(f"{name} is {value!r}; expected an integer from {low} to {high}", setting=name)
+        raise ConfigError(f"{name} is {shown_value(value)}; expected an integer from {low} to {high}", setting=name)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(choices)}", setting=name)
+        raise ConfigError(f"{name} is {shown_value(value)}; expected one of {', '.join(choices)}", setting=name)
 
 
 def _three(name: str, value: object) -> tuple[float, float, float]:
@@ -127,5 +128,5 @@ def _three(name: str, value: object) -> tuple[float, float, float]:
         or len(value) != 3
         or not all(isinstance(v, int | float) and math.isfinite(v) for v in value)
     ):
-        raise ConfigError(f"{name} is {value!r}; expected three finite numbers", setting=name)
+        raise ConfigError(f"{name} is {shown_value(value)}; expected three finite numbers", setting=name)
     return float(value[0]), float(value[1]), float(value[2])

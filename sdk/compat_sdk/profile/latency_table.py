@@ -20,6 +20,7 @@ from compat_sdk.files import read_json, write_json_atomic
 from compat_sdk.metrics import rank_correlation
 from compat_sdk.outputs import require_place
 from compat_sdk.profile.profile import Profile
+from compat_sdk.shown import shown_value
 from compat_sdk.workers import usable_cores
 
 _FORMAT, _VERSION = "compat-sdk-latency-table", 1
@@ -97,8 +98,8 @@ def load_table(path: str | os.PathLike[str]) -> LatencyTable:
     found = read_json(Path(path))
     if found.get("format") != _FORMAT or found.get("version") != _VERSION:
         raise CorruptFileError(
-            f"{path} has format {found.get('format')!r}, version {found.get('version')!r}; expected "
-            f"{_FORMAT!r} version {_VERSION}, written by `compat-sdk profile --save`"
+            f"{path} has format {shown_value(found.get('format'))}, version {shown_value(found.get('version'))}; "
+            f"expected {_FORMAT!r} version {_VERSION}, written by `compat-sdk profile --save`"
         )
     device, profiles = found.get("device"), found.get("profiles")
     if not isinstance(device, dict) or not isinstance(profiles, list) or not all(map(_is_profile, profiles)):

@@ -20,6 +20,7 @@ from compat_sdk.files import parse_sealed, raise_if_refused, read_plain, sealed_
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.store import LAYOUT as GALLERY
 from compat_sdk.outputs import Layout
+from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import TransformSpaces
 
 FOLDER = "upgrade"
@@ -153,13 +154,15 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise GalleryError(f"{error}; or discard the upgrade and run it again") from error
     if value.get("format") != _FORMAT or value.get("version") != _VERSION:
         raise GalleryError(
-            f"{path} has format {value.get('format')!r} version {value.get('version')!r}, this release reads "
-            f"{_FORMAT!r} version {_VERSION}; upgrade compat-sdk"
+            f"{path} has format {shown_value(value.get('format'))} version {shown_value(value.get('version'))}, this "
+            f"release reads {_FORMAT!r} version {_VERSION}; upgrade compat-sdk"
         )
     try:
         return _parse(value)
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise GalleryError(f"{path} is malformed ({error!r}); discard the upgrade and run it again") from error
+    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
+        raise GalleryError(
+            f"{path} is malformed ({shortened(repr(error), 160)}); discard the upgrade and run it again"
+        ) from error
 
 
 def forget_manifest(folder: Path) -> None:
@@ -189,7 +192,7 @@ def stored_file(value: Mapping[str, Any]) -> StoredFile:
     """
     file = StoredFile(str(value["name"]), str(value["sha256"]), _count(value["bytes"]))
     if _FILE.fullmatch(file.name) is None or _SHA256.fullmatch(file.sha256) is None:
-        raise ValueError(f"file {file.name!r} with SHA-256 {file.sha256!r}")
+        raise ValueError(f"file {shown_value(file.name)} with SHA-256 {shown_value(file.sha256)}")
     return file
 
 
@@ -226,10 +229,10 @@ def _dtype(value: object) -> Dtype:
         if value == dtype:
             found: Dtype = dtype
             return found
-    raise ValueError(f"dtype {value!r}")
+    raise ValueError(f"dtype {shown_value(value)}")
 
 
 def _count(value: object, least: int = 0) -> int:
     if type(value) is not int or value < least:
-        raise ValueError(f"{value!r} where a count of at least {least} was expected")
+        raise ValueError(f"{shown_value(value)} where a count of at least {least} was expected")
     return value

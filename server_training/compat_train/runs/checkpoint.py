@@ -20,6 +20,7 @@ from compat_sdk.files import file_problem, parse_json, sealed_json, unsealed, wr
 from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
 from compat_sdk.outputs import delete_own
+from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import check_space, covers_all
 from compat_train.config.training import Classification, config_from_json
 from compat_train.models.build import build_model
@@ -133,6 +134,7 @@ class Checkpoint:
         path = Path(run)
         fields, tensors = read_run(path, get_args(Role))
         try:
+            _check_fields(fields)
             found = Checkpoint(
                 path=path,
                 state={
@@ -148,14 +150,19 @@ class Checkpoint:
                 space=check_space(fields["space"]),
                 **{name: fields[name] for name in _PLAIN},
             )
-        except (KeyError, TypeError, ConfigError) as error:
-            raise CorruptFileError(f"{path / RECORD} lacks or misuses {error}; expected a model record") from error
+        except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
+            raise CorruptFileError(
+                f"{path / RECORD} lacks or misuses {shortened(str(error), 160)}; expected a model record"
+            ) from error
         try:
             found._require_own_space()
         except ConfigError as error:
-            raise CorruptFileError(str(error)) from error
+            said = str(error).removeprefix(f"{path / RECORD} ")
+            raise CorruptFileError(f"{path / RECORD} {shortened(said, 240)}") from error
         except (AttributeError, TypeError, ValueError) as error:
-            raise CorruptFileError(f"{path / RECORD} misuses a setting of its network: {error}; train again") from error
+            raise CorruptFileError(
+                f"{path / RECORD} misuses a setting of its network: {shortened(str(error), 160)}; train again"
+            ) from error
         return found
 
     def save(self) -> None:
@@ -173,6 +180,33 @@ class Checkpoint:
         write_run(self.path, model, tensors)
 
 
+def _said(error: Exception) -> str:
+    return shortened(str(error), 160)
+
+
+def _check_fields(fields: Mapping[str, Any]) -> None:
+    """Refuse fields of other types than `Checkpoint` says, before anything is made of them.
+
+    Raises:
+        ConfigError: One is.
+        KeyError: One is missing.
+    """
+    for name, kinds in _KINDS.items():
+        if type(fields[name]) not in kinds:
+            raise ConfigError(f"{name} is {shown_value(fields[name])}; expected {kinds[0].__name__}")
+    for name in ("searches", "classes"):
+        if not isinstance(fields[name], list) or not all(isinstance(item, str) for item in fields[name]):
+            raise ConfigError(f"{name} is {shown_value(fields[name])}; expected a list of texts")
+    for space in fields["searches"]:
+        check_space(space)
+
+
+_KINDS = {
+    **dict.fromkeys(("role", "arch", "method", "license"), (str,)),
+    **dict.fromkeys(("dim", "stem_stride"), (int,)),
+    "width": (float, int),
+    "config": (dict,),
+}
 _PLAIN = ("role", "arch", "dim", "width", "stem_stride", "method", "license", "config")
 
 
@@ -267,7 +301,7 @@ class ResumePoints:
                     damaged,
                 )
             except (CorruptFileError, KeyError, ValueError, TypeError) as error:
-                damaged.append(str(error))
+                damaged.append(shortened(str(error), 200))
         if damaged:
             raise TrainingError(
                 f"every resume point in {self._folder} is damaged ({'; '.join(damaged)}); delete the folder to "

@@ -20,7 +20,9 @@ from torch import Tensor
 
 from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files import file_problem, open_locked, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import covers_all
+from compat_train.runs.tensors_header import check_header
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
 
@@ -106,7 +108,8 @@ def read_run(run: Path, roles: tuple[str, ...]) -> tuple[dict[str, Any], dict[st
     if model["role"] not in roles:
         wanted = " or ".join(_KINDS[role] for role in roles)
         raise TrainingError(
-            f"{run} is {_KINDS.get(model['role'], repr(model['role']))} (role {model['role']}); expected {wanted}"
+            f"{run} is {_KINDS.get(model['role'], 'something else')} (role {shortened(model['role'])}); "
+            f"expected {wanted}"
         )
     digest: Any = record.get("weights")
     known = isinstance(digest, dict) and {"bytes", "sha256"} <= digest.keys()
@@ -122,10 +125,12 @@ def read_tensors(data: bytes, name: str) -> dict[str, Tensor]:
     Raises:
         CorruptFileError: The bytes are no safetensors file.
     """
+    check_header(data, name)
     try:
         return load_tensors(data)
-    except SafetensorError as error:
-        raise CorruptFileError(f"{name} is not a safetensors file ({error}); restore it from a copy") from error
+    except (SafetensorError, ValueError) as error:
+        said = shortened(str(error))
+        raise CorruptFileError(f"{name} is not a safetensors file ({said}); restore it from a copy") from error
 
 
 def _record(run: Path) -> dict[str, Any]:
@@ -146,7 +151,8 @@ def _record(run: Path) -> dict[str, Any]:
     version = found.get("version")
     if found.get("format") != _FORMAT or type(version) is not int or version not in (1, _VERSION):
         raise CorruptFileError(
-            f"{path} is {found.get('format')!r} version {version!r}; expected {_FORMAT!r} version 1 or {_VERSION}"
+            f"{path} is {shown_value(found.get('format'))} version {shown_value(version)}; expected {_FORMAT!r} "
+            f"version 1 or {_VERSION}"
         )
     if version == 1:
         _require_old(path, found)

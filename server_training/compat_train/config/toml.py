@@ -1,0 +1,35 @@
+"""TOML as recipes and ``--config`` files have it: a plain file of a modest size, and plain values in it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from compat_sdk.errors import ConfigError, CorruptFileError
+from compat_sdk.files import check_plain, read_plain
+from compat_sdk.shown import shortened
+
+_LARGEST = 1 << 20
+
+
+def read_toml(path: str | Path, name: str = "") -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Args:
+        path: At most 1 MiB of UTF-8.
+        name: What to call it in an error; by default its path.
+
+    Raises:
+        ConfigError: It is no plain file, too large, no TOML, or has values that `check_plain` refuses.
+        OSError: It cannot be opened or read.
+    """
+    shown = name or str(path)
+    try:
+        found = tomllib.loads(read_plain(path, _LARGEST).decode("utf-8").replace("\r\n", "\n"))
+        check_plain(found)
+    except CorruptFileError as error:
+        raise ConfigError(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{shown} is not a TOML file: {shortened(str(error), 120)}") from error
+    return found
