@@ -62,7 +62,7 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
     Raises:
         OSError: The file cannot be read.
     """
-    with Path(path).open("rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

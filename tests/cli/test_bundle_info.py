@@ -38,6 +38,7 @@ def test_a_graph_that_takes_pixels_says_so_with_its_form_and_its_arithmetic(
         "layout": "nhwc",
         "batch": 2,
         "values": "pixels",
+        "min_cosine": 0.999,
         "channels": "rgb",
         "scale": [1.0, 1.0, 1.0],
         "offset": [0.0, 0.0, 0.0],

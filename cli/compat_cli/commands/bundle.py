@@ -11,7 +11,6 @@ import typer
 
 from compat_cli import console, options
 from compat_cli.extras import require
-from compat_sdk.bundle.golden import min_cosine
 from compat_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -219,6 +218,8 @@ def _searches_text(manifest: Manifest) -> str:
 
 def _graph_facts(manifest: Manifest, graph: Graph) -> dict[str, Any]:
     """A graph's record, its size, and what its client makes of 8-bit RGB: tensor = pixel * scale + offset."""
+    from compat_sdk.bundle.golden import min_cosine
+
     part = None if manifest.preprocessing is None else graph.client_part(manifest.preprocessing)
     return {
         "target": graph.target,

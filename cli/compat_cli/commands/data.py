@@ -22,11 +22,16 @@ def info(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A folder, a CSV manifest, or a name such as sample.")],
     root: options.Root = None,
     decode: Annotated[bool, typer.Option("--decode/--no-decode", help="Open every image to find corrupt ones.")] = True,
+    lock: Annotated[
+        bool, typer.Option("--lock", help="Write digests of all its files beside it; changed data is refused then.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Counts per split, classes, image sizes and the problems found. Exit code 3 if it cannot be used."""
-    from compat_sdk.datasets import check_dataset, dataset_info, open_dataset
+    from compat_sdk.datasets import check_dataset, dataset_info, lock_dataset, open_dataset
 
+    if lock:
+        console.note(f"locked by {lock_dataset(data, root)}")
     dataset = open_dataset(data, root)
     problems = check_dataset(dataset, decode=decode)
     facts = dataset_info(dataset, problems)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compat_sdk.datasets.check import Problem, check_dataset, dataset_info, require_consistent
-from compat_sdk.datasets.opening import NAMES, open_dataset
+from compat_sdk.datasets.opening import NAMES, lock_dataset, open_dataset
 from compat_sdk.datasets.overlap import own_rows
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split
 
@@ -15,6 +15,7 @@ __all__ = [
     "Split",
     "check_dataset",
     "dataset_info",
+    "lock_dataset",
     "open_dataset",
     "own_rows",
     "require_consistent",

@@ -10,7 +10,7 @@ import numpy as np
 
 from compat_sdk.datasets.split import Dataset
 from compat_sdk.errors import DataError
-from compat_sdk.files import canonical_json
+from compat_sdk.files import canonical_json, open_plain
 
 
 def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
@@ -39,7 +39,7 @@ def _content(image: Path | np.ndarray) -> list[object]:
     if isinstance(image, np.ndarray):
         return [list(image.shape), hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()]
     try:
-        with Path(image).open("rb") as file:
+        with open_plain(image) as file:
             return [hashlib.file_digest(file, "sha256").hexdigest()]
     except OSError as error:
         raise DataError(f"cannot read {image}: {error.strerror or error}; repair it or leave it out") from error

@@ -36,6 +36,7 @@ SAMPLE_FOLDER = Path(__file__).parent / "sample_files"
 SEED = 20
 _SAMPLE_PER_CLASS = {"train": 600, "query": 100, "gallery": 300}
 QUERIES_PER_CLASS = 200
+_KINDS = ("images-idx3-ubyte", "labels-idx1-ubyte")
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -111,17 +112,28 @@ def _read_files(root: Path, part: str) -> Arrays:
     Raises:
         DataError: A file is missing or damaged, or images and labels do not fit together.
     """
-    found = []
-    for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
-        paths = [root / f"{part}-{kind}{ending}" for ending in ("", ".gz")]
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            raise DataError(
-                f"found no {paths[0].name} nor {paths[1].name} in {root}; install the Debian package "
-                f"dataset-fashion-mnist, or pass --root with the folder of the four IDX files"
-            )
-        found.append(read_idx(path, 3 if kind.startswith("images") else 1))
-    return found[0], found[1]
+    images, labels = (_find(root, part, kind) for kind in _KINDS)
+    return read_idx(images, 3), read_idx(labels, 1)
+
+
+def fashion_mnist_files(root: Path) -> list[Path]:
+    """Returns the four IDX files in a folder, as `open_fashion_mnist` reads them.
+
+    Raises:
+        DataError: One is missing.
+    """
+    return [_find(root, part, kind) for part in ("train", "t10k") for kind in _KINDS]
+
+
+def _find(root: Path, part: str, kind: str) -> Path:
+    paths = [root / f"{part}-{kind}{ending}" for ending in ("", ".gz")]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise DataError(
+            f"found no {paths[0].name} nor {paths[1].name} in {root}; install the Debian package "
+            f"dataset-fashion-mnist, or pass --root with the folder of the four IDX files"
+        )
+    return path
 
 
 def _dataset(name: str, splits: Mapping[str, Arrays], description: str) -> Dataset:

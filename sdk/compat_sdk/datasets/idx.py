@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -14,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import DataError
-from compat_sdk.files import raise_if_refused
+from compat_sdk.errors import CorruptFileError, DataError
+from compat_sdk.files import open_plain, raise_if_refused
 
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
+_MOST_PACKED = 1032  # to how many times its size deflate unpacks at most
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -32,7 +34,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         DataError: The file is missing, truncated, longer than its header says, or of another kind.
     """
     try:
-        with path.open("rb") as raw:
+        with open_plain(path) as raw:
             packed = raw.read(2) == _GZIP_MAGIC
             raw.seek(0)
             with gzip.GzipFile(fileobj=raw) if packed else raw as file:
@@ -44,8 +46,10 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
                     )
                 shape = struct.unpack(f">{dimensions}I", header[4:])
                 expected = math.prod(shape)
-                body = file.read(expected + 1)
-    except (OSError, EOFError, zlib.error, OverflowError, MemoryError) as error:
+                largest = os.fstat(raw.fileno()).st_size * (_MOST_PACKED if packed else 1)
+                # What a file of this size cannot hold is not asked for: memory would be set aside for it.
+                body = file.read(min(expected, largest) + 1)
+    except (OSError, EOFError, zlib.error, OverflowError, MemoryError, CorruptFileError) as error:
         if isinstance(error, OSError):
             raise_if_refused(path, error)
         raise DataError(f"cannot read {path}: {error}; check the path or download the file again") from error

@@ -41,9 +41,13 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
 """Faces that the set of seen characters keeps out of training, all weights of a design together."""
 
 
+FILES = ("meta.json", "images.npy", "rows.npy")
+"""The files of a built set."""
+
+
 def is_kanji_folder(folder: Path) -> bool:
     """Tells whether a folder holds a built kanji set."""
-    return all((folder / name).is_file() for name in ("meta.json", "images.npy", "rows.npy"))
+    return all((folder / name).is_file() for name in FILES)
 
 
 def open_kanji(

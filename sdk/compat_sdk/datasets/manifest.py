@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
-from compat_sdk.errors import DataError
-from compat_sdk.files import raise_if_refused
+from compat_sdk.errors import CorruptFileError, DataError
+from compat_sdk.files import open_plain, raise_if_refused
 
 _COLUMNS = ("path", "label", "split")
 
@@ -28,7 +29,7 @@ def open_manifest(manifest: Path) -> Dataset:
     ids: dict[str, list[str]] = {}
     line = 1
     try:
-        with manifest.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_plain(manifest), "utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
             for column in _COLUMNS:
@@ -53,7 +54,7 @@ def open_manifest(manifest: Path) -> Dataset:
         if line == 1:
             raise
         raise DataError(f"{manifest} line {line}: {error}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, CorruptFileError) as error:
         if isinstance(error, OSError):
             raise_if_refused(manifest, error)
         raise DataError(f"cannot read {manifest} at line {line}: {error}; expected a UTF-8 CSV file") from error

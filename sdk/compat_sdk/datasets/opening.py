@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compat_sdk.datasets.fashion_mnist import open_fashion_mnist, open_sample
+from compat_sdk.datasets.fashion_mnist import DEBIAN_FOLDER, fashion_mnist_files, open_fashion_mnist, open_sample
 from compat_sdk.datasets.folder import open_folder
+from compat_sdk.datasets.kanji import FILES as KANJI_FILES
 from compat_sdk.datasets.kanji import is_kanji_folder, open_kanji
+from compat_sdk.datasets.lock import require_all_locked, require_locked, write_lock
 from compat_sdk.datasets.manifest import open_manifest
-from compat_sdk.datasets.split import Dataset
+from compat_sdk.datasets.split import Dataset, is_array
 from compat_sdk.errors import DataError
 
 NAMES = ("sample", "fashion-mnist", "kanji", "kanji-500", "kanji-500-query-faces", "kanji-500-seen")
@@ -30,8 +32,59 @@ def open_dataset(data: str | Path, root: Path | None = None) -> Dataset:
             them), and the kanji sets.
 
     Raises:
-        DataError: There is no such dataset, it is malformed, or ``root`` has no meaning for it.
+        DataError: There is no such dataset, it is malformed, ``root`` has no meaning for it, or it has a lock and is
+            not what was locked, see `compat_sdk.datasets.lock`.
     """
+    place = _place(data, root)
+    if place is not None:
+        require_locked(place)
+    dataset = _open(data, root)
+    if place is not None:
+        require_all_locked(place, _files(dataset, data, place))
+    return dataset
+
+
+def lock_dataset(data: str | Path, root: Path | None = None) -> Path:
+    """Writes the digests of all files of a dataset beside it; from then on it opens only as it is now.
+
+    Args:
+        data: As for `open_dataset`.
+        root: As for `open_dataset`.
+
+    Returns:
+        The lock, ``compat-data.lock.json`` in the folder or ``NAME.csv.compat-data.lock.json`` beside the manifest.
+
+    Raises:
+        DataError: It cannot be opened or read, is the bundled sample, or the lock cannot be written.
+        ConfigError: Something else has the lock's name.
+    """
+    place = _place(data, root)
+    dataset = _open(data, root)
+    if place is None:
+        raise DataError(f"{data} is part of the installed package and has digests there; lock data of your own")
+    return write_lock(place, _files(dataset, data, place))
+
+
+def _place(data: str | Path, root: Path | None) -> Path | None:
+    """The folder or the manifest that a dataset is read from; None for the bundled sample."""
+    if data == "fashion-mnist":
+        return root or DEBIAN_FOLDER
+    if data in NAMES:
+        return root
+    return Path(data)
+
+
+def _files(dataset: Dataset, data: str | Path, place: Path) -> list[Path]:
+    """Every file that was, or will be, read for it."""
+    if data == "fashion-mnist":
+        return fashion_mnist_files(place)
+    found = [place] if place.is_file() else []
+    for split in dataset.splits.values():
+        found += [place / name for name in KANJI_FILES] if is_array(split.images) else split.images
+    return found
+
+
+def _open(data: str | Path, root: Path | None) -> Dataset:
     if data == "fashion-mnist":
         return open_fashion_mnist(root)
     if data == "kanji":

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.arrays import read_array
 from compat_sdk.errors import GalleryError
-from compat_sdk.files import file_problem, raise_if_refused
+from compat_sdk.files import file_problem, open_plain, raise_if_refused, read_plain
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.shown import shortened
 
@@ -229,7 +229,7 @@ def read_names(folder: Path, segment: Segment) -> Iterator[tuple[list[str], list
     if problem:
         raise GalleryError(f"{problem}; {RESTORE}")
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             for line in file:
                 value = json.loads(line)
                 ids, labels = value["ids"], value["labels"]
@@ -281,7 +281,7 @@ def read_checked(folder: Path, file: StoredFile, advice: str = RESTORE) -> bytes
         GalleryError: The file is missing, or differs from its record.
     """
     try:
-        data = (folder / file.name).read_bytes()
+        data = read_plain(folder / file.name, file.bytes)
     except OSError as error:
         raise_if_refused(folder / file.name, error)
         raise GalleryError(f"cannot read {folder / file.name}: {error.strerror or error}; {advice}") from error

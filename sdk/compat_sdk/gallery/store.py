@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError, GalleryLockedError
-from compat_sdk.files import durable_temporary, parse_json, raise_if_refused, sealed_json, sync_folder
+from compat_sdk.files import durable_temporary, parse_json, raise_if_refused, read_plain, sealed_json, sync_folder
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.lock import LOCK_FILE
@@ -204,7 +204,9 @@ def read_state_bytes(folder: Path) -> bytes:
     """
     path = folder / STATE_FILE
     try:
-        return path.read_bytes()
+        return read_plain(path)
+    except CorruptFileError as error:
+        raise GalleryError(f"{error}; {_RESTORE}") from error
     except FileNotFoundError as error:
         raise GalleryError(f"{folder} is not a gallery: found no {STATE_FILE}; check the path") from error
     except OSError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError, StateError
-from compat_sdk.files import parse_sealed, raise_if_refused, sealed_json, sync_folder, write_atomic
+from compat_sdk.files import parse_sealed, raise_if_refused, read_plain, sealed_json, sync_folder, write_atomic
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.store import LAYOUT as GALLERY
 from compat_sdk.outputs import Layout
@@ -144,7 +144,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / _MANIFEST
     try:
-        value = parse_sealed(path.read_bytes(), str(path))
+        value = parse_sealed(read_plain(path), str(path))
     except FileNotFoundError:
         return None
     except OSError as error:

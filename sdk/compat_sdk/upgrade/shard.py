@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, CorruptFileError, GalleryError, VectorError
-from compat_sdk.files import canonical_json, parse_sealed, raise_if_refused, sealed_json, sync_folder, write_atomic
+from compat_sdk.files import (
+    canonical_json,
+    parse_sealed,
+    raise_if_refused,
+    read_plain,
+    sealed_json,
+    sync_folder,
+    write_atomic,
+)
 from compat_sdk.gallery.files import Dtype, StoredFile, problem_with, write_vectors
 from compat_sdk.space import TransformSpaces
 from compat_sdk.unit import check_rows, unit_rows
@@ -112,7 +120,7 @@ def read_record(folder: Path, shard: Shard, transform: Mapping[str, str]) -> Rec
     """
     path = record_path(folder, shard)
     try:
-        value: dict[str, Any] = dict(parse_sealed(path.read_bytes(), str(path)))
+        value: dict[str, Any] = dict(parse_sealed(read_plain(path), str(path)))
         record = Record(int(value["rows"]), str(value["inputs"]), str(value["transform"]), stored_file(value["output"]))
     except OSError as error:
         raise_if_refused(path, error)

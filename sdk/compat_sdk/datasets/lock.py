@@ -1,0 +1,150 @@
+"""The lock of a dataset: the digest of every file that it is read from, compared whenever it is opened.
+
+A picture that rots rarely decodes, but an IDX file or a CSV manifest has no check of its own: one changed byte is
+another pixel, another label, or a picture in another split. A lock is written once, by ``compat-sdk data info
+--lock``; from then on the dataset is what it was, or it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from compat_sdk.errors import ConfigError, CorruptFileError, DataError
+from compat_sdk.files import open_plain, raise_if_refused, read_chunks, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.shown import shortened
+from compat_sdk.workers import usable_cores
+
+LOCK = "compat-data.lock.json"
+"""Name of the lock of a folder; that of a CSV manifest is the manifest's own name with this one after it."""
+_FORMAT, _VERSION = "compat-sdk-data-lock", 1
+_AGAIN = "restore the data from a copy, or, if the change was meant, lock it again (compat-sdk data info --lock)"
+
+
+def lock_place(data: Path) -> Path:
+    """Where the lock of a dataset lies: in its folder, or beside its manifest."""
+    return data / LOCK if data.is_dir() else data.with_name(f"{data.name}.{LOCK}")
+
+
+def write_lock(data: Path, files: Iterable[Path]) -> Path:
+    """Write down which files a dataset is read from, replacing an earlier lock.
+
+    Args:
+        data: Its folder or its manifest.
+        files: All that it is read from, in the folder or beside the manifest.
+
+    Returns:
+        The lock.
+
+    Raises:
+        DataError: A file cannot be read, or the lock cannot be written.
+        ConfigError: A file of another kind has the lock's name.
+    """
+    place = lock_place(data)
+    if place.exists():
+        _read(place)
+    names = _names(place.parent, files)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        records = dict(zip(names, pool.map(lambda name: _record(place.parent / name), names), strict=True))
+    try:
+        write_atomic(place, sealed_json({"format": _FORMAT, "version": _VERSION, "files": records}))
+    except OSError as error:
+        raise DataError(
+            f"cannot write {place}: {error.strerror or error}; copy the data to a folder of yours"
+        ) from error
+    return place
+
+
+def require_locked(data: Path) -> None:
+    """Refuse a dataset one of whose locked files is missing or changed; call it before any of them is parsed.
+
+    Raises:
+        DataError: A file differs from the lock, or the lock is damaged.
+    """
+    place = lock_place(data)
+    locked = _locked(place)
+    if locked is None:
+        return
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        found = pool.map(lambda name: _difference(place.parent / name, locked[name]), locked)
+        changed = {name: difference for name, difference in zip(locked, found, strict=True) if difference}
+    if changed:
+        first = next(iter(changed))
+        raise DataError(
+            f"{shortened(str(data))} is not what {place.name} locked: {len(changed)} of {len(locked)} files differ, "
+            f"first {shortened(first)}, which {changed[first]}; {_AGAIN}"
+        )
+
+
+def require_all_locked(data: Path, files: Iterable[Path]) -> None:
+    """Refuse a dataset that is read from a file which its lock does not list, such as an added picture.
+
+    Raises:
+        DataError: There is one, or the lock is damaged.
+    """
+    place = lock_place(data)
+    locked = _locked(place)
+    if locked is None:
+        return
+    names = set(_names(place.parent, files))
+    if names != locked.keys():
+        added, lost = sorted(names - locked.keys()), sorted(locked.keys() - names)
+        raise DataError(
+            f"{shortened(str(data))} is not what {place.name} locked: {len(added)} files were added and {len(lost)} are "
+            f"left out, such as {shortened((added or lost)[0])}; {_AGAIN}"
+        )
+
+
+def _names(folder: Path, files: Iterable[Path]) -> list[str]:
+    """Names within the folder; as they are given, since a link may lead elsewhere."""
+    return sorted({path.relative_to(folder).as_posix() for path in files})
+
+
+def _locked(place: Path) -> Mapping[str, Mapping[str, object]] | None:
+    if not place.exists() and not place.is_symlink():
+        return None
+    try:
+        return _read(place)
+    except (ConfigError, CorruptFileError) as error:
+        raise DataError(f"the lock of the data cannot be used: {error}") from error
+
+
+def _read(place: Path) -> Mapping[str, Mapping[str, object]]:
+    value = read_json(place)
+    if (value.get("format"), value.get("version")) != (_FORMAT, _VERSION):
+        raise ConfigError(f"{place} is no {_FORMAT} of version {_VERSION}; move it away")
+    files = unsealed(value, str(place)).get("files")
+    if not isinstance(files, dict) or not all(
+        isinstance(record, dict) and record.keys() == {"sha256", "bytes"} for record in files.values()
+    ):
+        raise CorruptFileError(f"{place} lists no files with digests; lock the data again")
+    return files
+
+
+def _difference(path: Path, record: Mapping[str, object]) -> str | None:
+    try:
+        found = _record(path)
+    except DataError as error:
+        return shortened(str(error))
+    if found == record:
+        return None
+    if found["bytes"] != record["bytes"]:
+        return f"has {found['bytes']} bytes, expected {shortened(str(record['bytes']))}"
+    return "has other bytes of the same number"
+
+
+def _record(path: Path) -> dict[str, object]:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open_plain(path) as file:
+            for chunk in read_chunks(file, 1 << 62):
+                digest.update(chunk)
+                size += len(chunk)
+    except CorruptFileError as error:
+        raise DataError(str(error)) from error
+    except OSError as error:
+        raise_if_refused(path, error)
+        raise DataError(f"cannot be read ({error.strerror or error})") from error
+    return {"sha256": digest.hexdigest(), "bytes": size}

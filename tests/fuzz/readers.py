@@ -1,0 +1,280 @@
+"""Everything that reads a file which may come from elsewhere, and what it yields, in a form that can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compat_sdk.bundle import Bundle
+from compat_sdk.datasets import Dataset, open_dataset
+from compat_sdk.datasets.idx import read_idx
+from compat_sdk.errors import GalleryError
+from compat_sdk.files import sealed_json
+from compat_sdk.gallery import Gallery
+from compat_sdk.images import image_size, load_image
+from compat_sdk.profile.latency_table import load_table
+from compat_sdk.upgrade.manifest import FOLDER, require_manifest
+from compat_sdk.upgrade.shard import read_record
+from compat_train.recipe import read_recipe
+from compat_train.runs.certificates import read_certificates
+from compat_train.runs.checkpoint import Checkpoint
+from tests.fuzz.mutate import changed, toml
+from tests.golden.files import HERE
+
+_RELEASED, _OWN = HERE / "0.7", Path(__file__).parent / "corpus"
+
+Forge = Callable[[Path, str, random.Random], dict[str, bytes]]
+"""Given a whole case and the name of its target: other content of files, by name, whose digests are right again."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A folder that the reader takes as it is, and the file in it that mutants replace."""
+
+    folder: Path
+    target: str
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One way to read a file.
+
+    Attributes:
+        name: For people.
+        read: From the copy of a case's folder and the target in it to what can be compared with ``==``.
+        cases: Sound files.
+        sealed: Whether a digest covers the target, so that a change is refused or changes nothing that is yielded.
+        forge: Makes mutants that a digest does not stop, as whoever writes a file can; they may yield anything.
+        words: What a mutant may hold that its grammar knows.
+    """
+
+    name: str
+    read: Callable[[Path, str], object]
+    cases: tuple[Case, ...]
+    sealed: bool = False
+    forge: Forge | None = None
+    words: tuple[bytes, ...] = ()
+
+
+def readers() -> tuple[Reader, ...]:
+    """All of them."""
+    return tuple(_readers())
+
+
+def _readers() -> Iterator[Reader]:
+    bundles = [_RELEASED / "bundles" / f"{name}.bundle" for name in ("query", "h", "pixels")]
+    bundles = [folder for folder in bundles if folder.is_dir()] + [_OWN / "bundle"]
+    yield Reader("manifest", _bundle, _cases(bundles, "manifest.json"), True, _value, _JSON)
+    yield Reader("golden", _bundle, _cases(bundles, "golden/*.npy"), True, _listed("manifest.json"), _NPY)
+    zips = (Case(_RELEASED / "bundles", "query.bundle.zip"), Case(_OWN / "zip", "bundle.zip"))
+    yield Reader("zip", _zip, zips, True, words=(b"PK\3\4", b"PK\1\2", b"PK\5\6", b"manifest.json", b"../x"))
+    galleries = [_RELEASED / "galleries" / name for name in ("ann", "bytes", "half", "plain")]
+    yield Reader("state", _gallery, _cases(galleries, "gallery.json"), True, _value, _JSON)
+    yield Reader("rows", _gallery, _cases(galleries, "rows-*.json"), True, _listed("gallery.json"), _JSON)
+    yield Reader("vectors", _gallery, _cases(galleries, "vectors-*.npy"), True, _listed("gallery.json"), _NPY)
+    yield Reader("vectors-verify", _verified, _cases(galleries, "vectors-*.npy"), True, _listed("gallery.json"), _NPY)
+    yield Reader("index-verify", _verified, _cases(galleries[:1], "index-*.usearch"), True)
+    begun = [_RELEASED / "galleries" / name for name in ("begun", "over")]
+    yield Reader("upgrade", _upgrade, _cases(begun, "upgrade/manifest.json"), True, _value, _JSON)
+    yield Reader("shard", _shard, _cases(begun, "upgrade/shards/shard-*.json"), True, _value, _JSON)
+    runs = [_RELEASED / "runs" / name for name in ("gallery", "query")]
+    yield Reader("model-0.7", _run, _cases(runs, "model.json"), False, _value, _JSON)
+    yield Reader("model", _run, _cases([_OWN / "run"], "model.json"), True, _value, _JSON)
+    weights = _cases([*runs, _OWN / "run"], "model.safetensors")
+    yield Reader(
+        "weights", _run, weights, True, _listed("model.json"), (b'"dtype"', b'"F32"', b'"I64"', b"__metadata__")
+    )
+    yield Reader("certificate", _certified, _cases([_OWN / "run"], "certificates/*.json"), True, _value, _JSON)
+    yield Reader("recipe", _recipe, _cases([_RELEASED], "recipe.toml"), False, _table, _TOML)
+    yield Reader("latency", _latency, _cases([_RELEASED], "latency.json"), False, _value, _JSON)
+    yield Reader(
+        "csv", _csv, _cases([_OWN / "csv"], "list.csv"), words=(b'"', b",", b"\r", b"..", b"train", b"\xff", b"path")
+    )
+    yield Reader(
+        "idx", _idx, _cases([_OWN / "idx"], "*.idx*"), words=(b"\x1f\x8b", b"\0\0\x08\x03", b"\xff\xff\xff\xff")
+    )
+    yield Reader("kanji", _kanji, _cases([_OWN / "kanji"], "meta.json"), False, _value, _JSON)
+    yield Reader("kanji-arrays", _kanji, _cases([_OWN / "kanji"], "*.npy"), words=_NPY)
+    yield Reader(
+        "image", _image, _cases([_OWN / "images"], "*"), words=(b"\xff\xd8", b"\xff\xe1", b"IHDR", b"iCCP", b"ftyp")
+    )
+
+
+_JSON = (
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"[" * 3000,
+    b'{"a":' * 3000,
+    b":",
+    b",",
+    b"null",
+    b"1e400",
+    b'"\\ud800"',
+    b'"digest"',
+    b"\xff",
+)
+_TOML = (
+    b"[",
+    b"]",
+    b"[[",
+    b"=",
+    b"{",
+    b"}",
+    b"inf",
+    b"nan",
+    b"1979-05-27T07:32:00Z",
+    b"[" * 3000,
+    b'"""',
+    b"cmp",
+    b"global",
+)
+_NPY = (b"\x93NUMPY", b"descr", b"'|O'", b"'<f8'", b"(", b")", b"shape", b"(1, 0)", b"True", b"L", b"{", b"'")
+
+
+def _cases(folders: list[Path], pattern: str) -> tuple[Case, ...]:
+    found = [
+        Case(folder, at.relative_to(folder).as_posix()) for folder in folders for at in sorted(folder.glob(pattern))
+    ]
+    if not found:
+        raise FileNotFoundError(f"no {pattern} in {folders}")
+    return tuple(found)
+
+
+def _bundle(folder: Path, target: str) -> object:
+    bundle = Bundle.open(folder)
+    return bundle.manifest, [array.tobytes() for array in bundle._golden()]
+
+
+def _zip(folder: Path, target: str) -> object:
+    return _bundle(folder / target, target)
+
+
+def _gallery(folder: Path, target: str) -> object:
+    gallery = Gallery.open(folder)
+    info = gallery.info()
+    info.pop("path")
+    return gallery.ids, gallery.labels, gallery.vectors.tobytes(), info
+
+
+def _verified(folder: Path, target: str) -> object:
+    gallery = Gallery.open(folder, verify=False)
+    problems = gallery.verify()
+    if problems:
+        raise GalleryError(problems[0])
+    return gallery.vectors.tobytes()
+
+
+def _upgrade(folder: Path, target: str) -> object:
+    manifest = require_manifest(folder)
+    return manifest, manifest.rows, manifest.shards[:1000]
+
+
+def _shard(folder: Path, target: str) -> object:
+    manifest = require_manifest(folder)
+    found = read_record(folder / FOLDER, manifest.shards[0], manifest.transform)
+    if found is None:
+        raise GalleryError("it is made again")
+    return found
+
+
+def _run(folder: Path, target: str) -> object:
+    found = Checkpoint.load(folder)
+    found.build()
+    rest = {name: value for name, value in found.__dict__.items() if name not in ("state", "classifier", "path")}
+    return rest, {name: value.numpy().tobytes() for name, value in found.state.items()}
+
+
+def _certified(folder: Path, target: str) -> object:
+    space = json.loads((folder / "model.json").read_bytes())["model"]["space"]
+    return read_certificates(folder, space)
+
+
+def _recipe(folder: Path, target: str) -> object:
+    return read_recipe(folder / target, folder / "out")
+
+
+def _latency(folder: Path, target: str) -> object:
+    table = load_table(folder / target)
+    return table, table.correlation
+
+
+def _csv(folder: Path, target: str) -> object:
+    return _facts(open_dataset(folder / target))
+
+
+def _kanji(folder: Path, target: str) -> object:
+    return _facts(open_dataset(folder))
+
+
+def _facts(dataset: Dataset) -> object:
+    return [(name, split.labels, split.ids) for name, split in dataset.splits.items()]
+
+
+def _idx(folder: Path, target: str) -> object:
+    array = read_idx(folder / target, 3)
+    return array.shape, array.tobytes()
+
+
+def _image(folder: Path, target: str) -> object:
+    size = image_size(folder / target)
+    image, orientation = load_image(folder / target, 8)
+    return size, image.size, image.tobytes(), orientation
+
+
+def _value(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
+    """Another JSON value under a digest of its own."""
+    value = changed(json.loads((folder / target).read_bytes()), draw)
+    return {target: _sealed(value)}
+
+
+def _table(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
+    """Other TOML values."""
+    value = changed(tomllib.loads((folder / target).read_text("utf-8")), draw)
+    lines = [f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()] if isinstance(value, dict) else []
+    return {target: "\n".join(lines).encode("utf-8", "surrogatepass")}
+
+
+def _listed(holder: str) -> Forge:
+    """Other bytes, with the record in ``holder`` made anew, and the digest of that."""
+
+    def forge(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
+        from tests.fuzz.mutate import mutant
+
+        before = (folder / target).read_bytes()
+        after = mutant(before, [before], (*_JSON, *_NPY), draw)
+        if target.endswith(".json") and draw.random() < 0.5:
+            after = json.dumps(changed(json.loads(before), draw)).encode()
+        old, new = _record(before), _record(after)
+        text = (folder / holder).read_text("utf-8").replace(old["sha256"], new["sha256"])
+        value = json.loads(text)
+        _resize(value, new)
+        return {target: after, holder: _sealed(value)}
+
+    return forge
+
+
+def _record(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def _resize(value: Any, record: dict[str, Any]) -> None:
+    if isinstance(value, dict) and value.get("sha256") == record["sha256"]:
+        value["bytes"] = record["bytes"]
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _resize(item, record)
+
+
+def _sealed(value: Any) -> bytes:
+    """A value under its own digest, or, where no digest of it can be made, without."""
+    try:
+        return sealed_json({key: item for key, item in value.items() if key != "digest"})
+    except (AttributeError, ValueError, TypeError, RecursionError):
+        return json.dumps(value, skipkeys=True).replace("Infinity", "1e400").encode()
