@@ -92,8 +92,8 @@ def require_all_locked(data: Path, files: Iterable[Path]) -> None:
     if names != locked.keys():
         added, lost = sorted(names - locked.keys()), sorted(locked.keys() - names)
         raise DataError(
-            f"{shortened(str(data))} is not what {place.name} locked: {len(added)} files were added and {len(lost)} are "
-            f"left out, such as {shortened((added or lost)[0])}; {_AGAIN}"
+            f"{shortened(str(data))} is not what {place.name} locked: {len(added)} files were added and {len(lost)} "
+            f"are left out, such as {shortened((added or lost)[0])}; {_AGAIN}"
         )
 
 
