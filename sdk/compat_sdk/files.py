@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -269,7 +270,7 @@ def read_plain(path: str | os.PathLike[str], most: int = _LARGEST) -> bytes:
     return data
 
 
-def open_plain(path: str | os.PathLike[str]) -> BinaryIO:
+def open_plain(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a plain file for reading; a pipe in its place would block whoever opens it, and is refused instead.
 
     Raises:
