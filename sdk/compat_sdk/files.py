@@ -13,6 +13,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -260,7 +261,7 @@ def read_plain(path: str | os.PathLike[str], most: int = _LARGEST) -> bytes:
     return data
 
 
-def open_plain(path: str | os.PathLike[str]) -> BinaryIO:
+def open_plain(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a plain file for reading; a pipe in its place would block whoever opens it, and is refused instead.
 
     Raises:
