@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk import arrays
 from compat_sdk.bundle.manifest import Graph, TransformSource
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError
 from compat_sdk.images import Preprocessing
@@ -143,11 +144,7 @@ def read_array(data: bytes, name: object) -> NDArray[Any]:
     Raises:
         BundleError: It is no plain array.
     """
-    try:
-        found: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise BundleError(f"{name} is not a plain array: {error}") from error
-    return found
+    return arrays.read_array(data, name=str(name), error=BundleError)
 
 
 def golden_problem(

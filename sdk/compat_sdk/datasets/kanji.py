@@ -11,6 +11,7 @@ from compat_sdk.arrays import read_array
 from compat_sdk.datasets.split import Dataset, Split
 from compat_sdk.errors import CorruptFileError, DataError
 from compat_sdk.files import raise_if_refused, read_json
+from compat_sdk.shown import shortened
 
 FORMAT, VERSION = "compat-sdk-kanji", 1
 _BUILD = "build it with: compat-sdk data build kanji --out DIR, then pass --root DIR"
@@ -74,7 +75,7 @@ def open_kanji(
         meta: Any = read_json(root / "meta.json")
         if meta["format"] != FORMAT or meta["version"] != VERSION:
             raise DataError(
-                f"{root} has format {meta['format']} version {meta['version']}, expected {FORMAT} version "
+                f"{root} has format {shortened(repr(meta['format']))} version {shortened(repr(meta['version']))}, expected {FORMAT} version "
                 f"{VERSION}; {_BUILD}"
             )
         characters: str = meta["characters"]
@@ -113,7 +114,7 @@ def open_kanji(
     except (CorruptFileError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         if isinstance(error, OSError):
             raise_if_refused(error.filename or root, error)
-        raise DataError(f"{root} is not a readable kanji set ({error}); {_BUILD}") from error
+        raise DataError(f"{root} is not a readable kanji set ({shortened(str(error))}); {_BUILD}") from error
     count = len(set(splits["train"].labels)) if "train" in splits else 0
     return Dataset(
         name=("kanji" if identities is None else f"kanji-{identities}")

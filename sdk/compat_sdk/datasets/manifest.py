@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import CorruptFileError, DataError
 from compat_sdk.files import open_plain, raise_if_refused
+from compat_sdk.shown import shortened
 
 _COLUMNS = ("path", "label", "split")
 
@@ -35,7 +36,7 @@ def open_manifest(manifest: Path) -> Dataset:
             for column in _COLUMNS:
                 if header.count(column) != 1:
                     raise DataError(
-                        f"{manifest} line 1 has the columns {','.join(header) or 'nothing'}; expected "
+                        f"{manifest} line 1 has the columns {shortened(','.join(header)) or 'nothing'}; expected "
                         f"{','.join(_COLUMNS)}"
                     )
             places = [header.index(column) for column in _COLUMNS]
@@ -57,7 +58,9 @@ def open_manifest(manifest: Path) -> Dataset:
     except (OSError, UnicodeDecodeError, csv.Error, CorruptFileError) as error:
         if isinstance(error, OSError):
             raise_if_refused(manifest, error)
-        raise DataError(f"cannot read {manifest} at line {line}: {error}; expected a UTF-8 CSV file") from error
+        raise DataError(
+            f"cannot read {manifest} at line {line}: {shortened(str(error))}; expected a UTF-8 CSV file"
+        ) from error
     if not paths:
         raise DataError(f"{manifest} lists no images; expected rows of {','.join(_COLUMNS)}")
     splits = {
@@ -70,16 +73,16 @@ def open_manifest(manifest: Path) -> Dataset:
 
 def _check_row(path: str, label: str, split: str) -> None:
     if split not in SPLIT_NAMES:
-        raise DataError(f"found split {split!r}; expected one of {', '.join(SPLIT_NAMES)}")
+        raise DataError(f"found split {shortened(repr(split))}; expected one of {', '.join(SPLIT_NAMES)}")
     if not label.strip():
         raise DataError("the label is empty; name the identity")
     if not path.strip() or "\0" in path:
-        raise DataError(f"found path {path!r}; expected the path of an image")
+        raise DataError(f"found path {shortened(repr(path))}; expected the path of an image")
     if "\\" in path:
-        raise DataError(f"found path {path!r}; write / between folders")
+        raise DataError(f"found path {shortened(repr(path))}; write / between folders")
     parts = PurePosixPath(path)
     if parts.is_absolute() or PureWindowsPath(path).drive or ".." in parts.parts:
         raise DataError(
-            f"found path {path!r}; expected a path relative to the manifest's folder that stays inside it; "
+            f"found path {shortened(repr(path))}; expected a path relative to the manifest's folder that stays inside it; "
             f"move the images beside the manifest"
         )

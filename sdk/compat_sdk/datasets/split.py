@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import DataError
+from compat_sdk.shown import shortened
 
 SPLIT_NAMES = ("train", "val", "query", "gallery")
 
@@ -40,7 +41,9 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.name not in SPLIT_NAMES:
-            raise DataError(f"found a split named {self.name!r}; expected one of {', '.join(SPLIT_NAMES)}")
+            raise DataError(
+                f"found a split named {shortened(repr(self.name))}; expected one of {', '.join(SPLIT_NAMES)}"
+            )
         if not len(self.images) == len(self.labels) == len(self.ids):
             raise DataError(
                 f"split {self.name} has {len(self.images)} images, {len(self.labels)} labels and "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.shown import shortened
 from compat_train.config.checks import check_choices, check_range
 from compat_train.config.fields import setting
 
@@ -48,9 +49,9 @@ class Scenario:
         if self.classes is None:
             return None
         parts = [part.strip() for part in self.classes.split(",")]
-        if not all(re.fullmatch(r"\d+(-\d+)?", part) for part in parts):
+        if not all(re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?", part) for part in parts):
             raise ConfigError(
-                f"classes is {self.classes!r}; expected ranges of class numbers such as '0-499' or '0-9,20-29'",
+                f"classes is {shortened(repr(self.classes))}; expected ranges of class numbers such as '0-499' or '0-9,20-29'",
                 setting="classes",
             )
         ends = [[int(number) for number in part.split("-")] for part in parts]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files import check_plain, read_plain
+from compat_sdk.files import check_plain, raise_if_refused, read_plain
 from compat_sdk.shown import shortened
 
 _LARGEST = 1 << 20
@@ -21,8 +21,9 @@ def read_toml(path: str | Path, name: str = "") -> dict[str, Any]:
         name: What to call it in an error; by default its path.
 
     Raises:
-        ConfigError: It is no plain file, too large, no TOML, or has values that `check_plain` refuses.
-        OSError: It cannot be opened or read.
+        ConfigError: It is no plain file, too large, no TOML, is not there, or has values that
+            `check_plain` refuses.
+        SystemRefusedError: The system refused to read it.
     """
     shown = name or str(path)
     try:
@@ -30,6 +31,9 @@ def read_toml(path: str | Path, name: str = "") -> dict[str, Any]:
         check_plain(found)
     except CorruptFileError as error:
         raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise_if_refused(path, error)
+        raise ConfigError(f"cannot read {shown}: {error.strerror or error}; check the path") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{shown} is not a TOML file: {shortened(str(error), 120)}") from error
     return found

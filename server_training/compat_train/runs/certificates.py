@@ -10,6 +10,7 @@ from pathlib import Path
 from compat_sdk.certificate import Certificate
 from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_sdk.files import read_json, write_json_atomic
+from compat_sdk.shown import shortened
 
 CERTIFICATES = "certificates"
 
@@ -45,7 +46,7 @@ def read_certificates(run: Path, space: str) -> tuple[Certificate, ...]:
         try:
             certificate = Certificate.from_json(read_json(path))
         except ConfigError as error:
-            raise CorruptFileError(f"{path} is damaged: {error}; or delete it") from error
+            raise CorruptFileError(f"{path} is damaged: {shortened(str(error), 160)}; or delete it") from error
         if certificate.query_space != space:
             raise CorruptFileError(
                 f"{path} is of a model in space {certificate.query_space}, this one is in {space}; delete the file"
