@@ -23,7 +23,7 @@ _FORMAT, _VERSION = "compat-sdk-data-lock", 1
 _AGAIN = "restore the data from a copy, or, if the change was meant, lock it again (compat-sdk data info --lock)"
 
 
-def lock_place(data: Path) -> Path:
+def _lock_place(data: Path) -> Path:
     """Where the lock of a dataset lies: in its folder, or beside its manifest."""
     return data / LOCK if data.is_dir() else data.with_name(f"{data.name}.{LOCK}")
 
@@ -42,7 +42,7 @@ def write_lock(data: Path, files: Iterable[Path]) -> Path:
         DataError: A file cannot be read, or the lock cannot be written.
         ConfigError: A file of another kind has the lock's name.
     """
-    place = lock_place(data)
+    place = _lock_place(data)
     if place.exists():
         _read(place)
     names = _names(place.parent, files)
@@ -63,7 +63,7 @@ def require_locked(data: Path) -> None:
     Raises:
         DataError: A file differs from the lock, or the lock is damaged.
     """
-    place = lock_place(data)
+    place = _lock_place(data)
     locked = _locked(place)
     if locked is None:
         return
@@ -84,7 +84,7 @@ def require_all_locked(data: Path, files: Iterable[Path]) -> None:
     Raises:
         DataError: There is one, or the lock is damaged.
     """
-    place = lock_place(data)
+    place = _lock_place(data)
     locked = _locked(place)
     if locked is None:
         return

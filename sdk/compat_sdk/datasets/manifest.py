@@ -81,6 +81,6 @@ def _check_row(path: str, label: str, split: str) -> None:
     parts = PurePosixPath(path)
     if parts.is_absolute() or PureWindowsPath(path).drive or ".." in parts.parts:
         raise DataError(
-            f"found path {shortened(repr(path))}; expected a path relative to the manifest's folder that stays inside it; "
-            f"move the images beside the manifest"
+            f"found path {shortened(repr(path))}; expected a path relative to the manifest's folder that stays inside "
+            f"it; move the images beside the manifest"
         )
