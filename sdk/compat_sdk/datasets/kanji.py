@@ -75,8 +75,8 @@ def open_kanji(
         meta: Any = read_json(root / "meta.json")
         if meta["format"] != FORMAT or meta["version"] != VERSION:
             raise DataError(
-                f"{root} has format {shortened(repr(meta['format']))} version {shortened(repr(meta['version']))}, expected {FORMAT} version "
-                f"{VERSION}; {_BUILD}"
+                f"{root} has format {shortened(repr(meta['format']))} version {shortened(repr(meta['version']))}, "
+                f"expected {FORMAT} version {VERSION}; {_BUILD}"
             )
         characters: str = meta["characters"]
         faces = [str(face["name"]) for face in meta["faces"]]

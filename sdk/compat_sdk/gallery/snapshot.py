@@ -38,7 +38,7 @@ from compat_sdk.gallery.store import (
 from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
 from compat_sdk.index.built_here import was_built_here
 from compat_sdk.index.equal_rows import EqualRows
-from compat_sdk.shown import shown_value
+from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import Embeddings, require_compatible
 from compat_sdk.spread import spread
 
@@ -111,7 +111,7 @@ class Snapshot:
             return ExactIndex([as_unit(part) for part in self.parts] or np.empty((0, self.state.dim), np.float32))
         except VectorError as error:
             raise GalleryError(
-                f"gallery {self.folder} holds vectors that no index may see: {error}; build it again"
+                f"gallery {self.folder} holds vectors that no index may see: {shortened(str(error), 160)}; build it again"
             ) from error
 
     def search(self, query: Embeddings, k: int, index: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -51,8 +51,8 @@ class Scenario:
         parts = [part.strip() for part in self.classes.split(",")]
         if not all(re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?", part) for part in parts):
             raise ConfigError(
-                f"classes is {shortened(repr(self.classes))}; expected ranges of class numbers such as '0-499' or "
-                f"'0-9,20-29'",
+                f"classes is {shortened(repr(self.classes))}; expected ranges of class numbers such as '0-499' "
+                f"or '0-9,20-29'",
                 setting="classes",
             )
         ends = [[int(number) for number in part.split("-")] for part in parts]

@@ -86,8 +86,8 @@ def _read(
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ConfigError(
-            f"unknown setting {shortened(', '.join(where + name for name in unknown))}; known here: "
-            f"{shortened(', '.join(known), 160)}"
+            f"unknown setting {shortened(', '.join(where + name for name in unknown))}; "
+            f"known here: {shortened(', '.join(known), 160)}"
         )
     if told and (defaults_for := getattr(kind, "defaults_for", None)) is not None:
         try:
