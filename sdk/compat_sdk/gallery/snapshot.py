@@ -95,7 +95,8 @@ class Snapshot:
             return ExactIndex([as_unit(part) for part in self.parts] or np.empty((0, self.state.dim), np.float32))
         except VectorError as error:
             raise GalleryError(
-                f"gallery {self.folder} holds vectors that no index may see: {shortened(str(error), 160)}; build it again"
+                f"gallery {self.folder} holds vectors that no index may see: {shortened(str(error), 160)}; "
+                f"build it again"
             ) from error
 
     def search(self, query: Embeddings, k: int, index: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
