@@ -202,7 +202,8 @@ def _read_record(directory: bytes, at: int, begin: int, path: Path) -> tuple[_En
             return entry, end
         problem = "has a date, flags, attributes or a version that no bundle has"
     raise BundleError(
-        f"{path}: entry {shortened(repr(name))} {problem}; get the bundle again from its source, or, if you trust it, {_REPACK}"
+        f"{path}: entry {shortened(repr(name))} {problem}; get the bundle again from its source, or, "
+        f"if you trust it, {_REPACK}"
     )
 
 

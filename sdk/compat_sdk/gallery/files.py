@@ -282,14 +282,14 @@ def read_checked(folder: Path, file: StoredFile, advice: str = RESTORE) -> bytes
     """
     try:
         with open_plain(folder / file.name) as opened:
-            data = b"".join(read_chunks(opened, file.bytes + 1))  # one more than recorded: no longer file passes
+            data = b"".join(read_chunks(opened, file.bytes + 1))  # more is not read
     except OSError as error:
         raise_if_refused(folder / file.name, error)
         raise GalleryError(f"cannot read {folder / file.name}: {error.strerror or error}; {advice}") from error
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
         raise GalleryError(
-            f"{folder / file.name} has {len(data)} bytes{' or more' * (len(data) > file.bytes)} and SHA-256 {found}, expected {file.bytes} bytes and "
+            f"{folder / file.name} has {len(data)} bytes and SHA-256 {found}, expected {file.bytes} bytes and "
             f"{file.sha256}; {advice}"
         )
     return data
