@@ -23,7 +23,8 @@ from typing import BinaryIO
 
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE, check_file_name, check_file_names
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import raise_if_refused, read_chunks
+from compat_sdk.files import read_chunks
+from compat_sdk.shown import shortened
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -203,7 +204,8 @@ def _read_record(directory: bytes, at: int, begin: int, path: Path) -> tuple[_En
             return entry, end
         problem = "has a date, flags, attributes or a version that no bundle has"
     raise BundleError(
-        f"{path}: entry {name!r} {problem}; get the bundle again from its source, or, if you trust it, {_REPACK}"
+        f"{path}: entry {shortened(repr(name))} {problem}; get the bundle again from its source, or, "
+        f"if you trust it, {_REPACK}"
     )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.arrays import read_array
 from compat_sdk.errors import GalleryError
-from compat_sdk.files import file_problem, open_plain, raise_if_refused, read_plain
+from compat_sdk.files import file_problem, open_plain, raise_if_refused, read_chunks
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.shown import shortened
 
@@ -281,7 +281,8 @@ def read_checked(folder: Path, file: StoredFile, advice: str = RESTORE) -> bytes
         GalleryError: The file is missing, or differs from its record.
     """
     try:
-        data = read_plain(folder / file.name, file.bytes)
+        with open_plain(folder / file.name) as opened:
+            data = b"".join(read_chunks(opened, file.bytes + 1))  # more is not read
     except OSError as error:
         raise_if_refused(folder / file.name, error)
         raise GalleryError(f"cannot read {folder / file.name}: {error.strerror or error}; {advice}") from error
