@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,13 +120,18 @@ def test_too_many_open_files_are_no_damage_and_can_be_merged(tmp_path: Path) -> 
 def test_what_the_system_refuses_is_named_as_that(
     gallery: Gallery, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Path.open
+    def refusing(opened: Callable[..., Any]) -> Callable[..., Any]:
+        def call(file: Any, *arguments: Any, **more: Any) -> Any:
+            path = Path(file)
+            if path.name.startswith(suffix) and path.suffix != ".lock":
+                raise OSError(24, "Too many open files", str(path))
+            return opened(file, *arguments, **more)
 
-    def refuse(path: Path, *arguments: object, **more: object) -> object:
-        if path.name.startswith(suffix) and path.suffix != ".lock":
-            raise OSError(24, "Too many open files", str(path))
-        return real(path, *arguments, **more)  # type: ignore[call-overload]
+        return call
 
-    monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(SystemRefusedError, match=r"Too many open files; close some files, or raise the limit"):
+    monkeypatch.setattr(Path, "open", refusing(Path.open))
+    monkeypatch.setattr(os, "open", refusing(os.open))  # the opener of `compat_sdk.files.open_plain`
+    with pytest.raises(
+        SystemRefusedError, match=r"Too many open files; close some files|more than the system lets this process open"
+    ):
         Gallery.open(gallery.path)

@@ -36,14 +36,16 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     """Lets every opening of a file of this name fail with this error, as the system would."""
 
     def start(name: str, number: int) -> None:
-        opened = io.open
+        def failing(opened: Callable[..., Any]) -> Callable[..., Any]:
+            def call(file: Any, *arguments: Any, **more: Any) -> Any:
+                if Path(os.fspath(file) if not isinstance(file, int) else "").name == name:
+                    raise OSError(number, os.strerror(number), os.fspath(file))
+                return opened(file, *arguments, **more)
 
-        def failing(file: Any, *arguments: Any, **more: Any) -> Any:
-            if Path(os.fspath(file) if not isinstance(file, int) else "").name == name:
-                raise OSError(number, os.strerror(number), os.fspath(file))
-            return opened(file, *arguments, **more)
+            return call
 
-        monkeypatch.setattr(io, "open", failing)
+        monkeypatch.setattr(io, "open", failing(io.open))
+        monkeypatch.setattr(os, "open", failing(os.open))  # the opener of `compat_sdk.files.open_plain`
 
     return start
 

@@ -394,7 +394,7 @@ def test_an_exported_g_is_a_source_of_side_information(tmp_path: Path, monkeypat
     make_transform(tmp_path / "g.bundle")
     opened: list[Path] = []
     monkeypatch.setattr(upgrade_evaluation, "open_transform", lambda path, **_: opened.append(path))
-    upgrade_evaluation._source(tmp_path / "g.bundle", "cpu", 1)
+    upgrade_evaluation._source(tmp_path / "g.bundle", "cpu", 1, None)
     assert opened == [tmp_path / "g.bundle"]
 
 

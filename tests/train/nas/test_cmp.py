@@ -165,7 +165,7 @@ def test_validation_images_and_a_supernet_that_were_changed_are_not_used(
     run = shutil.copytree(finished, tmp_path / "run")
     for name, old, new, says in (
         ("validation/gallery_labels.npy", b"\0", b"\1", "the arrays in"),
-        ("validation/gallery.npy", b"NUMPY", b"NVMPY", "cannot be read"),
+        ("validation/gallery.npy", b"NUMPY", b"NVMPY", "is not a readable"),
         ("validation/digest.json", b'"queries": ', b'"queries": 1', "was changed after it was written"),
         ("supernet/supernet.json", b'"budget": ', b'"budget": 1', "was changed after it was written"),
     ):

@@ -54,7 +54,7 @@ def gallery(config: GalleryConfig, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_a_searched_network_is_a_gallery_model_in_a_space_with_a_short_name(gallery: Checkpoint) -> None:
     loaded = Checkpoint.load(gallery.path)
-    assert loaded.arch == PLAIN and loaded.space.startswith("global-8-") and len(loaded.space) == 21
+    assert loaded.arch == PLAIN and loaded.space.startswith("global-8-") and len(loaded.space) == 25
     assert loaded.build()(torch.zeros(2, 3, 28, 28)).shape == (2, 8)
 
 
