@@ -15,6 +15,9 @@ PYTEST = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The signing library cannot share an environment with the LiteRT converter, so that what it does is tried in another.
 SIGNING = $(VENV)-signing
+# What a device does, tried with the wheel alone; `make test` has all of tests/sdk.
+BARE = tests/sdk/engines tests/sdk/upgrade $(patsubst %,tests/sdk/test_%.py,import bundle bundle_zip embedder engine \
+	files gallery index dataset preprocess profile space transform workers)
 SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/test_built_here.py \
 	tests/sdk/test_refusals.py tests/sdk/test_syncs.py tests/cli/test_signature_cli.py tests/cli/test_trust_cli.py \
 	tests/pipeline/test_documents.py::test_the_page_of_trust_does_what_it_says_in_its_order
@@ -72,7 +75,7 @@ bare:
 	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/bare/*.whl \
 		pytest pytest-xdist
 	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'typer', 'onnx', 'onnxruntime', 'usearch')))"
-	build/bare/venv/bin/python $(PYTEST) -q tests/sdk
+	build/bare/venv/bin/python $(PYTEST) -q $(BARE)
 
 clean:
 	rm -rf $(VENV) $(SIGNING) build dist quickstart

@@ -127,7 +127,16 @@ def parity_of(module: nn.Module, options: Options, images: NDArray[np.float32]) 
     return measure_parity(engine, [images], expected(module, images))  # alone and in batches of 5
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3", "shufflenet_v2"])
+@pytest.mark.parametrize(
+    "arch",
+    [
+        "resnet18",
+        pytest.param("resnet50", marks=pytest.mark.slow),
+        "mobilenet_v2",
+        pytest.param("mobilenet_v3", marks=pytest.mark.slow),
+        "shufflenet_v2",
+    ],
+)
 def test_the_saved_package_agrees_with_pytorch_at_every_batch_size(
     arch: str, images: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +262,7 @@ def test_a_conversion_leaves_the_module_and_the_loggers_alone_is_silent_and_repe
     assert all(torch.equal(value, before[name]) for name, value in small.state_dict().items())
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes_in_silence_with_warnings_as_errors() -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "1"}
     code = "from tests.export.coreml_nets import digests; print(*digests(), sep='\\n')"

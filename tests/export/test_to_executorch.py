@@ -100,6 +100,7 @@ def test_two_inputs_are_taken_in_the_order_of_the_ports() -> None:
     assert np.abs(run(graph, old, side) - embed(module, old, side)).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(plain: bytes) -> None:
     code = (
         "import hashlib\n"
