@@ -9,6 +9,7 @@ import random
 import resource
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -54,6 +55,8 @@ def _many(reader: Reader, total: Tally, mutants: int, seed: int, findings: Path,
             if child == 0:
                 try:
                     _in_child(reader, Path(work), report, count, f"{seed}/{start}", findings, guided)
+                except BaseException:
+                    traceback.print_exc()
                 finally:
                     os._exit(0 if report.exists() else 1)
             status = _wait(child)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.shown import shortened
 from compat_train.config.checks import check_choice, check_range
 from compat_train.config.fields import setting
 from compat_train.models.search_space import BlockShape
@@ -203,13 +204,15 @@ def global_named(arch: str) -> GlobalMember:
     found = _NAME.fullmatch(arch)
     if found is None:
         raise ConfigError(
-            f"{arch!r} is no network of a global search; expected global:KIND:WIDTH:LAYERS with s (separable) or c "
+            f"{shortened(repr(arch))} is no network of a global search; expected global:KIND:WIDTH:LAYERS with s (separable) or c "
             f"(convolution) and the kernel for each layer, such as global:plain:54:s3s3c5, or "
             f"global:plain,stages=2:54:s3c5"
         )
     text = found["layers"]
     if unknown := sorted({letter for letter in text[::2] if letter not in _LETTERS}):
-        raise ConfigError(f"{arch!r} has layers {', '.join(unknown)}; expected s (separable) or c (convolution)")
+        raise ConfigError(
+            f"{shortened(repr(arch))} has layers {shortened(', '.join(unknown))}; expected s (separable) or c (convolution)"
+        )
     return GlobalMember(
         kind=typing.cast(Kind, found["kind"]),  # checked on construction
         width=int(found["width"]),

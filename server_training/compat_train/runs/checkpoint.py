@@ -26,7 +26,7 @@ from compat_train.config.training import Classification, config_from_json
 from compat_train.models.build import build_model
 from compat_train.runs.certificates import read_certificates
 from compat_train.runs.layout import STATE
-from compat_train.runs.run_files import RECORD, on_cpu, read_run, read_tensors, write_run
+from compat_train.runs.run_files import RECORD, WEIGHTS, on_cpu, read_run, read_tensors, write_run
 
 Role = Literal["gallery", "query", "side-info"]
 
@@ -118,9 +118,19 @@ class Checkpoint:
             )
 
     def build(self) -> nn.Module:
-        """The embedding network with the trained weights, on the CPU, in eval mode."""
+        """The embedding network with the trained weights, on the CPU, in eval mode.
+
+        Raises:
+            CorruptFileError: The weights are those of another network.
+        """
         model = build_model(self.arch, dim=self.dim, width=self.width, stem_stride=self.stem_stride)
-        model.load_state_dict(self.state)
+        try:
+            model.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise CorruptFileError(
+                f"{self.path / RECORD} says {shortened(self.arch)} of {self.dim}, but {WEIGHTS} holds weights of another "
+                f"network; restore both from a copy"
+            ) from error
         return model.eval()
 
     @staticmethod
