@@ -86,7 +86,8 @@ def open_kanji(
         rows = read_array(root / "rows.npy")
         if rows.shape != (sum(sizes.values()), 2) or len(images) != len(rows):
             raise DataError(
-                f"{root} lists {shortened(str(sum(sizes.values())), 24)} images but holds {len(images)} and {len(rows)} rows; "
+                f"{root} lists {shortened(str(sum(sizes.values())), 24)} images but holds {len(images)} and "
+                f"{len(rows)} rows; "
                 f"{_BUILD}"
             )
         names = [f"U+{ord(character):04X}/" for character in characters]

@@ -204,14 +204,16 @@ def global_named(arch: str) -> GlobalMember:
     found = _NAME.fullmatch(arch)
     if found is None:
         raise ConfigError(
-            f"{shortened(repr(arch))} is no network of a global search; expected global:KIND:WIDTH:LAYERS with s (separable) or c "
+            f"{shortened(repr(arch))} is no network of a global search; expected global:KIND:WIDTH:LAYERS with "
+            f"s (separable) or c "
             f"(convolution) and the kernel for each layer, such as global:plain:54:s3s3c5, or "
             f"global:plain,stages=2:54:s3c5"
         )
     text = found["layers"]
     if unknown := sorted({letter for letter in text[::2] if letter not in _LETTERS}):
         raise ConfigError(
-            f"{shortened(repr(arch))} has layers {shortened(', '.join(unknown))}; expected s (separable) or c (convolution)"
+            f"{shortened(repr(arch))} has layers {shortened(', '.join(unknown))}; expected s (separable) or c "
+            f"(convolution)"
         )
     return GlobalMember(
         kind=typing.cast(Kind, found["kind"]),  # checked on construction

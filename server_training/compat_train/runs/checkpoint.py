@@ -128,7 +128,8 @@ class Checkpoint:
             model.load_state_dict(self.state)
         except RuntimeError as error:
             raise CorruptFileError(
-                f"{self.path / RECORD} says {shortened(self.arch)} of {self.dim}, but {WEIGHTS} holds weights of another "
+                f"{self.path / RECORD} says {shortened(self.arch)} of {self.dim}, but {WEIGHTS} holds weights "
+                f"of another "
                 f"network; restore both from a copy"
             ) from error
         return model.eval()
