@@ -276,5 +276,5 @@ def _sealed(value: Any) -> bytes:
     """A value under its own digest, or, where no digest of it can be made, without."""
     try:
         return sealed_json({key: item for key, item in value.items() if key != "digest"})
-    except (AttributeError, ValueError, TypeError, RecursionError):
+    except (AttributeError, ValueError, TypeError, RecursionError, MemoryError):  # deep values take much indentation
         return json.dumps(value, skipkeys=True).replace("Infinity", "1e400").encode()
