@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
@@ -179,6 +180,24 @@ def parse_json(data: bytes, name: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise CorruptFileError(f"{name} holds a JSON {type(value).__name__}; expected an object")
     return value
+
+
+def parse_toml(data: bytes, name: str) -> dict[str, object]:
+    """Parse a TOML document, refusing what `parse_json` refuses of the same values.
+
+    Args:
+        data: UTF-8 bytes.
+        name: What to call the file in an error.
+
+    Raises:
+        CorruptFileError: Not UTF-8, not TOML, or what `check_plain` refuses.
+    """
+    try:
+        found = tomllib.loads(data.decode("utf-8"))
+        check_plain(found)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{name} is not a TOML file: {shortened(str(error), 120)}") from error
+    return found
 
 
 def sealed(value: Mapping[str, object]) -> dict[str, object]:

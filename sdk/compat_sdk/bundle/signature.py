@@ -24,7 +24,7 @@ from typing import Any
 
 from compat_sdk.bundle.names import SIGNATURE
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, MissingExtraError
-from compat_sdk.files import raise_if_refused
+from compat_sdk.files import raise_if_refused, read_plain
 
 _KEY_LIMIT = 64 << 10
 
@@ -51,14 +51,12 @@ class PublicKey:
         """
         file = _key_path(path)
         try:
-            with file.open("rb") as opened:
-                pem = opened.read(_KEY_LIMIT + 1)
+            return cls(os.fspath(file), read_plain(file, _KEY_LIMIT))
+        except CorruptFileError as error:
+            raise ConfigError(f"{error}; expected the PEM file of a public key") from error
         except OSError as error:
             raise_if_refused(file, error)
             raise ConfigError(f"cannot read key file {file}: {error.strerror or error}; name another") from error
-        if len(pem) > _KEY_LIMIT:
-            raise ConfigError(f"{file} has more than {_KEY_LIMIT} bytes; expected the PEM file of a public key")
-        return cls(os.fspath(file), pem)
 
 
 def make_signature(contents: Mapping[str, bytes], private_key: str | os.PathLike[str]) -> bytes:

@@ -25,7 +25,6 @@ https://theupdateframework.github.io/specification/v1.0.33/
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -38,7 +37,8 @@ from compat_sdk.bundle.manifest import Manifest, Role
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.bundle.signature import PublicKey, require_signature, require_signing
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, GalleryError
-from compat_sdk.files import parse_json, raise_if_refused
+from compat_sdk.files import parse_json, parse_toml, raise_if_refused, read_plain
+from compat_sdk.shown import shown_value
 
 _GALLERY_ROLE = "index"  # what a maker of galleries, which are no bundles, may be limited to
 _ROLES = (*get_args(Role), _GALLERY_ROLE)
@@ -281,20 +281,16 @@ def _read(file: Path) -> Mapping[str, object]:
     if not file.is_file():  # a pipe would block whoever opens it
         raise ConfigError(f"there is no trust file {file}; name one, see README, Signatures")
     try:
-        with file.open("rb") as opened:
-            data = opened.read(_FILE_LIMIT + 1)
+        data = read_plain(file, _FILE_LIMIT)
+    except CorruptFileError as error:
+        raise ConfigError(f"trust file {error}; expected a few makers") from error
     except OSError as error:
         raise_if_refused(file, error)
         raise ConfigError(f"cannot read trust file {file}: {error.strerror or error}; name another") from error
-    if len(data) > _FILE_LIMIT:
-        raise ConfigError(f"trust file {file} has more than {_FILE_LIMIT} bytes; expected a few makers")
     try:
-        if file.suffix.lower() == ".json":
-            return parse_json(data, os.fspath(file))
-        return tomllib.loads(data.decode("utf-8"))
-    except (CorruptFileError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())[:120]
-        raise ConfigError(f"trust file {file} is not valid TOML or JSON ({said}); mend it") from error
+        return (parse_json if file.suffix.lower() == ".json" else parse_toml)(data, "it")
+    except CorruptFileError as error:
+        raise ConfigError(f"trust file {file} is not valid TOML or JSON ({error}); mend it") from error
 
 
 def _maker(value: object, folder: Path) -> Maker:
@@ -306,7 +302,7 @@ def _maker(value: object, folder: Path) -> Maker:
     name, key = found["name"], found["public_key"]
     for label in ("roles", "spaces", "bundles"):
         if not all(isinstance(item, str) for item in found.get(label, [])):
-            raise ConfigError(f"{label} of maker {name} are {str(found[label])[:80]}; expected texts")
+            raise ConfigError(f"{label} of maker {name} are {shown_value(found[label])}; expected texts")
         if label in found:
             found[label] = tuple(found[label])
     pem = PublicKey(name, key.encode()) if "-----BEGIN" in key else PublicKey.read(folder / key)
@@ -316,10 +312,10 @@ def _maker(value: object, folder: Path) -> Maker:
 def _only(value: object, kinds: Mapping[str, type[object]], what: str) -> dict[str, Any]:
     """A table that has no keys but these, each of its kind."""
     if not isinstance(value, dict):
-        raise ConfigError(f"{what} is {str(value)[:80]!r}; expected a table with {', '.join(kinds)}")
+        raise ConfigError(f"{what} is {shown_value(value)}; expected a table with {', '.join(kinds)}")
     for key, item in value.items():
         if key not in kinds:
-            raise ConfigError(f"{what} has the key {str(key)[:80]!r}; expected some of {', '.join(kinds)}")
+            raise ConfigError(f"{what} has the key {shown_value(key)}; expected some of {', '.join(kinds)}")
         if type(item) is not kinds[key]:
-            raise ConfigError(f"{key} is {str(item)[:80]!r}; expected a {kinds[key].__name__}")
+            raise ConfigError(f"{key} is {shown_value(item)}; expected a {kinds[key].__name__}")
     return dict(value)

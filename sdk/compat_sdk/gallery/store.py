@@ -227,14 +227,12 @@ def read_signature(folder: Path) -> bytes | None:
     if path.is_symlink() or not path.is_file():
         raise GalleryError(f"{path} is no plain file; sign the gallery again")
     try:
-        with path.open("rb") as file:
-            data = file.read(_SIGNATURE_LIMIT + 1)
+        return read_plain(path, _SIGNATURE_LIMIT)
+    except CorruptFileError as error:
+        raise GalleryError(f"{error}; sign the gallery again") from error
     except OSError as error:
         raise_if_refused(path, error)
         raise GalleryError(f"cannot read {path}: {error.strerror or error}; sign the gallery again") from error
-    if len(data) > _SIGNATURE_LIMIT:
-        raise GalleryError(f"{path} is larger than {_SIGNATURE_LIMIT} bytes; sign the gallery again")
-    return data
 
 
 def parse_state(folder: Path, data: bytes) -> State:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files import check_plain, raise_if_refused, read_plain
-from compat_sdk.shown import shortened
+from compat_sdk.files import parse_toml, raise_if_refused, read_plain
 
 _LARGEST = 1 << 20
 
@@ -27,13 +25,9 @@ def read_toml(path: str | Path, name: str = "") -> dict[str, Any]:
     """
     shown = name or str(path)
     try:
-        found = tomllib.loads(read_plain(path, _LARGEST).decode("utf-8").replace("\r\n", "\n"))
-        check_plain(found)
+        return parse_toml(read_plain(path, _LARGEST), shown)
     except CorruptFileError as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
         raise_if_refused(path, error)
         raise ConfigError(f"cannot read {shown}: {error.strerror or error}; check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{shown} is not a TOML file: {shortened(str(error), 120)}") from error
-    return found
