@@ -14,7 +14,7 @@ from typing import Any, Literal, cast, get_args
 from compat_sdk.bundle.names import MANIFEST, check_file_name, check_file_names
 from compat_sdk.certificate import Certificate
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import canonical_json
+from compat_sdk.files import sealed
 from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shortened, shown_value
@@ -320,7 +320,7 @@ class Manifest:
             "identity": None if self.identity is None else self.identity.to_json(),
             "certificates": [shown.to_json() for shown in self.certificates],
         }
-        return found | {"digest": hashlib.sha256(canonical_json(found)).hexdigest()}
+        return sealed(found)
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Manifest:
@@ -339,7 +339,7 @@ class Manifest:
                 f"upgrade compat-sdk or export the model again"
             )
         rest = {name: item for name, item in value.items() if name != "digest"}
-        digest = hashlib.sha256(canonical_json(rest)).hexdigest()
+        digest = sealed(rest)["digest"]
         if digest != value.get("digest"):
             raise BundleError(
                 f"{MANIFEST} has digest {digest}, but states {shown_value(value.get('digest'))}: it was changed "

@@ -10,7 +10,7 @@ import numpy as np
 
 from compat_sdk.datasets.split import Dataset
 from compat_sdk.errors import DataError
-from compat_sdk.files import canonical_json, open_plain
+from compat_sdk.files import canonical_json, sha256_file
 
 
 def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
@@ -35,11 +35,20 @@ def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _content(image: Path | np.ndarray) -> list[object]:
+def picture_sha256(image: Path | np.ndarray) -> str:
+    """Digest of a picture as it lies there, in 64 hexadecimal digits: a file's bytes, or an array's without its shape.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     if isinstance(image, np.ndarray):
-        return [list(image.shape), hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()]
+        return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
+    return sha256_file(image)
+
+
+def _content(image: Path | np.ndarray) -> list[object]:
     try:
-        with open_plain(image) as file:
-            return [hashlib.file_digest(file, "sha256").hexdigest()]
+        digest = picture_sha256(image)
     except OSError as error:
         raise DataError(f"cannot read {image}: {error.strerror or error}; repair it or leave it out") from error
+    return [list(image.shape), digest] if isinstance(image, np.ndarray) else [digest]

@@ -87,8 +87,7 @@ def open_kanji(
         if rows.shape != (sum(sizes.values()), 2) or len(images) != len(rows):
             raise DataError(
                 f"{root} lists {shortened(str(sum(sizes.values())), 24)} images but holds {len(images)} and "
-                f"{len(rows)} rows; "
-                f"{_BUILD}"
+                f"{len(rows)} rows; {_BUILD}"
             )
         names = [f"U+{ord(character):04X}/" for character in characters]
         splits: dict[str, Split] = {}

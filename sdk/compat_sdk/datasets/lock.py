@@ -7,13 +7,12 @@ another pixel, another label, or a picture in another split. A lock is written o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError
-from compat_sdk.files import open_plain, raise_if_refused, read_chunks, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files import raise_if_refused, read_json, sealed_json, sha256_file, unsealed, write_atomic
 from compat_sdk.shown import shortened
 from compat_sdk.workers import usable_cores
 
@@ -136,15 +135,10 @@ def _difference(path: Path, record: Mapping[str, object]) -> str | None:
 
 
 def _record(path: Path) -> dict[str, object]:
-    digest, size = hashlib.sha256(), 0
     try:
-        with open_plain(path) as file:
-            for chunk in read_chunks(file, 1 << 62):
-                digest.update(chunk)
-                size += len(chunk)
+        return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
     except CorruptFileError as error:
         raise DataError(str(error)) from error
     except OSError as error:
         raise_if_refused(path, error)
         raise DataError(f"cannot be read ({error.strerror or error})") from error
-    return {"sha256": digest.hexdigest(), "bytes": size}

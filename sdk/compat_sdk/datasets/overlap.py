@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.datasets.content import picture_sha256
 from compat_sdk.datasets.split import Split
-from compat_sdk.files import sha256_file
 
 
 def own_rows(query: Split, gallery: Split) -> tuple[NDArray[np.int64], int]:
@@ -52,12 +51,10 @@ def _keys(images: Iterable[Any]) -> Iterable[tuple[object, Any]]:
 
 
 def _digest(image: Any) -> str | None:
-    if isinstance(image, Path):
-        try:
-            return sha256_file(image)
-        except OSError:
-            return None
-    return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
+    try:
+        return picture_sha256(image)
+    except OSError:  # whoever decodes it says so
+        return None
 
 
 def _is_same_file(one: Any, other: Any) -> bool:

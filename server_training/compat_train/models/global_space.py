@@ -205,8 +205,7 @@ def global_named(arch: str) -> GlobalMember:
     if found is None:
         raise ConfigError(
             f"{shortened(repr(arch))} is no network of a global search; expected global:KIND:WIDTH:LAYERS with "
-            f"s (separable) or c "
-            f"(convolution) and the kernel for each layer, such as global:plain:54:s3s3c5, or "
+            f"s (separable) or c (convolution) and the kernel for each layer, such as global:plain:54:s3s3c5, or "
             f"global:plain,stages=2:54:s3c5"
         )
     text = found["layers"]

@@ -129,8 +129,7 @@ class Checkpoint:
         except RuntimeError as error:
             raise CorruptFileError(
                 f"{self.path / RECORD} says {shortened(self.arch)} of {self.dim}, but {WEIGHTS} holds weights "
-                f"of another "
-                f"network; restore both from a copy"
+                f"of another network; restore both from a copy"
             ) from error
         return model.eval()
 
