@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.fields import exact_fields
 from compat_sdk.files import canonical_json
 from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shown_value
@@ -99,12 +100,8 @@ class Identity:
         Raises:
             ConfigError: A field is missing, unknown, of the wrong type or out of its range.
         """
-        expected = {item.name for item in dataclasses.fields(cls)}
-        if not isinstance(value, Mapping) or set(value) != expected:
-            found = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
-            raise ConfigError(f"identity has the fields {found}; expected exactly {sorted(expected)}")
+        found = exact_fields(value, cls, "identity")
         try:
-            preprocessing = Preprocessing.from_json(value["preprocessing"])  # type: ignore[arg-type]  # checked there
-            return cls(**{**value, "preprocessing": preprocessing})  # type: ignore[arg-type]  # every field is checked
+            return cls(**found | {"preprocessing": Preprocessing.from_json(found["preprocessing"])})
         except ConfigError as error:
             raise error.within("identity.") from None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.fields import exact_fields
 from compat_sdk.shown import shown_value
 
 Fit = Literal["crop", "stretch"]
@@ -102,12 +103,9 @@ class Preprocessing:
         Raises:
             ConfigError: A field is missing, unknown, of the wrong type or out of its range.
         """
-        expected = {entry.name for entry in dataclasses.fields(cls)}
-        if not isinstance(value, Mapping) or set(value) != expected:
-            found = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
-            raise ConfigError(f"preprocessing has the fields {found}; expected exactly {sorted(expected)}")
+        found = exact_fields(value, cls, "preprocessing")
         try:
-            return cls(**value)  # type: ignore[arg-type]  # every field is checked on construction
+            return cls(**found)  # every field is checked on construction
         except ConfigError as error:
             raise error.within("preprocessing.") from None
 
