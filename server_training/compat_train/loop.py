@@ -20,9 +20,9 @@ from compat_train.config.training import Execution, Optimisation
 from compat_train.data.batches import Batch, Batches, step_generator
 from compat_train.data.origin import Origin
 from compat_train.device import torch_threads
-from compat_train.runs.checkpoint import ResumePoints
 from compat_train.runs.data_record import require_same_data, write_data_record
 from compat_train.runs.log import TrainingLog
+from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import alone
 
 Objective = Callable[[Batch], dict[str, Tensor]]

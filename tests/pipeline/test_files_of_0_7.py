@@ -220,7 +220,8 @@ def test_an_interrupted_training_goes_on_where_it_stopped(work: Path, monkeypatc
     from compat_train.config.settings import config_from_mapping
     from compat_train.config.training import GalleryConfig
     from compat_train.methods.gallery import train_gallery
-    from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+    from compat_train.runs.checkpoint import Checkpoint
+    from compat_train.runs.resume_points import ResumePoints
 
     folder = work / "runs" / "interrupted"
     (folder / "tensorboard").mkdir()

@@ -12,7 +12,8 @@ from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import classification_accuracy, train_network
 from compat_train.nas.global_nas.images import SearchImages
-from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.resume_points import ResumePoints
 
 
 class StoppedError(Exception):

@@ -15,8 +15,9 @@ from compat_train.device import device_of, place
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.models.build import build_model
-from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import RUN, require_run
+from compat_train.runs.resume_points import ResumePoints
 
 
 def train_gallery(

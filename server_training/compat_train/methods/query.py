@@ -18,8 +18,9 @@ from compat_train.methods.inherit import inherit
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation
-from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import QUERY_RUN, require_run
+from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.transform_run import TransformRun
 

@@ -26,8 +26,9 @@ from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.models.build import build_model
 from compat_train.models.decoder import Decoder
 from compat_train.models.projection import ProjectionHead
-from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import RUN, require_run
+from compat_train.runs.resume_points import ResumePoints
 
 
 def train_side_info(

@@ -29,8 +29,9 @@ from compat_train.methods.classify import classification_loss, finished_run
 from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
-from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import EMBEDDINGS, UPGRADE_RUN, require_run
+from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.transform_run import TransformRun
 

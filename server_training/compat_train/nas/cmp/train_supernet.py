@@ -29,8 +29,9 @@ from compat_train.models.supernet import Supernet
 from compat_train.nas.cmp.config import CmpConfig, SupernetConfig
 from compat_train.nas.cmp.cost import CostTable, cost_table
 from compat_train.nas.cmp.sampling import MemberSampler
-from compat_train.runs.checkpoint import Checkpoint, ResumePoints
+from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.data_record import require_same_data
+from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import on_cpu
 
 WEIGHTS, MANIFEST = "supernet.safetensors", "supernet.json"
