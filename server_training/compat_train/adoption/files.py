@@ -81,7 +81,7 @@ def bundle_model(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     assert source.file is not None
     if told := [name for name in _OF_BUNDLES if getattr(wanted, name) is not None]:
         raise ConfigError(f"{source.file} is a bundle, which says its own {told[0]}; leave --{told[0]} out")
-    bundle = Bundle.open(source.file)
+    bundle = Bundle.open(source.file, trust=wanted.trust)
     manifest = bundle.manifest
     if manifest.preprocessing is None:
         raise ConfigError(f"{source.file} is a transform; expected the bundle of a model of images")
