@@ -17,6 +17,7 @@ from compat_train.adoption.proof import prove
 from compat_train.embed import embed_images
 from compat_train.models.cost import count_cost, per_layer
 from tests.train.adoption.graphs import DIM, SIDE, expected, network
+from tests.train.records import edit_record
 
 WANTED = Wanted(mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
 PIXELS = np.random.default_rng(2).integers(0, 256, (5, SIDE, SIDE, 3), dtype=np.uint8)
@@ -133,4 +134,12 @@ def test_a_run_whose_graph_was_exchanged_is_refused(tmp_path: Path) -> None:
     damaged[-20] ^= 1
     weights.write_bytes(damaged)
     with pytest.raises(CompatError, match="SHA-256"):
+        Checkpoint.load(tmp_path / "teacher")
+
+
+def test_a_record_whose_preprocessing_was_edited_contradicts_its_space(tmp_path: Path) -> None:
+    adopt(f"onnx:{network(tmp_path / 'teacher.onnx')}", tmp_path / "teacher", WANTED)
+    record = tmp_path / "teacher" / "model.json"
+    edit_record(record, {"preprocessing": replace(WANTED, crop=0.5).over({"size": SIDE}).to_json()})
+    with pytest.raises(CorruptFileError, match="names its space"):
         Checkpoint.load(tmp_path / "teacher")

@@ -162,7 +162,7 @@ def test_sources_are_told_from_paths() -> None:
 
 def test_a_record_with_odd_values_is_refused(tmp_path: Path) -> None:
     bundle = copy_of("0.7", tmp_path / "old") / "bundles" / "gallery.bundle"
-    for change in ({"network": []}, {"network": {"a": [1]}}, {"of_bundle": 3}, {"arch": "keras"}, {"space": "x-8-1"}):
+    for change in ({"network": []}, {"network": {"a": [1]}}, {"of_bundle": 3}, {"arch": "keras"}):
         adopt(str(bundle), tmp_path / "run")
         edit_record(tmp_path / "run" / "model.json", change)
         with pytest.raises(CompatError):
