@@ -56,7 +56,7 @@ def compatibility_objective(
         device: Where training happens.
         psi: DMU's forward adaptation of the gallery model's embeddings; needed where its weight is not 0.
     """
-    weights = config.weights
+    weights = config.term_weights
     selective = config.selecting != "uniform"
     setup = _setup(config, gallery, data, classifier, rows, device, psi)
 
@@ -90,7 +90,7 @@ def _setup(
     psi: nn.Module | None,
 ) -> Setup:
     """What the terms share; the gallery model embeds the training images only where a term needs it."""
-    weights = config.weights
+    weights = config.term_weights
     kappa_g = None if gallery.classifier is None else gallery.classifier.detach().to(device)
     frozen, targets = kappa_g, rows.to(device)
     if weights["gallery"]:
@@ -141,7 +141,7 @@ def gallery_rows(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) ->
     Raises:
         TrainingError: The gallery run lacks what the method needs.
     """
-    weights = config.weights
+    weights = config.term_weights
     under_it = weights["gallery"] and config.unseen_as != "all-prototypes"
     selects = config.selecting != "uniform" and config.unseen_as != "all-prototypes"
     if (under_it or selects or weights["kd"] or config.method == "finetune") and gallery.classifier is None:

@@ -17,6 +17,7 @@ from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.methods.inherit import inherit
 from compat_train.methods.objective import compatibility_objective, gallery_rows
+from compat_train.methods.starting_weights import noted, published_weights, starting_state
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation
 from compat_train.runs.checkpoint import Checkpoint
@@ -47,23 +48,27 @@ def train_query(
         adaptation in the folder ``adaptation`` of the RUN, a RUN of its own.
 
     Raises:
-        ConfigError: The folder holds something else.
-        DataError: The dataset cannot be used.
+        ConfigError: The folder holds something else, or the network takes no images of the gallery model's size.
+        DataError: The dataset cannot be used, or the published weights are another network's.
         TrainingError: The gallery run cannot serve the method or the starting weights, or the loss is not finite.
     """
     run = Path(out)
     gallery = open_gallery_model(config.gallery)
-    settings = config_to_json(config) | {"gallery_space": gallery.space}
+    published = published_weights(config)
+    settings = config_to_json(config) | {"gallery_space": gallery.space} | noted(published)
     if finished := same_run(run, settings, origin_of(config.source, data)):
         return finished
     require_run(run, QUERY_RUN, settings)
-    weights = config.weights
+    weights = config.term_weights
+    start = starting_state(config, published, dim=gallery.dim, size=gallery.preprocessing.size)
     device = device_of(config.execution.device)
     if data is None:
         data = load_training_set(config.source, gallery.preprocessing, cache=run / "pixels", progress=progress)
     rows = gallery_rows(config, gallery, data)
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=gallery.dim, width=config.width, stem_stride=config.stem_stride)
+    if start is not None:
+        embedder.load_state_dict(start)
     classifier = new_classifier(len(data.classes), gallery.dim)
     trained = nn.ModuleDict({"embedder": embedder})
     if weights["own"] or weights["kd"] or weights["alignment"] or weights["adaptation"]:
