@@ -18,6 +18,8 @@ Selection = Literal["uniform", "entropy", "least-confidence", "certainty"]
 Unseen = Literal["skip", "prototypes", "all-prototypes", "lwf"]
 
 _TERMS = ("own", "gallery", "kd", "regression", "alignment", "boundary", "adaptation")
+_OF_LABELS = ("own", "gallery", "kd", "alignment", "boundary", "adaptation")
+"""Terms that look at the labels of images."""
 _WEIGHTS: Mapping[QueryMethod, tuple[float, ...]] = {
     "vanilla": (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     "kd": (1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0),
@@ -158,6 +160,13 @@ class QueryConfig:
         """Whether training draws the model into the gallery's space, so that it may declare to search it."""
         drawing = ("gallery", "regression", "alignment", "boundary")
         return self.method == "finetune" or any(self.weights[name] for name in drawing)
+
+    @property
+    def labels_for(self) -> str | None:
+        """What in this training needs labels, for an error; None where images without labels will do."""
+        if self.method == "finetune" or any(self.weights[name] for name in _OF_LABELS):
+            return f"method {self.method!r}"
+        return None
 
     @property
     def selecting(self) -> Selection:

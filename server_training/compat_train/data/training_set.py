@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Split, open_dataset, require_consistent
-from compat_sdk.datasets.split import is_array
+from compat_sdk.datasets import Split, open_dataset, require_consistent, require_labels
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
 from compat_sdk.progress import Progress
 from compat_train.config.training import Augmentation, Execution, Optimisation, Source
 from compat_train.data.batches import Batches
+from compat_train.data.held_out import held_out
 from compat_train.data.origin import Origin
 from compat_train.data.pixels import decode_split
-from compat_train.data.scenario_rows import scenario_rows
+from compat_train.data.scenario_rows import scenario_rows, split_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +28,8 @@ class TrainingSet:
 
     Attributes:
         pixels: uint8 ``[n, size, size, 3]`` RGB, in memory or memory-mapped.
-        labels: int64 ``[n]``, positions in ``classes``.
-        classes: Class names, sorted.
+        labels: int64 ``[n]``, positions in ``classes``; -1 of images without labels.
+        classes: Class names, sorted; none where the images have no labels.
         source: What the images were decoded from; None where only they are known.
     """
 
@@ -42,7 +41,8 @@ class TrainingSet:
     @cached_property
     def origin(self) -> Origin:
         """What tells this set from others: what it was decoded from, or else the decoded images."""
-        return self.source or Origin(self.pixels, (self.classes[label] for label in self.labels), ())
+        names = (self.classes[label] if label >= 0 else "" for label in self.labels)
+        return self.source or Origin(self.pixels, names, ())
 
     def batches(
         self,
@@ -81,6 +81,7 @@ def load_training_set(
     *,
     cache: Path | None = None,
     progress: Progress | None = None,
+    labels_for: str | None = "a classification loss",
 ) -> TrainingSet:
     """Opens a dataset and decodes its training split, so that bad images are found before the first step.
 
@@ -89,21 +90,51 @@ def load_training_set(
         preprocessing: Size and resize kernel of the model.
         cache: Folder for decoded images that do not fit in memory.
         progress: Called with the number of decoded images.
+        labels_for: What needs two classes or more, for the error; None where nothing does.
 
     Raises:
-        DataError: No training split, one that lists an image twice, a scenario that leaves nothing of it, fewer than
-            two classes, or too many unreadable images.
+        DataError: No training split, one that lists an image twice, a scenario that leaves nothing of it, too many
+            unreadable images; or no labels or fewer than two classes where they are needed, found before decoding.
     """
     split = _training_split(source)
-    decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
-    names = [split.labels[row] for row in decoded.kept]
-    classes = tuple(sorted(set(names)))
-    if len(classes) < 2:
+    if labels_for is not None:
+        _require_classes(split, source, labels_for)
+    return _decoded(split, source, preprocessing, cache, progress)
+
+
+def load_held_out(
+    source: Source, preprocessing: Preprocessing, *, cache: Path | None = None, progress: Progress | None = None
+) -> TrainingSet:
+    """The training images that ``source.held_out`` keeps from training, decoded; their own classes.
+
+    Args:
+        source: As for `load_training_set`, with ``held_out`` above 0.
+        preprocessing: Size and resize kernel of the model that will look at them.
+        cache: Folder for decoded images that do not fit in memory.
+        progress: Called with the number of decoded images.
+
+    Raises:
+        DataError: As `load_training_set`, or nothing is held out.
+    """
+    return _decoded(held_out(_chosen(source), source.held_out)[1], source, preprocessing, cache, progress)
+
+
+def _require_classes(split: Split, source: Source, what: str) -> None:
+    require_labels(split, source.data, what)
+    if (count := len(split.classes)) < 2:
         raise DataError(
-            f"the split 'train' of {source.data} has {len(classes)} class; a classification loss needs at least 2"
+            f"the split 'train' of {source.data} has {count} class; {what} needs at least 2"
             + ("" if source.scenario.everything else f"; this is what {source.scenario} leaves")
         )
-    numbers = {name: number for number, name in enumerate(classes)}
+
+
+def _decoded(
+    split: Split, source: Source, preprocessing: Preprocessing, cache: Path | None, progress: Progress | None
+) -> TrainingSet:
+    decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
+    names = [split.labels[row] for row in decoded.kept]
+    classes = tuple(sorted(set(names) - {""}))
+    numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
     labels = np.fromiter((numbers[name] for name in names), np.int64, len(names))
     return TrainingSet(decoded.images, labels, classes, _origin(split))
 
@@ -122,6 +153,12 @@ def _origin(split: Split) -> Origin:
 
 
 def _training_split(source: Source) -> Split:
+    """What is trained on: the part of a split that a scenario keeps, without the images held out; not decoded."""
+    split = _chosen(source)
+    return held_out(split, source.held_out)[0] if source.held_out else split
+
+
+def _chosen(source: Source) -> Split:
     """The part of a dataset's training split that a scenario keeps, not decoded."""
     dataset = open_dataset(source.data, None if source.root is None else Path(source.root))
     if "train" not in dataset.splits or not len(dataset.splits["train"]):
@@ -131,18 +168,8 @@ def _training_split(source: Source) -> Split:
         )
     split = dataset.splits["train"]
     require_consistent(split)
+    if source.scenario.of_classes:
+        require_labels(split, source.data, "a scenario of classes")
     if not source.scenario.everything:
         split = split_rows(split, scenario_rows(source.scenario, split.labels))
     return split
-
-
-def split_rows(split: Split, rows: NDArray[np.int64]) -> Split:
-    """The same split with some of its rows, in the given order."""
-    picked = rows.tolist()
-    return dataclasses.replace(
-        split,
-        images=split.images[rows] if is_array(split.images) else [split.images[row] for row in picked],
-        labels=tuple(split.labels[row] for row in picked),
-        ids=tuple(split.ids[row] for row in picked),
-        query_side=None if split.query_side is None else tuple(split.query_side[row] for row in picked),
-    )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.bundle import Trust
-from compat_sdk.datasets import Dataset, Split, own_rows, require_consistent
+from compat_sdk.datasets import Dataset, Split, own_rows, require_consistent, require_labels
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.metrics import (
     CostCurve,
@@ -311,7 +311,7 @@ def filled_split(dataset: Dataset, name: str) -> Split:
     """A split that evaluation needs.
 
     Raises:
-        DataError: It is missing or empty, or lists an image twice.
+        DataError: It is missing or empty, lists an image twice, or its images have no labels.
     """
     split = dataset.splits.get(name)
     if split is None or not len(split):
@@ -321,6 +321,7 @@ def filled_split(dataset: Dataset, name: str) -> Split:
             f"needs the splits query and gallery"
         )
     require_consistent(split)
+    require_labels(split, dataset.name, "evaluation")
     return split
 
 

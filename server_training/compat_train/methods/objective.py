@@ -150,7 +150,7 @@ def gallery_rows(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) ->
             f"classification loss, set unseen to all-prototypes, or use method 'regression'"
         )
     position = {name: row for row, name in enumerate(gallery.classes)}
-    rows = torch.tensor([position.get(name, -1) for name in data.classes])
+    rows = torch.tensor([position.get(name, -1) for name in data.classes], dtype=torch.int64)
     unseen = [name for name, row in zip(data.classes, rows.tolist(), strict=True) if row < 0]
     if unseen and (weights["kd"] or config.method == "finetune"):
         raise TrainingError(

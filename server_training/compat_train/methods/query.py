@@ -59,11 +59,17 @@ def train_query(
     weights = config.weights
     device = device_of(config.execution.device)
     if data is None:
-        data = load_training_set(config.source, gallery.preprocessing, cache=run / "pixels", progress=progress)
+        data = load_training_set(
+            config.source,
+            gallery.preprocessing,
+            cache=run / "pixels",
+            progress=progress,
+            labels_for=config.labels_for,
+        )
     rows = gallery_rows(config, gallery, data)
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=gallery.dim, width=config.width, stem_stride=config.stem_stride)
-    classifier = new_classifier(len(data.classes), gallery.dim)
+    classifier = new_classifier(max(1, len(data.classes)), gallery.dim)  # of images without labels, nothing uses it
     trained = nn.ModuleDict({"embedder": embedder})
     if weights["own"] or weights["kd"] or weights["alignment"] or weights["adaptation"]:
         trained["classifier"] = classifier

@@ -63,7 +63,10 @@ def train_side_info(
     require_run(run, RUN, settings)
     device = device_of(config.execution.device)
     if data is None:
-        data = load_training_set(config.source, config.preprocessing, cache=run / "pixels", progress=progress)
+        labels_for = f"method {config.method!r}" if config.labelled else None
+        data = load_training_set(
+            config.source, config.preprocessing, cache=run / "pixels", progress=progress, labels_for=labels_for
+        )
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=config.dim, width=config.width, stem_stride=config.stem_stride)
     trained = nn.ModuleDict({"embedder": embedder})
