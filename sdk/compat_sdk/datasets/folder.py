@@ -50,7 +50,7 @@ def _without_splits(root: Path) -> Dataset:
         return open_shards(root)
     if not found.paths:
         inside = shortened(", ".join(sorted(path.name for path in root.iterdir())[:5])) or "nothing"
-        raise DataError(f"{root} holds {inside}, and no pictures; {_LAYOUT}, or pictures without labels")
+        raise DataError(f"{root} holds {inside}; {_LAYOUT}, or pictures without labels")
     ids = tuple(path.relative_to(root).as_posix() for path in found.paths)
     split = Split("train", found.paths, ("",) * len(ids), ids, left_out=found.left_out)
     return Dataset(name=root.resolve().name, splits={"train": split}, description="images without labels in a folder")

@@ -96,7 +96,7 @@ def _members(tar: Path) -> Iterator[tarfile.TarInfo]:
                 if member.offset <= place or member.size < 0 or member.offset_data + member.size > size:
                     raise tarfile.ReadError(f"the member {member.name!r} reaches past the end, or backwards")
                 place = member.offset
-                opened.members.clear()  # it would keep all of them
+                opened.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
                 yield member
             file.seek(opened.offset)
             last = file.read(tarfile.BLOCKSIZE)  # where headers end, tarfile says nothing of a damaged one

@@ -22,8 +22,8 @@ from compat_sdk.errors import ConfigError, ImageError
 from compat_sdk.images.member import TarMember
 
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | TarMember
-"""A path, a member of a tar file, encoded bytes, a Pillow image, or uint8 ``[h, w]`` or ``[h, w, 1 | 3 | 4]``: grey, RGB
-or RGBA."""
+"""A path, a member of a tar file, encoded bytes, a Pillow image, or uint8 ``[h, w]`` or ``[h, w, 1 | 3 | 4]``: grey,
+RGB or RGBA."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 """Formats that are read. HEIF (the .heic files of phones) is one more where the extra ``heif`` is installed."""
