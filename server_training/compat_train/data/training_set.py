@@ -39,6 +39,11 @@ class TrainingSet:
     classes: tuple[str, ...]
     source: Origin | None = field(default=None, repr=False)
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the labels tell images apart."""
+        return len(self.classes) > 1
+
     @cached_property
     def origin(self) -> Origin:
         """What tells this set from others: what it was decoded from, or else the decoded images."""
@@ -81,6 +86,7 @@ def load_training_set(
     *,
     cache: Path | None = None,
     progress: Progress | None = None,
+    without: frozenset[str] = frozenset(),
 ) -> TrainingSet:
     """Opens a dataset and decodes its training split, so that bad images are found before the first step.
 
@@ -89,12 +95,13 @@ def load_training_set(
         preprocessing: Size and resize kernel of the model.
         cache: Folder for decoded images that do not fit in memory.
         progress: Called with the number of decoded images.
+        without: Ids of images that are left out.
 
     Raises:
         DataError: No training split, one that lists an image twice, a scenario that leaves nothing of it, fewer than
             two classes, or too many unreadable images.
     """
-    split = _training_split(source)
+    split = _without(training_split(source), without)
     decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
     names = [split.labels[row] for row in decoded.kept]
     classes = tuple(sorted(set(names)))
@@ -108,21 +115,34 @@ def load_training_set(
     return TrainingSet(decoded.images, labels, classes, _origin(split))
 
 
-def origin_of(source: Source, data: TrainingSet | None = None) -> Origin:
+def origin_of(source: Source, data: TrainingSet | None = None, *, without: frozenset[str] = frozenset()) -> Origin:
     """What a run is made from: the training split of a dataset, or the set that the caller has decoded already.
+
+    Args:
+        source: The dataset.
+        data: The decoded set.
+        without: Ids of images that are left out of the split.
 
     Raises:
         DataError: The dataset cannot be used.
     """
-    return _origin(_training_split(source)) if data is None else data.origin
+    return _origin(_without(training_split(source), without)) if data is None else data.origin
 
 
 def _origin(split: Split) -> Origin:
     return Origin(split.images, split.labels, split.ids)
 
 
-def _training_split(source: Source) -> Split:
-    """The part of a dataset's training split that a scenario keeps, not decoded."""
+def _without(split: Split, ids: frozenset[str]) -> Split:
+    return split_rows(split, np.flatnonzero([name not in ids for name in split.ids])) if ids else split
+
+
+def training_split(source: Source) -> Split:
+    """The part of a dataset's training split that a scenario keeps, not decoded.
+
+    Raises:
+        DataError: The dataset cannot be used, or has no training split.
+    """
     dataset = open_dataset(source.data, None if source.root is None else Path(source.root))
     if "train" not in dataset.splits or not len(dataset.splits["train"]):
         raise DataError(
