@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from compat_sdk.datasets import Split, open_dataset
-from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import Execution, Optimisation, QueryConfig, Scenario, Source
-from compat_train.data.held_out import held_out
-from compat_train.data.training_set import load_held_out, load_training_set
+from compat_train.data.training_set import load_training_set
 from compat_train.methods.query import train_query
 from compat_train.runs.checkpoint import Checkpoint
 from tests.golden.files import HERE
@@ -72,26 +69,3 @@ def test_a_scenario_of_classes_needs_labels_and_one_of_images_does_not(photos: P
     for scenario in (Scenario(classes="0"), Scenario(class_fraction=0.5)):
         with pytest.raises(DataError, match="which a scenario of classes needs"):
             load_training_set(Source(data=str(photos), scenario=scenario), Preprocessing(size=8), labels_for=None)
-
-
-def test_held_out_images_are_chosen_by_id_and_trained_on_by_nobody(photos: Path) -> None:
-    split = open_dataset(photos).split("train")
-    rest, out = held_out(split, 0.25)
-    assert set(rest.ids) | set(out.ids) == set(split.ids) and not set(rest.ids) & set(out.ids)
-    assert set(held_out(split, 0.1)[1].ids) < set(out.ids)
-    fewer = Split("train", list(split.images[:30]), split.labels[:30], split.ids[:30])
-    assert set(held_out(fewer, 0.25)[1].ids) == set(out.ids) & set(fewer.ids)
-    source = Source(data=str(photos), held_out=0.25)
-    trained = load_training_set(source, Preprocessing(size=8), labels_for=None)
-    kept = load_held_out(source, Preprocessing(size=8))
-    assert (len(trained.pixels), len(kept.pixels)) == (len(rest), len(out))
-    assert trained.origin.content != kept.origin.content
-    assert np.array_equal(kept.labels, np.full(len(out), -1))
-
-
-def test_a_share_that_holds_out_nothing_or_everything_is_refused(photos: Path) -> None:
-    split = open_dataset(photos).split("train")
-    with pytest.raises(DataError, match="holds out 0 of the 48 images"):
-        held_out(split, 1e-9)
-    with pytest.raises(ConfigError, match="held_out is 1"):
-        Source(data="x", held_out=1.0)

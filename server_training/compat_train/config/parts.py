@@ -142,10 +142,6 @@ class Source:
     root: str | None = setting(None, "folder that holds the files of a named dataset")
     unreadable: int = setting(0, "corrupt images that are left out with a warning before it becomes an error")
     scenario: Scenario = setting(Scenario(), "which part of the training split", added=True)
-    held_out: float = setting(
-        0.0, "fraction of the training images that nothing is trained on, chosen by their ids", added=True
-    )
 
     def __post_init__(self) -> None:
         check_range("unreadable", self.unreadable, 0)
-        check_range("held_out", self.held_out, 0, 0.9)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets.split import Split, is_array
 from compat_sdk.errors import DataError
 from compat_train.config.scenario import Scenario
 
@@ -54,18 +52,6 @@ def scenario_rows(scenario: Scenario, labels: Sequence[str]) -> NDArray[np.int64
             f"or fractions" + (", or leave complement out" if scenario.complement else "")
         )
     return found
-
-
-def split_rows(split: Split, rows: NDArray[np.int64]) -> Split:
-    """The same split with some of its rows, in the given order."""
-    picked = rows.tolist()
-    return dataclasses.replace(
-        split,
-        images=split.images[rows] if is_array(split.images) else [split.images[row] for row in picked],
-        labels=tuple(split.labels[row] for row in picked),
-        ids=tuple(split.ids[row] for row in picked),
-        query_side=None if split.query_side is None else tuple(split.query_side[row] for row in picked),
-    )
 
 
 def _chosen_classes(scenario: Scenario, names: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from compat_sdk.datasets import Split, open_dataset, require_consistent, require_labels
+from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
 from compat_sdk.progress import Progress
 from compat_train.config.training import Augmentation, Execution, Optimisation, Source
 from compat_train.data.batches import Batches
-from compat_train.data.held_out import held_out
 from compat_train.data.origin import Origin
 from compat_train.data.pixels import decode_split
-from compat_train.data.scenario_rows import scenario_rows, split_rows
+from compat_train.data.scenario_rows import scenario_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,11 @@ class TrainingSet:
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     source: Origin | None = field(default=None, repr=False)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the labels tell images apart."""
+        return len(self.classes) > 1
 
     @cached_property
     def origin(self) -> Origin:
@@ -81,6 +87,7 @@ def load_training_set(
     *,
     cache: Path | None = None,
     progress: Progress | None = None,
+    without: frozenset[str] = frozenset(),
     labels_for: str | None = "a classification loss",
 ) -> TrainingSet:
     """Opens a dataset and decodes its training split, so that bad images are found before the first step.
@@ -90,33 +97,22 @@ def load_training_set(
         preprocessing: Size and resize kernel of the model.
         cache: Folder for decoded images that do not fit in memory.
         progress: Called with the number of decoded images.
+        without: Ids of images that are left out.
         labels_for: What needs two classes or more, for the error; None where nothing does.
 
     Raises:
         DataError: No training split, one that lists an image twice, a scenario that leaves nothing of it, too many
             unreadable images; or no labels or fewer than two classes where they are needed, found before decoding.
     """
-    split = _training_split(source)
+    split = _without(training_split(source), without)
     if labels_for is not None:
         _require_classes(split, source, labels_for)
-    return _decoded(split, source, preprocessing, cache, progress)
-
-
-def load_held_out(
-    source: Source, preprocessing: Preprocessing, *, cache: Path | None = None, progress: Progress | None = None
-) -> TrainingSet:
-    """The training images that ``source.held_out`` keeps from training, decoded; their own classes.
-
-    Args:
-        source: As for `load_training_set`, with ``held_out`` above 0.
-        preprocessing: Size and resize kernel of the model that will look at them.
-        cache: Folder for decoded images that do not fit in memory.
-        progress: Called with the number of decoded images.
-
-    Raises:
-        DataError: As `load_training_set`, or nothing is held out.
-    """
-    return _decoded(held_out(_chosen(source), source.held_out)[1], source, preprocessing, cache, progress)
+    decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
+    names = [split.labels[row] for row in decoded.kept]
+    classes = tuple(sorted(set(names) - {""}))
+    numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
+    labels = np.fromiter((numbers[name] for name in names), np.int64, len(names))
+    return TrainingSet(decoded.images, labels, classes, _origin(split))
 
 
 def _require_classes(split: Split, source: Source, what: str) -> None:
@@ -128,38 +124,34 @@ def _require_classes(split: Split, source: Source, what: str) -> None:
         )
 
 
-def _decoded(
-    split: Split, source: Source, preprocessing: Preprocessing, cache: Path | None, progress: Progress | None
-) -> TrainingSet:
-    decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
-    names = [split.labels[row] for row in decoded.kept]
-    classes = tuple(sorted(set(names) - {""}))
-    numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
-    labels = np.fromiter((numbers[name] for name in names), np.int64, len(names))
-    return TrainingSet(decoded.images, labels, classes, _origin(split))
-
-
-def origin_of(source: Source, data: TrainingSet | None = None) -> Origin:
+def origin_of(source: Source, data: TrainingSet | None = None, *, without: frozenset[str] = frozenset()) -> Origin:
     """What a run is made from: the training split of a dataset, or the set that the caller has decoded already.
+
+    Args:
+        source: The dataset.
+        data: The decoded set.
+        without: Ids of images that are left out of the split.
 
     Raises:
         DataError: The dataset cannot be used.
     """
-    return _origin(_training_split(source)) if data is None else data.origin
+    return _origin(_without(training_split(source), without)) if data is None else data.origin
 
 
 def _origin(split: Split) -> Origin:
     return Origin(split.images, split.labels, split.ids)
 
 
-def _training_split(source: Source) -> Split:
-    """What is trained on: the part of a split that a scenario keeps, without the images held out; not decoded."""
-    split = _chosen(source)
-    return held_out(split, source.held_out)[0] if source.held_out else split
+def _without(split: Split, ids: frozenset[str]) -> Split:
+    return split_rows(split, np.flatnonzero([name not in ids for name in split.ids])) if ids else split
 
 
-def _chosen(source: Source) -> Split:
-    """The part of a dataset's training split that a scenario keeps, not decoded."""
+def training_split(source: Source) -> Split:
+    """The part of a dataset's training split that a scenario keeps, not decoded.
+
+    Raises:
+        DataError: The dataset cannot be used, or has no training split.
+    """
     dataset = open_dataset(source.data, None if source.root is None else Path(source.root))
     if "train" not in dataset.splits or not len(dataset.splits["train"]):
         raise DataError(
@@ -173,3 +165,15 @@ def _chosen(source: Source) -> Split:
     if not source.scenario.everything:
         split = split_rows(split, scenario_rows(source.scenario, split.labels))
     return split
+
+
+def split_rows(split: Split, rows: NDArray[np.int64]) -> Split:
+    """The same split with some of its rows, in the given order."""
+    picked = rows.tolist()
+    return dataclasses.replace(
+        split,
+        images=split.images[rows] if is_array(split.images) else [split.images[row] for row in picked],
+        labels=tuple(split.labels[row] for row in picked),
+        ids=tuple(split.ids[row] for row in picked),
+        query_side=None if split.query_side is None else tuple(split.query_side[row] for row in picked),
+    )

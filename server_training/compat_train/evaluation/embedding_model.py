@@ -28,6 +28,7 @@ class Model:
     Attributes:
         name: Name of its folder.
         space: Embedding space that it writes in.
+        role: What it is for, as its record says: ``query``, ``gallery`` or ``side-info``.
         searches: Gallery spaces that it declares it may search, besides its own.
         dim: Numbers per embedding.
         mmacs: Multiply-adds per image, in millions.
@@ -38,6 +39,7 @@ class Model:
 
     name: str
     space: str
+    role: str
     searches: tuple[str, ...]
     dim: int
     mmacs: float
@@ -71,6 +73,7 @@ def open_model(
         return Model(
             name=manifest.name,
             space=manifest.space,
+            role=manifest.role,
             searches=manifest.searches,
             dim=manifest.dim,
             mmacs=manifest.mmacs,
@@ -91,6 +94,7 @@ def open_model(
     return Model(
         name=checkpoint.name,
         space=checkpoint.space,
+        role=checkpoint.role,
         searches=checkpoint.searches,
         dim=checkpoint.dim,
         mmacs=mmacs,

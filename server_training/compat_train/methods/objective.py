@@ -3,6 +3,7 @@
     loss = own * L1(w, kappa) + gallery * L1(w, kappa_g) + kd * KD + regression * (1 - cos(phi, phi_g))
            + alignment * |kappa - centres|² + boundary * max(0, limit - cos(phi, centre))
            + adaptation * L1(kappa, psi(phi_g))
+           + csd * KL(bank) + infonce * CE(bank) + aml * contrastive
 
 The paper prints kappa_q in the second term too; its text ("compatible with the gallery classifier") and BCT
 itself need the gallery's classifier kappa_g, held constant, and so does this. The terms of the second line are LCE's.
@@ -10,6 +11,9 @@ itself need the gallery's classifier kappa_g, held constant, and so does this. T
 Method "dmu" is BCT whose images do not count alike in the second and the fourth term: seed 003, Eq. 8 to 11, where
 the frozen model is the old one and the trained one is new; the last term trains psi beside it, which also moves the new
 classifier. Old and new model see the same augmented view, not one each: the weights are about the image.
+
+The terms of the last line and the regression need neither labels nor a classifier. With `QueryConfig.centred` their
+targets are the gallery model's vectors less their mean (`compat_train.losses.centred`).
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from compat_train.losses.dmu import certainty_weights, entropy_weights, least_co
 from compat_train.losses.lce import class_centres
 from compat_train.losses.margin import cosine_logits
 from compat_train.methods.gallery_outputs import GalleryOutputs
+from compat_train.methods.gallery_vectors import GalleryVectors, gallery_vectors
 from compat_train.methods.terms import TERMS, Setup, Step
 from compat_train.methods.unseen_classes import extended_classifier, training_embeddings
 from compat_train.runs.checkpoint import Checkpoint
@@ -43,6 +48,7 @@ def compatibility_objective(
     rows: Tensor,
     device: torch.device,
     psi: nn.Module | None = None,
+    vectors: GalleryVectors | None = None,
 ) -> Callable[[Batch], dict[str, Tensor]]:
     """From a batch to its weighted loss terms.
 
@@ -55,10 +61,11 @@ def compatibility_objective(
         rows: Output of `gallery_rows`.
         device: Where training happens.
         psi: DMU's forward adaptation of the gallery model's embeddings; needed where its weight is not 0.
+        vectors: The gallery model's vectors of training images, where the caller has them already.
     """
     weights = config.weights
     selective = config.selecting != "uniform"
-    setup = _setup(config, gallery, data, classifier, rows, device, psi)
+    setup = _setup(config, gallery, data, classifier, rows, device, psi, vectors)
 
     def objective(batch: Batch) -> dict[str, Tensor]:
         images, count = batch.images, len(batch.images)
@@ -72,6 +79,7 @@ def compatibility_objective(
             embeddings=embeddings,
             labelled=embeddings[:count],
             labels=batch.labels,
+            index=batch.index,
             of_gallery=of_gallery,
             image_weights=_image_weights(setup, of_gallery, batch.labels) if selective else None,
         )
@@ -88,6 +96,7 @@ def _setup(
     rows: Tensor,
     device: torch.device,
     psi: nn.Module | None,
+    vectors: GalleryVectors | None,
 ) -> Setup:
     """What the terms share; the gallery model embeds the training images only where a term needs it."""
     weights = config.weights
@@ -96,13 +105,16 @@ def _setup(
     if weights["gallery"]:
         frozen, targets = extended_classifier(config.unseen_as, gallery, data, rows, device)
     soft = bool(weights["gallery"]) and config.unseen_as == "lwf"
-    looks = weights["kd"] or weights["regression"] or weights["adaptation"] or config.selecting != "uniform" or soft
+    looked_at = ("kd", "regression", "adaptation", "csd", "infonce", "aml")
+    looks = any(weights[name] for name in looked_at) or config.selecting != "uniform" or soft
     bf16 = use_bf16(config.execution, device)
     outputs = GalleryOutputs(gallery, data.pixels, config.augmentation, device, bf16=bf16) if looks else None
     centres = limits = None
     if weights["alignment"] or weights["boundary"]:
         of_training = training_embeddings(gallery, data.pixels, device)
         centres, limits = class_centres(of_training, torch.from_numpy(data.labels).to(device), len(data.classes))
+    if vectors is None and (config.centred or config.needs_bank):
+        vectors = gallery_vectors(gallery, data.pixels, device, seed=config.execution.seed)
     return Setup(
         config=config,
         chosen=config.classification or gallery.classification,
@@ -116,6 +128,9 @@ def _setup(
         centres=centres,
         limits=limits,
         psi=psi,
+        mean=vectors.mean if vectors is not None and config.centred else None,
+        bank=vectors.bank(config.bank) if vectors is not None and config.needs_bank else None,
+        has_labels=data.has_labels,
     )
 
 

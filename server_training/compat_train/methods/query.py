@@ -12,13 +12,19 @@ from compat_sdk.space import TransformSpaces
 from compat_train.config.training import QueryConfig, config_to_json
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
+from compat_train.losses.centred import centred
+from compat_train.methods.choose import choose, knows_classes
 from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
+from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.methods.inherit import inherit
 from compat_train.methods.objective import compatibility_objective, gallery_rows
+from compat_train.methods.ridge import start_by_ridge
+from compat_train.methods.watched import watch_of, watched_images
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.choices import write_choices
 from compat_train.runs.layout import QUERY_RUN, require_run
 from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import on_cpu
@@ -53,10 +59,12 @@ def train_query(
     run = Path(out)
     gallery = Checkpoint.load(config.gallery)
     settings = config_to_json(config) | {"gallery_space": gallery.space}
-    if finished := same_run(run, settings, origin_of(config.source, data)):
+    watched, held_out = watched_images(config)
+    if held_out:
+        data = None  # what the caller has decoded holds them
+    if finished := same_run(run, settings, origin_of(config.source, data, without=held_out)):
         return finished
     require_run(run, QUERY_RUN, settings)
-    weights = config.weights
     device = device_of(config.execution.device)
     if data is None:
         data = load_training_set(
@@ -64,8 +72,18 @@ def train_query(
             gallery.preprocessing,
             cache=run / "pixels",
             progress=progress,
-            labels_for=config.labels_for,
+            without=held_out,
+            labels_for=f"method {config.method!r}" if config.needs_labels else None,
         )
+    vectors = None
+    if _needs_vectors(config, gallery, data):
+        vectors = gallery_vectors(gallery, data.pixels, device, seed=config.execution.seed)
+    config, choices = choose(config, gallery, data, vectors)
+    write_choices(run, choices)
+    if progress is not None:
+        for choice in choices:
+            progress(str(choice), 1, 1, {})
+    weights = config.weights
     rows = gallery_rows(config, gallery, data)
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=gallery.dim, width=config.width, stem_stride=config.stem_stride)
@@ -82,9 +100,14 @@ def train_query(
         kappa_q = classifier if config.method == "finetune" else None
         inherit(embedder, kappa_q, gallery, data.classes, config.inheritance, data.pixels)
     batches = data.batches(config.optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
+    if config.start == "ridge":
+        assert vectors is not None  # made for it
+        targets = centred(vectors.vectors, vectors.mean) if config.centred else vectors.vectors
+        start_by_ridge(embedder, data.pixels, vectors.images.numpy(), targets, gallery.preprocessing, device)
     objective = compatibility_objective(
-        config, gallery, data, lambda inputs, _: embedder(inputs), classifier, rows, device, psi
+        config, gallery, data, lambda inputs, _: embedder(inputs), classifier, rows, device, psi, vectors
     )
+    watch = None if watched is None else watch_of(watched, embedder, gallery, vectors, device)
     checkpoint = fit_embedder(
         trained,
         objective,
@@ -95,6 +118,7 @@ def train_query(
         origin=data.origin,
         progress=progress,
         stage=f"train query ({config.method})",
+        watch=watch,
         role=config.role,
         method=config.method,
         dim=gallery.dim,
@@ -108,6 +132,15 @@ def train_query(
     checkpoint.save()
     ResumePoints(run).clear()
     return checkpoint
+
+
+def _needs_vectors(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) -> bool:
+    """Whether something asks for the gallery model's vectors of plain training images."""
+    if config.start == "ridge" or (config.watch and not data.has_labels):
+        return True
+    if config.method == "auto":
+        return not knows_classes(gallery, data)
+    return config.centred or config.needs_bank
 
 
 def _save_adaptation(config: QueryConfig, new: Checkpoint, old: Checkpoint, psi: nn.Module) -> None:

@@ -27,7 +27,7 @@ MODEL: Layout = {r"model\.(json|safetensors)": None}
 _TRAINING: Layout = {
     "state": STATE,
     "pixels": _PIXELS,
-    r"(log\.jsonl|data\.json)": None,
+    r"((log|held_out)\.jsonl|(data|choices)\.json)": None,
     "tensorboard": {r"events\.out\.tfevents\..+": None},
 }
 """What every training leaves, whatever it trains."""

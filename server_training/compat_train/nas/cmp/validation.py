@@ -16,8 +16,7 @@ from compat_sdk.errors import CorruptFileError
 from compat_sdk.files import read_json, sealed_json, unsealed, write_atomic
 from compat_sdk.spread import spread
 from compat_train.data.pixels import decode_split
-from compat_train.data.scenario_rows import split_rows
-from compat_train.data.training_set import TrainingSet
+from compat_train.data.training_set import TrainingSet, split_rows
 from compat_train.embed import embed_images
 from compat_train.nas.cmp.config import ValidationConfig
 from compat_train.nas.held_out import sides

@@ -15,8 +15,7 @@ from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing
 from compat_train.data.mapped_file import write_mapped
 from compat_train.data.pixels import decode_split
-from compat_train.data.scenario_rows import split_rows
-from compat_train.data.training_set import TrainingSet
+from compat_train.data.training_set import TrainingSet, split_rows
 from compat_train.device import device_of
 from compat_train.embed import embed_images
 from compat_train.nas.global_nas.config import GlobalConfig
