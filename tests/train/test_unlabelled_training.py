@@ -48,7 +48,7 @@ def test_a_method_that_needs_labels_refuses_a_flat_folder_before_decoding(
     method: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("compat_train.data.training_set.decode_split", None)
-    with pytest.raises(DataError, match=rf"48 images of train in .* have no labels, which method '{method}' needs"):
+    with pytest.raises(DataError, match=rf"\d+ images of train in .* have no labels, which method '{method}' needs"):
         train_query(config(photos, method=method), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

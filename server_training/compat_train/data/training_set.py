@@ -64,7 +64,7 @@ class TrainingSet:
             optimisation: Images per step.
             execution: Seed.
             augmentation: Random views.
-            preprocessing: What the model does to the pixels afterwards.
+            preprocessing: Of the model that sees the views: their size, and what is done to them afterwards.
             device: Where the batches are made.
 
         Raises:
@@ -78,6 +78,7 @@ class TrainingSet:
             augmentation=augmentation,
             device=device,
             mean=preprocessing.mean,
+            size=preprocessing.size,
         )
 
 
