@@ -52,9 +52,9 @@ class Told:
         table, run = self.values.get("classification"), self.values.get(like)
         laid: dict[str, Any] = {}
         if isinstance(table, Mapping) and isinstance(run, str):
-            from compat_train.runs.checkpoint import Checkpoint
+            from compat_train.adoption.opening import open_gallery_model
 
-            laid = {"classification": Checkpoint.load(run).classification.under(table)}
+            laid = {"classification": open_gallery_model(run).classification.under(table)}
         with self.named():
             return config_from_mapping(kind, self.values, defaults=laid)
 

@@ -16,6 +16,7 @@ from compat_sdk.images import Preprocessing
 from compat_sdk.images.preprocess import pixels_at
 from compat_sdk.metrics import score_queries
 from compat_sdk.spread import spread
+from compat_train.adoption.opening import open_gallery_model
 from compat_train.data.pixels import decode_split
 from compat_train.embed import embed_images
 from compat_train.runs.checkpoint import Checkpoint
@@ -86,7 +87,7 @@ def data_probe(dataset: Dataset, checkpoint: Checkpoint, gallery: str | Path, mo
         ConfigError: The two models differ in dimension.
         DataError: A split is missing or has no labels, or an image cannot be read.
     """
-    of_gallery = Checkpoint.load(gallery)
+    of_gallery = open_gallery_model(gallery)
     if of_gallery.dim != checkpoint.dim:
         raise ConfigError(
             f"{of_gallery.name} gives {of_gallery.dim} dimensions and {checkpoint.name} {checkpoint.dim}; expected the "

@@ -9,6 +9,7 @@ from torch import nn
 
 from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
+from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.training import QueryConfig, config_to_json
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
@@ -57,7 +58,7 @@ def train_query(
         TrainingError: The gallery run cannot serve the method or the starting weights, or the loss is not finite.
     """
     run = Path(out)
-    gallery = Checkpoint.load(config.gallery)
+    gallery = open_gallery_model(config.gallery)
     settings = config_to_json(config) | {"gallery_space": gallery.space}
     watched, held_out = watched_images(config)
     if held_out:

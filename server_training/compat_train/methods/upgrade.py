@@ -17,6 +17,7 @@ from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
 from compat_sdk.outputs import delete_own
 from compat_sdk.progress import Progress
+from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.settings import config_to_json
 from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
@@ -77,7 +78,7 @@ def train_upgrade(
             run with other settings.
     """
     run = Path(out)
-    models = {"old": Checkpoint.load(config.old), "new": Checkpoint.load(config.new)}
+    models = {"old": open_gallery_model(config.old), "new": open_gallery_model(config.new)}
     if config.side_info is not None:
         models["side"] = Checkpoint.load(config.side_info)
     old, new, side = models["old"], models["new"], models.get("side")

@@ -37,6 +37,8 @@ _TRAINING: Layout = {
 }
 """What every training leaves, whatever it trains."""
 
+ADOPTED_RUN: Layout = MODEL
+"""A RUN folder of a gallery model that was not trained here."""
 RUN: Layout = {**_TRAINING, **MODEL}
 """A RUN folder of a gallery model or a side-information encoder."""
 QUERY_RUN: Layout = {
