@@ -126,7 +126,9 @@ def write_report(rows: Sequence[Row], page: Path) -> None:
         f"An embedding has {DIM} numbers; the layer that makes it is counted. Seconds are the processor's, of one "
         f"conversion."
     )
-    write_page(page, "benchmarks.accuracy.timm_networks", [table("Networks of timm beside PyTorch", header, lines, note)])
+    write_page(
+        page, "benchmarks.accuracy.timm_networks", [table("Networks of timm beside PyTorch", header, lines, note)]
+    )
 
 
 def _cell(row: Row | None, field: str, form: str) -> str:

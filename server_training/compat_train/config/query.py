@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.images import Preprocessing
 from compat_train.config.checks import check_choices, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.gallery import check_model
@@ -171,6 +172,15 @@ class QueryConfig:
         "training images that are left out and watched where there is no val",
         unit="images",
         otherwise="none with labels; without, one in twenty, 256 at most",
+        added=True,
+    )
+    preprocessing: Preprocessing | None = setting(
+        None, "what is done to an image first", otherwise="the gallery model's", added=True
+    )
+    teacher_outputs: str | None = setting(
+        None,
+        "folder that keeps the gallery model's outputs, for other trainings too",
+        otherwise="none; RUN/embeddings, until the model is finished",
         added=True,
     )
     mixed: bool = setting(False, "regress on cut-and-paste images too; they double the cost of a step")

@@ -1,4 +1,4 @@
-"""What a frozen gallery model makes of the training images: once of each view where there are so many, else in each step.
+"""What a frozen gallery model makes of the training images: once of each view where these are counted.
 
 An image has one view, or two where it is mirrored alone, or as many as `Augmentation.fixed_views` says; these are
 embedded before the first step, in blocks, into a folder that later trainings share. Of endless views the gallery model
@@ -149,7 +149,7 @@ class _Frozen:
                 block = rows[start : start + _BATCH]
                 output = self.of_images(self.rendered(block, fixed_views(self.augmentation, view, block)))
                 found.append((output / output.norm(dim=1, keepdim=True)).cpu().numpy())
-        vectors = np.concatenate(found)
+        vectors: NDArray[np.float32] = np.concatenate(found)
         check_rows(vectors, "images have no embedding", "the gallery model's weights are damaged: train it again")
         return vectors
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from compat_sdk.outputs import delete_own, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
 from compat_train.adoption.opening import open_gallery_model
@@ -21,12 +22,13 @@ from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.methods.inherit import inherit
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.methods.ridge import start_by_ridge
+from compat_train.methods.shown import plain_images, shown_images
 from compat_train.methods.watched import watch_of, watched_images
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.choices import write_choices
-from compat_train.runs.layout import QUERY_RUN, require_run
+from compat_train.runs.layout import EMBEDDINGS, QUERY_RUN, require_run
 from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.transform_run import TransformRun
@@ -41,8 +43,8 @@ def train_query(
     """Trains a model against a gallery run, or resumes it, or returns it when it is finished.
 
     Args:
-        config: Method, network, data and schedule. The embedding dimension and the preprocessing are the
-            gallery model's.
+        config: Method, network, data and schedule. The embedding dimension is the gallery model's, and so is the
+            preprocessing where ``config.preprocessing`` says no other.
         out: RUN folder.
         progress: Called while images are decoded and after each step.
         data: What ``config.source`` holds, where the caller has decoded it for the gallery model already.
@@ -66,6 +68,10 @@ def train_query(
     if finished := same_run(run, settings, origin_of(config.source, data, without=held_out)):
         return finished
     require_run(run, QUERY_RUN, settings)
+    kept = run / "embeddings"
+    if config.teacher_outputs is not None:
+        kept = Path(config.teacher_outputs)
+        require_own(kept, EMBEDDINGS, "a training that keeps the gallery model's outputs")
     device = device_of(config.execution.device)
     if data is None:
         data = load_training_set(
@@ -78,7 +84,7 @@ def train_query(
         )
     vectors = None
     if _needs_vectors(config, gallery, data):
-        vectors = gallery_vectors(gallery, data.pixels, device, seed=config.execution.seed)
+        vectors = gallery_vectors(gallery, data.pixels, device, seed=config.execution.seed, kept=kept)
     config, choices = choose(config, gallery, data, vectors)
     write_choices(run, choices)
     if progress is not None:
@@ -100,15 +106,28 @@ def train_query(
     if config.inheritance != "none":
         kappa_q = classifier if config.method == "finetune" else None
         inherit(embedder, kappa_q, gallery, data.classes, config.inheritance, data.pixels)
-    batches = data.batches(config.optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
+    shown = shown_images(config, gallery, data, cache=run / "pixels", kept=kept, without=held_out, progress=progress)
+    own = shown.preprocessing
+    batches = shown.seen.batches(config.optimisation, config.execution, config.augmentation, own, device)
     if config.start == "ridge":
         assert vectors is not None  # made for it
         targets = centred(vectors.vectors, vectors.mean) if config.centred else vectors.vectors
-        start_by_ridge(embedder, data.pixels, vectors.images.numpy(), targets, gallery.preprocessing, device)
+        plain = plain_images(config, gallery, data, cache=run / "pixels", without=held_out, progress=progress)
+        start_by_ridge(embedder, plain, vectors.images.numpy(), targets, own, device)
     objective = compatibility_objective(
-        config, gallery, data, lambda inputs, _: embedder(inputs), classifier, rows, device, psi, vectors
+        config,
+        gallery,
+        data,
+        lambda inputs, _: embedder(inputs),
+        classifier,
+        rows,
+        device,
+        psi,
+        vectors,
+        shown,
+        progress,
     )
-    watch = None if watched is None else watch_of(watched, embedder, gallery, vectors, device)
+    watch = None if watched is None else watch_of(watched, embedder, own, gallery, vectors, device)
     checkpoint = fit_embedder(
         trained,
         objective,
@@ -123,7 +142,7 @@ def train_query(
         role=config.role,
         method=config.method,
         dim=gallery.dim,
-        preprocessing=gallery.preprocessing,
+        preprocessing=own,
         classification=config.classification or gallery.classification,
         classes=data.classes,
         searches=(gallery.space,) if config.compatible else (),
@@ -132,6 +151,8 @@ def train_query(
         _save_adaptation(config, checkpoint, gallery, psi)
     checkpoint.save()
     ResumePoints(run).clear()
+    if config.teacher_outputs is None and kept.is_dir():
+        delete_own(kept, EMBEDDINGS)
     return checkpoint
 
 

@@ -152,7 +152,7 @@ def timm_preprocessing(arch: str, size: int | None = None) -> Preprocessing:
 
 
 def _parsed(arch: str) -> tuple[str, bool]:
-    """timm's name of a network, with its tag, and whether its pooled features are the embedding.
+    """Timm's name of a network, with its tag, and whether its pooled features are the embedding.
 
     Raises:
         ConfigError: timm knows no such network or tag.
