@@ -87,6 +87,22 @@ def from_folder(folder: Path) -> Pictures:
     return Pictures(found.paths, ids, labels, found.note())
 
 
+def _from_list(place: Path) -> Pictures:
+    """The pictures of a ``.txt`` list, of a CSV manifest that has no splits, or of tar files."""
+    from compat_sdk.datasets import open_dataset, require_consistent
+    from compat_sdk.images import FoundPictures
+
+    found = open_dataset(place).split("train")
+    require_consistent(found)
+    return Pictures(list(found.images), found.ids, found.labels, FoundPictures((), found.left_out).note())
+
+
+def _is_list(place: Path) -> bool:
+    from compat_sdk.datasets.shards import is_shard
+
+    return place.is_file() or (place.is_dir() and any(is_shard(path) for path in place.iterdir()))
+
+
 def _from_dataset(data: str, root: Path | None, split: str) -> Pictures:
     """One split of a dataset.
 
@@ -110,12 +126,14 @@ def _from_dataset(data: str, root: Path | None, split: str) -> Pictures:
 def chosen(data: str | None, images: Path | None, root: Path | None, split: str) -> Pictures:
     """The pictures of ``--images DIR`` or of ``--data DATA``, exactly one of which must be given.
 
+    DIR may also be a list of pictures, tar files, or a tar file, as `compat_sdk.datasets.open_dataset` takes them.
+
     Raises:
         ConfigError: Both or neither were given.
         DataError: They cannot be used.
     """
     if images is not None and data is None:
-        return from_folder(images)
+        return _from_list(images) if _is_list(images) else from_folder(images)
     if data is not None and images is None:
         return _from_dataset(data, root, split)
     raise ConfigError("expected exactly one of --data DATA and --images DIR")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Dataset, Split, open_dataset
+from compat_sdk.datasets import Dataset, Split, open_dataset, require_labels
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
@@ -85,7 +85,7 @@ def data_probe(dataset: Dataset, checkpoint: Checkpoint, gallery: str | Path, mo
 
     Raises:
         ConfigError: The two models differ in dimension.
-        DataError: A split is missing, or an image cannot be read.
+        DataError: A split is missing or has no labels, or an image cannot be read.
     """
     of_gallery = open_gallery_model(gallery)
     if of_gallery.dim != checkpoint.dim:
@@ -93,6 +93,8 @@ def data_probe(dataset: Dataset, checkpoint: Checkpoint, gallery: str | Path, mo
             f"{of_gallery.name} gives {of_gallery.dim} dimensions and {checkpoint.name} {checkpoint.dim}; expected the "
             f"gallery run that the exported model was trained against"
         )
+    for name in ("query", "gallery"):
+        require_labels(dataset.split(name), dataset.name, "counting right hits")
     pixels, labels = evenly(dataset.split("query"), most, checkpoint.preprocessing)
     images = decode_split(dataset.split("gallery"), of_gallery.preprocessing).images
     return Probe(

@@ -221,7 +221,31 @@ def timm_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     """A network of timm with the weights of a file, its pooled features as the embedding.
 
     Raises:
-        ConfigError: timm knows no such network, no weights are told, or they are another network's.
+        ConfigError: timm knows no such network, no weights are told, or its size is one that it does not take.
+        DataError: The weights are another network's.
         MissingExtraError: timm is not installed.
     """
-    raise NotImplementedError
+    name = f"timm:{source.name}"
+    if wanted.weights is None:
+        raise ConfigError(f"{name} needs --weights FILE: a network with fresh weights embeds nothing of use")
+    preprocessing = wanted.over(timm_preprocessing(name).to_json())
+    arch = name if name.endswith("/pooled") else f"{name}/pooled"
+    require_timm_size(name, preprocessing.size)
+    network = build_model(arch, dim=pooled_features(arch))
+    weights = read_weights(wanted.weights)
+    network.load_state_dict(matched_state(network, arch, weights.tensors, weights.name))
+    network.eval()
+    require_steady(network, preprocessing.size, name)
+    checkpoint = adopted_checkpoint(
+        out=out,
+        arch=arch,
+        dim=pooled_features(arch),
+        preprocessing=preprocessing,
+        state=on_cpu(network.state_dict()),
+        wanted=wanted,
+        network={},
+        origin={"kind": "timm", "name": source.name, "file": wanted.weights.name, "sha256": weights.sha256},
+    )
+    run = outputs_of(network)
+    transform = None if wanted.prepares else _through(timm_transform(name), run)
+    return Found(checkpoint=checkpoint, original=Original(run, transform))

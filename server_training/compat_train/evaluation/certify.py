@@ -65,6 +65,7 @@ def certify(evaluation: Evaluation, dataset: Dataset, query: str | Path) -> Path
         query_query=_accuracy(evaluation.query_query),
         query_gallery=_accuracy(evaluation.query_gallery),
         gallery_gallery=_accuracy(evaluation.gallery_gallery),
+        rule=evaluation.rule_applied,
         created_by=f"compat-sdk {compat_sdk.__version__}",
     )
     return write_certificate(Path(query), certificate)

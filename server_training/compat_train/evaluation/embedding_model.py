@@ -29,6 +29,7 @@ class Model:
     Attributes:
         name: Name of its folder.
         space: Embedding space that it writes in.
+        role: What it is for, as its record says: ``query``, ``gallery`` or ``side-info``.
         searches: Gallery spaces that it declares it may search, besides its own.
         dim: Numbers per embedding.
         mmacs: Multiply-adds per image, in millions; None where only vectors are known.
@@ -41,6 +42,7 @@ class Model:
 
     name: str
     space: str
+    role: str
     searches: tuple[str, ...]
     dim: int
     mmacs: float | None
@@ -76,6 +78,7 @@ def open_model(
         return Model(
             name=manifest.name,
             space=manifest.space,
+            role=manifest.role,
             searches=manifest.searches,
             dim=manifest.dim,
             mmacs=manifest.mmacs,
@@ -103,6 +106,7 @@ def open_model(
     return Model(
         name=checkpoint.name,
         space=checkpoint.space,
+        role=checkpoint.role,
         searches=checkpoint.searches,
         dim=checkpoint.dim,
         mmacs=count_cost(network, preprocessing.size).mmacs,
