@@ -26,10 +26,11 @@ from compat_train.adoption.onnx_file import (
     with_output,
 )
 from compat_train.adoption.source import AdoptSource
-from compat_train.adoption.weights import load_weights
 from compat_train.models.adopted import imported_network, output_dim
 from compat_train.models.onnx_network import GRAPH
+from compat_train.models.pretrained import matched_state
 from compat_train.runs.run_files import on_cpu
+from compat_train.runs.weights_file import read_weights
 
 _IMAGENET = "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
 
@@ -123,7 +124,8 @@ def module_model(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     """
     network = imported_network(source.name)
     if wanted.weights is not None:
-        load_weights(network, wanted.weights, source.name)
+        weights = read_weights(wanted.weights)
+        network.load_state_dict(matched_state(network, source.name, weights.tensors, weights.name))
     elif network.training:
         raise ConfigError(
             f"{source.name} returned a network in training mode, as a new one is; load its weights and call eval() in "
