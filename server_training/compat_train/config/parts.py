@@ -70,6 +70,14 @@ class Augmentation:
                 setting="views_seed",
             )
 
+    def refuse_ignored(self, told: Mapping[str, Any]) -> None:
+        """Refuses, with a ConfigError, proportions that were told where nothing is cropped."""
+        if "crop_ratio" in told and not self.random_crop:
+            raise ConfigError(
+                f"crop_ratio is {self.crop_ratio:g}, but nothing is cropped; set random_crop, or leave it out",
+                setting="crop_ratio",
+            )
+
     @property
     def views(self) -> int | None:
         """How many different views an image has: 1, 2 (flip only), as many as are fixed, or None: endless."""
