@@ -73,36 +73,40 @@ def settled(name: str, inputs: NDArray[np.float32]) -> nn.Module:
         for _ in range(2):  # first the early layers settle, then what they feed
             for norm in norms:
                 norm.reset_running_stats()
-            for part in torch.from_numpy(inputs).split(32):
-                network(part)
+            for part in np.array_split(inputs, SETTLING // 32):
+                network(torch.from_numpy(part))
     return network.eval()
 
 
-def measure(name: str, target: str, size: int) -> Row:
-    """One network on one target; called in a process of its own, as a converter may leave things behind."""
+def measure(name: str, targets: Sequence[str], size: int) -> list[Row]:
+    """One network on some targets; called in a process of its own, as converters may leave things behind."""
     torch.set_num_threads(1)
-    row: Row = {"name": name, "target": target, "size": size}
     inputs = pictures(size, SETTLING)
     network = settled(name, inputs)
     deployed = as_deployed(network, size)
+    facts: Row = {"name": name, "size": size}
     for kind, one in (("trained", network), ("deployed", deployed)):
         cost = count_cost(one, size)
-        row |= {f"mmacs_{kind}": round(cost.mmacs, 3), f"params_m_{kind}": round(cost.params_m, 4)}
+        facts |= {f"mmacs_{kind}": round(cost.mmacs, 3), f"params_m_{kind}": round(cost.params_m, 4)}
     inputs = inputs[:IMAGES]
     with torch.no_grad():
         reference = UnitEmbedder(network)(torch.from_numpy(inputs)).numpy()
-    row["pair_cosine"] = pair_cosine(reference)
+    facts["pair_cosine"] = pair_cosine(reference)
+    return [facts | {"target": target} | converted(deployed, target, inputs, reference) for target in targets]
+
+
+def converted(network: nn.Module, target: str, inputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Row:
+    """A graph's distance from PyTorch, its size and what its conversion took; or how it failed, which is a result."""
+    before = time.process_time()
     try:
-        before = time.process_time()
-        graph = convert(UnitEmbedder(deployed).eval(), [Port(INPUT, (3, size, size))], target, Options())
-        row["cpu_seconds"] = round(time.process_time() - before, 1)
-        row["bytes"] = graph.size
+        graph = convert(UnitEmbedder(network).eval(), [Port(INPUT, inputs.shape[1:])], target, Options())
+        seconds = round(time.process_time() - before, 1)
         with opened(graph) as engines:
             parity = compare_embeddings(reference, engines[-1].run(inputs))
-        row |= {"worst_cosine": parity.worst_cosine, "max_abs_difference": parity.max_abs_difference}
-    except Exception as error:  # a failed conversion is a result
-        row["error"] = f"{type(error).__name__}: {error}"[:300]
-    return row
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"[:300]}
+    found = {"worst_cosine": parity.worst_cosine, "max_abs_difference": parity.max_abs_difference}
+    return found | {"cpu_seconds": seconds, "bytes": graph.size}
 
 
 def write_report(rows: Sequence[Row], page: Path) -> None:
@@ -147,13 +151,14 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only write the table from the rows")
     options = parser.parse_args()
     rows = Rows(options.out, "name", "target", "size")
-    for target in [] if options.report else options.targets:
-        for name in options.only:
-            if (name, target, options.size) in rows:
-                continue
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-                row = pool.submit(measure, name, target, options.size).result()
-            rows.add([row])
+    for name in [] if options.report else options.only:
+        targets = [target for target in options.targets if (name, target, options.size) not in rows]
+        if not targets:
+            continue
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            found = pool.submit(measure, name, targets, options.size).result()
+        rows.add(found)
+        for row in found:
             print(json.dumps(row), flush=True)
     write_report(rows.rows, options.out.with_suffix(".md"))
 

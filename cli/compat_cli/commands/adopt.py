@@ -50,6 +50,8 @@ def adopt(
         str | None, typer.Option("--layout", help="nchw or nhwc, where an ONNX model's input does not tell.")
     ] = None,
     license_name: Annotated[str, typer.Option("--license", help="Licence of the weights.")] = "unspecified",
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Make a gallery model from elsewhere a RUN: it is proven equal to its original and names its space."""
@@ -72,6 +74,7 @@ def adopt(
         output=output,
         images=images,
         license=license_name,
+        trust=options.trusted(public_key, trust),
     )
     with console.working():
         done = adopt_model(source, out, wanted)

@@ -61,7 +61,7 @@ COMMANDS = (
         config=_gallery_config,
         run=_train_gallery,
         inputs=("source.data", "source.root"),
-        shown=("arch", "dim", "preprocessing.size", "classification.loss", *_SCHEDULE, *EVERYWHERE),
+        shown=("arch", "weights", "dim", "preprocessing.size", "classification.loss", *_SCHEDULE, *EVERYWHERE),
         shorthands=(SCENARIO,),
     ),
     SettingsCommand(
@@ -69,7 +69,7 @@ COMMANDS = (
         config=_query_config,
         run=_train_query,
         inputs=("source.data", "source.root", "gallery"),
-        shown=("method", "arch", "width", "role", *_SCHEDULE, *EVERYWHERE),
+        shown=("method", "arch", "weights", "width", "role", *_SCHEDULE, *EVERYWHERE),
         shorthands=(SCENARIO,),
     ),
     *train_upgrade.COMMANDS,

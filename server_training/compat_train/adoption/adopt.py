@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from compat_sdk.bundle.trust import refuse_run
 from compat_sdk.outputs import require_own
 from compat_train.adoption.files import bundle_model, module_model, onnx_model
 from compat_train.adoption.found import Found, Wanted
@@ -51,7 +52,10 @@ def adopt(source: str, out: str | Path, wanted: Wanted | None = None) -> Adoptio
     """
     run = Path(out)
     require_own(run, ADOPTED_RUN, "adopt")
-    found = find(parse_source(source), run, Wanted() if wanted is None else wanted)
+    wanted, parsed = Wanted() if wanted is None else wanted, parse_source(source)
+    if parsed.kind != "bundle":
+        refuse_run(source, wanted.trust)
+    found = find(parsed, run, wanted)
     checkpoint = found.checkpoint
     proof = None if found.original is None else prove(checkpoint, found.original)
     run.mkdir(parents=True, exist_ok=True)

@@ -26,10 +26,11 @@ from compat_train.adoption.onnx_file import (
     with_output,
 )
 from compat_train.adoption.source import AdoptSource
-from compat_train.adoption.weights import load_weights
 from compat_train.models.adopted import imported_network, output_dim
 from compat_train.models.onnx_network import GRAPH
+from compat_train.models.pretrained import matched_state
 from compat_train.runs.run_files import on_cpu
+from compat_train.runs.weights_file import read_weights
 
 _IMAGENET = "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
 
@@ -81,7 +82,7 @@ def bundle_model(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     assert source.file is not None
     if told := [name for name in _OF_BUNDLES if getattr(wanted, name) is not None]:
         raise ConfigError(f"{source.file} is a bundle, which says its own {told[0]}; leave --{told[0]} out")
-    bundle = Bundle.open(source.file)
+    bundle = Bundle.open(source.file, trust=wanted.trust)
     manifest = bundle.manifest
     if manifest.preprocessing is None:
         raise ConfigError(f"{source.file} is a transform; expected the bundle of a model of images")
@@ -123,7 +124,8 @@ def module_model(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     """
     network = imported_network(source.name)
     if wanted.weights is not None:
-        load_weights(network, wanted.weights, source.name)
+        weights = read_weights(wanted.weights)
+        network.load_state_dict(matched_state(network, source.name, weights.tensors, weights.name))
     elif network.training:
         raise ConfigError(
             f"{source.name} returned a network in training mode, as a new one is; load its weights and call eval() in "

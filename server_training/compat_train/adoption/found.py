@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compat_sdk.bundle import Trust
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import Classification
 from compat_train.runs.checkpoint import Checkpoint, identity_of
@@ -35,6 +36,7 @@ class Wanted:
         output: Name of the output that is the embedding.
         images: Folder of the pictures that vectors belong to.
         license: Licence of the weights.
+        trust: Whose signature a bundle must have; None for no matter whose.
     """
 
     weights: Path | None = None
@@ -49,6 +51,7 @@ class Wanted:
     output: str | None = None
     images: Path | None = None
     license: str = "unspecified"
+    trust: Trust | None = None
 
     @property
     def prepares(self) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.engines.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
+from compat_sdk.engines.onnxruntime import OnnxRuntimeEngine
 from compat_sdk.errors import ConfigError, CorruptFileError, MissingExtraError
 from compat_sdk.files import read_plain
 from compat_sdk.shown import shortened
@@ -42,6 +42,7 @@ class Ports:
         output: Name of the embedding, an output or any tensor inside.
         layout: Order of the input's axes.
         size: Side of the input in pixels; None where the file leaves it free.
+        batch: The one number of images that it takes at a time; None for any.
         flat: Whether the embedding has axes of length 1 after its second, which are taken away.
     """
 
@@ -49,6 +50,7 @@ class Ports:
     output: str
     layout: Layout
     size: int | None
+    batch: int | None
     flat: bool
 
 
@@ -149,7 +151,7 @@ def find_ports(model: onnx.ModelProto, path: Path, *, output: str | None, layout
             f"the output {output!r} of {path} has the shape {_shown(shape)}; expected [n, dim]: name the pooled "
             f"embedding by --output"
         )
-    return Ports(inputs[0].name, output, order, known[0] if known else None, flat)
+    return Ports(inputs[0].name, output, order, known[0] if known else None, axes[0], flat)
 
 
 def one_form(model: onnx.ModelProto, ports: Ports) -> bytes:
@@ -170,8 +172,8 @@ def one_form(model: onnx.ModelProto, ports: Ports) -> bytes:
     made = helper.make_graph(
         [before, *nodes, after],
         "embedder",
-        [helper.make_tensor_value_info(INPUT, _FLOAT, ["batch", 3, *side])],
-        [helper.make_tensor_value_info(OUTPUT, _FLOAT, ["batch", None])],
+        [helper.make_tensor_value_info(INPUT, _FLOAT, [ports.batch or "batch", 3, *side])],
+        [helper.make_tensor_value_info(OUTPUT, _FLOAT, [ports.batch or "batch", None])],
         weights,
     )
     found = helper.make_model(made, opset_imports=model.opset_import, functions=model.functions)
@@ -215,19 +217,9 @@ def original_outputs(data: bytes, ports: Ports, inputs: Sequence[NDArray[np.floa
     Returns:
         float32 ``[n, dim]``.
     """
-    runtime = import_onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    try:
-        session = runtime.InferenceSession(data, options, ["CPUExecutionProvider"])
-        rows = []
-        for image in inputs:
-            fed = image[None] if ports.layout == "nchw" else np.ascontiguousarray(image.transpose(1, 2, 0))[None]
-            rows.append(np.asarray(session.run([ports.output], {ports.input: fed})[0]).reshape(1, -1))
-    except Exception as error:  # onnxruntime's exceptions share no base of their own
-        raise ConfigError(f"onnxruntime cannot run the model: {shortened(str(error), 160)}") from error
-    found: NDArray[np.float32] = np.concatenate(rows).astype(np.float32)
-    return found
+    engine = OnnxRuntimeEngine(data, input=ports.input, output=ports.output)
+    fed = [image[None] if ports.layout == "nchw" else image.transpose(1, 2, 0)[None] for image in inputs]
+    return np.concatenate([engine.run(np.ascontiguousarray(image)).reshape(1, -1) for image in fed])
 
 
 def with_output(model: onnx.ModelProto, output: str) -> bytes:

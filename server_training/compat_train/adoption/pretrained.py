@@ -20,7 +20,6 @@ from compat_sdk.shown import shortened
 from compat_train.adoption.files import outputs_of, require_steady
 from compat_train.adoption.found import Found, Original, Wanted, adopted_checkpoint
 from compat_train.adoption.source import AdoptSource
-from compat_train.adoption.weights import load_weights, read_weights
 from compat_train.models.adopted import (
     HuggingFaceNetwork,
     OpenClipNetwork,
@@ -28,7 +27,12 @@ from compat_train.models.adopted import (
     open_clip_model,
     output_dim,
 )
+from compat_train.models.build import build_model
+from compat_train.models.pretrained import matched_state
+from compat_train.models.timm_network import TimmNetwork, require_size, timm_preprocessing
+from compat_train.models.timm_package import import_timm
 from compat_train.runs.run_files import on_cpu
+from compat_train.runs.weights_file import read_weights
 
 _KERNELS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's kernels by number, as preprocessor_config.json has them."""
@@ -45,7 +49,8 @@ def open_clip_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     if wanted.weights is not None:
         raise ConfigError("open_clip:NAME:FILE names the weights; leave --weights out")
     model = open_clip_model(source.name)
-    load_weights(model, source.file, source.name)
+    weights = read_weights(source.file)
+    model.load_state_dict(matched_state(model, source.name, weights.tensors, weights.name))
     model.eval()
     import open_clip
 
@@ -89,7 +94,7 @@ def huggingface_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Foun
     own = _of_processor(read_json(folder / "preprocessor_config.json"), str(folder))
     preprocessing = wanted.over(own)
     model = huggingface_model(config).eval()
-    weights = read_weights(folder / "model.safetensors")
+    weights = read_weights(folder / "model.safetensors").tensors
     base = f"{getattr(model, 'base_model_prefix', '')}."
     known = set(model.state_dict())
     state = {name.removeprefix(base) if name not in known else name: value for name, value in weights.items()}
@@ -221,7 +226,48 @@ def timm_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     """A network of timm with the weights of a file, its pooled features as the embedding.
 
     Raises:
-        ConfigError: timm knows no such network, no weights are told, or they are another network's.
+        ConfigError: timm knows no such network, no weights are told, or its size is one that it does not take.
+        DataError: The weights are another network's.
         MissingExtraError: timm is not installed.
     """
-    raise NotImplementedError
+    name = f"timm:{source.name}"
+    if wanted.weights is None:
+        raise ConfigError(f"{name} needs --weights FILE: a network with fresh weights embeds nothing of use")
+    preprocessing = wanted.over(timm_preprocessing(name).to_json())
+    arch = name if name.endswith("/pooled") else f"{name}/pooled"
+    dim = _pooled_features(name.removesuffix("/pooled"))
+    network = build_model(arch, dim=dim)
+    require_size(network, arch, preprocessing.size)
+    weights = read_weights(wanted.weights)
+    network.load_state_dict(matched_state(network, arch, weights.tensors, weights.name))
+    network.eval()
+    require_steady(network, preprocessing.size, name)
+    checkpoint = adopted_checkpoint(
+        out=out,
+        arch=arch,
+        dim=dim,
+        preprocessing=preprocessing,
+        state=on_cpu(network.state_dict()),
+        wanted=wanted,
+        network={},
+        origin={"kind": "timm", "name": source.name, "file": wanted.weights.name, "sha256": weights.sha256},
+    )
+    run = outputs_of(network)
+    transform = None if wanted.prepares else _through(_timm_transform(network), run)
+    return Found(checkpoint=checkpoint, original=Original(run, transform))
+
+
+def _pooled_features(arch: str) -> int:
+    """Numbers that a network of timm pools, before any head."""
+    head = build_model(arch, dim=2).head
+    assert isinstance(head, nn.Linear)
+    return head.in_features
+
+
+def _timm_transform(network: nn.Module) -> Callable[[Image.Image], Tensor]:
+    """The preprocessing of timm itself."""
+    assert isinstance(network, TimmNetwork)
+    data = import_timm("timm.data")
+    stated = data.resolve_data_config(model=network.features)
+    transform: Callable[[Image.Image], Tensor] = data.create_transform(**stated, is_training=False)
+    return transform

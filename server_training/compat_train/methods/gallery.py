@@ -15,6 +15,7 @@ from compat_train.data.training_set import TrainingSet, load_training_set, origi
 from compat_train.device import device_of, place
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
+from compat_train.methods.starting_weights import noted, published_weights, starting_state
 from compat_train.models.build import build_model
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import RUN, require_run
@@ -36,21 +37,25 @@ def train_gallery(
         The finished checkpoint. Its space is its own.
 
     Raises:
-        ConfigError: The folder holds something else.
-        DataError: The dataset cannot be used.
+        ConfigError: The folder holds something else, or the network takes no images of this size.
+        DataError: The dataset cannot be used, or the published weights are another network's.
         TrainingError: The loss is not finite, or the folder belongs to a run with other settings.
     """
     run = Path(out)
-    settings = config_to_json(config)
+    published = published_weights(config)
+    settings = config_to_json(config) | noted(published)
     if finished := same_run(run, settings, origin_of(config.source, data)):
         return finished
     require_run(run, RUN, settings)
+    start = starting_state(config, published, dim=config.dim, size=config.preprocessing.size)
     device = device_of(config.execution.device)
     if data is None:
         canvas = canvas_of(config.augmentation, config.preprocessing)
         data = load_training_set(config.source, canvas, cache=run / "pixels", progress=progress)
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=config.dim, width=config.width, stem_stride=config.stem_stride)
+    if start is not None:
+        embedder.load_state_dict(start)
     classifier = new_classifier(len(data.classes), config.dim)
     trained = place(nn.ModuleDict({"embedder": embedder, "classifier": classifier}), device)
 

@@ -70,7 +70,7 @@ def compatibility_objective(
         shown: What both models are shown; what the gallery model sees of ``data`` if None.
         progress: Called while the gallery model embeds the views.
     """
-    weights = config.weights
+    weights = config.term_weights
     selective = config.selecting != "uniform"
     if shown is None:
         refuse_canvas(config.augmentation, "this training")
@@ -117,7 +117,7 @@ def _setup(
     progress: Progress | None,
 ) -> Setup:
     """What the terms share; the gallery model embeds the training images only where a term needs it."""
-    weights = config.weights
+    weights = config.term_weights
     kappa_g = None if gallery.classifier is None else gallery.classifier.detach().to(device)
     frozen, targets = kappa_g, rows.to(device)
     if weights["gallery"]:
@@ -185,7 +185,7 @@ def gallery_rows(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) ->
     Raises:
         TrainingError: The gallery run lacks what the method needs.
     """
-    weights = config.weights
+    weights = config.term_weights
     under_it = weights["gallery"] and config.unseen_as != "all-prototypes"
     selects = config.selecting != "uniform" and config.unseen_as != "all-prototypes"
     if (under_it or selects or weights["kd"] or config.method == "finetune") and gallery.classifier is None:

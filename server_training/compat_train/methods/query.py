@@ -23,6 +23,7 @@ from compat_train.methods.inherit import inherit
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.methods.ridge import start_by_ridge
 from compat_train.methods.shown import plain_images, shown_images
+from compat_train.methods.starting_weights import noted, published_weights, starting_state
 from compat_train.methods.watched import watch_of, watched_images
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation
@@ -55,19 +56,22 @@ def train_query(
         adaptation in the folder ``adaptation`` of the RUN, a RUN of its own.
 
     Raises:
-        ConfigError: The folder holds something else.
-        DataError: The dataset cannot be used.
+        ConfigError: The folder holds something else, or the network takes no images of the gallery model's size.
+        DataError: The dataset cannot be used, or the published weights are another network's.
         TrainingError: The gallery run cannot serve the method or the starting weights, or the loss is not finite.
     """
     run = Path(out)
     gallery = open_gallery_model(config.gallery)
-    settings = config_to_json(config) | {"gallery_space": gallery.space}
+    published = published_weights(config)
+    settings = config_to_json(config) | {"gallery_space": gallery.space} | noted(published)
     watched, held_out = watched_images(config)
     if held_out:
         data = None  # what the caller has decoded holds them
     if finished := same_run(run, settings, origin_of(config.source, data, without=held_out)):
         return finished
     require_run(run, QUERY_RUN, settings)
+    own = config.preprocessing or gallery.preprocessing
+    start = starting_state(config, published, dim=gallery.dim, size=own.size)
     kept = run / "embeddings"
     if config.teacher_outputs is not None:
         kept = Path(config.teacher_outputs)
@@ -90,10 +94,12 @@ def train_query(
     if progress is not None:
         for choice in choices:
             progress(str(choice), 1, 1, {})
-    weights = config.weights
+    weights = config.term_weights
     rows = gallery_rows(config, gallery, data)
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=gallery.dim, width=config.width, stem_stride=config.stem_stride)
+    if start is not None:
+        embedder.load_state_dict(start)
     classifier = new_classifier(max(1, len(data.classes)), gallery.dim)  # of images without labels, nothing uses it
     trained = nn.ModuleDict({"embedder": embedder})
     if weights["own"] or weights["kd"] or weights["alignment"] or weights["adaptation"]:

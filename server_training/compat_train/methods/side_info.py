@@ -24,6 +24,7 @@ from compat_train.losses.reconstruction import reconstruction_loss
 from compat_train.losses.simclr import nt_xent_loss
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
+from compat_train.methods.starting_weights import starting_state
 from compat_train.models.build import build_model
 from compat_train.models.decoder import Decoder
 from compat_train.models.projection import ProjectionHead
@@ -62,6 +63,7 @@ def train_side_info(
     if finished := same_run(run, settings, origin_of(config.source, data)):
         return finished
     require_run(run, RUN, settings)
+    starting_state(config, None, dim=config.dim, size=config.preprocessing.size)
     refuse_canvas(config.random_views, "a side-information encoder")
     device = device_of(config.execution.device)
     if data is None:

@@ -50,8 +50,8 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
     """Return a freshly initialised model from images to embeddings.
 
     The model maps float images ``[n, 3, s, s]`` to embeddings ``[n, dim]`` that are *not* normalised; any
-    side from 28 pixels works, but for some networks of timm. Weights are drawn from torch's global generator: call ``torch.manual_seed``
-    first to repeat them.
+    side from 28 pixels works, but for some networks of timm. Weights are drawn from torch's global generator: call
+    ``torch.manual_seed`` first to repeat them.
 
     Args:
         arch: One of :data:`ARCHITECTURES`, or a member of a search space: ``cmp:...`` or ``global:...``. A ``_0.5`` at

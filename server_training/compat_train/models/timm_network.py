@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import CompatError, ConfigError
 from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shortened, shown_value
 from compat_train.models.timm_package import import_timm
@@ -29,6 +29,12 @@ _RESIZES: Mapping[str, Literal["bilinear", "bicubic", "lanczos"]] = {
     "bicubic": "bicubic",
     "lanczos": "lanczos",
 }
+
+_USUAL = (
+    *("mobilenetv3_large_100", "mobilenetv3_small_100", "mobilenetv4_conv_small", "mobilenetv2_100"),
+    *("efficientnet_lite0", "efficientnet_b0", "repvit_m0_9", "fastvit_t8", "mobileone_s0", "ghostnetv2_100"),
+    *("starnet_s1", "edgenext_xx_small", "tiny_vit_5m_224", "resnet18", "resnet50", "vit_base_patch16_224"),
+)
 
 
 class TimmNetwork(nn.Module):
@@ -70,28 +76,85 @@ def is_timm_name(arch: str) -> bool:
     return arch.startswith(_PREFIX)
 
 
-def require_timm_size(arch: str, size: int) -> None:
-    """Return only if a network of timm takes images of this side: tried on one black image.
+def require_size(network: nn.Module, arch: str, size: int) -> None:
+    """Return only if a network takes images of this side: one of timm is tried on a black one, others take every side.
 
     Args:
-        arch: Any architecture's name; all others than timm's take every side.
+        network: Any; it is left as it was.
+        arch: Its architecture's name.
         size: Side of the image, in pixels.
 
     Raises:
-        ConfigError: It does not, or there is no such network.
+        ConfigError: It does not.
     """
-    if not is_timm_name(arch):
+    if not isinstance(network, TimmNetwork):
         return
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        network = _features(_parsed(arch)[0]).eval()
-        try:
-            network(torch.zeros(1, 3, size, size))
-        except (AssertionError, RuntimeError, ValueError, TypeError, IndexError) as error:
-            own = _side(_pretrained_cfg(_parsed(arch)[0]))
-            raise ConfigError(
-                f"preprocessing.size is {size}, which {shortened(arch)} does not take "
-                f"({shortened(str(error) or type(error).__name__, 100)}); its own size is {own}"
-            ) from error
+    training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError, ValueError, TypeError, IndexError) as error:
+        own = _side(_pretrained_cfg(_parsed(arch)[0]))
+        raise ConfigError(
+            f"preprocessing.size is {size}, which {shortened(arch)} does not take "
+            f"({shortened(str(error) or type(error).__name__, 100)}); its own size is {own}"
+        ) from error
+    finally:
+        network.train(training)
+
+
+def classifier_keys(arch: str) -> frozenset[str]:
+    """Names of the weights that a network of timm has as a classifier and not for its pooled features.
+
+    Args:
+        arch: ``timm:NAME``.
+
+    Raises:
+        ConfigError: There is no such network.
+    """
+    name, _ = _parsed(arch)
+    with torch.device("meta"):
+        whole = import_timm().create_model(name)
+        features = import_timm().create_model(name, num_classes=0)
+    return frozenset(whole.state_dict()) - frozenset(features.state_dict())
+
+
+def hub_features(arch: str) -> nn.Module:
+    """A network of timm without classifier, with the weights that timm's hub has under its name: it is downloaded.
+
+    Args:
+        arch: ``timm:NAME`` for the weights that timm takes first, ``timm:NAME.tag`` for others.
+
+    Raises:
+        ConfigError: There is no such network.
+        CompatError: The hub cannot be reached, or has no weights of it.
+    """
+    name, _ = _parsed(arch)
+    try:
+        return cast(nn.Module, import_timm().create_model(name, pretrained=True, num_classes=0))
+    except Exception as error:  # what a hub's client raises without a network has no one type
+        raise CompatError(
+            f"cannot get the weights of {shortened(arch)} from timm's hub ({shortened(str(error), 100)}); connect this "
+            f"machine, or download them elsewhere and give the file by weights"
+        ) from error
+
+
+def timm_relatives(arch: str) -> tuple[str, ...]:
+    """Networks of timm whose weights may be taken for another's: the usual ones, and those of the same family.
+
+    Args:
+        arch: Any architecture's name.
+
+    Returns:
+        Names with ``timm:``; at most 40, and none where timm is not installed.
+    """
+    try:
+        timm = import_timm()
+    except CompatError:
+        return ()
+    family = re.match(r"[a-z]*", arch.removeprefix(_PREFIX))
+    near = timm.list_models(f"{family[0]}*") if family and family[0] and is_timm_name(arch) else []
+    return tuple(f"{_PREFIX}{name}" for name in dict.fromkeys([*_USUAL, *near]) if timm.is_model(name))[:40]
 
 
 def as_deployed(network: nn.Module, size: int) -> nn.Module:
