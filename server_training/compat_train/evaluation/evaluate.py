@@ -109,7 +109,8 @@ class Evaluation:
     def rule_text(self) -> str:
         """The rule with its two accuracies at top-1, in percent."""
         whose = "a query model" if self.rule_applied == QUERY_RULE else "a new gallery model"
-        return f"{self.rule_applied} (of {whose}): {100 * self.query_gallery.cmc[1]:.1f} % against {100 * self.alone.cmc[1]:.1f} %"
+        across, alone = 100 * self.query_gallery.cmc[1], 100 * self.alone.cmc[1]
+        return f"{self.rule_applied} (of {whose}): {across:.1f} % against {alone:.1f} %"
 
     @property
     def amortised(self) -> CostCurve:

@@ -82,7 +82,7 @@ def train_query(
     rows = gallery_rows(config, gallery, data)
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=gallery.dim, width=config.width, stem_stride=config.stem_stride)
-    classifier = new_classifier(len(data.classes), gallery.dim)
+    classifier = new_classifier(max(1, len(data.classes)), gallery.dim)  # nobody uses it without classes
     trained = nn.ModuleDict({"embedder": embedder})
     if weights["own"] or weights["kd"] or weights["alignment"] or weights["adaptation"]:
         trained["classifier"] = classifier

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compat_sdk.datasets import Split, open_dataset
+from compat_sdk.errors import ConfigError
 from compat_train.config.training import QueryConfig, Source
 from compat_train.data.batches import step_generator
 from compat_train.data.held_out import held_out_images
@@ -34,11 +35,17 @@ def watched_images(config: QueryConfig) -> tuple[Split | None, frozenset[str]]:
         The images, or None where nothing is watched; and the ids of those that come from the training split.
 
     Raises:
+        ConfigError: Images are to be held out, and there is a split val; or more than half of them are.
         DataError: The dataset cannot be used.
     """
     if not config.watch:
         return None, frozenset()
     val = _validation(config.source)
+    if val is not None and config.held_out:
+        raise ConfigError(
+            f"held_out is {config.held_out}, and {config.source.data} has a split val, which is watched; leave it out",
+            setting="held_out",
+        )
     if val is not None:
         return _drawn(val, config.watch, config.execution.seed), frozenset()
     held = held_out_images(config.source, config.held_out)
