@@ -18,6 +18,7 @@ from compat_sdk.images import Preprocessing
 from compat_train.config.training import Execution, GalleryConfig, Optimisation, QueryConfig, Source
 from compat_train.data.batches import Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.embed import input_tensor
 from compat_train.losses.asymmetric import asymmetric_contrastive_loss
 from compat_train.losses.centred import centred, mean_vector
 from compat_train.losses.contextual import contextual_similarity_loss
@@ -280,3 +281,17 @@ def test_a_run_that_comes_close_and_finds_nothing_warns(
     said = [str(warning.message) for warning in caught if "near chance" in str(warning.message)]
     assert len(said) == 1 and "regression-centred, csd or infonce" in said[0]
     assert [row["near_chance"] for row in read_looks(tmp_path / "run")] == [True] * 5
+
+
+def test_a_model_trained_on_centred_targets_writes_vectors_around_the_gallerys_mean(
+    foreign: Checkpoint, clothes: Path, bare: TrainingSet, tmp_path: Path
+) -> None:
+    vectors = gallery_vectors(foreign, bare.pixels, DEVICE, seed=0)
+    told = config(foreign, clothes, method="csd", optimisation=small_steps(0.001, 2))
+    query = train_query(told, tmp_path / "run", data=bare)
+    with torch.no_grad():
+        rest = query.build()(input_tensor(torch.from_numpy(bare.pixels), query.preprocessing)) - vectors.mean
+    length = (vectors.vectors - vectors.mean).norm(dim=1).mean()
+    assert rest.norm(dim=1).mean().item() == pytest.approx(float(length), rel=1e-3)
+    plain = train_query(dataclasses.replace(told, centring=False), tmp_path / "plain", data=bare)
+    assert plain.space != query.space

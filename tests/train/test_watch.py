@@ -14,7 +14,7 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
 from compat_train.data.held_out import held_out_count, hold_out
 from compat_train.methods.watched import same_label
-from compat_train.watch import Look, Watch, deaf, is_due
+from compat_train.watch import Look, Watch, deaf, is_due, summary
 
 CPU = torch.device("cpu")
 PLAIN = Preprocessing(size=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -143,3 +143,12 @@ def test_every_image_is_on_one_side_and_stays_there_when_others_go() -> None:
     fewer, again = hold_out(kept, 4)
     assert set(again.ids).isdisjoint(held.ids) and len(fewer) == 28
     assert set(hold_out(split(40), 4)[1].ids) <= set(held.ids)
+
+
+def test_the_last_line_of_a_training_has_its_first_and_its_last_look_and_a_warning() -> None:
+    rows = [dataclasses.replace(LOOK, step=0, cosine=0.1).to_json(), LOOK.to_json()]
+    assert summary(rows) == (
+        "warning: retrieval is near chance: M(q,g) 2.0 % at top-1 of 200 held-out images by their own gallery vectors "
+        "among 200 (chance 0.5 %), cosine 0.800; before the first step M(q,g) 2.0 %, cosine 0.100"
+    )
+    assert summary([dataclasses.replace(LOOK, accuracy=0.9).to_json()]).startswith("M(q,g) 90.0 % at top-1")

@@ -36,12 +36,13 @@ class Told:
     written: Mapping[str, str]
     inputs: tuple[str, ...] = ()
 
-    def config(self, kind: type[ConfigT], *, like: str = "") -> ConfigT:
+    def config(self, kind: type[ConfigT], *, like: str = "", defaults: Mapping[str, Any] | None = None) -> ConfigT:
         """The configuration.
 
         Args:
             kind: Its class.
             like: Setting that names the RUN whose loss a part of a loss lies over.
+            defaults: Values by field that stand in place of the configuration's own defaults.
 
         Raises:
             ConfigError: A value is of the wrong type or out of its range, or two clash.
@@ -50,11 +51,11 @@ class Told:
         from compat_train.config.settings import config_from_mapping
 
         table, run = self.values.get("classification"), self.values.get(like)
-        laid: dict[str, Any] = {}
+        laid: dict[str, Any] = dict(defaults or {})
         if isinstance(table, Mapping) and isinstance(run, str):
             from compat_train.runs.checkpoint import Checkpoint
 
-            laid = {"classification": Checkpoint.load(run).classification.under(table)}
+            laid["classification"] = Checkpoint.load(run).classification.under(table)
         with self.named():
             return config_from_mapping(kind, self.values, defaults=laid)
 

@@ -13,6 +13,7 @@ from compat_train.config.training import QueryConfig, config_to_json
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.losses.centred import centred
+from compat_train.methods.centred_output import Cone, write_mean
 from compat_train.methods.choose import choose, knows_classes
 from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
@@ -22,6 +23,7 @@ from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.methods.ridge import start_by_ridge
 from compat_train.methods.watched import watch_of, watched_images
 from compat_train.models.build import build_model
+from compat_train.models.last_layer import last_linear
 from compat_train.models.transform import ForwardAdaptation
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.choices import write_choices
@@ -99,10 +101,24 @@ def train_query(
         assert vectors is not None  # made for it
         targets = centred(vectors.vectors, vectors.mean) if config.centred else vectors.vectors
         start_by_ridge(embedder, data.pixels, vectors.images.numpy(), targets, gallery.preprocessing, device)
+    cone = None
+    if config.centred:
+        assert vectors is not None  # made for it
+        last_linear(embedder)
+        cone = Cone.around(vectors.vectors, vectors.mean)
     objective = compatibility_objective(
         config, gallery, data, lambda inputs, _: embedder(inputs), classifier, rows, device, psi, vectors
     )
-    watch = None if watched is None else watch_of(watched, embedder, gallery, vectors, device)
+    watch = (
+        None
+        if watched is None
+        else watch_of(watched, embedder, gallery, vectors, device, None if cone is None else cone.complete)
+    )
+
+    def finish() -> None:
+        if cone is not None and vectors is not None:
+            write_mean(embedder, cone, data.pixels, vectors.images.numpy(), gallery.preprocessing, device)
+
     checkpoint = fit_embedder(
         trained,
         objective,
@@ -114,6 +130,7 @@ def train_query(
         progress=progress,
         stage=f"train query ({config.method})",
         watch=watch,
+        finish=finish,
         role=config.role,
         method=config.method,
         dim=gallery.dim,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,12 @@ def watched_images(config: QueryConfig) -> tuple[Split | None, frozenset[str]]:
 
 
 def watch_of(
-    split: Split, network: nn.Module, gallery: Checkpoint, vectors: GalleryVectors | None, device: torch.device
+    split: Split,
+    network: nn.Module,
+    gallery: Checkpoint,
+    vectors: GalleryVectors | None,
+    device: torch.device,
+    complete: Callable[[Tensor], Tensor] | None,
 ) -> Watch:
     """Decodes the images and lets the gallery model embed them, once.
 
@@ -66,6 +72,7 @@ def watch_of(
         gallery: The gallery model.
         vectors: Its vectors of training images, the distractors, where they are there already.
         device: Where to run.
+        complete: From the network's outputs to what the finished model writes; None where that is the same.
 
     Raises:
         DataError: None of the images can be read.
@@ -82,11 +89,22 @@ def watch_of(
         return Watch(
             network, queries, of_gallery[rows.to(device)], of_gallery, right[rows], gallery.preprocessing, device,
             by="labels", hidden=own,
+            complete=complete,
         )  # fmt: skip
     more = of_gallery[:0] if vectors is None else vectors.vectors[:_DISTRACTORS]
     searched = torch.cat((of_gallery, more))
     right = torch.eye(len(of_gallery), len(searched), dtype=torch.bool)
-    return Watch(network, decoded.images, of_gallery, searched, right, gallery.preprocessing, device, by="images")
+    return Watch(
+        network,
+        decoded.images,
+        of_gallery,
+        searched,
+        right,
+        gallery.preprocessing,
+        device,
+        by="images",
+        complete=complete,
+    )
 
 
 def same_label(labels: list[str]) -> Tensor:
