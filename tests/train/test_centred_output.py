@@ -29,7 +29,7 @@ def test_a_cone_knows_its_axis_and_how_far_its_vectors_lie_from_it() -> None:
     cone = Cone.around(vectors, mean_vector(vectors))
     assert cone.mean.tolist() == [0.5, 0.5] and cone.length == pytest.approx(0.5**0.5)
     assert cone.complete(torch.tensor([[3.0, 0.0], [0.0, 1.0]])).flatten().tolist() == pytest.approx(
-        [0.5 + 3 * cone.length / 2, 0.5, 0.5, 0.5 + cone.length / 2]
+        [0.5 + 3 * cone.length, 0.5, 0.5, 0.5 + cone.length]
     )
 
 
@@ -47,7 +47,7 @@ def test_the_network_itself_then_writes_the_mean_and_the_scaled_rest(arch: str, 
         after = network.eval()(inputs)
     assert torch.allclose(after, cone.mean + scale * before, rtol=1e-4, atol=1e-5)
     assert torch.allclose(after, cone.complete(before), rtol=1e-4, atol=1e-5)
-    assert (after - cone.mean).norm(dim=1).mean().item() == pytest.approx(cone.length, rel=1e-4)
+    assert (after - cone.mean).norm(dim=1).mean().item() == pytest.approx(2 * cone.length, rel=1e-4)
 
 
 def test_with_the_mean_a_query_finds_the_nearest_target_and_without_it_the_longest() -> None:
