@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,29 @@ def test_other_images_for_the_trained_model_are_refused(
     part = TrainingSet(data.pixels[:20], data.labels[:20], data.classes)
     with pytest.raises(DataError, match="48 images, and 20 others"):
         plain_images(config(clothes, preprocessing=OWN), gallery, part, cache=tmp_path)
+
+
+def test_a_model_known_by_its_vectors_alone_is_learnt_from_by_the_names_of_images(
+    gallery: Checkpoint, data: TrainingSet, clothes: Path, tmp_path: Path
+) -> None:
+    of_files = embed_images(gallery.build(), data.pixels, gallery.preprocessing)
+    order = np.random.default_rng(0).permutation(len(of_files))
+    names = np.frombuffer(json.dumps([data.ids[row] for row in order]).encode(), np.uint8).copy()
+    known = replace(
+        gallery,
+        path=tmp_path / "known",
+        arch="vectors",
+        space="known-8-0123456789abcdef",
+        classifier=None,
+        classes=(),
+        state={"vectors": torch.from_numpy(of_files[order]), "ids": torch.from_numpy(names)},
+    )
+    outputs = GalleryOutputs(known, data.pixels, FIXED, CPU, ids=data.ids)
+    batch = batch_of(data, FIXED, OWN)
+    assert torch.equal(outputs.of_batch(batch), torch.from_numpy(of_files[batch.index.numpy()]))
+    rows = np.array([5, 0, 47])
+    assert np.array_equal(plain_outputs(known, data.pixels, rows, CPU, ids=data.ids).numpy(), of_files[rows])
+    with pytest.raises(DataError, match=r"1 of 48 pictures .* have no vector"):
+        GalleryOutputs(known, data.pixels, FIXED, CPU, ids=("another.png", *data.ids[1:]))
+    with pytest.raises(DataError, match="have no names to find them by"):
+        plain_outputs(known, data.pixels, rows, CPU)

@@ -136,14 +136,15 @@ def _setup(
             bf16=bf16,
             kept=shown.kept,
             sees_batches=shown.shared,
+            ids=data.ids,
             progress=progress,
         )
     centres = limits = None
     if weights["alignment"] or weights["boundary"]:
-        of_training = training_embeddings(gallery, data.pixels, device)
+        of_training = training_embeddings(gallery, data.pixels, device, ids=data.ids)
         centres, limits = class_centres(of_training, torch.from_numpy(data.labels).to(device), len(data.classes))
     if vectors is None and (config.centred or config.needs_bank):
-        vectors = gallery_vectors(gallery, data.pixels, device, seed=config.execution.seed, kept=shown.kept)
+        vectors = gallery_vectors(gallery, data, device, seed=config.execution.seed, kept=shown.kept)
     return Setup(
         config=config,
         chosen=config.classification or gallery.classification,

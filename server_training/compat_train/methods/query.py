@@ -92,7 +92,7 @@ def train_query(
         )
     vectors = None
     if _needs_vectors(config, gallery, data):
-        vectors = gallery_vectors(gallery, data.pixels, device, seed=config.execution.seed, kept=kept)
+        vectors = gallery_vectors(gallery, data, device, seed=config.execution.seed, kept=kept)
     config, choices = choose(config, gallery, data, vectors)
     write_choices(run, choices)
     if progress is not None:
