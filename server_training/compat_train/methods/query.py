@@ -14,6 +14,7 @@ from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.training import QueryConfig, config_to_json
+from compat_train.data.canvas import canvas_of
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.losses.centred import centred
@@ -75,6 +76,7 @@ def train_query(
         return finished
     require_run(run, QUERY_RUN, settings)
     own = config.preprocessing or gallery.preprocessing
+    canvas_of(config.augmentation, own, gallery.preprocessing)  # refuses one that is too small before any work
     start = starting_state(config, published, dim=gallery.dim, size=own.size)
     kept = run / "embeddings"
     if config.teacher_outputs is not None:
