@@ -136,14 +136,15 @@ def _setup(
             bf16=bf16,
             kept=shown.kept,
             sees_batches=shown.shared,
+            ids=data.ids,
             progress=progress,
         )
     centres = limits = None
     if weights["alignment"] or weights["boundary"]:
-        of_training = training_embeddings(gallery, data.pixels, device)
+        of_training = training_embeddings(gallery, data.pixels, device, ids=data.ids)
         centres, limits = class_centres(of_training, torch.from_numpy(data.labels).to(device), len(data.classes))
     if vectors is None and (config.centred or config.needs_bank):
-        vectors = gallery_vectors(gallery, data.pixels, device, seed=config.execution.seed, kept=shown.kept)
+        vectors = gallery_vectors(gallery, data, device, seed=config.execution.seed, kept=shown.kept)
     return Setup(
         config=config,
         chosen=config.classification or gallery.classification,
@@ -186,6 +187,11 @@ def gallery_rows(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) ->
         TrainingError: The gallery run lacks what the method needs.
     """
     weights = config.term_weights
+    if config.needs_labels and not data.has_labels:
+        raise TrainingError(
+            f"the training images have no labels, and method {config.method!r} needs labels; use method 'auto', "
+            f"'regression-centred', 'csd', 'infonce' or 'aml'"
+        )
     under_it = weights["gallery"] and config.unseen_as != "all-prototypes"
     selects = config.selecting != "uniform" and config.unseen_as != "all-prototypes"
     if (under_it or selects or weights["kd"] or config.method == "finetune") and gallery.classifier is None:
