@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
+import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,33 @@ import torch
 from compat_export.profile_model import untrained_checkpoint
 from compat_train.runs.checkpoint import Checkpoint, identity_of
 from tests.export.embedders import onnx_of
+
+
+def loaded(package: str) -> Any:
+    """A converter, or a skipped test. What it brings is never garbage; coremltools looks for some at each conversion."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about themselves, as they are imported
+        module = pytest.importorskip(package)
+    gc.freeze()
+    return module
+
+
+@pytest.fixture(scope="session")
+def coremltools() -> Any:
+    """Loaded by the first test that uses it, and by no process that only lists tests."""
+    return loaded("coremltools")
+
+
+@pytest.fixture(scope="session")
+def litert() -> Any:
+    """See `coremltools`."""
+    return [loaded(package) for package in ("litert_torch", "ai_edge_litert", "ai_edge_quantizer")]
+
+
+@pytest.fixture(scope="session")
+def executorch() -> Any:
+    """See `coremltools`."""
+    return loaded("executorch.runtime")
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-pytest.importorskip("coremltools")
-
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compat_export.check.parity import Parity, compare_embeddings, measure_parity
@@ -30,6 +27,7 @@ from compat_sdk.images import Preprocessing, to_input
 from compat_train.models import build_model
 from tests.export.coreml_nets import digests, settled
 
+pytestmark = pytest.mark.usefixtures("coremltools")
 torch.set_num_threads(1)
 SIZE = 32
 IMAGE = Port("image", (3, SIZE, SIZE))
