@@ -1,4 +1,4 @@
-"""What holds before any test: how many threads compute, what is loaded first, and which tests come first and together."""
+"""What holds before any test: how many threads compute, what is loaded, and which tests come first and together."""
 
 import atexit
 import gc
@@ -25,8 +25,8 @@ with suppress(ImportError):
 
 TESTS = Path(__file__).parent
 LONGEST = ("export", "pipeline", "train")
-WITH_CONVERTERS = ("tests/export/", "tests/pipeline/test_plain_engines.py")
-"""These go to one process, as its first: to load the converters takes half a minute."""
+WITH_CONVERTERS = ("tests/export/", "tests/pipeline/test_plain_engines.py", "tests/cli/test_cli.py")
+"""These go to one process: to load the converters, as `compat-sdk doctor` does too, takes half a minute."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays: no collection of garbage looks at it again. Some converters start one at each call."""
+    """What is loaded by now stays: no search for garbage looks at it again. Some converters start one at each call."""
     gc.freeze()
 
 

@@ -54,7 +54,7 @@ def test_a_run_becomes_a_bundle_that_embeds_like_pytorch(checkpoint: Checkpoint,
     report = export(checkpoint.path, tmp_path / "tiny.bundle")
     bundle = Bundle.open(tmp_path / "tiny.bundle")
     manifest = bundle.manifest
-    assert (manifest.space, manifest.dim, manifest.arch) == (checkpoint.space, 16, "resnet18")
+    assert (manifest.space, manifest.dim, manifest.arch) == (checkpoint.space, 16, checkpoint.arch)
     assert (manifest.role, manifest.tier, manifest.license) == ("query", "100", "Apache-2.0")
     assert 0 < manifest.mmacs < manifest.mmacs_paper
     assert [(g.target, g.precision) for g in manifest.graphs] == [("onnx", "fp32")]

@@ -12,12 +12,13 @@ from compat_export.convert.to_coreml import convert
 from compat_export.convert.unit import UnitEmbedder
 from compat_train.models import build_model
 from tests.export.coreml_nets import settled
+from tests.export.embedders import FEW_LAYERS
 
 
 @pytest.fixture(scope="session")
 def embedder() -> torch.nn.Module:
     torch.manual_seed(0)
-    return settled(UnitEmbedder(build_model("resnet18", dim=16, width=0.125)))
+    return settled(UnitEmbedder(build_model(FEW_LAYERS, dim=16)))
 
 
 @pytest.fixture(scope="session")
