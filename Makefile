@@ -80,7 +80,7 @@ bare:
 	build/bare/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/bare .
 	build/bare/venv/bin/python $(PIP) build/bare/*.whl pytest pytest-xdist
 	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'typer', 'onnx', 'onnxruntime', 'usearch')))"
-	build/bare/venv/bin/python $(PYTEST) -q $(BARE)
+	build/bare/venv/bin/python $(PYTEST) -q -p no:cacheprovider $(BARE)
 
 clean:
 	rm -rf $(VENV) $(SIGNING) build dist quickstart

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from compat_export import Options, Probe, data_probe, export, golden_images, pack
 from compat_export.convert.graphs import Converted
+from compat_export.convert.unit import UnitEmbedder
 from compat_export.profile_model import untrained_checkpoint
-from compat_export.subject import choose_tier
+from compat_export.subject import choose_tier, subject_of
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.bundle.golden import MIN_COSINE
 from compat_sdk.datasets import open_dataset
@@ -47,6 +49,15 @@ def perturbed(graph: bytes, *, by: float) -> bytes:
     values.flat[3] += by
     weights[-1].CopyFrom(onnx.numpy_helper.from_array(values, weights[-1].name))
     return model.SerializeToString()
+
+
+def test_what_is_traced_writes_over_none_of_its_inputs_and_computes_the_same(checkpoint: Checkpoint) -> None:
+    trained, traced = UnitEmbedder(checkpoint.build()).eval(), subject_of(checkpoint).module
+    assert any(getattr(layer, "inplace", False) for layer in trained.modules())
+    assert not any(getattr(layer, "inplace", False) for layer in traced.modules())
+    images = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(traced(images), trained(images))
 
 
 @pytest.mark.usefixtures("converted")
