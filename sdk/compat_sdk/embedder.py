@@ -195,7 +195,7 @@ class Embedder:
                  that came without a graph is held to the lowest bound of the bundle's graphs.
         """
         path, graphs = self.bundle.path, self.manifest.graphs if self._graph is None else (self._graph,)
-        images, expected = self.bundle.golden()
+        images, *inputs, expected = self.bundle.golden_arrays()
         pictures = self.bundle.golden_pictures()
         if pictures:
             decoded = decode_many(list(pictures.values()), self.preprocessing, self._threads)
@@ -203,7 +203,7 @@ class Embedder:
             fed = self._input(images)
             if self._graph is not None and self._graph.layout == "nhwc":
                 fed = fed.transpose(0, 3, 1, 2)
-            compare_inputs(input_statistics(fed), self.bundle.golden_inputs(), path)
+            compare_inputs(input_statistics(fed), inputs[0], path)
         vectors = self.embed([*pictures.values(), *images[len(pictures) :]]).vectors
         return compare_golden(
             vectors, expected, self.engine.name, path, bound=min_cosine(graphs), pictures=len(pictures)

@@ -13,10 +13,11 @@ import pytest
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.bundle.bundle import write_bundle
 from compat_sdk.bundle.manifest import Manifest
+from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import sealed, sealed_json
 from compat_sdk.identity import Identity
-from tests.sdk.bundles import DIM, PREPROCESSING, golden, make_bundle
+from tests.sdk.bundles import DIM, PREPROCESSING, LinearEngine, golden, make_bundle
 from tests.sdk.certificates import certificate
 from tests.sdk.transforms import make_transform
 
@@ -210,3 +211,20 @@ def test_no_bundle_is_written_in_a_space_that_is_not_its_own(path: Path, tmp_pat
             {"model.onnx": b"graph"},
             golden(),
         )
+
+
+def test_golden_pictures_that_were_taken_out_are_missed(path: Path) -> None:
+    assert Embedder.load(path, engine=LinearEngine()).self_test().pictures == 1
+    (path / "golden" / "pictures" / "00.png").unlink()
+    (path / "golden" / "inputs.npy").unlink()
+
+    def strip(manifest: dict[str, Any]) -> None:
+        for name in [*manifest["files"]]:
+            if "pictures" in name or "inputs" in name:
+                del manifest["files"][name]
+
+    edit(path, strip)
+    with pytest.raises(BundleError, match=r"no golden picture .* they were taken out"):
+        Bundle.open(path)
+    with pytest.raises(ConfigError, match="no golden picture"):
+        make_bundle(path.with_name("new"), space=IDENTITY.space, identity=IDENTITY, golden=golden(), pictures=())

@@ -122,7 +122,7 @@ class Bundle:
         for name, record in manifest.files.items():
             verify_file(files, name, record)
         bundle = cls(files, manifest, hashlib.sha256(document).hexdigest(), signed_by)
-        bundle._golden()
+        bundle.golden_arrays()
         return bundle
 
     @property
@@ -186,7 +186,7 @@ class Bundle:
         """
         if self.manifest.source is not None:
             raise ConfigError(f"{self.path} is a transform and has no golden images; ask for golden_vectors")
-        images, *_, embeddings = self._golden()
+        images, *_, embeddings = self.golden_arrays()
         return images, embeddings
 
     def golden_pictures(self) -> dict[str, bytes]:
@@ -207,7 +207,7 @@ class Bundle:
         """
         if not picture_names(self.manifest.files):
             raise BundleError(f"{self.path} has no golden pictures; export the model again")
-        return self._golden()[1]
+        return self.golden_arrays()[1]
 
     def golden_vectors(self) -> tuple[tuple[NDArray[np.float32], ...], NDArray[np.float32]]:
         """Return a transform's golden inputs, float32 ``[m, ...]`` in the order of its graphs' inputs, and its vectors.
@@ -218,10 +218,15 @@ class Bundle:
         """
         if self.manifest.source is None:
             raise ConfigError(f"{self.path} is a {self.manifest.role} model, not a transform; ask for golden")
-        *inputs, embeddings = self._golden()
+        *inputs, embeddings = self.golden_arrays()
         return tuple(inputs), embeddings
 
-    def _golden(self) -> list[NDArray[Any]]:
+    def golden_arrays(self) -> list[NDArray[Any]]:
+        """Return all golden arrays, read and checked once, in the order of `compat_sdk.bundle.golden.golden_names`.
+
+        Raises:
+            BundleError: They are missing or do not fit the manifest.
+        """
         of = self.manifest
         pictures = len(picture_names(of.files))
         arrays = [read_array(self.read(name), self.path / name) for name in golden_names(of.source, pictures)]

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from compat_sdk import arrays
 from compat_sdk.bundle.manifest import Graph, TransformSource
+from compat_sdk.bundle.names import PICTURES
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError
 from compat_sdk.images import Preprocessing
 
@@ -41,7 +42,6 @@ MIN_COSINE: Mapping[str, float] = {
 """Smallest cosine to the trained model's vector, by precision: of an export and of every self-test after it."""
 _MOST_PICTURES = 16
 """Most golden pictures of a bundle."""
-_FOLDER = "golden/pictures/"
 _SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
 _MOST_OFF = {".jpg": 4, ".png": 1}
 """Levels by which a pixel may differ: what is lossy is decoded a little otherwise by another library."""
@@ -94,7 +94,7 @@ def picture_files(pictures: Sequence[bytes]) -> dict[str, bytes]:
     """
     if len(pictures) > _MOST_PICTURES:
         raise ConfigError(f"found {len(pictures)} golden pictures; expected at most {_MOST_PICTURES}")
-    return {f"{_FOLDER}{row:02}{_suffix(row, picture)}": picture for row, picture in enumerate(pictures)}
+    return {f"{PICTURES}{row:02}{_suffix(row, picture)}": picture for row, picture in enumerate(pictures)}
 
 
 def picture_names(files: Iterable[str]) -> tuple[str, ...]:
@@ -103,8 +103,8 @@ def picture_names(files: Iterable[str]) -> tuple[str, ...]:
     Raises:
         BundleError: They are not numbered from 00 without a gap, or there are too many.
     """
-    names = sorted(name for name in files if name.startswith(_FOLDER))
-    wanted = [tuple(f"{_FOLDER}{row:02}{suffix}" for suffix in _MOST_OFF) for row in range(len(names))]
+    names = sorted(name for name in files if name.startswith(PICTURES))
+    wanted = [tuple(f"{PICTURES}{row:02}{suffix}" for suffix in _MOST_OFF) for row in range(len(names))]
     if len(names) > _MOST_PICTURES or any(name not in either for name, either in zip(names, wanted, strict=True)):
         raise BundleError(
             f"golden pictures are {names[:5]}; expected 00.jpg or 00.png and so on, at most {_MOST_PICTURES}; export "

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, cast, get_args
 
-from compat_sdk.bundle.names import MANIFEST, check_file_name, check_file_names
+from compat_sdk.bundle.names import MANIFEST, PICTURES, check_file_name, check_file_names
 from compat_sdk.certificate import Certificate
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import sealed
@@ -232,13 +232,19 @@ class Manifest:
         """Return only if this describes a whole bundle.
 
         Raises:
-            ConfigError: There is no graph, or a graph's file is not in ``files``.
+            ConfigError: There is no graph, a graph's file is not in ``files``, or a model that says what decides its
+                vectors has no golden picture to show it by; those of 0.7 and before had none.
         """
         if not self.graphs:
             raise ConfigError("there is no graph; expected at least one exported form of the model")
         missing = [graph.file for graph in self.graphs if not any(map(graph.is_made_of, self.files))]
         if missing:
             raise ConfigError(f"graph files {missing} are not among the files of the bundle")
+        if self.identity is not None and not any(name.startswith(PICTURES) for name in self.files):
+            raise ConfigError(
+                f"there is no golden picture in {PICTURES}, without which a self-test sees neither colour nor shape: "
+                f"they were taken out; restore the bundle from its source or export again"
+            )
 
     def _check_role(self) -> None:
         """Refuse what does not go with the role."""
