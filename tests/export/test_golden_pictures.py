@@ -247,7 +247,7 @@ def test_pictures_that_belong_to_no_row_are_refused(bundle: Bundle, names: list[
         bundle, lambda manifest: replace(manifest, files=kept | dict.fromkeys(names, record_of(b"anything")))
     )
     with pytest.raises(BundleError, match=message):
-        other._golden()
+        other.golden_arrays()
 
 
 def test_a_graph_states_a_bound_or_none(bundle: Bundle) -> None:

@@ -137,7 +137,7 @@ def test_one_file_by_two_ways_of_writing_its_path_is_one_image(tmp_path: Path) -
     for again in ("./a.png", ".//a.png"):
         with pytest.raises(DataError, match="1 ids stand more than once in the train split"):
             require_consistent(listed(tmp_path, "a.png,x", f"{again},x", "b.png,y"))
-        with pytest.raises(DataError, match="1 images .* stand more than once, with different labels"):
+        with pytest.raises(DataError, match=r"1 images .* stand more than once, with different labels"):
             require_consistent(listed(tmp_path, "a.png,x", f"{again},y", "b.png,y"))
     require_consistent(listed(tmp_path, "./a.png,x", "b.png,y"))
 

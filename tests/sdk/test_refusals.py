@@ -173,7 +173,7 @@ def test_too_little_memory_for_a_picture_is_no_fault_of_the_picture(
         raise MemoryError
 
     monkeypatch.setattr("compat_sdk.images.decode._decode", full)
-    with pytest.raises(SystemRefusedError, match="refused to decode .*free some memory"):
+    with pytest.raises(SystemRefusedError, match=r"refused to decode .*free some memory"):
         open_image(tmp_path / "x.png")
 
 

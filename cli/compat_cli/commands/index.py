@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -169,6 +170,20 @@ def info(path: _Gallery, as_json: options.Json = False) -> None:
 def sign(
     path: _Gallery,
     key: Annotated[Path, typer.Option("--key", help="PEM file of the private key.")],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Of the gallery; that of its last signature, or the folder's.", show_default=False),
+    ] = None,
+    release: Annotated[
+        int | None,
+        typer.Option("--release", min=1, help="Counts its versions; one more than the last.", show_default=False),
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", help="Last day of its use, such as 2027-12-31.", show_default=False)
+    ] = None,
+    allow_older: Annotated[
+        bool, typer.Option("--allow-older", help="Take a release below that of the last signature.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Check every file and sign the gallery as it is; a later change deletes the signature.
@@ -180,9 +195,10 @@ def sign(
     extras.require("sign")
     with console.working():
         gallery = Gallery.open(path)
-        gallery.sign(key)
-    payload = {"gallery": str(path), "rows": len(gallery), "key": str(key)}
-    console.report(payload, f"{path}: {len(gallery)} rows signed", as_json=as_json)
+        made = gallery.sign(key, name=name, release=release, expires=expires, allow_older=allow_older)
+    payload = {"gallery": str(path), "rows": len(gallery), "key": str(key), **asdict(made)}
+    line = f"{path}: {len(gallery)} rows signed as release {made.release} of {made.name}"
+    console.report(payload, line, as_json=as_json)
 
 
 @app.command("verify")

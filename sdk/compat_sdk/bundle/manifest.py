@@ -221,7 +221,7 @@ class Manifest:
                 raise ConfigError(f"{label} is {shown_value(getattr(self, label))}; expected text")
         if type(self.release) is not int or not 1 <= self.release < 2**31:
             raise ConfigError(f"release is {shown_value(self.release)}; expected an integer of at least 1")
-        if self.expires is not None and not _is_day(self.expires):
+        if self.expires is not None and not is_day(self.expires):
             raise ConfigError(f"expires is {shown_value(self.expires)}; expected a day such as 2027-12-31, or none")
         self._check_role()
         self._check_identity()
@@ -409,8 +409,8 @@ def record_of(data: bytes) -> FileRecord:
     return FileRecord(hashlib.sha256(data).hexdigest(), len(data))
 
 
-def _is_day(value: object) -> bool:
-    """Whether this is a day of the calendar in the one form ``YYYY-MM-DD``."""
+def is_day(value: object) -> bool:
+    """Return whether this is a day of the calendar in the one form ``YYYY-MM-DD``."""
     try:
         return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
     except ValueError:
