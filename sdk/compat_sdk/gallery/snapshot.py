@@ -301,12 +301,13 @@ def own_vectors(embeddings: object, state: State) -> NDArray[np.float32]:
         VectorError: See `checked`.
     """
     if isinstance(embeddings, Embeddings) and embeddings.space != state.space:
-        error = IncompatibleSpaceError(embeddings.space, embeddings.searches, state.space)
-        error.args = (
+        raise IncompatibleSpaceError(
+            embeddings.space,
+            embeddings.searches,
+            state.space,
             f"found vectors in space {embeddings.space}, expected the gallery's own space {state.space}; "
             f"embed the images with the gallery's model",
         )
-        raise error
     return checked(embeddings, state.dim)
 
 

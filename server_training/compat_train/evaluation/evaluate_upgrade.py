@@ -17,7 +17,7 @@ import numpy as np
 
 from compat_sdk.bundle import Bundle, Trust
 from compat_sdk.datasets import Dataset, own_rows
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import ConfigError, IncompatibleSpaceError
 from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise, upgrade_gain
 from compat_sdk.progress import Progress
 from compat_sdk.space import Embeddings
@@ -149,8 +149,8 @@ def evaluate_upgrade(
     Raises:
         DataError: A split is missing or empty, an image cannot be read, or no query has a match in the gallery.
         BundleError: A bundle is damaged, or not signed as is asked for.
-        ConfigError: There is no transform, too few or too many ``sides``, or a transform was trained for another
-            model than the one before it.
+        ConfigError: There is no transform, or too few or too many ``sides``.
+        IncompatibleSpaceError: A transform was trained for another model than the one before it.
     """
     if not transforms:
         raise ConfigError("there is no transform to evaluate; pass the RUN of `compat-sdk train upgrade`")
@@ -166,9 +166,12 @@ def evaluate_upgrade(
     sources = [_source(path, device, threads, trust) for path in sides]
     models = [open_model(path, device=device, threads=threads, trust=trust) for path in (old, new)]
     if steps[-1].spaces.space != models[1].space:
-        raise ConfigError(
+        raise IncompatibleSpaceError(
+            models[1].space,
+            (),
+            steps[-1].spaces.space,
             f"the last transform gives space {steps[-1].spaces.space}, but the new model {models[1].name} writes in "
-            f"{models[1].space}; pass the model that the transform was trained for"
+            f"{models[1].space}; pass the model that the transform was trained for",
         )
     encoders = [source for source in sources if isinstance(source, Model)]
     found: dict[str, list[Embeddings]] = {"old": [], "new": [], "transformed": []}

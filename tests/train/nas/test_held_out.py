@@ -29,7 +29,7 @@ def test_a_query_whose_very_picture_is_on_the_gallery_side_is_none() -> None:
     assert (queries.tolist(), others.tolist()) == ([1, 4], [0, 2, 3, 5])
     queries, others = sides(validation("aacdefgg", "xxxxyyzz"))  # row 1 is row 0's picture, row 7 row 6's
     assert (queries.tolist(), others.tolist()) == ([3, 5], [0, 2, 4])
-    with pytest.raises(DataError, match="1 identities .* that are not copies"):
+    with pytest.raises(DataError, match=r"1 identities .* that are not copies"):
         sides(validation("aabc", "xxyy"))
 
 
