@@ -24,7 +24,7 @@ _COVERS = {
 }
 _IN_JSON_ONLY = ("source", "space_covers", "identity", "certificates")
 _WEAKER = (
-    "a bundle of 0.7 or before, whose test of prepared pixels sees neither decoding nor fit; export the model again"
+    "as in a bundle of 0.7 or before; its test of prepared pixels sees neither decoding nor fit: export the model again"
 )
 
 

@@ -47,6 +47,8 @@ _MOST_OFF = {".jpg": 4, ".png": 1}
 """Levels by which a pixel may differ: what is lossy is decoded a little otherwise by another library."""
 _MEAN_OFF = {".jpg": 0.5, ".png": 0.05}
 """Levels by which pixels may differ in the mean of a picture."""
+_BETTER = 0.75
+"""Share of the right order's mean error below which another order of the channels is the right one."""
 _INPUT_OFF = 2e-5
 """Share of the largest statistic by which one may differ: float32 sums in another order."""
 
@@ -281,6 +283,37 @@ def compare_golden(
             f"engine or export the model again"
         )
     return result
+
+
+def compare_orders(
+    right: NDArray[np.float32], others: Sequence[NDArray[np.float32]], expected: NDArray[np.float32], what: str
+) -> None:
+    """Refuse a graph that does better with the channels of the golden pictures in another order.
+
+    A bound of 0.9 lets through what mixes the channels up and has little else to say of colour. Whatever rounding
+    costs, it costs in every order: of right graphs no order was better than 0.99 of the right one's error, and a
+    mixed-up one that does harm is far better in the order that undoes it.
+
+    Args:
+        right: float32 ``[m, dim]``, unit rows, the graph's vectors of the pictures.
+        others: The same of the pictures with their channels in each other order.
+        expected: The trained model's vectors of the pictures as they are.
+        what: Engine and bundle, for the message.
+
+    Raises:
+        CheckFailedError: One of the other orders has less than three quarters of the right one's mean error.
+    """
+
+    def error(found: NDArray[np.float32]) -> float:
+        return float(1 - np.einsum("ij,ij->i", found, expected).mean())
+
+    best, own = min(map(error, others)), error(right)
+    if best < _BETTER * own:
+        raise CheckFailedError(
+            f"{what}: golden pictures with their channels in another order come closer to the trained model's vectors "
+            f"(mean cosine {1 - best:.6f}) than as they are ({1 - own:.6f}); the graph or the engine mixes up the "
+            f"channels: export the model again"
+        )
 
 
 def _suffix(row: int, picture: bytes) -> str:

@@ -232,19 +232,13 @@ class Manifest:
         """Return only if this describes a whole bundle.
 
         Raises:
-            ConfigError: There is no graph, a graph's file is not in ``files``, or a model that says what decides its
-                vectors has no golden picture to show it by; those of 0.7 and before had none.
+            ConfigError: There is no graph, or a graph's file is not in ``files``.
         """
         if not self.graphs:
             raise ConfigError("there is no graph; expected at least one exported form of the model")
         missing = [graph.file for graph in self.graphs if not any(map(graph.is_made_of, self.files))]
         if missing:
             raise ConfigError(f"graph files {missing} are not among the files of the bundle")
-        if self.identity is not None and not any(name.startswith(PICTURES) for name in self.files):
-            raise ConfigError(
-                f"there is no golden picture in {PICTURES}, without which a self-test sees neither colour nor shape: "
-                f"they were taken out; restore the bundle from its source or export again"
-            )
 
     def _check_role(self) -> None:
         """Refuse what does not go with the role."""
@@ -302,6 +296,14 @@ class Manifest:
         seen = {(shown.gallery_space, shown.data_sha256) for shown in self.certificates}
         if len(seen) < len(self.certificates):
             raise ConfigError("two certificates are of one gallery space and the same data; expected one")
+
+    @property
+    def lacks_pictures(self) -> bool:
+        """Whether golden pictures were left out or taken out, though the model says all that decides its vectors.
+
+        A self-test then sees neither colour nor shape. Bundles of 0.7 and before never had any, nor has a transform.
+        """
+        return self.identity is not None and not any(name.startswith(PICTURES) for name in self.files)
 
     def certificates_for(self, gallery_space: str) -> tuple[Certificate, ...]:
         """The evaluations that show that the model may search this space; none if it is only declared."""
