@@ -20,10 +20,10 @@ manifest = json.loads((bundle / "manifest.json").read_text())
 steps = manifest["preprocessing"]
 
 
-def decoded(path):
+def decoded(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     """A picture's file as the model wants it: uint8 [size, size, 3], RGB, upright."""
     size, kernel = steps["size"], Image.Resampling[steps["resize"].upper()]
-    picture = Image.open(path)
+    picture: Image.Image = Image.open(path)
     if steps["draft"]:  # a JPEG is decoded at a fraction of its size, no smaller than this many times what is needed
         picture.draft(None, (steps["draft"] * size, steps["draft"] * size))
     if picture.has_transparency_data:  # laid on white

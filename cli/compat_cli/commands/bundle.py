@@ -12,6 +12,7 @@ import typer
 from compat_cli import console, options
 from compat_cli.extras import require
 from compat_sdk.errors import ConfigError
+from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Graph, Manifest, Trust
@@ -71,7 +72,8 @@ def info(
         "expires": manifest.expires,
     }
     total = sum(record.bytes for record in manifest.files.values())
-    shown = {**facts, "space": f"{manifest.space} ({_COVERS[_covers(manifest.space)]})"}
+    shown = {key: value if value is None else escaped(str(value)) for key, value in facts.items()}
+    shown |= {"space": f"{manifest.space} ({_COVERS[_covers(manifest.space)]})"}
     shown["searches"] = _searches_text(manifest)
     if (source := manifest.source) is not None:
         side = "" if source.side_space is None else f" with {source.side_space} ({source.side_dim} numbers) beside it"
@@ -80,7 +82,7 @@ def info(
         del shown["searches"]  # it makes gallery vectors, which are searched
     shown["graphs"] = "".join(
         f"\n  {found['target']} {found['precision']}: {found['file']}, {console.size_text(found['bytes'])}"
-        f"\n    {_ports_text(manifest, graph)}"
+        f"\n    {escaped(_ports_text(manifest, graph))}"
         for graph, found in zip(manifest.graphs, graphs, strict=True)
     )
     if manifest.preprocessing is not None:
@@ -212,7 +214,7 @@ def _searches_text(manifest: Manifest) -> str:
     lines = []
     for space in manifest.searches:
         shown = manifest.certificates_for(space)
-        lines += [f"\n  {space}: {found}" for found in shown or ("declared, not shown by an evaluation",)]
+        lines += [f"\n  {space}: {escaped(str(found))}" for found in shown or ("declared, not shown by an evaluation",)]
     return "".join(lines) or "only its own space"
 
 

@@ -219,7 +219,7 @@ def verify(
     signer = facts["signed_by"]
     line = f"{path}: no problems" + ("" if signer is None else f", signed by {signer}")
     payload = {"gallery": str(path), "problems": problems, "signed_by": signer}
-    console.report(payload, "\n".join(problems) or line, as_json=as_json)
+    console.report(payload, console.lines(problems) or line, as_json=as_json)
     if facts["foreign_index"]:
         console.note(f"the index was not built here and is not read; `compat-sdk index repair {path}` builds it again")
     if problems:
@@ -243,4 +243,4 @@ def repair(path: _Gallery, as_json: options.Json = False) -> None:
 
 def _say(gallery: Gallery, as_json: bool) -> None:
     facts = gallery.info()
-    console.report(facts, "\n".join(f"{key}: {value}" for key, value in facts.items()), as_json=as_json)
+    console.report(facts, console.lines(f"{key}: {value}" for key, value in facts.items()), as_json=as_json)

@@ -76,7 +76,7 @@ def plan(
     ]
     if found.bytes_to_copy:
         lines.append(f"copied besides: {console.size_text(found.bytes_to_copy)}, from another file system")
-    console.report(asdict(found), "\n".join(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
+    console.report(asdict(found), console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
 
 
 @app.command("run")
@@ -155,7 +155,7 @@ def verify(
     if found.lowest_cosine is not None:
         lines.append(f"transformed again: {found.sampled} rows, lowest cosine {found.lowest_cosine:.6f}")
     payload = {"gallery": str(path), **asdict(found), "problems": problems}
-    console.report(payload, "\n".join(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
+    console.report(payload, console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
     if problems:
         raise CheckFailedError(f"{len(problems)} problem(s) in the upgrade of {path}")
 

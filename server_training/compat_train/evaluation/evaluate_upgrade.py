@@ -20,6 +20,7 @@ from compat_sdk.datasets import Dataset, own_rows
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError
 from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise, upgrade_gain
 from compat_sdk.progress import Progress
+from compat_sdk.shown import escaped
 from compat_sdk.space import Embeddings
 from compat_train.device import torch_threads
 from compat_train.evaluation.cka import linear_cka
@@ -111,8 +112,10 @@ class UpgradeEvaluation:
         alignment = ", ".join(f"{name.replace('_', ' and ')} {value:.3f}" for name, value in self.cka.items())
         lines.append(f"mean cosine of transformed and new embeddings {self.cosine:.3f}; linear CKA: {alignment}")
         lines.append(
-            f"{self.queries} queries, gallery of {self.gallery_size} images; old model {self.names[0]}, new model "
-            f"{self.names[1]}, transforms {', '.join(self.names[2:])}"
+            escaped(
+                f"{self.queries} queries, gallery of {self.gallery_size} images; old model {self.names[0]}, new model "
+                f"{self.names[1]}, transforms {', '.join(self.names[2:])}"
+            )
         )
         return "\n".join([*lines, *overlap_lines(self.own, self.copies)])
 
