@@ -189,7 +189,7 @@ def profile_bundle(
 def format_table(profiles: Sequence[Profile]) -> str:
     """The profiles as an aligned plain-text table, one row each, with a heading and units."""
     titles = ("model", "size", "MMAC", "paper", "params M", "graph MiB", "engine", "precision")
-    rows = [(*titles, "p50 ms", "p95 ms", "cold ms", "peak MiB")]
+    rows: list[tuple[str, ...]] = [(*titles, "p50 ms", "p95 ms", "cold ms", "peak MiB")]
     for p in profiles:
         peak = "-" if p.cold.peak_mib is None else f"{p.cold.peak_mib:.0f}"
         operations = (f"{p.mmacs:.1f}", f"{p.mmacs_paper:.1f}", f"{p.params_m:.2f}", f"{p.graph_mib:.2f}")
