@@ -140,7 +140,7 @@ def verify(
         line += f"; {test.rows} golden {what}, worst cosine {test.min_cosine:.7f} (at least {test.bound:g})"
         if bundle.manifest.source is None and not test.pictures:
             line += f"; {_WEAKER}"
-    console.report(payload, line, as_json=as_json)
+    console.report(payload, escaped(line), as_json=as_json)
 
 
 @app.command("pack")
@@ -200,7 +200,7 @@ def sign(
     with console.working():
         signed = sign_bundle(path, key, out=out, overwrite=overwrite, allow_older=allow_older)
     payload = {"bundle": str(signed.path), "form": signed.form, "key": str(key)}
-    console.report(payload, f"{signed.path}: {len(signed.manifest.files) + 1} files signed", as_json=as_json)
+    console.report(payload, escaped(f"{signed.path}: {len(signed.manifest.files) + 1} files signed"), as_json=as_json)
 
 
 def _covers(space: str) -> str:
@@ -277,4 +277,4 @@ def _copy(
         raise ConfigError(f"{path} is a bundle {form} already; copy it as it is")
     copy = bundle.copy_to(out, overwrite=overwrite, allow_older=allow_older)
     payload = {"bundle": str(copy.path), "form": copy.form, "signed": copy.signed}
-    console.report(payload, f"{copy.path}: the same bundle as a {copy.form}, digests match", as_json=as_json)
+    console.report(payload, escaped(f"{copy.path}: the same bundle as a {copy.form}, digests match"), as_json=as_json)

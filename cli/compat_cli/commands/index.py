@@ -198,7 +198,7 @@ def sign(
         made = gallery.sign(key, name=name, release=release, expires=expires, allow_older=allow_older)
     payload = {"gallery": str(path), "rows": len(gallery), "key": str(key), **asdict(made)}
     line = f"{path}: {len(gallery)} rows signed as release {made.release} of {made.name}"
-    console.report(payload, line, as_json=as_json)
+    console.report(payload, console.lines([line]), as_json=as_json)
 
 
 @app.command("verify")
@@ -219,7 +219,7 @@ def verify(
     signer = facts["signed_by"]
     line = f"{path}: no problems" + ("" if signer is None else f", signed by {signer}")
     payload = {"gallery": str(path), "problems": problems, "signed_by": signer}
-    console.report(payload, console.lines(problems) or line, as_json=as_json)
+    console.report(payload, console.lines(problems or [line]), as_json=as_json)
     if facts["foreign_index"]:
         console.note(f"the index was not built here and is not read; `compat-sdk index repair {path}` builds it again")
     if problems:

@@ -104,7 +104,9 @@ def run(
         report(result, folder / "cmp", as_json=as_json)
         return
     names = parsed.names
-    console.report({"runs": [str(folder / name) for name in names]}, f"{folder}: {', '.join(names)}", as_json=as_json)
+    console.report(
+        {"runs": [str(folder / name) for name in names]}, escaped(f"{folder}: {', '.join(names)}"), as_json=as_json
+    )
 
 
 def report(result: CmpResult, out: Path, *, as_json: bool) -> None:

@@ -179,7 +179,9 @@ def cutover(
         if ann:
             Gallery.open(path, verify=False).build_index("usearch")
     left = f", {done.left_out} removed ones left out" if done.left_out else ""
-    console.report(asdict(done), f"{path} is in space {done.space}: {done.rows} rows{left}", as_json=as_json)
+    console.report(
+        asdict(done), console.lines([f"{path} is in space {done.space}: {done.rows} rows{left}"]), as_json=as_json
+    )
 
 
 @app.command("rollback")
@@ -195,7 +197,9 @@ def rollback(
 
     done = upgrade.rollback(path, drop_added=drop_added)
     dropped = f"; dropped: {', '.join(done.dropped)}" if done.dropped else ""
-    console.report(asdict(done), f"{path} is in space {done.space}: {done.rows} rows{dropped}", as_json=as_json)
+    console.report(
+        asdict(done), console.lines([f"{path} is in space {done.space}: {done.rows} rows{dropped}"]), as_json=as_json
+    )
 
 
 @app.command("discard")
