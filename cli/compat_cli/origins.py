@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.files import sha256_file
+from compat_sdk.files import raise_if_refused, sha256_file
 
 _FILE = "origins.jsonl"
 
@@ -41,7 +41,7 @@ class Origins:
         lines = []
         for id, image in zip(ids, images, strict=True):
             if isinstance(image, Path):
-                with suppress(OSError):  # gone since: then nothing is known of it
+                with suppress(FileNotFoundError):  # gone since: then nothing is known of it
                     status = image.stat()
                     self._known[id] = status.st_size, status.st_mtime_ns, sha256_file(image)
                     size, stamp, digest = self._known[id]
@@ -62,8 +62,9 @@ class Origins:
             if status.st_size != size:
                 return True
             return status.st_mtime_ns != stamp and sha256_file(image) != digest
-        except OSError:
-            return False  # whoever embeds it says so
+        except OSError as error:
+            raise_if_refused(image, error)
+            return False  # gone since: whoever embeds it says so
 
 
 def _ends_a_line(path: Path) -> bool:

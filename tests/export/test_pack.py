@@ -16,10 +16,11 @@ from compat_export.profile_model import untrained_checkpoint
 from compat_export.subject import choose_tier, subject_of
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.bundle.golden import MIN_COSINE
-from compat_sdk.datasets import open_dataset
+from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError
 from compat_sdk.images import Preprocessing
+from compat_train.data.training_set import split_rows
 from compat_train.models.cost import Cost
 from compat_train.runs.certificates import write_certificate
 from compat_train.runs.checkpoint import Checkpoint
@@ -226,6 +227,17 @@ def test_a_data_probe_searches_the_gallery_models_gallery(checkpoint: Checkpoint
     assert len(probe.gallery) == len(probe.labels[1])
     assert probe.overlap(probe.reference) == 1.0
     assert probe.accuracy(probe.reference) is not None
+
+
+def test_a_data_probe_asks_for_no_picture_that_the_gallery_has(checkpoint: Checkpoint) -> None:
+    sample = open_dataset("sample")
+    gallery, query = (split_rows(sample.split(name), np.arange(12)) for name in ("gallery", "query"))
+    mixed = np.concatenate([gallery.images[:4], query.images[4:]])
+    few = Dataset("few", {"query": replace(query, images=mixed), "gallery": gallery})
+    assert len(data_probe(few, checkpoint, checkpoint.path, most=20).queries) == 8
+    same = Dataset("same", {"query": replace(query, images=gallery.images), "gallery": gallery})
+    with pytest.raises(DataError, match="would find itself"):
+        data_probe(same, checkpoint, checkpoint.path, most=20)
 
 
 @pytest.mark.usefixtures("converted")

@@ -11,6 +11,7 @@ from compat_cli import console, extras
 from compat_cli.commands import train_upgrade
 from compat_cli.commands.train_options import EVERYWHERE, SCENARIO
 from compat_cli.settings import SettingsCommand, Told, group_of
+from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_train.config.training import GalleryConfig, QueryConfig
@@ -92,8 +93,8 @@ def _say(done: Checkpoint, as_json: bool) -> None:
         "classes": len(done.classes),
     }
     may = f"; may search {', '.join(done.searches)}" if done.searches else ""
-    line = f"{done.path}: {done.role} model {done.arch} ({done.method}), space {done.space}{may}"
+    line = f"{escaped(str(done.path))}: {done.role} model {done.arch} ({done.method}), space {done.space}{may}"
     if (adaptation := done.path / ADAPTATION).is_dir():
         facts["adaptation"] = str(adaptation)
-        line += f"\n{adaptation}: transform of the old embeddings into that space"
+        line += f"\n{escaped(str(adaptation))}: transform of the old embeddings into that space"
     console.report(facts, line, as_json=as_json)

@@ -10,7 +10,7 @@ import numpy as np
 
 from compat_sdk.datasets.split import Dataset
 from compat_sdk.errors import DataError
-from compat_sdk.files import canonical_json, sha256_file
+from compat_sdk.files import canonical_json, raise_if_refused, sha256_file
 
 
 def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
@@ -25,6 +25,7 @@ def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
 
     Raises:
         DataError: A split is missing, or a file cannot be read.
+        SystemRefusedError: The system refused to read a file.
     """
     digest = hashlib.sha256()
     for name in splits:
@@ -50,5 +51,7 @@ def _content(image: Path | np.ndarray) -> list[object]:
     try:
         digest = picture_sha256(image)
     except OSError as error:
+        if isinstance(image, Path):
+            raise_if_refused(image, error)
         raise DataError(f"cannot read {image}: {error.strerror or error}; repair it or leave it out") from error
     return [list(image.shape), digest] if isinstance(image, np.ndarray) else [digest]

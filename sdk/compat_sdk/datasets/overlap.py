@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.datasets.content import picture_sha256
 from compat_sdk.datasets.split import Split
+from compat_sdk.files import raise_if_refused
 
 
 def own_rows(query: Split, gallery: Split) -> tuple[NDArray[np.int64], int]:
@@ -20,6 +21,9 @@ def own_rows(query: Split, gallery: Split) -> tuple[NDArray[np.int64], int]:
 
     Returns:
         The gallery row of each query's own picture, -1 for none; and how many queries have further copies there.
+
+    Raises:
+        SystemRefusedError: The system refused to read a picture, so that nobody knows whether it is one.
     """
     queries, rows = list(_keys(query.images)), list(_keys(gallery.images))
     shared = {size for size, _ in queries} & {size for size, _ in rows}
@@ -53,8 +57,9 @@ def _keys(images: Iterable[Any]) -> Iterable[tuple[object, Any]]:
 def _digest(image: Any) -> str | None:
     try:
         return picture_sha256(image)
-    except OSError:  # whoever decodes it says so
-        return None
+    except OSError as error:
+        raise_if_refused(image, error)
+        return None  # whoever decodes it says so
 
 
 def _is_same_file(one: Any, other: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.datasets.split import is_array
-from compat_sdk.files import sha256_file
+from compat_sdk.files import raise_if_refused, sha256_file
 
 _BLOCK = 1024
 
@@ -40,15 +40,19 @@ class Origin:
 
     @cached_property
     def stamps(self) -> str:
-        """SHA-256 of ids, labels, and each file's size and time of change; `content` where there are no files."""
+        """SHA-256 of ids, labels, and each file's size and times of change; `content` where there are no files.
+
+        The inode's own time is one of them: a picture of the same size, put in place with the old one's date, differs.
+        """
         if is_array(self._images):
             return self.content
         digest = self._names()
         for path in self._images:
             try:
                 status = path.stat()
-                digest.update(f"{status.st_size},{status.st_mtime_ns};".encode())
-            except OSError:
+                digest.update(f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns};".encode())
+            except OSError as error:
+                raise_if_refused(path, error)
                 digest.update(b"missing;")
         return digest.hexdigest()
 
@@ -64,7 +68,8 @@ class Origin:
             for path in self._images:
                 try:
                     digest.update(bytes.fromhex(sha256_file(path)))
-                except OSError:  # whoever decodes it says so
+                except OSError as error:
+                    raise_if_refused(path, error)  # or other data would be blamed
                     digest.update(b"missing;")
         return digest.hexdigest()
 

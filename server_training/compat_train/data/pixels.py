@@ -181,7 +181,7 @@ def _key(split: Split, preprocessing: Preprocessing) -> str:
         for path in images:
             try:
                 status = path.stat()
-                digest.update(f"{status.st_size},{status.st_mtime_ns};".encode())
+                digest.update(f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns};".encode())
             except OSError:
                 digest.update(b"missing;")
     return digest.hexdigest()[:24]

@@ -29,6 +29,7 @@ from compat_sdk.metrics import (
     summarise,
 )
 from compat_sdk.progress import Progress
+from compat_sdk.shown import escaped
 from compat_sdk.space import Embeddings, may_search
 from compat_train.data.pixels import decode_split
 from compat_train.device import torch_threads
@@ -134,8 +135,10 @@ class Evaluation:
             f"gallery of {self.gallery_size} images"
         )
         lines.append(
-            f"query model {self.query_name}, {self.query_mmacs:.1f} MMACs; "
-            f"gallery model {self.gallery_name}, {self.gallery_mmacs:.1f} MMACs"
+            escaped(
+                f"query model {self.query_name}, {self.query_mmacs:.1f} MMACs; "
+                f"gallery model {self.gallery_name}, {self.gallery_mmacs:.1f} MMACs"
+            )
         )
         lines.extend(overlap_lines(self.own, self.copies))
         if not self.declared:
