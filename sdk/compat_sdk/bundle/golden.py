@@ -291,7 +291,7 @@ def compare_orders(
     """Refuse a graph that does better with the channels of the golden pictures in another order.
 
     A bound of 0.9 lets through what mixes the channels up and has little else to say of colour. Whatever rounding
-    costs, it costs in every order: of right graphs no order was better than 0.99 of the right one's error, and a
+    costs, it costs in every order: of right graphs the best order had 1.01 times the right one's error, and a
     mixed-up one that does harm is far better in the order that undoes it.
 
     Args:
