@@ -14,7 +14,8 @@ from collections import Counter
 from pathlib import Path
 
 from tests.fuzz.engine import Fuzz, Tally
-from tests.fuzz.readers import Reader, readers
+from tests.fuzz.reader import Reader
+from tests.fuzz.readers import readers
 
 _MEMORY = 2 << 30
 _PATIENCE_S = 120

@@ -17,7 +17,8 @@ import pytest
 
 from compat_sdk.errors import CompatError
 from tests.fuzz.engine import Fuzz, Tally, alarm
-from tests.fuzz.readers import Reader, readers
+from tests.fuzz.reader import Reader
+from tests.fuzz.readers import readers
 
 _MUTANTS = 50
 _SECONDS = float(os.environ.get("COMPAT_FUZZ_SECONDS", "0"))
@@ -31,7 +32,7 @@ def test_a_mutant_is_read_as_the_file_or_refused_in_one_line(reader: Reader, tmp
     while tally.mutants < _MUTANTS or time.monotonic() < until:
         fuzz.try_one(draw, tally)
     assert not tally.faults
-    assert tally.refused
+    assert tally.refused or reader.notes
 
 
 @_READERS
