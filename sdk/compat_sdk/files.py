@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from compat_sdk.errors import CorruptFileError, SystemRefusedError
-from compat_sdk.shown import shortened
+from compat_sdk.shown import shortened, shown_value
 
 # What a file system says of a file itself; every other refusal is the system's own affair.
 _OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, None}
@@ -106,9 +106,10 @@ def open_locked(path: str | os.PathLike[str]) -> BinaryIO:
 
     Raises:
         BlockingIOError: Another process holds it.
+        CorruptFileError: See `open_to_append`.
         OSError: It cannot be opened for writing.
     """
-    file = Path(path).open("ab")
+    file = open_to_append(path)
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -307,6 +308,29 @@ def open_plain(path: str | os.PathLike[str]) -> io.BufferedReader:
     return file
 
 
+def open_to_append(path: str | os.PathLike[str]) -> io.BufferedWriter:
+    """Open a plain file, made if need be, to write at its end: no pipe, whose writer would wait, and no link.
+
+    Raises:
+        CorruptFileError: It is a pipe, a device or a socket.
+        OSError: It cannot be opened; EISDIR for a folder, ELOOP for a link.
+    """
+
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+    try:
+        file = open(path, "ab", opener=without_waiting)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what Linux says of a pipe that nobody reads, and of a socket
+            raise CorruptFileError(f"{os.fspath(path)} is a pipe or a device; expected a plain file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise CorruptFileError(f"{os.fspath(path)} is a pipe or a device; expected a plain file")
+    return file
+
+
 def check_plain(value: object) -> None:
     """Refuse, in a parsed JSON or TOML document, what another reader could understand differently or not at all.
 
@@ -342,6 +366,8 @@ def read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
 def file_problem(path: Path, record: Mapping[str, object]) -> str | None:
     """Say how a file differs from its record, or return None; the size is compared before the digest.
 
+    A record that lacks one of the two fits no file.
+
     Raises:
         SystemRefusedError: The system refused to read it, so that nothing is known of it.
     """
@@ -352,15 +378,15 @@ def file_problem(path: Path, record: Mapping[str, object]) -> str | None:
         return f"cannot be read ({error.strerror or error})"
     if not stat.S_ISREG(status.st_mode):
         return "is not a plain file (links and folders are refused)"
-    if status.st_size != record["bytes"]:
-        return f"has {status.st_size} bytes, expected {shortened(str(record['bytes']))}"
+    if status.st_size != (size := record.get("bytes")):
+        return f"has {status.st_size} bytes, expected {shown_value(size)}"
     try:
         found = sha256_file(path)
     except OSError as error:
         raise_if_refused(path, error)
         return f"cannot be read ({error.strerror or error})"
-    if found != record["sha256"]:
-        return f"has SHA-256 {found}, expected {shortened(str(record['sha256']))}"
+    if found != (digest := record.get("sha256")):
+        return f"has SHA-256 {found}, expected {shortened(str(digest))}"
     return None
 
 

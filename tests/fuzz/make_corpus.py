@@ -112,7 +112,7 @@ def _settings() -> str:
 
 def records(folder: Path) -> None:
     """What commands note for themselves: settings, origins, searches, resume points, locks, trust, steps."""
-    for name in ("settings", "origins", "search", "interrupted", "locked", "trust", "story"):
+    for name in ("settings", "origins", "search", "interrupted", "locked", "locks", "trust", "story"):
         (folder / name).mkdir()
     (folder / "settings" / "gallery.toml").write_text(_settings(), "utf-8")
     for name in "ab":
@@ -125,7 +125,7 @@ def records(folder: Path) -> None:
     log = CandidateLog(folder / "search" / "candidates.jsonl", SETTINGS)
     for depth in (3, 4, 5):
         network = GlobalMember(width=8, layers=(Layer(),) * depth)
-        log.record(Step("depth", network, 1, 0.25 * (depth - 2), "adopted"), mmacs=1.5, seconds=2.0)
+        log.record(Step("depth", network, 1, 0.25 * (depth - 2), "adopted"), mmacs=1.5, wall_seconds=2.0)
     arrays = {name: np.arange(8, dtype=np.uint8) for name in ("queries", "gallery", "calibration")}
     numbers = {name: np.arange(2, dtype=np.int64) for name in ("query_labels", "gallery_labels")}
     sides = Validation(**arrays, **numbers, gallery_embeddings=np.eye(2, dtype=np.float32))
@@ -146,6 +146,8 @@ def records(folder: Path) -> None:
     for name in "ab":
         (folder / "locked" / "train" / f"{name}.png").write_bytes(name.encode())
     write_lock(folder / "locked", sorted((folder / "locked" / "train").iterdir()))
+    for name in ("gallery.lock", "lock"):
+        (folder / "locks" / name).write_bytes(b"held by 1\n")
     (folder / "trust" / "key.pem").write_text("-----BEGIN PUBLIC KEY-----\n")
     maker = {"name": "ada", "public_key": "key.pem", "roles": ["query"], "spaces": ["s-8"], "bundles": ["b"]}
     trust = {"makers": [maker], "least_release": {"b": 2}, "galleries": True}

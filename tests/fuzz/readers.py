@@ -7,6 +7,7 @@ import json
 import random
 import tomllib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from compat_train.runs.data_record import require_same_data
 from compat_train.runs.layout import RUN, require_run
 from compat_train.runs.log import TrainingLog, read_log
 from compat_train.runs.resume_points import ResumePoints
+from compat_train.runs.run_files import alone
 from tests.fuzz.mutate import changed, mutant, toml
 from tests.fuzz.reader import LONGEST_MESSAGE, Case, Forge, Reader
 from tests.golden.files import HERE
@@ -107,13 +109,15 @@ def _notes() -> Iterator[Reader]:
     yield Reader("validation-arrays", _validation, _cases([search], "validation/*.npy"), True, words=_NPY)
     yield Reader("supernet", _supernet, _cases([search], "supernet.json"), True, _value, _JSON)
     points = _cases([interrupted], "state/*.json")
-    yield Reader("resume", _resumed, points, False, _value, _JSON)
-    yield Reader("resume-tensors", _resumed, _cases([interrupted], "state/*.safetensors"), False, None, (b'"F32"',))
+    yield Reader("resume", _resumed, points, False, _value, _JSON, notes=True)
+    tensors = _cases([interrupted], "state/*.safetensors")
+    yield Reader("resume-tensors", _resumed, tensors, words=(b'"F32"',), notes=True)
     yield Reader("begun", _begun, points, False, _value, _JSON, notes=True)
     yield Reader("log", _log, _cases([interrupted], "log.jsonl"), False, _rows, _JSON, notes=True)
     yield Reader("data-record", _same_data, _cases([interrupted], "data.json"), False, _value, _JSON)
     yield Reader("data-lock", _locked, _cases([_OWN / "locked"], "compat-data.lock.json"), True, _value, _JSON)
-    yield Reader("gallery-lock", _write_lock, _cases([_RELEASED / "galleries" / "plain"], "gallery.json"), notes=True)
+    yield Reader("gallery-lock", _write_lock, _cases([_OWN / "locks"], "gallery.lock"), notes=True)
+    yield Reader("run-lock", _alone, _cases([_OWN / "locks"], "lock"), notes=True)
     yield Reader("quickstart", _step, _cases([_OWN / "story"], "steps/*.json"), True, _value, _JSON)
 
 
@@ -268,7 +272,7 @@ def _scores(folder: Path, target: str) -> object:
 def _candidates(folder: Path, target: str) -> object:
     log = CandidateLog(folder / target, SETTINGS)
     member = GlobalMember(width=8, layers=(Layer(),) * 4)
-    return log.rows, log.score(member, 1), log.total("mmacs")
+    return log.rows, log.score(member, 1), log.total("wall_seconds")
 
 
 def _validation(folder: Path, target: str) -> object:
@@ -315,8 +319,18 @@ def _write_lock(folder: Path, target: str) -> object:
         return None
 
 
+def _alone(folder: Path, target: str) -> object:
+    with alone(folder / target, "training"):
+        return None
+
+
+@lru_cache
+def _sample() -> Dataset:
+    return open_dataset("sample")
+
+
 def _step(folder: Path, target: str) -> object:
-    story = Story(folder, open_dataset("sample"), 0, 1, lambda *_: None)
+    story = Story(folder, _sample(), 0, 1, lambda *_: None)
     return story._once(1, "train", lambda: None)
 
 

@@ -25,6 +25,7 @@ from typing import Any
 from compat_sdk.bundle.names import SIGNATURE
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, MissingExtraError
 from compat_sdk.files import raise_if_refused, read_plain
+from compat_sdk.shown import shortened
 
 _KEY_LIMIT = 64 << 10
 
@@ -134,7 +135,13 @@ def require_signature(
                     raise_if_refused(folder, problem)
                 said.append(("Key mismatch" in str(problem), _words(problem)))
     others, reason = min(said)  # what the right key says, rather than that another one is not it
-    of = keys[0].name if len(keys) == 1 else f"any of {len(keys)} known makers" if others else "a known maker"
+    of = (
+        shortened(keys[0].name, 60)
+        if len(keys) == 1
+        else f"any of {len(keys)} known makers"
+        if others
+        else "a known maker"
+    )
     raise error(
         f"{what} does not carry a valid signature of {of}: {reason}; do not use it, get it again from its source, and "
         f"check that the key is its maker's"
@@ -206,4 +213,4 @@ def _words(error: Exception) -> str:
     """What the library says, in one line; of its list of digests the names of the files."""
     text = " ".join(str(error).split()) or type(error).__name__
     changed = re.findall(r"Hash mismatch for \W*([\w./-]+)", text)
-    return f"it was made for other content of {', '.join(changed[:5])}" if changed else text[:120]
+    return f"it was made for other content of {', '.join(changed[:5])}" if changed else shortened(text, 100)

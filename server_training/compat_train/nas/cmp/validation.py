@@ -14,6 +14,7 @@ from compat_sdk.arrays import read_array
 from compat_sdk.datasets import Split
 from compat_sdk.errors import CorruptFileError
 from compat_sdk.files import read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.shown import shortened
 from compat_sdk.spread import spread
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
@@ -73,8 +74,9 @@ class Validation:
         except (OSError, ValueError) as error:
             raise CorruptFileError(f"an array in {folder} cannot be read ({error}); delete the folder") from error
         if found != record.get("sha256"):
+            known = shortened(str(record.get("sha256")))
             raise CorruptFileError(
-                f"the arrays in {folder} have SHA-256 {found}, expected {record.get('sha256')}; delete the folder, and "
+                f"the arrays in {folder} have SHA-256 {found}, expected {known}; delete the folder, and "
                 f"scores.jsonl beside it, to prepare and measure again"
             )
         return record.get("settings")
