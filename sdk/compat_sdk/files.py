@@ -77,9 +77,25 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
     Raises:
         OSError: The folder does not exist, is not writable, or the disk is full; the old file is untouched.
     """
-    target = Path(path)
-    with durable_temporary(target, data) as temporary:
+    with replacing(Path(path)) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """An open file that takes the name ``target`` at the end, whole and on the disk, or is gone if the block fails.
+
+    Raises:
+        OSError: See `write_atomic`.
+    """
+    temporary = _beside(target)
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            _to_disk(file)
         temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
     sync_folder(target.parent)
 
 
@@ -90,15 +106,23 @@ def durable_temporary(target: Path, data: bytes) -> Iterator[Path]:
     Raises:
         OSError: The folder does not exist, is not writable, or the disk is full.
     """
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    temporary = _beside(target)
     try:
         with temporary.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            _to_disk(file)
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+
+
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def open_locked(path: str | os.PathLike[str]) -> BinaryIO:
@@ -418,14 +442,18 @@ def link_or_copy(source: Path, target: Path) -> None:
             raise
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, mode: int = 0o777) -> None:
     """Make a folder and the parents that it lacks, each of them on the disk; nothing if it is there.
+
+    Args:
+        folder: To be made.
+        mode: Its permissions, but for what the process's mask takes away; parents have the usual ones.
 
     Raises:
         OSError: It cannot be made.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode, parents=True, exist_ok=True)
     for one in reversed(missing):
         sync_folder(one.parent)
 
