@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.crash.write_path import WritePath, quiet
 
 _RANDOM = re.compile(r"[0-9a-f]{12,}")
+_LATE_S = 0.001  # a sleep may last so much longer, and an operation less
 _NUMBERS = 3  # children that are left alone, to know how long the operations take
 
 
@@ -98,8 +99,9 @@ def _child(path: WritePath, folder: Path, dies_after_s: float | None) -> tuple[i
         acknowledgements.read(1)
         begun = time.perf_counter()
         if dies_after_s is not None:
+            time.sleep(max(0.0, dies_after_s - _LATE_S))
             while time.perf_counter() - begun < dies_after_s:
-                pass  # a sleep ends late, after operations of less than a millisecond
+                pass
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         return len(acknowledgements.read() or b""), time.perf_counter() - begun
