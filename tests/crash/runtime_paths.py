@@ -44,7 +44,7 @@ def runtime_paths() -> Iterator[WritePath]:
     for name, form in _FORMS.items():
         replaced = (_bundle(name, 1), _bundle(name, 2))
         yield WritePath(f"bundle: {form}, and another in its place", _nothing, replaced, _held(name), True)
-    yield WritePath("data: lock", _pictures, (_lock, _add_picture_and_lock), _locked, True)
+    yield WritePath("data: lock", _pictures, (_lock, _lock_one), _locked, True)
     yield WritePath("profile: table", _nothing, (_table(1), _table(2)), _tables, True)
     if importlib.util.find_spec("model_signing"):
         yield WritePath("gallery: signature", _with_key, (_sign, _add(9, 2), _sign), _signed)
@@ -188,8 +188,7 @@ def _lock(folder: Path) -> None:
     write_lock(folder, sorted((folder / "train").iterdir()))
 
 
-def _add_picture_and_lock(folder: Path) -> None:
-    (folder / "train" / "a").write_bytes(b"a")
+def _lock_one(folder: Path) -> None:
     write_lock(folder, [folder / "train" / "a"])
 
 

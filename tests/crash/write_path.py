@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
+
+from compat_sdk.gallery import store
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class WritePath:
         return done, None
 
 
-def quiet() -> warnings.catch_warnings[None]:
-    """Inside, warnings are not shown: that a signature was deleted, and the like."""
-    return warnings.catch_warnings(action="ignore")
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, warnings are not shown, and a writer that died in a commit is given up at once."""
+    with warnings.catch_warnings(action="ignore"), mock.patch.object(store, "_DEAD_AFTER_S", 0.0):
+        yield

@@ -14,6 +14,7 @@ Source: OpenSSF Model Signing Specification v1.0, https://github.com/ossf/model-
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import tempfile
@@ -204,8 +205,16 @@ def _every_file() -> Any:
 
 def _key_path(key: str | os.PathLike[str]) -> Path:
     path = Path(key)
-    if not path.is_file():
-        raise ConfigError(f"there is no key file {path}; make a pair with openssl, see `compat-sdk bundle sign --help`")
+    try:
+        found = path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise_if_refused(path, error)
+        found = False
+    if not found:
+        raise ConfigError(
+            f"there is no key file {shortened(str(path), 100)}; make a pair with openssl, see `compat-sdk bundle sign --help`"
+        )
     return path
 
 
