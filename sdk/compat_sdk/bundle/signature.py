@@ -213,7 +213,8 @@ def _key_path(key: str | os.PathLike[str]) -> Path:
         found = False
     if not found:
         raise ConfigError(
-            f"there is no key file {shortened(str(path), 100)}; make a pair with openssl, see `compat-sdk bundle sign --help`"
+            f"there is no key file {shortened(str(path), 100)}; make a pair with openssl, see `compat-sdk bundle sign "
+            f"--help`"
         )
     return path
 

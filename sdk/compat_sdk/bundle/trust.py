@@ -70,9 +70,8 @@ class Maker:
         if not self.name:
             raise ConfigError("a maker has no name; expected one for people")
         if wrong := set(self.roles or ()) - set(_ROLES):
-            raise ConfigError(
-                f"maker {shortened(self.name)} has the role {shown_value(min(wrong))}; expected some of {', '.join(_ROLES)}"
-            )
+            found = f"maker {shortened(self.name)} has the role {shown_value(min(wrong))}"
+            raise ConfigError(f"{found}; expected some of {', '.join(_ROLES)}")
 
     def problem(self, role: str, space: str, name: str | None) -> str | None:
         """Say what this maker may not sign about something, or return None.
