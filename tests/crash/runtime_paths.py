@@ -143,7 +143,9 @@ def _upgraded(folder: Path) -> object:
     place = folder / "gallery"
     if problems := Gallery.open(place).verify():
         raise GalleryError(problems[0])
-    return *toy.contents(place), _is_done(place)
+    found = toy.contents(place)
+    to_discard = found[0] == toy.NEW and (place / FOLDER).exists()
+    return *found, _is_done(place), to_discard
 
 
 def _is_done(gallery: Path) -> bool:

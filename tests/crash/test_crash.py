@@ -18,7 +18,7 @@ from tests.crash.power import lose_power
 from tests.crash.write_path import WritePath
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children begin as copies of this process")
-_PATHS = pytest.mark.parametrize("path", write_paths(), ids=lambda path: path.name)
+_PATHS = pytest.mark.parametrize("path", list(write_paths()), ids=lambda path: path.name)
 
 
 @_PATHS
