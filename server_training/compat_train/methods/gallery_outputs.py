@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compat_sdk.arrays import read_array
-from compat_sdk.files import file_problem, read_json, sealed_json, sha256_file, unsealed, write_atomic
+from compat_sdk.files import file_problem, make_folder, read_json, sealed_json, sha256_file, unsealed, write_atomic
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import Augmentation
 from compat_train.data.batches import Batch, normalise
@@ -73,7 +73,7 @@ class GalleryOutputs:
                 return kept
         embeddings = embed_images(self._model, pixels, self._preprocessing, device=self._device, channels_last=True)
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             partial = path.with_name(f"{path.stem}.{os.getpid()}.npy")
             np.save(partial, embeddings)
             partial.replace(path)

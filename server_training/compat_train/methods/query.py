@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from compat_sdk.files import make_folder
 from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
 from compat_train.config.training import QueryConfig, config_to_json
@@ -107,7 +108,7 @@ def train_query(
 def _save_adaptation(config: QueryConfig, new: Checkpoint, old: Checkpoint, psi: nn.Module) -> None:
     """Writes psi, from the old model's space into the new one's, as a RUN inside the new model's."""
     folder = new.path / ADAPTATION
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     TransformRun(
         path=folder,
         method="dmu",

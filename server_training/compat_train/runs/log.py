@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from compat_sdk.errors import CorruptFileError
+from compat_sdk.files import make_folder, open_plain, open_to_append, parse_json, raise_if_refused, write_atomic
+
+_FILE = "log.jsonl"
 
 
 class TrainingLog:
@@ -18,23 +24,24 @@ class TrainingLog:
 
     def __init__(self, run: Path, resumed_at: int) -> None:
         """Opens ``run/log.jsonl`` for appending after step ``resumed_at``."""
-        run.mkdir(parents=True, exist_ok=True)
-        path = run / "log.jsonl"
+        make_folder(run)
+        path = run / _FILE
         kept = [row for row in read_log(run) if row["step"] <= resumed_at]
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        self._file = open_to_append(path)
         self._events = _tensorboard(run, resumed_at)
 
     def write(self, step: int, epoch: int, rate: float, values: Mapping[str, float]) -> None:
         """Adds one step."""
-        self._file.write(json.dumps({"step": step, "epoch": epoch, "lr": rate} | dict(values)) + "\n")
+        self._file.write(json.dumps({"step": step, "epoch": epoch, "lr": rate} | dict(values)).encode() + b"\n")
         if self._events is not None:
             for name, value in ({"lr": rate} | dict(values)).items():
                 self._events.add_scalar(f"train/{name}", value, step)
 
     def flush(self) -> None:
-        """Hands what was written to the system, so that it survives the process."""
+        """Puts what was written on the disk: a resume point that follows finds every step before it."""
         self._file.flush()
+        os.fsync(self._file.fileno())
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -42,21 +49,45 @@ class TrainingLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with self._file:
+            if error is None:
+                self.flush()
         if self._events is not None:
             self._events.close()
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """Rows of a run's ``log.jsonl``, oldest first; a last line that was cut off by a crash is left out."""
-    path = run / "log.jsonl"
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    """Rows of a run's ``log.jsonl``, oldest first, up to the first line that a crash has cut off or spoilt.
+
+    Each has an integer ``step`` and ``epoch``, and numbers or None under other names.
+
+    Raises:
+        CorruptFileError: It is no plain file.
+        SystemRefusedError: The system refused to read it.
+    """
+    path, rows = run / _FILE, []
+    if not os.path.lexists(path):
+        return []
+    try:
+        with open_plain(path) as file:
+            for line in file:
+                row = _row(line)
+                if row is None:
+                    break
+                rows.append(row)
+    except OSError as error:
+        raise_if_refused(path, error)
+        raise CorruptFileError(f"cannot read {path}: {error.strerror or error}; delete it") from error
     return rows
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row: dict[str, Any] = parse_json(line, _FILE)
+    except CorruptFileError:
+        return None
+    whole = type(row.get("step")) is int and type(row.get("epoch")) is int
+    return row if whole and all(value is None or type(value) in (int, float) for value in row.values()) else None
 
 
 def _tensorboard(run: Path, resumed_at: int) -> Any:

@@ -11,7 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, parse_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files import file_problem, make_folder, read_json, sealed_json, unsealed, write_atomic
 from compat_sdk.outputs import delete_own
 from compat_sdk.shown import shortened
 from compat_train.runs.layout import STATE
@@ -28,7 +28,7 @@ class ResumePoints:
 
     def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Writes one resume point; the older ones beyond the last two are removed afterwards."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         data = save_tensors(on_cpu(tensors))
         stem = f"step-{step:09d}"
         write_atomic(self._folder / f"{stem}.safetensors", data)
@@ -53,12 +53,13 @@ class ResumePoints:
         for manifest in sorted(self._folder.glob("step-*.json"), reverse=True):
             weights = manifest.with_suffix(".safetensors")
             try:
-                found = parse_json(manifest.read_bytes(), str(manifest))
-                record: Any = unsealed(found, str(manifest), required=False)
+                record: Any = unsealed(read_json(manifest), str(manifest), required=False)
+                if type(record["step"]) is not int or not isinstance(record["facts"], dict):
+                    raise CorruptFileError(f"{manifest} is no resume point")
                 if problem := file_problem(weights, record):
                     raise CorruptFileError(f"{weights} {problem}")
                 return (
-                    int(record["step"]),
+                    record["step"],
                     read_tensors(weights.read_bytes(), str(weights)),
                     record["facts"],
                     damaged,

@@ -404,3 +404,17 @@ def test_a_record_of_another_transform_or_of_other_rows_counts_for_nothing(pair:
     assert shards.read_record(folder, shard, manifest.transform) is not None
     assert shards.read_record(folder, shard, {"version": "2"}) is None
     assert shards.read_record(folder, replace(shard, stop=shard.stop - 1), manifest.transform) is None
+
+
+def test_more_shards_than_memory_can_list_are_refused_in_a_run_and_in_a_file(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery, side = pair
+    run(gallery, side)
+    monkeypatch.setattr(layout, "_MOST_SHARDS", 6)
+    with pytest.raises(GalleryError, match="shards"):
+        upgrade.verify(gallery, Toy(SIDE))
+    shutil.rmtree(gallery / "upgrade")
+    with pytest.raises(ConfigError, match="take more rows"):
+        run(gallery, side)
+    assert run(gallery, side, shard_rows=20).shards <= 6
