@@ -8,20 +8,38 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
+import time
+import traceback
 import xml.etree.ElementTree as Xml
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 
-from tests.hazards.defences import DEFENCES, Defence
+import pytest
+
+from tests.hazards.defence import Defence
+from tests.hazards.defences import DEFENCES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "benchmarks" / "hazards.md"
 _PACKAGES = ("sdk", "server_training", "export", "cli")
-_COPIED = (*_PACKAGES, "benchmarks", "docs", "examples", "recipes", "tests", "README.md", "pyproject.toml")
+_COPIED = (
+    *_PACKAGES,
+    "benchmarks",
+    "docs",
+    "examples",
+    "recipes",
+    "tests",
+    "README.md",
+    "CHANGELOG.md",
+    "pyproject.toml",
+)
+# What tests import, loaded once: each run of tests is a fork, in which nothing of the tree is loaded yet.
+_LOADED = ("onnxruntime", "numpy", "PIL.Image", "torch", "safetensors.torch", "typer")
 _MEMORY = 12 << 30
 _PATIENCE_S = 300
 # What a tree that no longer runs would raise: such a failure shows no defence.
@@ -30,107 +48,122 @@ _HEAD = """# Each defence removed, and what its tests say
 
     python -m tests.hazards
 
-Written by that command. In a copy of the tree it removes one defence, runs the tests named beside it in
-[docs/hazards.md](../docs/hazards.md), and puts the defence back. Before that, the same tests pass in the same copy. A row is
-kept where every one of them fails; the last column has the kinds of failure. It takes some minutes.
+Written by that command; `--only 14 18` makes the rows of some hazards anew. In a copy of the tree it removes one defence,
+runs the tests that [docs/hazards.md](../docs/hazards.md) names for it, and puts the defence back. Before that, the same
+tests pass in the same copy. A row stands here where every one of them fails. The last column has the kinds of failure.
 
 | hazard | defence | removed from | failed | as |
 |---|---|---|---|---|
 """
 
 
-class Fault(Exception):
+class _NoBiteError(Exception):
     """A defence that cannot be removed, or whose removal no test notices."""
 
 
 def main() -> None:
     """Print a line for each defence; exit code 1 where a test passes without one."""
     told = argparse.ArgumentParser(prog="python -m tests.hazards", description=__doc__)
-    told.add_argument("--only", type=int, nargs="+", metavar="N", help="hazards by their numbers; nothing is written")
+    told.add_argument("--only", type=int, nargs="+", metavar="N", help="hazards by their numbers")
     told.add_argument("--signing", type=Path, default=ROOT / ".venv-signing" / "bin" / "python", metavar="PYTHON")
     given = told.parse_args()
     chosen = [defence for defence in DEFENCES if given.only is None or defence.number in given.only]
-    faults, rows = 0, list[str]()
+    if any(defence.signing for defence in chosen) and not given.signing.exists():
+        raise SystemExit(f"error: there is no {given.signing}; make it with `make test-signing`")
+    for name in _LOADED:
+        with suppress(ImportError):
+            import_module(name)
     with tempfile.TemporaryDirectory(prefix="hazards-") as work:
         tree = Path(work) / "tree"
+        tree.mkdir()
         for name in _COPIED:
-            source = ROOT / name
-            copy = shutil.copytree if source.is_dir() else shutil.copy2
-            tree.mkdir(exist_ok=True)
-            copy(source, tree / name)
-        for signing in sorted({defence.signing for defence in chosen}):
-            tests = {test: None for defence in chosen if defence.signing == signing for test in defence.tests}
-            failed = _failures(tree, tests, _python(given.signing, signing))
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            copy(ROOT / name, tree / name)
+        faults = 0
+        for signing in (False, True):
+            tests = {test: None for defence in chosen if defence.signing is signing for test in defence.tests}
+            failed = _failures(tree, tests, given.signing if signing else None) if tests else {}
             for test, kinds in failed.items():
                 faults += 1
-                print(f"FAULT: {test} fails before anything is removed ({', '.join(sorted(kinds))})", flush=True)
-        for defence in chosen:
-            try:
-                kinds = _removed(tree, defence, _python(given.signing, defence.signing))
-            except Fault as fault:
-                faults += 1
-                print(f"FAULT: {defence.number} {defence.name}: {fault}", flush=True)
-                continue
-            failed_all = f"{len(defence.tests)} of {len(defence.tests)}"
-            print(f"{defence.number:>2} {defence.name}: {failed_all} tests fail ({', '.join(kinds)})", flush=True)
-            rows.append(f"| {defence.number} | {defence.name} | `{defence.file}` | {failed_all} | {', '.join(kinds)} |")
-    print(f"{len(chosen)} defences, {faults} faults", flush=True)
-    if given.only is None and not faults:
-        PAGE.write_text(_HEAD + "\n".join(rows) + "\n", encoding="utf-8")
+                _say(f"FAULT: {test} fails before anything is removed ({', '.join(sorted(kinds))})")
+        for number, defences in groupby(chosen, lambda defence: defence.number):
+            rows = []
+            for defence in defences:
+                try:
+                    kinds = ", ".join(_removed(tree, defence, given.signing if defence.signing else None))
+                except _NoBiteError as fault:
+                    faults += 1
+                    _say(f"FAULT: {number} {defence.name}: {fault}")
+                    continue
+                count = f"{len(defence.tests)} of {len(defence.tests)}"
+                _say(f"{number:>2} {defence.name}: {count} tests fail ({kinds})")
+                rows.append(f"| {number} | {defence.name} | `{defence.file}` | {count} | {kinds} |")
+            _keep(number, rows)
+    _say(f"{len(chosen)} defences, {faults} faults")
     raise SystemExit(faults > 0)
 
 
-def _removed(tree: Path, defence: Defence, python: Path) -> Sequence[str]:
+def _keep(number: int, rows: Sequence[str]) -> None:
+    """Write the rows of one hazard in the place of those that the page has."""
+    said = PAGE.read_text(encoding="utf-8").splitlines() if PAGE.exists() else []
+    others = [line for line in said if line[2:3].isdigit() and line.split(" ", 2)[1] != str(number)]
+    whole = sorted([*others, *rows], key=lambda line: int(line.split(" ", 2)[1]))
+    PAGE.write_text(_HEAD + "\n".join(whole) + "\n", encoding="utf-8")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
+
+
+def _removed(tree: Path, defence: Defence, python: Path | None) -> Sequence[str]:
     """The kinds of failure of a defence's tests, which must all fail, in a tree without it."""
     file = tree / defence.file
     whole = file.read_text(encoding="utf-8")
     if whole.count(defence.text) != 1:
-        raise Fault(f"{defence.file} has its text {whole.count(defence.text)} times, expected once")
+        raise _NoBiteError(f"{defence.file} has its text {whole.count(defence.text)} times, expected once")
     file.write_text(whole.replace(defence.text, defence.instead), encoding="utf-8")
     try:
         failed = _failures(tree, defence.tests, python)
     finally:
         file.write_text(whole, encoding="utf-8")
     if passed := [test for test in defence.tests if test not in failed]:
-        raise Fault(f"without it {', '.join(passed)} still passes, or is skipped")
+        raise _NoBiteError(f"without it {', '.join(passed)} still passes, or is skipped")
     kinds = set().union(*failed.values())
     if kinds & _BROKEN:
-        raise Fault(f"without it the tree does not run ({', '.join(sorted(kinds & _BROKEN))})")
+        raise _NoBiteError(f"without it the tree does not run ({', '.join(sorted(kinds & _BROKEN))})")
     return sorted(kinds)
 
 
-def _failures(tree: Path, tests: Iterable[str], python: Path) -> dict[str, set[str]]:
-    """Kinds of failure by test, of these tests in this tree; a test that does not end counts as failed."""
-    tests, report = list(tests), tree.with_name("report.xml")
+def _failures(tree: Path, tests: Iterable[str], python: Path | None) -> dict[str, set[str]]:
+    """Kinds of failure by test, of these tests in this tree; where their process dies, or does not end, of all.
+
+    Args:
+        tree: The copy.
+        tests: Their names.
+        python: Of another environment; None for this one.
+    """
+    tests, report, said = list(tests), tree.with_name("report.xml"), tree.with_name("said.txt")
     report.unlink(missing_ok=True)
-    command = [python, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    command += ["-m", "", "-o", "junit_family=xunit1", f"--junit-xml={report}", *tests]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(os.fspath(tree / name) for name in _PACKAGES),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "TMPDIR": os.fspath(tree.parent),
-    }
-    with subprocess.Popen(
-        command,
-        cwd=tree,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY)),
-    ) as process:
-        try:
-            said, _ = process.communicate(timeout=_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            said = ""
-        with suppress(ProcessLookupError):  # what the tests started goes too
-            os.killpg(process.pid, signal.SIGKILL)
-    if not report.exists() and process.returncode < 0:
-        signals = {signal.SIGKILL: "does not end"}
-        return {test: {signals.get(-process.returncode, f"signal {-process.returncode}")} for test in tests}
-    if process.returncode not in (0, 1):
-        raise Fault(f"pytest ends with {process.returncode}: {said[-600:]}")
+    words = ["-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", ""]
+    words += ["-o", "junit_family=xunit1", f"--junit-xml={report}", *tests]
+    child = os.fork()
+    if child == 0:
+        _in_child(tree, words, python, said)
+    status, until = None, time.monotonic() + _PATIENCE_S
+    while status is None and time.monotonic() < until:
+        ended, found = os.waitpid(child, os.WNOHANG)
+        status = found if ended else None
+        time.sleep(0.02)
+    with suppress(ProcessLookupError):  # what the tests started goes too
+        os.killpg(child, signal.SIGKILL)
+    if status is None:
+        os.waitpid(child, 0)
+        return {test: {"does not end"} for test in tests}
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        return {test: {f"signal {-code}"} for test in tests}
+    if code not in (0, 1):
+        raise _NoBiteError(f"pytest ends with {code}: {said.read_text(errors='replace')[-600:]}")
     failed: dict[str, set[str]] = {}
     for case in Xml.parse(report).iter("testcase"):
         for problem in (*case.iter("failure"), *case.iter("error")):
@@ -139,18 +172,40 @@ def _failures(tree: Path, tests: Iterable[str], python: Path) -> dict[str, set[s
     return failed
 
 
+def _in_child(tree: Path, words: Sequence[str], python: Path | None, said: Path) -> None:
+    """Run pytest in the tree, and end the process with its exit code."""
+    code = 70
+    try:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        os.chdir(tree)
+        places = [os.fspath(tree / name) for name in _PACKAGES]
+        os.environ |= {"PYTHONPATH": os.pathsep.join(places), "TMPDIR": os.fspath(tree.parent)}
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for stream in (1, 2):
+            os.dup2(output, stream)
+        if python is not None:
+            os.execv(python, [os.fspath(python), "-m", "pytest", *words])
+        sys.dont_write_bytecode, tempfile.tempdir = True, None
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "benchmarks")]:
+            del sys.modules[name]
+        ours = {os.fspath(ROOT), "", *(os.fspath(ROOT / name) for name in _PACKAGES)}
+        sys.path[:] = [os.fspath(tree), *places, *(place for place in sys.path if place not in ours)]
+        code = int(pytest.main(list(words)))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
 def _kind(message: str) -> str:
     """The class of an exception that pytest tells of, or what it did not see."""
     if "DID NOT RAISE" in message or "DID NOT WARN" in message:
         return "nothing refused"
     kind = re.split(r"[:\s]", message.rpartition('failed on setup with "')[2])[0].rpartition(".")[2]
     return {"assert": "AssertionError", "": "an error"}.get(kind, kind)
-
-
-def _python(signing_python: Path, signing: bool) -> Path:
-    if signing and not signing_python.exists():
-        raise SystemExit(f"error: there is no {signing_python}; make it with `make test-signing`")
-    return signing_python if signing else Path(sys.executable)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from compat_sdk.files import write_atomic
+from compat_train.runs.saving import saving
 
 
 class TrainingLog:
@@ -17,24 +21,39 @@ class TrainingLog:
     """
 
     def __init__(self, run: Path, resumed_at: int) -> None:
-        """Opens ``run/log.jsonl`` for appending after step ``resumed_at``."""
-        run.mkdir(parents=True, exist_ok=True)
-        path = run / "log.jsonl"
+        """Opens ``run/log.jsonl`` for appending after step ``resumed_at``.
+
+        Raises:
+            TrainingError: The disk is full, or the folder cannot be written.
+        """
+        self._path = run / "log.jsonl"
         kept = [row for row in read_log(run) if row["step"] <= resumed_at]
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
-        self._events = _tensorboard(run, resumed_at)
+        with saving(self._path):
+            run.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+            self._file = self._path.open("a", encoding="utf-8")
+            self._events = _tensorboard(run, resumed_at)
 
     def write(self, step: int, epoch: int, rate: float, values: Mapping[str, float]) -> None:
-        """Adds one step."""
-        self._file.write(json.dumps({"step": step, "epoch": epoch, "lr": rate} | dict(values)) + "\n")
-        if self._events is not None:
-            for name, value in ({"lr": rate} | dict(values)).items():
-                self._events.add_scalar(f"train/{name}", value, step)
+        """Adds one step.
+
+        Raises:
+            TrainingError: The disk is full.
+        """
+        with saving(self._path):
+            self._file.write(json.dumps({"step": step, "epoch": epoch, "lr": rate} | dict(values)) + "\n")
+            if self._events is not None:
+                for name, value in ({"lr": rate} | dict(values)).items():
+                    self._events.add_scalar(f"train/{name}", value, step)
 
     def flush(self) -> None:
-        """Hands what was written to the system, so that it survives the process."""
-        self._file.flush()
+        """Hands what was written to the system, so that it survives the process.
+
+        Raises:
+            TrainingError: The disk is full.
+        """
+        with saving(self._path):
+            self._file.flush()
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -42,20 +61,24 @@ class TrainingLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        if self._events is not None:
-            self._events.close()
+        with suppress(OSError) if error is not None else saving(self._path):  # the first error is the one to tell
+            self._file.close()
+            if self._events is not None:
+                self._events.close()
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """Rows of a run's ``log.jsonl``, oldest first; a last line that was cut off by a crash is left out."""
+    """Rows of a run's ``log.jsonl``, oldest first, up to the first that is none: a crash may cut off the last."""
     path = run / "log.jsonl"
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            break
+        rows.append(row)
     return rows
 
 

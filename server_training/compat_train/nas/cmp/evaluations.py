@@ -22,6 +22,7 @@ from compat_sdk.files import parse_json, sealed, unsealed, write_atomic
 from compat_sdk.workers import Workers
 from compat_train.config.settings import changed_settings
 from compat_train.models.search_space import Member
+from compat_train.runs.saving import saving
 
 Need = Literal["own", "across", "both"]
 """Which scores are wanted."""
@@ -85,7 +86,9 @@ class Evaluations:
         self._measure: Measure | None = None
         self._pool: Workers | None = None
         self._scores = _open(path, settings)
-        self._file = path.open("ab")
+        self._path = path
+        with saving(path):
+            self._file = path.open("ab")
 
     def scores(self, members: Sequence[Member], need: Need) -> list[Score]:
         """Scores of members in their order; what is not known yet is measured and recorded.
@@ -94,7 +97,7 @@ class Evaluations:
         whatever it lacks.
 
         Raises:
-            TrainingError: Workers cannot be started. Without workers, whatever ``make`` raises.
+            TrainingError: Workers cannot be started, or the disk is full. Without workers, whatever ``make`` raises.
         """
         tasks: dict[str, _Task] = {}
         for member in members:
@@ -114,7 +117,8 @@ class Evaluations:
             raise
         finally:
             if tasks:
-                os.fsync(self._file.fileno())
+                with saving(self._path):
+                    os.fsync(self._file.fileno())
         found = [self._scores[member.name] for member in members]
         # An error in what is not wanted here is no error: the answer must not depend on what else was asked for before.
         return [Score(score.own, score.across) if score.has(need) else score for score in found]
@@ -134,8 +138,9 @@ class Evaluations:
         known = self._scores.get(member.name, Score())
         own = new.own if known.own is None else known.own
         across = new.across if known.across is None else known.across
-        self._file.write(_line({"arch": member.name, "own": own, "across": across, "error": new.error}))
-        self._file.flush()
+        with saving(self._path):
+            self._file.write(_line({"arch": member.name, "own": own, "across": across, "error": new.error}))
+            self._file.flush()
         self._scores[member.name] = Score(own, across, new.error)
 
     def _in_workers(self, waiting: deque[_Task]) -> None:

@@ -12,6 +12,7 @@ from compat_sdk.files import parse_json, sealed, unsealed, write_atomic
 from compat_train.config.settings import changed_settings
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.search import Step
+from compat_train.runs.saving import saving
 
 _FORMAT, _VERSION = "compat-sdk-global-search", 2
 _KEYS = {"stage", "arch", "epochs", "score", "decision"}
@@ -79,6 +80,7 @@ class CandidateLog:
 
         Raises:
             CorruptFileError: The log has another step in this place.
+            TrainingError: The disk is full, or the folder cannot be written.
         """
         row = {
             "stage": step.stage,
@@ -97,6 +99,7 @@ class CandidateLog:
         else:
             self.rows.append(row | figures)
             lines = "".join(json.dumps(sealed(line), allow_nan=False) + "\n" for line in (self._header, *self.rows))
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._path, lines.encode())
+            with saving(self._path):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(self._path, lines.encode())
         self._repeated += 1
