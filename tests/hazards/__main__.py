@@ -48,9 +48,9 @@ _HEAD = """# Each defence removed, and what its tests say
 
     python -m tests.hazards
 
-Written by that command; `--only 14 18` makes the rows of some hazards anew. In a copy of the tree it removes one defence,
-runs the tests that [docs/hazards.md](../docs/hazards.md) names for it, and puts the defence back. Before that, the same
-tests pass in the same copy. A row stands here where every one of them fails. The last column has the kinds of failure.
+Written by that command; `--only 14 18` makes the rows of some hazards anew. In a copy of the tree it removes one
+defence, runs its tests, which [docs/hazards.md](../docs/hazards.md) names too, and puts the defence back. Before that,
+the same tests pass in the same copy. A row stands here where every one of them fails; the last column has how.
 
 | hazard | defence | removed from | failed | as |
 |---|---|---|---|---|
@@ -144,7 +144,7 @@ def _failures(tree: Path, tests: Iterable[str], python: Path | None) -> dict[str
     """
     tests, report, said = list(tests), tree.with_name("report.xml"), tree.with_name("said.txt")
     report.unlink(missing_ok=True)
-    words = ["-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", ""]
+    words = ["-q", "--tb=short", "-p", "no:cacheprovider", "-m", ""]
     words += ["-o", "junit_family=xunit1", f"--junit-xml={report}", *tests]
     child = os.fork()
     if child == 0:
@@ -181,7 +181,7 @@ def _in_child(tree: Path, words: Sequence[str], python: Path | None, said: Path)
         os.chdir(tree)
         places = [os.fspath(tree / name) for name in _PACKAGES]
         os.environ |= {"PYTHONPATH": os.pathsep.join(places), "TMPDIR": os.fspath(tree.parent)}
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(output, stream)

@@ -84,8 +84,8 @@ FILES = (
         46,
         "the name of a state is on the disk when a change returns",
         f"{SDK}/gallery/store.py",
-        "            _follow(folder, temporary, before, {file.name for file in state.files})\n    sync_folder(folder)\n",
-        "            _follow(folder, temporary, before, {file.name for file in state.files})\n",
+        " before, {file.name for file in state.files})\n    sync_folder(folder)\n",
+        " before, {file.name for file in state.files})\n",
         tests_in(_SYNCS, "every_file_of_a_gallery_is_on_the_disk_before_the_state_that_names_it"),
     ),
     Defence(
@@ -108,8 +108,8 @@ FILES = (
         46,
         "bytes are compared with their digest before compact writes them anew",
         f"{SDK}/gallery/writer.py",
-        "        return snapshot\n    require_intact(snapshot.folder, [segment.vectors for segment in snapshot.state.segments])\n",
-        "        return snapshot\n",
+        "        return snapshot\n    require_intact(",
+        "        return snapshot\n    (lambda *_: None)(",
         tests_in(_ROT, "no_change_gives_rotten_vectors_a_fresh_digest"),
     ),
     Defence(
@@ -132,8 +132,8 @@ FILES = (
         46,
         "bytes are compared with their digest before an index is built of them",
         f"{SDK}/gallery/writer.py",
-        "    built_here.prepare()\n    require_intact(snapshot.folder, [segment.vectors for segment in snapshot.state.segments])\n",
-        "    built_here.prepare()\n",
+        "    built_here.prepare()\n    require_intact(",
+        "    built_here.prepare()\n    (lambda *_: None)(",
         tests_in(_ROT, "no_change_gives_rotten_vectors_a_fresh_digest"),
     ),
     Defence(

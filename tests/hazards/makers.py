@@ -161,8 +161,8 @@ MAKERS = (
         42,
         "equal rows of an index file are the gallery's",
         f"{SDK}/index/equal_rows.py",
-        "            if rising and pairs.min() >= 0 and pairs.max() < rows and bool((pairs[:, 1] < pairs[:, 0]).all()):\n",
-        "            if True:\n",
+        "if rising and pairs.min() >= 0 and pairs.max() < rows and bool((pairs[:, 1] < pairs[:, 0]).all()):",
+        "if True:",
         tests_in("sdk/test_equal_rows.py", "equal_rows_of_another_gallery_are_refused"),
     ),
     Defence(

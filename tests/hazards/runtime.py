@@ -261,8 +261,8 @@ RUNTIME = (
         11,
         "onnxruntime finds no folder for outside weights",
         f"{SDK}/engines/onnxruntime.py",
-        '        options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)\n',
-        "",
+        '"session.model_external_initializers_file_folder_path", _NO_FOLDER',
+        '"session.disable_prepacking", "0"',
         tests_in("sdk/test_engine.py", "weights_outside_the_graph_are_not_looked_for"),
     ),
     Defence(

@@ -30,8 +30,8 @@ UPGRADES = (
         24,
         "the space is compared once more when the lock is held",
         f"{SDK}/gallery/gallery.py",
-        "            vectors = own_vectors(embeddings, snapshot.state)  # it may have been cut over to another space since\n",
-        "            vectors = embeddings.vectors\n",
+        "own_vectors(embeddings, snapshot.state)  # it may have been cut over",
+        "embeddings.vectors  # it may have been cut over",
         tests_in(_SWITCH, "a_writer_that_opened_before_the_cutover_cannot_add_old_vectors"),
     ),
     Defence(

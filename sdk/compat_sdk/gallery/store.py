@@ -69,7 +69,7 @@ class StoredIndex:
 
     @property
     def build_options(self) -> dict[str, int]:
-        """How to build it again: its options as far as `UsearchIndex.build` knows them, and none of another engine's."""
+        """How to build it again: options that `UsearchIndex.build` knows, in its range; none of another engine's."""
         if self.kind != INDEX_KIND:
             return {}
         told = {name: value for name, value in self.options.items() if name in _LEAST and type(value) is int}
