@@ -314,7 +314,7 @@ FILES = (
             *tests_in(
                 _NAMES,
                 "a_table_has_a_line_for_each_row_whatever_its_cells_hold",
-                "an_error_with_a_hostile_name_is_one_line",
+                "text_for_a_strict_terminal_is_escaped",
                 "a_progress_stage_is_one_line",
             ),
         ),
@@ -327,8 +327,16 @@ FILES = (
         "lambda found: found[0]",
         (
             *tests_in(_TEXT, "an_escaped_json_document_is_the_same_document"),
-            *tests_in(_NAMES, "json_for_a_strict_terminal_is_the_same_json"),
+            *tests_in(_NAMES, "json_has_no_character_that_acts_on_a_terminal_and_is_the_same_json"),
         ),
+    ),
+    Defence(
+        49,
+        "JSON is escaped where it is printed",
+        "cli/compat_cli/console.py",
+        "escaped_json(json.dumps(payload, indent=2, allow_nan=False, ensure_ascii=False))",
+        "json.dumps(payload, indent=2, allow_nan=False, ensure_ascii=False)",
+        tests_in(_NAMES, "json_has_no_character_that_acts_on_a_terminal_and_is_the_same_json"),
     ),
     Defence(
         49,
@@ -357,14 +365,6 @@ FILES = (
             "a_header_that_does_not_describe_its_tensors_never_reaches_the_native_parser",
             "a_header_that_is_none_never_reaches_the_native_parser",
         ),
-    ),
-    Defence(
-        50,
-        "a header of tensors is no longer than its file",
-        f"{TRAIN}/runs/tensors_header.py",
-        "    if len(data) < 8 or size > min(_LARGEST, len(data) - 8):\n",
-        "    if False:\n",
-        tests_in(_RECORDS, "a_header_that_is_none_never_reaches_the_native_parser"),
     ),
     Defence(
         50,
