@@ -13,10 +13,9 @@ import tempfile
 import time
 import traceback
 import xml.etree.ElementTree as Xml
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
-from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -65,9 +64,12 @@ def main() -> None:
     """Print a line for each defence; exit code 1 where a test passes without one."""
     told = argparse.ArgumentParser(prog="python -m tests.hazards", description=__doc__)
     told.add_argument("--only", type=int, nargs="+", metavar="N", help="hazards by their numbers")
+    told.add_argument("--missing", action="store_true", help="only defences that the page has no row of")
     told.add_argument("--signing", type=Path, default=ROOT / ".venv-signing" / "bin" / "python", metavar="PYTHON")
     given = told.parse_args()
+    kept = _kept() if given.only or given.missing else {}
     chosen = [defence for defence in DEFENCES if given.only is None or defence.number in given.only]
+    chosen = [defence for defence in chosen if not given.missing or _head(defence) not in kept]
     if any(defence.signing for defence in chosen) and not given.signing.exists():
         raise SystemExit(f"error: there is no {given.signing}; make it with `make test-signing`")
     for name in _LOADED:
@@ -86,29 +88,36 @@ def main() -> None:
             for test, kinds in failed.items():
                 faults += 1
                 _say(f"FAULT: {test} fails before anything is removed ({', '.join(sorted(kinds))})")
-        for number, defences in groupby(chosen, lambda defence: defence.number):
-            rows = []
-            for defence in defences:
-                try:
-                    kinds = ", ".join(_removed(tree, defence, given.signing if defence.signing else None))
-                except _NoBiteError as fault:
-                    faults += 1
-                    _say(f"FAULT: {number} {defence.name}: {fault}")
-                    continue
-                count = f"{len(defence.tests)} of {len(defence.tests)}"
-                _say(f"{number:>2} {defence.name}: {count} tests fail ({kinds})")
-                rows.append(f"| {number} | {defence.name} | `{defence.file}` | {count} | {kinds} |")
-            _keep(number, rows)
+        for defence in chosen:
+            try:
+                kinds = ", ".join(_removed(tree, defence, given.signing if defence.signing else None))
+            except _NoBiteError as fault:
+                faults += 1
+                _say(f"FAULT: {defence.number} {defence.name}: {fault}")
+                continue
+            count = f"{len(defence.tests)} of {len(defence.tests)}"
+            _say(f"{defence.number:>2} {defence.name}: {count} tests fail ({kinds})")
+            kept[_head(defence)] = f"{count} | {kinds} |"
+            _write(kept)
     _say(f"{len(chosen)} defences, {faults} faults")
     raise SystemExit(faults > 0)
 
 
-def _keep(number: int, rows: Sequence[str]) -> None:
-    """Write the rows of one hazard in the place of those that the page has."""
-    said = PAGE.read_text(encoding="utf-8").splitlines() if PAGE.exists() else []
-    others = [line for line in said if line[2:3].isdigit() and line.split(" ", 2)[1] != str(number)]
-    whole = sorted([*others, *rows], key=lambda line: int(line.split(" ", 2)[1]))
-    PAGE.write_text(_HEAD + "\n".join(whole) + "\n", encoding="utf-8")
+def _head(defence: Defence) -> str:
+    """The beginning of its row on the page."""
+    return f"| {defence.number} | {defence.name} | `{defence.file}` | "
+
+
+def _kept() -> dict[str, str]:
+    """The rows that the page has of defences that there are: the rest of each by its beginning."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines() if PAGE.exists() else []
+    heads = [_head(defence) for defence in DEFENCES]
+    return {head: line.removeprefix(head) for head in heads for line in lines if line.startswith(head)}
+
+
+def _write(kept: Mapping[str, str]) -> None:
+    rows = [head + kept[head] for head in map(_head, DEFENCES) if head in kept]
+    PAGE.write_text(_HEAD + "\n".join(rows) + "\n", encoding="utf-8")
 
 
 def _say(line: str) -> None:
