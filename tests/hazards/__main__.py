@@ -40,7 +40,7 @@ _COPIED = (
 # What tests import, loaded once: each run of tests is a fork, in which nothing of the tree is loaded yet.
 _LOADED = ("onnxruntime", "numpy", "PIL.Image", "torch", "safetensors.torch", "typer")
 _MEMORY = 12 << 30
-_PATIENCE_S = 300
+_PATIENCE_S, _PATIENCE_A_TEST_S = 240, 30
 # What a tree that no longer runs would raise: such a failure shows no defence.
 _BROKEN = {"NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "ImportError", "ModuleNotFoundError"}
 _HEAD = """# Each defence removed, and what its tests say
@@ -158,7 +158,7 @@ def _failures(tree: Path, tests: Iterable[str], python: Path | None) -> dict[str
     child = os.fork()
     if child == 0:
         _in_child(tree, words, python, said)
-    status, until = None, time.monotonic() + _PATIENCE_S
+    status, until = None, time.monotonic() + _PATIENCE_S + _PATIENCE_A_TEST_S * len(tests)
     while status is None and time.monotonic() < until:
         ended, found = os.waitpid(child, os.WNOHANG)
         status = found if ended else None
