@@ -50,14 +50,6 @@ GALLERIES = (
     ),
     Defence(
         17,
-        "an empty index answers with nothing",
-        f"{SDK}/index/exact.py",
-        "        if k == 0:\n",
-        "        if k < 0:\n",
-        tests_in("sdk/test_index.py", "an_empty_index_answers_with_no_hits"),
-    ),
-    Defence(
-        17,
         "the dimension of a query to an index",
         f"{SDK}/index/vectors.py",
         "(dim is not None and vectors.shape[1] != dim)",

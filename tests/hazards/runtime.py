@@ -232,14 +232,6 @@ RUNTIME = (
     ),
     Defence(
         10,
-        "zip64 is refused",
-        f"{SDK}/bundle/archive.py",
-        "if 0xFFFF in (count, size) or _SIZE_LIMIT in (size, offset):",
-        "if False:",
-        tests_in("sdk/test_bundle_zip.py", "a_header_that_lies_is_refused_in_little_memory"),
-    ),
-    Defence(
-        10,
         "entries follow one another",
         f"{SDK}/bundle/archive.py",
         'entries overlap or leave a gap" if offset != begin else None',
