@@ -61,10 +61,8 @@ GALLERIES = (
         "a state replaces another in one step",
         f"{SDK}/gallery/store.py",
         "            successor.replace(folder / STATE_FILE)\n",
-        "            with (folder / STATE_FILE).open('wb', buffering=0) as file:\n"
-        "                for number in successor.read_bytes():\n"
-        "                    file.write(bytes([number]))\n",
-        tests_in("sdk/test_gallery.py", "a_writer_killed_at_any_moment_leaves_the_old_or_the_new_state"),
+        "            (folder / STATE_FILE).write_bytes(successor.read_bytes())\n",
+        tests_in("sdk/test_syncs.py", "every_file_of_a_gallery_is_on_the_disk_before_the_state_that_names_it"),
     ),
     Defence(
         18,
@@ -72,7 +70,7 @@ GALLERIES = (
         f"{SDK}/files.py",
         "        temporary.replace(target)\n    sync_folder(target.parent)\n",
         "        target.write_bytes(data)\n    sync_folder(target.parent)\n",
-        tests_in("sdk/test_files.py", "a_write_that_fails_leaves_the_old_file_and_no_other"),
+        tests_in("sdk/test_syncs.py", "an_atomic_write_is_on_the_disk_before_and_after_its_name"),
     ),
     Defence(
         18,
