@@ -106,7 +106,7 @@ GALLERIES = (
         f"{SDK}/files.py",
         "            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "            pass\n",
-        tests_in("sdk/test_gallery.py", "a_second_writer_fails_cleanly_and_succeeds_later"),
+        tests_in("sdk/test_gallery_writers.py", "a_writer_of_another_process_is_waited_for"),
     ),
     Defence(
         21,
@@ -114,7 +114,7 @@ GALLERIES = (
         f"{SDK}/gallery/snapshot.py",
         "            parts.append(part)\n    snapshot = Snapshot(folder, state, tuple(parts) if held else stored)\n",
         "            parts.append(part)\n    snapshot = Snapshot(folder, state, stored)\n",
-        tests_in("sdk/test_gallery.py", "a_reader_keeps_the_state_that_it_opened"),
+        tests_in("sdk/test_gallery.py", "a_reader_holds_its_files_however_few_are_opened_at_a_time"),
     ),
     Defence(
         21,
@@ -130,10 +130,7 @@ GALLERIES = (
         f"{SDK}/index/approximate.py",
         "        if wrong:\n",
         "        if False:\n",
-        (
-            *tests_in("sdk/test_index.py", "a_graph_over_other_vectors_is_refused"),
-            *tests_in("sdk/test_gallery.py", "an_index_over_other_rows_is_found_out"),
-        ),
+        tests_in("sdk/test_index.py", "a_graph_over_other_vectors_is_refused"),
     ),
     Defence(
         22,

@@ -412,6 +412,16 @@ def test_a_reader_keeps_the_state_that_it_opened(gallery: Gallery) -> None:
     assert len(Gallery.open(gallery.path)) == 50
 
 
+def test_a_reader_holds_its_files_however_few_are_opened_at_a_time(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery_files.StoredParts, "_MOST_OPEN", 1)
+    gallery.add(embeddings(3, seed=4), names(3, "new"))
+    reader = Gallery.open(gallery.path)
+    gallery.compact()
+    np.testing.assert_array_equal(reader.vectors[:40], unit_vectors(40))
+
+
 def test_readers_that_open_while_a_writer_works_see_whole_states(gallery: Gallery) -> None:
     writer = Gallery.open(gallery.path)
     failures: list[BaseException] = []

@@ -186,6 +186,13 @@ def test_a_writer_that_waited_in_vain_says_how_long(tmp_path: Path) -> None:
     gallery.add(rows(1, 1), ["late"], timeout=0)
 
 
+def test_a_writer_of_another_process_is_waited_for(tmp_path: Path) -> None:
+    gallery = make(tmp_path / "g", "old", 0)
+    with locks.open_locked(tmp_path / "g" / LOCK_FILE), pytest.raises(GalleryLockedError, match="another process"):
+        gallery.add(rows(1, 1), ["late"], timeout=0)
+    gallery.add(rows(1, 1), ["late"], timeout=0)
+
+
 def test_a_commit_that_died_half_way_does_not_stop_the_next_writer(tmp_path: Path) -> None:
     gallery = make(tmp_path / "g", "old", 0)
     half = tmp_path / "g" / f".gallery.json.{gallery._snapshot.state.identity[:16]}.tmp"
