@@ -52,11 +52,11 @@ UPGRADES = (
     ),
     Defence(
         25,
-        "a full disk is an error that says what stays",
+        "what the system refuses is an error that says what stays",
         f"{SDK}/upgrade/prepare.py",
         "        except OSError as error:\n            raise CompatError(\n",
         "        except ZeroDivisionError as error:\n            raise CompatError(\n",
-        tests_in(_SWITCH, "a_read_only_gallery_says_why_it_cannot_be_upgraded_and_can_still_be_planned"),
+        tests_in(_SWITCH, "a_discard_says_what_it_gave_back_and_can_be_done_again_after_it_died"),
     ),
     Defence(
         26,
