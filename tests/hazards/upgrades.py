@@ -144,11 +144,11 @@ UPGRADES = (
     ),
     Defence(
         30,
-        "a row with another vector or label is another row",
+        "a row with another vector is another row",
         f"{SDK}/upgrade/rows.py",
         "            candidates[known[~equal]] = -1\n",
         "",
-        tests_in(_RUN, "rows_removed_or_changed_meanwhile_are_seen_as_what_they_are"),
+        tests_in(_RUN, "a_last_row_with_another_vector_under_its_id_and_label_is_another_row"),
     ),
     Defence(
         31,
