@@ -83,7 +83,7 @@ MAKERS = (
         f"{SDK}/bundle/signature.py",
         "hashing.Config().set_ignored_paths(paths=(), ignore_git_paths=False)",
         "hashing.Config()",
-        tests_in(_SIGNED, "files_that_a_signing_tool_may_pass_over_are_refused"),
+        tests_in(_SIGNED, "a_signature_covers_every_file_whatever_its_name"),
         signing=True,
     ),
     Defence(
