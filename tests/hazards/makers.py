@@ -298,7 +298,6 @@ MAKERS = (
         tests_in(
             _GOLDEN,
             "a_changed_setting_is_refused_by_the_self_test",
-            "a_graph_that_is_fed_otherwise_than_it_wants_is_refused",
         ),
     ),
     Defence(
