@@ -25,14 +25,6 @@ TRAINING = (
     ),
     Defence(
         32,
-        "a resumed run has the settings of the first",
-        f"{TRAIN}/loop.py",
-        '    if changes := changed_settings(saved_facts.get("settings", {}), facts["settings"]):\n',
-        "    changes = None\n    if changes:\n",
-        tests_in(_RESUME, "other_settings_are_refused_for_a_folder_in_use"),
-    ),
-    Defence(
-        32,
         "a resumed run has the data of the first",
         f"{TRAIN}/loop.py",
         "    if origin is not None:\n        require_same_data(run, origin)\n",
@@ -69,7 +61,7 @@ TRAINING = (
         f"{TRAIN}/runs/run_files.py",
         '    problem = file_problem(run / WEIGHTS, digest) if known else "has no record"\n',
         "    problem = None\n",
-        tests_in("train/test_evaluate.py", "damaged_weights_are_refused"),
+        tests_in("train/test_transform_run.py", "damage_and_absence_are_told_apart"),
     ),
     Defence(
         35,
