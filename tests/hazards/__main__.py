@@ -213,7 +213,8 @@ def _kind(message: str) -> str:
     """The class of an exception that pytest tells of, or what it did not see."""
     if "DID NOT RAISE" in message or "DID NOT WARN" in message:
         return "nothing refused"
-    kind = re.split(r"[:\s]", message.rpartition('failed on setup with "')[2])[0].rpartition(".")[2]
+    told = re.sub(r'^failed on (setup|teardown) with "', "", message)
+    kind = re.split(r"[:\s]", told)[0].rpartition(".")[2]
     return {"assert": "AssertionError", "": "an error"}.get(kind, kind)
 
 
