@@ -112,6 +112,10 @@ def durable_temporary(target: Path, data: bytes) -> Iterator[Path]:
             file.write(data)
             _to_disk(file)
         yield temporary
+    except OSError as error:
+        if error.filename is None:  # a full disk is told by a number alone
+            error.filename = os.fspath(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -113,6 +113,8 @@ def _foreign(folder: Path, layout: Layout) -> Iterator[tuple[str, str]]:
             yield entry.name, ""
         elif entry.is_dir() != (inner is not None):
             yield entry.name, " (a folder)" if entry.is_dir() else " (a file)"
+        elif inner is None and not entry.is_file():
+            yield entry.name, " (a pipe or a device)"
         elif inner is not None:
             yield from ((f"{entry.name}/{name}", form) for name, form in _foreign(entry, inner))
 

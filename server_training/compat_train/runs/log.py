@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Any
 
 from compat_sdk.errors import CorruptFileError
 from compat_sdk.files import make_folder, open_plain, open_to_append, parse_json, raise_if_refused, write_atomic
+from compat_train.runs.saving import saving
 
 _FILE = "log.jsonl"
 
@@ -23,25 +25,40 @@ class TrainingLog:
     """
 
     def __init__(self, run: Path, resumed_at: int) -> None:
-        """Opens ``run/log.jsonl`` for appending after step ``resumed_at``."""
-        make_folder(run)
-        path = run / _FILE
+        """Opens ``run/log.jsonl`` for appending after step ``resumed_at``.
+
+        Raises:
+            TrainingError: The disk is full, or the folder cannot be written.
+        """
+        self._path = run / _FILE
         kept = [row for row in read_log(run) if row["step"] <= resumed_at]
-        write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
-        self._file = open_to_append(path)
-        self._events = _tensorboard(run, resumed_at)
+        with saving(self._path):
+            make_folder(run)
+            write_atomic(self._path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+            self._file = open_to_append(self._path)
+            self._events = _tensorboard(run, resumed_at)
 
     def write(self, step: int, epoch: int, rate: float, values: Mapping[str, float]) -> None:
-        """Adds one step."""
-        self._file.write(json.dumps({"step": step, "epoch": epoch, "lr": rate} | dict(values)).encode() + b"\n")
-        if self._events is not None:
-            for name, value in ({"lr": rate} | dict(values)).items():
-                self._events.add_scalar(f"train/{name}", value, step)
+        """Adds one step.
+
+        Raises:
+            TrainingError: The disk is full.
+        """
+        with saving(self._path):
+            self._file.write(json.dumps({"step": step, "epoch": epoch, "lr": rate} | dict(values)).encode() + b"\n")
+            if self._events is not None:
+                for name, value in ({"lr": rate} | dict(values)).items():
+                    self._events.add_scalar(f"train/{name}", value, step)
 
     def flush(self) -> None:
-        """Puts what was written on the disk: a resume point that follows finds every step before it."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Puts what was written on the disk: a resume point that follows finds every step before it.
+
+        Raises:
+            TrainingError: The disk is full.
+        """
+        with saving(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -49,11 +66,12 @@ class TrainingLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._file:
-            if error is None:
-                self.flush()
-        if self._events is not None:
-            self._events.close()
+        with suppress(OSError) if error is not None else saving(self._path):  # the first error is the one to tell
+            with self._file:
+                if error is None:
+                    self.flush()
+            if self._events is not None:
+                self._events.close()
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

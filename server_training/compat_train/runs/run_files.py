@@ -31,6 +31,7 @@ from compat_sdk.files import (
 )
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import covers_all
+from compat_train.runs.saving import saving
 from compat_train.runs.tensors_header import check_header
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
@@ -83,13 +84,14 @@ def write_run(run: Path, model: Mapping[str, Any], tensors: Mapping[str, Tensor]
         tensors: Weights by name.
 
     Raises:
-        OSError: The folder is missing or cannot be written.
+        TrainingError: The disk is full, or the folder is missing or cannot be written.
     """
     weights = save_tensors(on_cpu(tensors))
-    write_atomic(run / WEIGHTS, weights)
     digest = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
     record = {"format": _FORMAT, "version": _VERSION, "weights": digest, "model": dict(model)}
-    write_atomic(run / RECORD, sealed_json(record))
+    with saving(run):
+        write_atomic(run / WEIGHTS, weights)
+        write_atomic(run / RECORD, sealed_json(record))
 
 
 def read_role(run: str | Path) -> str:

@@ -31,6 +31,7 @@ from compat_sdk.files import (
 from compat_sdk.workers import Workers
 from compat_train.config.settings import changed_settings
 from compat_train.models.search_space import Member
+from compat_train.runs.saving import saving
 
 Need = Literal["own", "across", "both"]
 """Which scores are wanted."""
@@ -94,7 +95,9 @@ class Evaluations:
         self._measure: Measure | None = None
         self._pool: Workers | None = None
         self._scores = _open(path, settings)
-        self._file = open_to_append(path)
+        self._path = path
+        with saving(path):
+            self._file = open_to_append(path)
 
     def scores(self, members: Sequence[Member], need: Need) -> list[Score]:
         """Scores of members in their order; what is not known yet is measured and recorded.
@@ -103,7 +106,7 @@ class Evaluations:
         whatever it lacks.
 
         Raises:
-            TrainingError: Workers cannot be started. Without workers, whatever ``make`` raises.
+            TrainingError: Workers cannot be started, or the disk is full. Without workers, whatever ``make`` raises.
         """
         tasks: dict[str, _Task] = {}
         for member in members:
@@ -140,9 +143,10 @@ class Evaluations:
         known = self._scores.get(member.name, Score())
         own = new.own if known.own is None else known.own
         across = new.across if known.across is None else known.across
-        self._file.write(_line({"arch": member.name, "own": own, "across": across, "error": new.error}))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with saving(self._path):
+            self._file.write(_line({"arch": member.name, "own": own, "across": across, "error": new.error}))
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._scores[member.name] = Score(own, across, new.error)
 
     def _in_workers(self, waiting: deque[_Task]) -> None:

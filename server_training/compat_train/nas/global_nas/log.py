@@ -13,6 +13,7 @@ from compat_sdk.files import make_folder, parse_json, raise_if_refused, read_pla
 from compat_train.config.settings import changed_settings
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.search import Step
+from compat_train.runs.saving import saving
 
 _FORMAT, _VERSION = "compat-sdk-global-search", 2
 _FIGURES = ("cpu_seconds", "wall_seconds", "resumed")
@@ -79,6 +80,7 @@ class CandidateLog:
 
         Raises:
             CorruptFileError: The log has another step in this place.
+            TrainingError: The disk is full, or the folder cannot be written.
         """
         row = {
             "stage": step.stage,
@@ -97,8 +99,9 @@ class CandidateLog:
         else:
             self.rows.append(row | figures)
             lines = "".join(json.dumps(sealed(line), allow_nan=False) + "\n" for line in (self._header, *self.rows))
-            make_folder(self._path.parent)
-            write_atomic(self._path, lines.encode())
+            with saving(self._path):
+                make_folder(self._path.parent)
+                write_atomic(self._path, lines.encode())
         self._repeated += 1
 
 
