@@ -20,6 +20,7 @@ BARE = tests/sdk/engines tests/sdk/upgrade $(patsubst %,tests/sdk/test_%.py,impo
 	files gallery index dataset preprocess profile space transform workers)
 SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/test_built_here.py \
 	tests/sdk/test_refusals.py tests/sdk/test_syncs.py tests/cli/test_signature_cli.py tests/cli/test_trust_cli.py \
+	tests/fuzz/test_signed.py \
 	tests/pipeline/test_documents.py::test_the_page_of_trust_does_what_it_says_in_its_order
 
 .PHONY: demo test test-signing test-matrix check bare clean

@@ -45,6 +45,16 @@ def test_json_for_a_strict_terminal_is_the_same_json(monkeypatch: pytest.MonkeyP
     assert b"\x1b" not in strict["stdout"].getvalue()
 
 
+def test_json_has_no_character_that_acts_on_a_terminal_and_is_the_same_json(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    value = {"id": "a\u202egpj.\x85\u2028\x9b", "label": "日本"}
+    console.print_json(value)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == value and "日本" in printed
+    assert all(line.isprintable() for line in printed.splitlines())
+
+
 def test_a_table_has_a_line_for_each_row_whatever_its_cells_hold() -> None:
     assert console.table(["id", "n"], [["a\nb", "1"]]).split("\n") == ["id    n", r"a\nb  1"]
 

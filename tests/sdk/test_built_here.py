@@ -313,6 +313,8 @@ def test_rows_of_a_signed_gallery_are_compared_with_their_digests(signed: tuple[
     path.write_bytes(data)
     with pytest.raises(GalleryError, match="SHA-256"):
         Gallery.open(gallery.path, public_key=public)
+    with pytest.raises(ConfigError, match="a signature says nothing of files that are not compared"):
+        Gallery.open(gallery.path, public_key=public, verify=False)
 
 
 def test_the_signature_of_a_gallery_is_checked_before_its_state_is_parsed(

@@ -38,7 +38,7 @@ from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.bundle.signature import PublicKey, require_signature, require_signing
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, GalleryError
 from compat_sdk.files import parse_json, parse_toml, raise_if_refused, read_plain
-from compat_sdk.shown import shown_value
+from compat_sdk.shown import shortened, shown_value
 
 _GALLERY_ROLE = "index"  # what a maker of galleries, which are no bundles, may be limited to
 _ROLES = (*get_args(Role), _GALLERY_ROLE)
@@ -70,7 +70,8 @@ class Maker:
         if not self.name:
             raise ConfigError("a maker has no name; expected one for people")
         if wrong := set(self.roles or ()) - set(_ROLES):
-            raise ConfigError(f"maker {self.name} has the role {min(wrong)!r}; expected some of {', '.join(_ROLES)}")
+            found = f"maker {shortened(self.name)} has the role {shown_value(min(wrong))}"
+            raise ConfigError(f"{found}; expected some of {', '.join(_ROLES)}")
 
     def problem(self, role: str, space: str, name: str | None) -> str | None:
         """Say what this maker may not sign about something, or return None.
@@ -110,7 +111,9 @@ class Trust:
             raise ConfigError("there is no maker to trust; expected at least one, with a name and a public_key")
         for name, least in self.least_release.items():
             if type(least) is not int or least < 1:
-                raise ConfigError(f"least_release of {name!r} is {least!r}; expected an integer of at least 1")
+                raise ConfigError(
+                    f"least_release of {shown_value(name)} is {shown_value(least)}; expected an integer of at least 1"
+                )
 
     @classmethod
     def of_key(cls, public_key: str | os.PathLike[str]) -> Trust:
@@ -318,7 +321,7 @@ def _maker(value: object, folder: Path) -> Maker:
     name, key = found["name"], found["public_key"]
     for label in ("roles", "spaces", "bundles"):
         if not all(isinstance(item, str) for item in found.get(label, [])):
-            raise ConfigError(f"{label} of maker {name} are {shown_value(found[label])}; expected texts")
+            raise ConfigError(f"{label} of maker {shortened(name)} are {shown_value(found[label])}; expected texts")
         if label in found:
             found[label] = tuple(found[label])
     pem = PublicKey(name, key.encode()) if "-----BEGIN" in key else PublicKey.read(folder / key)

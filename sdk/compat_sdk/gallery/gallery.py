@@ -374,7 +374,7 @@ class Gallery:
             reasons = ["it was not built here"]
         if snapshot.state.index is None or not reasons:
             return []
-        self.build_index("usearch", **snapshot.state.index.options)
+        self.build_index("usearch", **snapshot.state.index.build_options)
         return [f"rebuilt the usearch index: {reason}" for reason in reasons]
 
     def verify(self) -> list[str]:

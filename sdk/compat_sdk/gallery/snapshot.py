@@ -27,6 +27,7 @@ from compat_sdk.errors import (
 from compat_sdk.gallery.files import RESTORE, StoredParts, as_unit, problem_with, read_checked, read_names
 from compat_sdk.gallery.release import RELEASE_FILE, Release, read_release
 from compat_sdk.gallery.store import (
+    INDEX_KIND,
     SIGNATURE,
     STATE_FILE,
     State,
@@ -139,7 +140,7 @@ class Snapshot:
                 self._say_foreign("the exact scan answers" if index == "auto" else "one is built in memory")
                 if index == "auto":
                     return self.exact
-                self.usearch = UsearchIndex.build(self.vectors, **self.state.index.options)
+                self.usearch = UsearchIndex.build(self.vectors, **self.state.index.build_options)
             else:
                 self.usearch = self._load_index(self.state.index)
         return self.usearch
@@ -172,12 +173,12 @@ class Snapshot:
         return missing and read_state(self.folder).identity != self.state.identity
 
     def _load_index(self, record: StoredIndex) -> UsearchIndex:
-        if record.kind != "usearch":
+        if record.kind != INDEX_KIND:
             raise GalleryError(
                 f"found an index of kind {shown_value(record.kind)}, this release reads 'usearch'; {_REPAIR}"
             )
         content = read_checked(self.folder, record.file, _REPAIR)
-        expansion = record.options.get("expansion_search", 64)
+        expansion = record.build_options.get("expansion_search", 64)
         vouched = record.file.sha256 == self.vouched
         return UsearchIndex.load(content, len(self), self.state.dim, expansion_search=expansion, vouched=vouched)
 

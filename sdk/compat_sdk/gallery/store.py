@@ -52,6 +52,10 @@ LAYOUT: Layout = {r"(gallery|signature|release)\.json|gallery\.lock|origins\.jso
 """What a gallery leaves in its folder, beside an upgrade and its lock."""
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
 _SIGNATURE_LIMIT = 4 << 20
+INDEX_KIND = "usearch"
+"""The one kind of index that this release builds and reads."""
+_LEAST = {"connectivity": 2, "expansion_add": 1, "expansion_search": 1}
+_MOST_OPTION = 1 << 16  # what a file says is built again must not take the memory of the machine
 _DEAD_AFTER_S = 1.0  # a commit takes two system calls; a writer that took this long between them is gone
 
 
@@ -63,6 +67,14 @@ class StoredIndex:
     content: int
     options: Mapping[str, int]
     file: StoredFile
+
+    @property
+    def build_options(self) -> dict[str, int]:
+        """How to build it again: options that `UsearchIndex.build` knows, in its range; none of another engine's."""
+        if self.kind != INDEX_KIND:
+            return {}
+        told = {name: value for name, value in self.options.items() if name in _LEAST and type(value) is int}
+        return {name: value for name, value in told.items() if _LEAST[name] <= value <= _MOST_OPTION}
 
 
 @dataclass(frozen=True)

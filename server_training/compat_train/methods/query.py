@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from compat_sdk.files import make_folder
 from compat_sdk.outputs import delete_own, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
@@ -196,7 +197,7 @@ def _needs_vectors(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) 
 def _save_adaptation(config: QueryConfig, new: Checkpoint, old: Checkpoint, psi: nn.Module) -> None:
     """Writes psi, from the old model's space into the new one's, as a RUN inside the new model's."""
     folder = new.path / ADAPTATION
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     TransformRun(
         path=folder,
         method="dmu",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files import make_folder, read_json, sealed_json, unsealed, write_atomic
 from compat_train.data.origin import Origin
 
 _RECORD = "data.json"
@@ -20,7 +21,7 @@ def write_data_record(folder: Path, origin: Origin) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     record = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -43,7 +44,7 @@ def require_same_data(folder: Path, origin: Origin) -> None:
         CorruptFileError: The record is damaged.
     """
     path = folder / _RECORD
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
     record = _read(path)
     if record.get("stamps") == origin.stamps or record["sha256"] == origin.content:
