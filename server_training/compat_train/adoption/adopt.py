@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.bundle.trust import refuse_run
+from compat_sdk.files import make_folder
 from compat_sdk.outputs import require_own
 from compat_train.adoption.files import bundle_model, module_model, onnx_model
 from compat_train.adoption.found import Found, Wanted
@@ -58,7 +59,7 @@ def adopt(source: str, out: str | Path, wanted: Wanted | None = None) -> Adoptio
     found = find(parsed, run, wanted)
     checkpoint = found.checkpoint
     proof = None if found.original is None else prove(checkpoint, found.original)
-    run.mkdir(parents=True, exist_ok=True)
+    make_folder(run)
     checkpoint.save()
     return Adoption(Checkpoint.load(run), proof)
 
