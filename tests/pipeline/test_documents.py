@@ -154,7 +154,7 @@ def known_options(words: Sequence[str]) -> set[str] | None:
 def assert_script(name: str, options: Sequence[str], where: str) -> None:
     """The script is there, where a path names it or else in benchmarks/, and its text has the options."""
     name = name.replace(".", "/") + ".py" if name.startswith("benchmarks.") else name
-    name = name.replace(".", "/") + "/__main__.py" if name.startswith("tests.") else name
+    name = name.replace(".", "/") + "/__main__.py" if name.startswith("tests.") else name.partition("::")[0]
     found = [ROOT / name] if "/" in name else sorted((ROOT / "benchmarks").rglob(name))
     assert found and found[0].is_file(), f"{where}: there is no script {name}"
     text = found[0].read_text("utf-8") + "".join(
