@@ -158,7 +158,7 @@ def assert_script(name: str, options: Sequence[str], where: str) -> None:
     """The script is there, where a path names it or else in benchmarks/, and its text has the options."""
     name = name.partition("::")[0]
     name = name.replace(".", "/") + ".py" if name.startswith("benchmarks.") else name
-    name = name.replace(".", "/") + "/__main__.py" if name.startswith("tests.") else name
+    name = name.replace(".", "/") + "/__main__.py" if name.startswith("tests.") else name.partition("::")[0]
     found = [ROOT / name] if "/" in name else sorted((ROOT / "benchmarks").rglob(name))
     assert found and found[0].is_file(), f"{where}: there is no script {name}"
     text = found[0].read_text("utf-8") + "".join(
