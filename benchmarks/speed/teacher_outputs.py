@@ -2,9 +2,9 @@
 
 Both train the same MobileNetV2 at 96 pixels by regression on random crops. The gallery model is a ResNet-101 at 112
 with a stem of stride 1, which costs what the usual one does at 224 (fresh weights: they change no cost). In the loop,
-views are endless and the gallery model runs on each batch; computed once, an image has a few views (``Augmentation.fixed_views``), whose outputs were
-written before the first step, and a step looks them up. The two take turns, step by step, so that a shared machine
-disturbs both alike: read the ratio.
+views are endless and the gallery model runs on each batch. Computed once, an image has a few views
+(``Augmentation.fixed_views``), whose outputs were written before the first step, and a step looks them up. The two take
+turns, step by step, so that a shared machine disturbs both alike: read the ratio.
 
     python -m benchmarks.speed.teacher_outputs                    # 3 to 6 minutes on one core
     python -m benchmarks.speed.teacher_outputs --teacher resnet18 --clock wall --steps 20
