@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.errors import ImageError
+from compat_sdk.files import raise_if_refused
 from compat_sdk.images import PictureFile
 from compat_sdk.images.member import file_sha256, stamp_of
 
@@ -43,8 +43,8 @@ class Origins:
         lines = []
         for id, image in zip(ids, images, strict=True):
             if isinstance(image, PictureFile):
-                with suppress(OSError, ImageError):  # gone since: then nothing is known of it
-                    self._known[id] = *stamp_of(image), file_sha256(image)
+                with suppress(FileNotFoundError):  # gone since: then nothing is known of it
+                    self._known[id] = *stamp_of(image)[:2], file_sha256(image)
                     size, stamp, digest = self._known[id]
                     lines.append(json.dumps({"id": id, "bytes": size, "mtime_ns": stamp, "sha256": digest}))
         if lines:
@@ -63,8 +63,9 @@ class Origins:
             if now[0] != size:
                 return True
             return now[1] != stamp and file_sha256(image) != digest
-        except (OSError, ImageError):
-            return False  # whoever embeds it says so
+        except OSError as error:
+            raise_if_refused(image, error)
+            return False  # gone since: whoever embeds it says so
 
 
 def _ends_a_line(path: Path) -> bool:

@@ -41,20 +41,20 @@ _REMEDIES = {
 }
 
 
-def raise_if_refused(path: str | os.PathLike[str], error: OSError, what: str = "read") -> None:
+def raise_if_refused(path: object, error: OSError, what: str = "read") -> None:
     """Raise SystemRefusedError where the system, and not the file, is why ``path`` could not be read.
 
     Args:
-        path: The file or folder.
+        path: The file or folder, or what else its text names, such as a picture in a tar file.
         error: What the system said.
         what: What was to be done with it, for the message.
     """
     if error.errno not in _OF_THE_FILE:
         remedy = _REMEDIES.get(error.errno or 0, "mend that and try again")
         raise SystemRefusedError(
-            os.fspath(path),
+            str(path),
             error.errno,
-            f"the system refused to {what} {os.fspath(path)}: {error.strerror or error}; {remedy}",
+            f"the system refused to {what} {path}: {error.strerror or error}; {remedy}",
         ) from error
 
 

@@ -131,5 +131,5 @@ def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(1 << 20)
-    except OSError:
+    except FileNotFoundError:  # gone since; what the system refuses is said as it said it
         return b""

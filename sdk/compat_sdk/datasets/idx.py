@@ -5,6 +5,7 @@ Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", se
 
 from __future__ import annotations
 
+import errno
 import gzip
 import math
 import os
@@ -52,6 +53,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error, OverflowError, MemoryError, CorruptFileError) as error:
         if isinstance(error, OSError):
             raise_if_refused(path, error)
+        if isinstance(error, MemoryError):
+            raise_if_refused(path, OSError(errno.ENOMEM, "there is not enough memory"))
         raise DataError(f"cannot read {path}: {error}; check the path or download the file again") from error
     if len(body) != expected:
         found = f"{len(body)} bytes" if len(body) < expected else "more bytes"

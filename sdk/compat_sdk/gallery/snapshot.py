@@ -25,6 +25,7 @@ from compat_sdk.errors import (
     VectorError,
 )
 from compat_sdk.gallery.files import RESTORE, StoredParts, as_unit, problem_with, read_checked, read_names
+from compat_sdk.gallery.release import RELEASE_FILE, Release, read_release
 from compat_sdk.gallery.store import (
     SIGNATURE,
     STATE_FILE,
@@ -257,13 +258,25 @@ def load_snapshot(
 
 
 def _require_signer(folder: Path, state: bytes, trust: Trust) -> Callable[[str], str]:
-    signature = read_signature(folder)
+    """Check who signed the state and the release, before either is parsed; what comes back takes the space."""
+    signature, release = read_signature(folder), read_release(folder)
     if signature is None:
         raise GalleryError(
             f"{folder} is not signed: it has no {SIGNATURE}; sign it with `compat-sdk index sign`, or open it without "
             f"a public key and without a trust file"
         )
-    return trust.require_gallery_signer(folder, STATE_FILE, state, signature)
+    if release is None:
+        raise GalleryError(
+            f"the signature of {folder} covers no {RELEASE_FILE}, so that any older version could take its place; sign "
+            f"it again with `compat-sdk index sign`"
+        )
+    check = trust.require_gallery_signer(folder, {STATE_FILE: state, RELEASE_FILE: release}, signature)
+
+    def allowed(space: str) -> str:
+        told = Release.parse(release, folder / RELEASE_FILE)
+        return check(space, told.name, told.release, told.expires)
+
+    return allowed
 
 
 def checked(embeddings: object, dim: int) -> NDArray[np.float32]:
@@ -288,12 +301,13 @@ def own_vectors(embeddings: object, state: State) -> NDArray[np.float32]:
         VectorError: See `checked`.
     """
     if isinstance(embeddings, Embeddings) and embeddings.space != state.space:
-        error = IncompatibleSpaceError(embeddings.space, embeddings.searches, state.space)
-        error.args = (
+        raise IncompatibleSpaceError(
+            embeddings.space,
+            embeddings.searches,
+            state.space,
             f"found vectors in space {embeddings.space}, expected the gallery's own space {state.space}; "
             f"embed the images with the gallery's model",
         )
-        raise error
     return checked(embeddings, state.dim)
 
 

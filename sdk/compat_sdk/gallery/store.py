@@ -5,7 +5,8 @@
     rows-GENERATION-RANDOM.json      their ids and labels; .jsonl where they are more than 65,536
     index-GENERATION-RANDOM.usearch  optional graph over all rows: a cache
     gallery.lock                     held by the one process that writes
-    signature.json                   if the gallery was signed: a signature over gallery.json, and so over all it names
+    signature.json                   if the gallery was signed: a signature over gallery.json, and so over all it names,
+    release.json                     and over this: which of its versions it is, see `compat_sdk.gallery.release`
     upgrade/                         an upgrade to another space, see `compat_sdk.upgrade`; no file of it counts
 
 A writer adds files under new names, makes them durable, and then replaces gallery.json in one step. Whoever
@@ -47,7 +48,7 @@ _LINES_VERSION = 3  # as 1 or 2, with a table of several lines; without one, as 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OURS = re.compile(r"(vectors|rows|index)-(?P<generation>\d+)-[0-9a-f]{16}\.(npy|jsonl?|usearch)")
 SIGNATURE = "signature.json"
-LAYOUT: Layout = {r"(gallery|signature)\.json|gallery\.lock|origins\.jsonl": None, _OURS.pattern: None}
+LAYOUT: Layout = {r"(gallery|signature|release)\.json|gallery\.lock|origins\.jsonl": None, _OURS.pattern: None}
 """What a gallery leaves in its folder, beside an upgrade and its lock."""
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
 _SIGNATURE_LIMIT = 4 << 20

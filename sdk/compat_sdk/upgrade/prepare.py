@@ -228,9 +228,10 @@ def _shown(identity: Mapping[str, str]) -> str:
 
 
 def _other_space(what: str, found: Snapshot, expected: str) -> IncompatibleSpaceError:
-    error = IncompatibleSpaceError(found.state.space, (), expected)
-    error.args = (
+    return IncompatibleSpaceError(
+        found.state.space,
+        (),
+        expected,
         f"{what} is in space {found.state.space} with dimension {found.state.dim}, the transform takes {expected}; "
         f"use the transform that was trained for them",
     )
-    return error

@@ -24,7 +24,7 @@ from PIL import __version__ as pillow_version
 from PIL import features
 
 from compat_sdk.errors import CompatError, ConfigError, DataError
-from compat_sdk.files import sha256_file
+from compat_sdk.files import raise_if_refused, sha256_file
 from compat_sdk.outputs import Layout, delete_own, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.workers import Workers, usable_cores
@@ -182,7 +182,9 @@ def _require_replaceable(out: Path) -> None:
         return
     try:
         meta = json.loads((out / "meta.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError):
+            raise_if_refused(out / "meta.json", error)
         meta = None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise ConfigError(f"{out} exists and is not a kanji set; choose another folder or empty this one")

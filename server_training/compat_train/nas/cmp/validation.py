@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from compat_sdk.arrays import read_array
 from compat_sdk.datasets import Split
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files import raise_if_refused, read_json, sealed_json, unsealed, write_atomic
 from compat_sdk.spread import spread
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
@@ -71,6 +71,8 @@ class Validation:
         try:
             found = Validation.load(folder).sha256()
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError):
+                raise_if_refused(folder, error)
             raise CorruptFileError(f"an array in {folder} cannot be read ({error}); delete the folder") from error
         if found != record.get("sha256"):
             raise CorruptFileError(
