@@ -26,6 +26,7 @@ from compat_sdk.bundle import Manifest, TransformSource
 from compat_sdk.errors import ConfigError
 from compat_train.embed import embed_images
 from compat_train.models.cost import Cost, count_cost
+from compat_train.models.timm_network import as_deployed
 from compat_train.models.transform import transform_cost
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.run_files import read_role
@@ -111,10 +112,12 @@ def _of_checkpoint(checkpoint: Checkpoint, images: Images | None, probe: Probe |
     """
     preprocessing = checkpoint.preprocessing
     pictures, pixels = golden_pixels(images, preprocessing)
+    # Graphs are made of the network as it is deployed, and compared with the network as it was trained.
     model = checkpoint.build()
-    cost = count_cost(model, preprocessing.size)
+    deployed = as_deployed(checkpoint.build(), preprocessing.size)
+    cost = count_cost(deployed, preprocessing.size)
     return Subject(
-        module=UnitEmbedder(checkpoint.build()).eval(),
+        module=UnitEmbedder(deployed).eval(),
         ports=(Port(INPUT, (3, preprocessing.size, preprocessing.size)),),
         golden=Golden(
             (pixels,),

@@ -63,7 +63,7 @@ def test_a_wrong_type_is_named() -> None:
 
 def test_the_methods_are_weights_of_equation_1() -> None:
     def weights(**values: object) -> dict[str, float]:
-        return QueryConfig(source=Source(data="x"), gallery="g", **values).weights  # type: ignore[arg-type]
+        return QueryConfig(source=Source(data="x"), gallery="g", **values).term_weights  # type: ignore[arg-type]
 
     def others(**given: float) -> dict[str, float]:
         names = ("own", "gallery", "kd", "regression", "alignment", "boundary", "adaptation", "csd", "infonce", "aml")

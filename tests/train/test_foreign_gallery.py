@@ -94,7 +94,7 @@ def test_the_terms_are_the_losses_of_their_modules(
     data = labelled if has_labels else bare
     weights = {"regression": 3.0, "csd": 5.0, "infonce": 7.0, "aml": 11.0}
     told = config(foreign, clothes, method="csd", centring=centring, bank=10, aml_margin=0.2, **weights)
-    vectors = gallery_vectors(foreign, data.pixels, DEVICE, seed=0)
+    vectors = gallery_vectors(foreign, data, DEVICE, seed=0)
     assert torch.equal(vectors.mean, mean_vector(vectors.vectors)) and len(vectors.vectors) == 48
     ours = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
     objective = compatibility_objective(
@@ -286,7 +286,7 @@ def test_a_run_that_comes_close_and_finds_nothing_warns(
 def test_a_model_trained_on_centred_targets_writes_vectors_around_the_gallerys_mean(
     foreign: Checkpoint, clothes: Path, bare: TrainingSet, tmp_path: Path
 ) -> None:
-    vectors = gallery_vectors(foreign, bare.pixels, DEVICE, seed=0)
+    vectors = gallery_vectors(foreign, bare, DEVICE, seed=0)
     told = config(foreign, clothes, method="csd", optimisation=small_steps(0.001, 2))
     query = train_query(told, tmp_path / "run", data=bare)
     with torch.no_grad():

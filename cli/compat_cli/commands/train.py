@@ -60,9 +60,9 @@ def _method_for(told: Told) -> dict[str, str]:
     gallery = told.values.get("gallery")
     if "method" in told.values or not isinstance(gallery, str):
         return {}
-    from compat_train.runs.checkpoint import Checkpoint
+    from compat_train.adoption.opening import open_gallery_model
 
-    return {"method": "auto"} if Checkpoint.load(gallery).classifier is None else {}
+    return {"method": "auto"} if open_gallery_model(gallery).classifier is None else {}
 
 
 _SCHEDULE = ("optimisation.epochs", "optimisation.batch", "optimisation.lr")
@@ -72,7 +72,7 @@ COMMANDS = (
         config=_gallery_config,
         run=_train_gallery,
         inputs=("source.data", "source.root"),
-        shown=("arch", "dim", "preprocessing.size", "classification.loss", *_SCHEDULE, *EVERYWHERE),
+        shown=("arch", "weights", "dim", "preprocessing.size", "classification.loss", *_SCHEDULE, *EVERYWHERE),
         shorthands=(SCENARIO,),
     ),
     SettingsCommand(
@@ -80,7 +80,7 @@ COMMANDS = (
         config=_query_config,
         run=_train_query,
         inputs=("source.data", "source.root", "gallery"),
-        shown=("method", "arch", "width", "role", "start", *_SCHEDULE, *EVERYWHERE),
+        shown=("method", "arch", "weights", "width", "role", "start", *_SCHEDULE, *EVERYWHERE),
         shorthands=(SCENARIO,),
     ),
     *train_upgrade.COMMANDS,

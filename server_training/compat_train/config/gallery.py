@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
+from compat_sdk.shown import shown_value
 from compat_train.config.checks import check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+
+_TIMM = "timm:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +25,12 @@ class GalleryConfig:
     dim: int = setting(128, "embedding dimension", unit="numbers")
     width: float = setting(1.0, "factor on the channel counts")
     stem_stride: int = setting(1, "stride of the first convolution; 1 at 112 pixels equals 2 at 224", unit="pixels")
+    weights: str | None = setting(
+        None,
+        "file with the network's published weights, .safetensors or torch's; hub: timm downloads them",
+        otherwise="fresh ones",
+        added=True,
+    )
     preprocessing: Preprocessing = setting(Preprocessing(size=112), "what is done to an image first")
     classification: Classification = setting(Classification(), "its loss")
     optimisation: Optimisation = setting(Optimisation(), "how long and how fast")
@@ -29,6 +40,17 @@ class GalleryConfig:
 
     def __post_init__(self) -> None:
         check_model(self.dim, self.width, self.stem_stride)
+        check_weights(self.arch, self.weights)
+
+    @staticmethod
+    def defaults_for(told: Mapping[str, Any]) -> dict[str, Preprocessing]:
+        """What is done to an image where nothing else is told: what published weights of timm were trained with."""
+        arch = told.get("arch")
+        if told.get("weights") is None or not isinstance(arch, str) or not arch.startswith(_TIMM):
+            return {}
+        from compat_train.models.timm_network import timm_preprocessing
+
+        return {"preprocessing": timm_preprocessing(arch)}
 
 
 def check_model(dim: int, width: float, stem_stride: int) -> None:
@@ -37,3 +59,15 @@ def check_model(dim: int, width: float, stem_stride: int) -> None:
     check_range("width", width, 0, 16, open_low=True)
     if stem_stride not in (1, 2):
         raise ConfigError(f"stem_stride is {stem_stride!r}; expected 1 or 2", setting="stem_stride")
+
+
+def check_weights(arch: str, weights: str | None) -> None:
+    """Refuses, with a ConfigError, a hub's weights for a network that is not timm's."""
+    if weights == "hub" and not arch.startswith(_TIMM):
+        raise ConfigError(
+            f"weights is hub, which has networks of timm alone, and arch is {shown_value(arch)}; give a file, or "
+            f"a network timm:NAME",
+            setting="weights",
+        )
+    if weights == "":
+        raise ConfigError("weights is empty; expected a file, or hub", setting="weights")

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.images import Preprocessing
 from compat_train.config.checks import check_choices, check_range
 from compat_train.config.fields import about, setting
-from compat_train.config.gallery import check_model
+from compat_train.config.gallery import check_model, check_weights
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
 
 QueryMethod = Literal[
@@ -83,6 +84,12 @@ class QueryConfig:
     arch: str = setting("mobilenet_v2", "architecture name")
     width: float = setting(1.0, "factor on the channel counts")
     stem_stride: int = setting(1, "stride of the first convolution", unit="pixels")
+    weights: str | None = setting(
+        None,
+        "file with the network's published weights, .safetensors or torch's; hub: timm downloads them",
+        otherwise="fresh ones",
+        added=True,
+    )
     inherit: Inheritance = setting(
         "auto", "where the starting weights come from; auto: fresh ones, and the gallery model's for finetune"
     )
@@ -175,6 +182,15 @@ class QueryConfig:
         otherwise="none with labels; without, one in twenty, 256 at most",
         added=True,
     )
+    preprocessing: Preprocessing | None = setting(
+        None, "what is done to an image first", otherwise="the gallery model's", added=True
+    )
+    teacher_outputs: str | None = setting(
+        None,
+        "folder that keeps the gallery model's outputs, for other trainings too",
+        otherwise="none; RUN/embeddings, until the model is finished",
+        added=True,
+    )
     mixed: bool = setting(False, "regress on cut-and-paste images too; they double the cost of a step")
     classification: Classification | None = setting(None, "its loss", otherwise="the gallery run's")
     optimisation: Optimisation = setting(Optimisation(epochs=32, lr=1.3), "how long and how fast")
@@ -190,6 +206,12 @@ class QueryConfig:
                 "or choose method 'vanilla'"
             )
         check_model(2, self.width, self.stem_stride)
+        check_weights(self.arch, self.weights)
+        if self.weights is not None and self.inheritance != "none":
+            raise ConfigError(
+                f"weights is given, but the starting weights come from the gallery model (method {self.method!r}, "
+                f"inherit {self.inherit!r}); leave one of them out"
+            )
         check_range("temperature", self.temperature, 0, open_low=True)
         check_range("adaptation_width", self.adaptation_width, 1, 65536)
         check_range("selection_scale", self.selection_scale, 0, open_low=True)
@@ -207,7 +229,7 @@ class QueryConfig:
         if self.method == "auto":
             _check_auto(self)
             return
-        weights = self.weights
+        weights = self.term_weights
         for name, weight in weights.items():
             check_range("gallery_term" if name == "gallery" else name, weight, 0)
         if not any(weights.values()):
@@ -221,7 +243,7 @@ class QueryConfig:
         _check_vectors(self)
 
     @property
-    def weights(self) -> dict[str, float]:
+    def term_weights(self) -> dict[str, float]:
         """Weight of each loss term, the method's own where none was set.
 
         Raises:
@@ -258,7 +280,7 @@ class QueryConfig:
     def compatible(self) -> bool:
         """Whether training draws the model into the gallery's space, so that it may declare to search it."""
         drawing = ("gallery", "regression", "alignment", "boundary", "csd", "infonce", "aml")
-        return self.method == "auto" or self.method == "finetune" or any(self.weights[name] for name in drawing)
+        return self.method == "auto" or self.method == "finetune" or any(self.term_weights[name] for name in drawing)
 
     @property
     def centred(self) -> bool:
@@ -268,12 +290,14 @@ class QueryConfig:
     @property
     def needs_labels(self) -> bool:
         """Whether a term with a weight looks at labels; aml takes them where there are some, and does without."""
-        return self.method == "finetune" or (self.method != "auto" and any(self.weights[name] for name in _OF_LABELS))
+        return self.method == "finetune" or (
+            self.method != "auto" and any(self.term_weights[name] for name in _OF_LABELS)
+        )
 
     @property
     def needs_bank(self) -> bool:
         """Whether a term with a weight compares with a bank of the gallery model's vectors."""
-        return any(self.weights[name] for name in _OF_BANK)
+        return any(self.term_weights[name] for name in _OF_BANK)
 
     @property
     def selecting(self) -> Selection:
@@ -295,7 +319,7 @@ def _check_selection(config: QueryConfig) -> None:
         raise ConfigError("selection 'certainty' has no softmax over the batch; leave selection_temperature out")
     if config.selecting != "uniform" and config.mixed:
         raise ConfigError("mixed images have no weights under dmu's selection; leave mixed out, or select 'uniform'")
-    if config.unseen not in (None, "skip") and not config.weights["gallery"]:
+    if config.unseen not in (None, "skip") and not config.term_weights["gallery"]:
         raise ConfigError(
             f"unseen is {config.unseen!r}, which is about the loss under the gallery model's classifier, and that has "
             f"weight 0 here; leave unseen out, or set gallery_term above 0"
@@ -320,7 +344,7 @@ def _check_auto(config: QueryConfig) -> None:
 
 def _check_vectors(config: QueryConfig) -> None:
     """Refuse settings of terms that have no weight: they would be ignored."""
-    weights = config.weights
+    weights = config.term_weights
     defaults = {entry.name: entry.default for entry in fields(config)}
     for key, terms in _SETTINGS_OF.items():
         value = getattr(config, key)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Split, open_dataset, require_consistent
+from compat_sdk.datasets import Split, open_dataset, require_consistent, require_labels
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
@@ -29,15 +29,17 @@ class TrainingSet:
 
     Attributes:
         pixels: uint8 ``[n, size, size, 3]`` RGB, in memory or memory-mapped.
-        labels: int64 ``[n]``, positions in ``classes``.
-        classes: Class names, sorted.
+        labels: int64 ``[n]``, positions in ``classes``; -1 of images without labels.
+        classes: Class names, sorted; none where the images have no labels.
         source: What the images were decoded from; None where only they are known.
+        ids: Name of each image; empty where only the pixels are known.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     source: Origin | None = field(default=None, repr=False)
+    ids: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def has_labels(self) -> bool:
@@ -47,7 +49,8 @@ class TrainingSet:
     @cached_property
     def origin(self) -> Origin:
         """What tells this set from others: what it was decoded from, or else the decoded images."""
-        return self.source or Origin(self.pixels, (self.classes[label] for label in self.labels), ())
+        names = (self.classes[label] if label >= 0 else "" for label in self.labels)
+        return self.source or Origin(self.pixels, names, ())
 
     def batches(
         self,
@@ -63,7 +66,7 @@ class TrainingSet:
             optimisation: Images per step.
             execution: Seed.
             augmentation: Random views.
-            preprocessing: What the model does to the pixels afterwards.
+            preprocessing: Of the model that sees the views: their size, and what is done to them afterwards.
             device: Where the batches are made.
 
         Raises:
@@ -77,6 +80,7 @@ class TrainingSet:
             augmentation=augmentation,
             device=device,
             mean=preprocessing.mean,
+            size=preprocessing.size,
         )
 
 
@@ -87,6 +91,7 @@ def load_training_set(
     cache: Path | None = None,
     progress: Progress | None = None,
     without: frozenset[str] = frozenset(),
+    labels_for: str | None = "a classification loss",
 ) -> TrainingSet:
     """Opens a dataset and decodes its training split, so that bad images are found before the first step.
 
@@ -96,23 +101,31 @@ def load_training_set(
         cache: Folder for decoded images that do not fit in memory.
         progress: Called with the number of decoded images.
         without: Ids of images that are left out.
+        labels_for: What needs two classes or more, for the error; None where nothing does.
 
     Raises:
-        DataError: No training split, one that lists an image twice, a scenario that leaves nothing of it, fewer than
-            two classes, or too many unreadable images.
+        DataError: No training split, one that lists an image twice, a scenario that leaves nothing of it, too many
+            unreadable images; or no labels or fewer than two classes where they are needed, found before decoding.
     """
     split = _without(training_split(source), without)
+    if labels_for is not None:
+        _require_classes(split, source, labels_for)
     decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
     names = [split.labels[row] for row in decoded.kept]
-    classes = tuple(sorted(set(names)))
-    if len(classes) < 2:
+    classes = tuple(sorted(set(names) - {""}))
+    numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
+    labels = np.fromiter((numbers[name] for name in names), np.int64, len(names))
+    ids = tuple(split.ids[row] for row in decoded.kept)
+    return TrainingSet(decoded.images, labels, classes, _origin(split), ids)
+
+
+def _require_classes(split: Split, source: Source, what: str) -> None:
+    require_labels(split, source.data, what)
+    if (count := len(split.classes)) < 2:
         raise DataError(
-            f"the split 'train' of {source.data} has {len(classes)} class; a classification loss needs at least 2"
+            f"the split 'train' of {source.data} has {count} class; {what} needs at least 2"
             + ("" if source.scenario.everything else f"; this is what {source.scenario} leaves")
         )
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = np.fromiter((numbers[name] for name in names), np.int64, len(names))
-    return TrainingSet(decoded.images, labels, classes, _origin(split))
 
 
 def origin_of(source: Source, data: TrainingSet | None = None, *, without: frozenset[str] = frozenset()) -> Origin:
@@ -151,6 +164,8 @@ def training_split(source: Source) -> Split:
         )
     split = dataset.splits["train"]
     require_consistent(split)
+    if source.scenario.of_classes:
+        require_labels(split, source.data, "a scenario of classes")
     if not source.scenario.everything:
         split = split_rows(split, scenario_rows(source.scenario, split.labels))
     return split

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle import Trust
 from compat_sdk.certificate import NEW_MODEL_RULE, QUERY_RULE
-from compat_sdk.datasets import Dataset, Split, own_rows, require_consistent
+from compat_sdk.datasets import Dataset, Split, own_rows, require_consistent, require_labels
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.metrics import (
     CostCurve,
@@ -64,8 +64,8 @@ class Evaluation:
         queries: Queries scored.
         gallery_size: Images in the gallery.
         skipped: Queries left out because the gallery holds no image of their label.
-        query_mmacs: Cost of embedding one image with the query model, in MMACs.
-        gallery_mmacs: Cost of embedding one image with the gallery model, in MMACs.
+        query_mmacs: Cost of embedding one image with the query model, in MMACs; None where only its vectors are known.
+        gallery_mmacs: Cost of embedding one image with the gallery model, the same.
         query_space: Space of the query model.
         gallery_space: Space of the gallery model.
         query_name: Name of the query model.
@@ -84,8 +84,8 @@ class Evaluation:
     queries: int
     gallery_size: int
     skipped: int
-    query_mmacs: float
-    gallery_mmacs: float
+    query_mmacs: float | None
+    gallery_mmacs: float | None
     query_space: str
     gallery_space: str
     query_name: str
@@ -113,8 +113,10 @@ class Evaluation:
         return f"{self.rule_applied} (of {whose}): {across:.1f} % against {alone:.1f} %"
 
     @property
-    def amortised(self) -> CostCurve:
-        """Mean cost per embedded image against queries per gallery image, Fig. 3b of the paper."""
+    def amortised(self) -> CostCurve | None:
+        """Mean cost per embedded image against queries per gallery image, Fig. 3b; None where a cost is not known."""
+        if self.query_mmacs is None or self.gallery_mmacs is None:
+            return None
         return cost_curve(self.query_mmacs, self.gallery_mmacs)
 
     def to_json(self) -> dict[str, object]:
@@ -136,7 +138,7 @@ class Evaluation:
             "gallery_model": self.gallery_name,
             "query_mmacs": self.query_mmacs,
             "gallery_mmacs": self.gallery_mmacs,
-            "amortised_mmacs": self.amortised.to_json(),
+            "amortised_mmacs": None if self.amortised is None else self.amortised.to_json(),
         }
 
     def table(self) -> str:
@@ -158,8 +160,8 @@ class Evaluation:
             f"gallery of {self.gallery_size} images"
         )
         lines.append(
-            f"query model {self.query_name}, {self.query_mmacs:.1f} MMACs; "
-            f"gallery model {self.gallery_name}, {self.gallery_mmacs:.1f} MMACs"
+            f"query model {self.query_name}, {_cost(self.query_mmacs)}; "
+            f"gallery model {self.gallery_name}, {_cost(self.gallery_mmacs)}"
         )
         lines.extend(overlap_lines(self.own, self.copies))
         if not self.declared:
@@ -309,9 +311,10 @@ def embed_split(
     Raises:
         DataError: An image cannot be read.
     """
-    wanted = list(dict.fromkeys(model.preprocessing for model in models))
+    wanted = list(dict.fromkeys(model.preprocessing for model in models if model.stored is None))
     # The block exists twice while it is assembled.
-    block = max(1, int(memory_mib * 2**20 / 2 / max(3 * preprocessing.size**2 for preprocessing in wanted)))
+    largest = max((3 * preprocessing.size**2 for preprocessing in wanted), default=1024)
+    block = max(1, int(memory_mib * 2**20 / 2 / largest))
     rows: list[list[NDArray[np.float32]]] = [[] for _ in models]
     for start in range(0, len(split), block):
         part = dataclasses.replace(
@@ -323,8 +326,11 @@ def embed_split(
         for preprocessing in wanted:
             pixels = decode_split(part, preprocessing, threads=threads).images
             for model, found in zip(models, rows, strict=True):
-                if model.preprocessing == preprocessing:
+                if model.stored is None and model.preprocessing == preprocessing:
                     found.append(model.embed(pixels))
+        for model, found in zip(models, rows, strict=True):
+            if model.stored is not None:
+                found.append(model.stored(part.ids))
         if progress is not None:
             progress(f"embed {split.name}", min(start + block, len(split)), len(split), {})
     return [
@@ -337,7 +343,7 @@ def filled_split(dataset: Dataset, name: str) -> Split:
     """A split that evaluation needs.
 
     Raises:
-        DataError: It is missing or empty, or lists an image twice.
+        DataError: It is missing or empty, lists an image twice, or its images have no labels.
     """
     split = dataset.splits.get(name)
     if split is None or not len(split):
@@ -347,6 +353,7 @@ def filled_split(dataset: Dataset, name: str) -> Split:
             f"needs the splits query and gallery"
         )
     require_consistent(split)
+    require_labels(split, dataset.name, "evaluation")
     return split
 
 
@@ -358,6 +365,10 @@ def overlap_lines(own: int, copies: int) -> list[str]:
     if copies:
         lines.append(f"warning: the gallery holds further copies of {copies} queries; scores with them are too good")
     return lines
+
+
+def _cost(mmacs: float | None) -> str:
+    return "cost not known" if mmacs is None else f"{mmacs:.1f} MMACs"
 
 
 def _percent(value: float, interval: tuple[float, float]) -> str:

@@ -38,7 +38,7 @@ def choose(
             length = float(vectors.mean.norm())
             because = f"{lack}; the gallery's vectors share a mean of length {length:.2f}, which it takes off"
         choices.append(Choice("method", config.method, because))
-    if config.weights["gallery"] and gallery.classifier is None and config.unseen is None:
+    if config.term_weights["gallery"] and gallery.classifier is None and config.unseen is None:
         config = replace(config, unseen="all-prototypes")
         choices.append(
             Choice(

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from compat_sdk.progress import Progress
 from compat_train.config.training import GalleryConfig, config_to_json
 from compat_train.data.batches import Batch, normalise
+from compat_train.data.canvas import canvas_of
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
+from compat_train.methods.starting_weights import noted, published_weights, starting_state
 from compat_train.models.build import build_model
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import RUN, require_run
@@ -29,26 +31,31 @@ def train_gallery(
         config: What to train, on what and how.
         out: RUN folder.
         progress: Called while images are decoded and after each step.
-        data: What ``config.source`` holds, where the caller has decoded it already.
+        data: What ``config.source`` holds, where the caller has decoded it already; crops are taken from that.
 
     Returns:
         The finished checkpoint. Its space is its own.
 
     Raises:
-        ConfigError: The folder holds something else.
-        DataError: The dataset cannot be used.
+        ConfigError: The folder holds something else, or the network takes no images of this size.
+        DataError: The dataset cannot be used, or the published weights are another network's.
         TrainingError: The loss is not finite, or the folder belongs to a run with other settings.
     """
     run = Path(out)
-    settings = config_to_json(config)
+    published = published_weights(config)
+    settings = config_to_json(config) | noted(published)
     if finished := same_run(run, settings, origin_of(config.source, data)):
         return finished
     require_run(run, RUN, settings)
+    start = starting_state(config, published, dim=config.dim, size=config.preprocessing.size)
     device = device_of(config.execution.device)
     if data is None:
-        data = load_training_set(config.source, config.preprocessing, cache=run / "pixels", progress=progress)
+        canvas = canvas_of(config.augmentation, config.preprocessing)
+        data = load_training_set(config.source, canvas, cache=run / "pixels", progress=progress)
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=config.dim, width=config.width, stem_stride=config.stem_stride)
+    if start is not None:
+        embedder.load_state_dict(start)
     classifier = new_classifier(len(data.classes), config.dim)
     trained = place(nn.ModuleDict({"embedder": embedder, "classifier": classifier}), device)
 

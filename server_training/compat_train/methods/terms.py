@@ -80,6 +80,7 @@ class Step:
         labels: int64 ``[n]``.
         index: int64 ``[n]``, rows of the training set.
         of_gallery: ``[n, dim]``, the gallery model's embeddings of the labelled images; None where nobody needs them.
+        of_mixed: ``[n, dim]``, of the images after them; None without ``mixed``.
         image_weights: ``[n]``, share of each image in the terms that draw it to the old model, sum 1; None where all
             count alike.
     """
@@ -90,6 +91,7 @@ class Step:
     labels: Tensor
     index: Tensor
     of_gallery: Tensor | None
+    of_mixed: Tensor | None
     image_weights: Tensor | None
 
 
@@ -131,12 +133,12 @@ def _kd(setup: Setup, step: Step) -> Tensor:
 def _regression(setup: Setup, step: Step) -> Tensor:
     """One minus the cosine to the gallery model's embedding, of mixed images too."""
     of_gallery = step.of_gallery
-    assert setup.outputs is not None and of_gallery is not None  # made for this term
+    assert of_gallery is not None  # made for this term
     if step.image_weights is not None:
         apart = embedding_regression_loss(step.labelled, setup.target(of_gallery), reduction="none")
         return (step.image_weights * apart).sum()
-    if setup.config.mixed:
-        of_gallery = torch.cat((of_gallery, setup.outputs.of_inputs(step.inputs[len(step.labels) :])))
+    if step.of_mixed is not None:
+        of_gallery = torch.cat((of_gallery, step.of_mixed))
     return embedding_regression_loss(step.embeddings, setup.target(of_gallery))
 
 

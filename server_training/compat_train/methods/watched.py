@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from compat_sdk.datasets import Split, open_dataset
 from compat_sdk.errors import ConfigError
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import QueryConfig, Source
 from compat_train.data.batches import step_generator
+from compat_train.data.canvas import decoding
 from compat_train.data.held_out import held_out_images
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import split_rows
@@ -56,6 +58,7 @@ def watched_images(config: QueryConfig) -> tuple[Split | None, frozenset[str]]:
 def watch_of(
     split: Split,
     network: nn.Module,
+    preprocessing: Preprocessing,
     gallery: Checkpoint,
     vectors: GalleryVectors | None,
     device: torch.device,
@@ -69,6 +72,7 @@ def watch_of(
     Args:
         split: The images.
         network: The query network, in training; on its device.
+        preprocessing: The query network's.
         gallery: The gallery model.
         vectors: Its vectors of training images, the distractors, where they are there already.
         device: Where to run.
@@ -78,33 +82,27 @@ def watch_of(
         DataError: None of the images can be read.
     """
     decoded = decode_split(split, gallery.preprocessing, skip_budget=max(0, len(split) - 1))
-    of_gallery = training_embeddings(gallery, decoded.images, device)
+    ids = [split.ids[row] for row in decoded.kept]
+    of_gallery = training_embeddings(gallery, decoded.images, device, ids=ids)
+    images: NDArray[np.uint8] = decoded.images
+    if decoding(preprocessing) != decoding(gallery.preprocessing):
+        images = decode_split(split_rows(split, decoded.kept), preprocessing).images
     labels = [split.labels[row] for row in decoded.kept]
     right = same_label(labels)
     asking = right.any(1)
     if 2 * int(asking.sum()) >= len(labels):
         rows = torch.from_numpy(np.flatnonzero(asking.numpy()))
-        queries: NDArray[np.uint8] = decoded.images[rows.numpy()]
+        queries: NDArray[np.uint8] = images[rows.numpy()]
         own = torch.nn.functional.one_hot(rows, len(labels)).bool()
         return Watch(
-            network, queries, of_gallery[rows.to(device)], of_gallery, right[rows], gallery.preprocessing, device,
+            network, queries, of_gallery[rows.to(device)], of_gallery, right[rows], preprocessing, device,
             by="labels", hidden=own,
             complete=complete,
         )  # fmt: skip
     more = of_gallery[:0] if vectors is None else vectors.vectors[:_DISTRACTORS]
     searched = torch.cat((of_gallery, more))
     right = torch.eye(len(of_gallery), len(searched), dtype=torch.bool)
-    return Watch(
-        network,
-        decoded.images,
-        of_gallery,
-        searched,
-        right,
-        gallery.preprocessing,
-        device,
-        by="images",
-        complete=complete,
-    )
+    return Watch(network, images, of_gallery, searched, right, preprocessing, device, by="images", complete=complete)
 
 
 def same_label(labels: list[str]) -> Tensor:

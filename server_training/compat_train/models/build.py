@@ -20,6 +20,7 @@ from compat_train.models.shufflenet_v1 import ShuffleNetV1
 from compat_train.models.shufflenet_v2 import ShuffleNetV2
 from compat_train.models.supernet import MemberNetwork
 from compat_train.models.swin import SwinTiny
+from compat_train.models.timm_network import TimmNetwork, is_timm_name
 
 ARCHITECTURES: tuple[str, ...] = (
     "resnet18",
@@ -35,7 +36,7 @@ ARCHITECTURES: tuple[str, ...] = (
     "shufflenet_v2",
 )
 """Names that :func:`build_model` knows, besides ``cmp:...``, ``global:...``, ``<resnet>_pruned<fraction>``,
-``<resnet>_gem`` and ``swin_tiny``, which needs the package timm."""
+``<resnet>_gem``, and ``swin_tiny`` and ``timm:...``, which need the package timm."""
 
 _RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -49,15 +50,15 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
     """Return a freshly initialised model from images to embeddings.
 
     The model maps float images ``[n, 3, s, s]`` to embeddings ``[n, dim]`` that are *not* normalised; any
-    side from 28 pixels works. Weights are drawn from torch's global generator: call ``torch.manual_seed``
-    first to repeat them.
+    side from 28 pixels works, but for some networks of timm. Weights are drawn from torch's global generator: call
+    ``torch.manual_seed`` first to repeat them.
 
     Args:
         arch: One of :data:`ARCHITECTURES`, or a member of a search space: ``cmp:...`` or ``global:...``. A ``_0.5`` at
             the end of a name is the network at width 0.5. ``resnet101_pruned0.9``, and so for each ResNet and every
             fraction between 0 and 1, lacks 90 % of the filters inside its residual branches (seed 000, table 4).
             ``_gem`` at the end of a ResNet's name or of ``swin_tiny`` pools by the generalised mean (seed 003, section
-            4.1).
+            4.1). ``timm:NAME`` is a network of the package timm; see `compat_train.models.timm_network`.
         dim: Length of the embedding, at least 1.
         width: Multiplier of the channel counts, above 0. On top of the width in the name, if there is one.
         stem_stride: Stride of the first convolution, 1 or 2. 1 at 112 pixels gives the feature maps, and the
@@ -68,7 +69,7 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
 
     Raises:
         ConfigError: The architecture is unknown or a setting is out of its range.
-        MissingExtraError: The architecture is ``swin_tiny``, and timm is not installed.
+        MissingExtraError: The architecture is ``swin_tiny`` or ``timm:...``, and timm is not installed.
     """
     if dim < 1:
         raise ConfigError(f"dim is {dim}; an embedding has at least 1 component, commonly 128")
@@ -85,6 +86,14 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
         if is_global_name(arch):
             return GlobalNetwork(global_named(arch), dim=dim, stem_stride=stem_stride)
         return MemberNetwork(member_named(arch), dim=dim, stem_stride=stem_stride)
+    if is_timm_name(arch):
+        for setting, value, own in (("width", width, 1.0), ("stem_stride", stem_stride, 1)):
+            if value != own:
+                raise ConfigError(
+                    f"{setting} is {value} for {arch}, whose layers are timm's own; leave {setting} out",
+                    setting=setting,
+                )
+        return TimmNetwork(arch, dim=dim)
     gem = arch.endswith("_gem")
     base, kept = _before_pruning(arch.removesuffix("_gem"))
     if base in _RESNETS:
@@ -112,7 +121,7 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
         case _:
             raise ConfigError(
                 f"unknown architecture {arch!r}; choose one of {', '.join(ARCHITECTURES)}, cmp:..., "
-                f"global:..., <resnet>_pruned<fraction>, <resnet>_gem or swin_tiny"
+                f"global:..., <resnet>_pruned<fraction>, <resnet>_gem, swin_tiny or timm:NAME"
             )
 
 

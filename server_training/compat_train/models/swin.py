@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from compat_sdk.errors import CompatError, MissingExtraError
+from compat_sdk.errors import CompatError
 from compat_train.models.layers import GeneralisedMeanPool, GlobalAveragePool
+from compat_train.models.timm_package import import_timm
 
 _HEADS = (3, 6, 12, 24)
 
@@ -35,13 +36,10 @@ class SwinTiny(nn.Module):
         self, *, dim: int = 128, width: float = 1.0, stem_stride: int = 1, generalised_mean: bool = False
     ) -> None:
         super().__init__()
-        try:
-            from timm.models.swin_transformer import SwinTransformer
-        except ImportError as error:
-            raise MissingExtraError("timm", "timm") from error
+        timm = import_timm("timm.models.swin_transformer")
         channels = max(24, round(96 * width / 24) * 24)
         try:
-            self.features = SwinTransformer(
+            self.features = timm.SwinTransformer(
                 img_size=112 * stem_stride,
                 patch_size=2 * stem_stride,
                 embed_dim=channels,

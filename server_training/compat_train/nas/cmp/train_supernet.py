@@ -133,7 +133,7 @@ def train_supernet(
     supernet = Supernet(config.search_space, dim=gallery.dim, stem_stride=config.stem_stride)
     classifier = new_classifier(len(data.classes), gallery.dim)
     trained = nn.ModuleDict({"supernet": supernet})
-    if query.weights["own"] or query.weights["kd"]:
+    if query.term_weights["own"] or query.term_weights["kd"]:
         trained["classifier"] = classifier
     place(trained, device)
     batches = data.batches(optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
