@@ -48,25 +48,14 @@ def test_each_kind_is_embedded_and_a_changed_tar_file_is_noticed(run: Run, flat:
         assert code == 0, err
         made[kind] = json.loads(said)["rows"]
     assert made == {"folder": 9, "list": 9, "tar": 9}
-    code, said, _ = run(
-        "index",
-        "build",
-        "--model",
-        GALLERY,
-        "--data",
-        flat,
-        "--split",
-        "train",
-        "--out",
-        root / "data.gallery",
-        "--json",
-    )
+    of_data = ("--data", flat, "--split", "train", "--out", root / "data.gallery", "--json")
+    code, said, _ = run("index", "build", "--model", GALLERY, *of_data)
     assert code == 0 and json.loads(said)["rows"] == 9
     with tarfile.open(root / "all.tar", "w") as opened:
         for path in sorted(flat.iterdir()):
             opened.add(flat / "8.png" if path.name == "0.png" else path, path.name)
     code, _, err = run("index", "add", root / "tar.gallery", "--model", GALLERY, "--images", root / "all.tar")
-    assert code == 1 and "1 pictures have an id under which the gallery holds another picture, such as 0.png" in err
+    assert code == 2 and "1 pictures have an id under which the gallery holds another picture, such as 0.png" in err
 
 
 def test_a_command_that_needs_labels_says_so_in_one_line_before_any_work(run: Run, flat: Path) -> None:

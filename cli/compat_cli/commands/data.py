@@ -90,4 +90,6 @@ def build_kanji(
         "dropped": dict(done.dropped),
     }
     counts = ", ".join(f"{name} {count}" for name, count in done.images.items())
-    console.report(facts, f"images: {counts}\nuse it with: --data kanji --root {done.path}", as_json=as_json)
+    console.report(
+        facts, f"images: {counts}\nuse it with: --data kanji --root {escaped(str(done.path))}", as_json=as_json
+    )

@@ -53,12 +53,13 @@ def open_clip_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     model.load_state_dict(matched_state(model, source.name, weights.tensors, weights.name))
     model.eval()
     import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
 
     stated: Mapping[str, Any] = open_clip.get_model_preprocess_cfg(model)
     preprocessing = wanted.over(_of_open_clip(stated, source.name))
     network = OpenClipNetwork(model).eval()
     dim = output_dim(network, preprocessing.size)
-    transform = open_clip.image_transform_v2(open_clip.PreprocessCfg(**dict(stated)), is_train=False)
+    transform = image_transform_v2(PreprocessCfg(**dict(stated)), is_train=False)
     checkpoint = adopted_checkpoint(
         out=out,
         arch=f"open_clip:{source.name}",
@@ -93,17 +94,7 @@ def huggingface_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Foun
     config = json.dumps(dict(read_json(folder / "config.json")), sort_keys=True)
     own = _of_processor(read_json(folder / "preprocessor_config.json"), str(folder))
     preprocessing = wanted.over(own)
-    model = huggingface_model(config).eval()
-    weights = read_weights(folder / "model.safetensors").tensors
-    base = f"{getattr(model, 'base_model_prefix', '')}."
-    known = set(model.state_dict())
-    state = {name.removeprefix(base) if name not in known else name: value for name, value in weights.items()}
-    missing, _ = model.load_state_dict({name: value for name, value in state.items() if name in known}, strict=False)
-    if missing:
-        raise CorruptFileError(
-            f"{folder / 'model.safetensors'} lacks {len(missing)} weights of the model, such as "
-            f"{shortened(missing[0])}; restore it from a copy"
-        )
+    model = _loaded(folder, config)
     output = _output_of(model, preprocessing.size, wanted.output)
     network = HuggingFaceNetwork(model, output).eval()
     dim = output_dim(network, preprocessing.size)
@@ -121,6 +112,30 @@ def huggingface_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Foun
     run = outputs_of(network)
     processor = None if wanted.prepares else _through(_processor(folder), run)
     return Found(checkpoint=checkpoint, original=Original(run, processor))
+
+
+def _loaded(folder: Path, config: str) -> nn.Module:
+    """A model of transformers with the weights of its folder, under whatever names its release gave them.
+
+    Raises:
+        ConfigError: The configuration is not that of an image model.
+        CorruptFileError: The weights are damaged, or some are missing.
+    """
+    huggingface_model(config)
+    read_weights(folder / "model.safetensors")  # refused before the package's own reader sees it
+    import transformers
+
+    load: Any = transformers.AutoModel.from_pretrained
+    model, info = load(
+        str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+    )
+    if missing := sorted(info["missing_keys"]) or [str(item) for item in info["mismatched_keys"]]:
+        raise CorruptFileError(
+            f"{folder / 'model.safetensors'} lacks {len(missing)} weights of the model, such as "
+            f"{shortened(missing[0])}; restore it from a copy"
+        )
+    found: nn.Module = model.eval()
+    return found
 
 
 def _through(

@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from compat_sdk.files import make_folder
 from compat_sdk.outputs import delete_own, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.training import QueryConfig, config_to_json
+from compat_train.data.canvas import canvas_of
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.losses.centred import centred
@@ -75,6 +77,7 @@ def train_query(
         return finished
     require_run(run, QUERY_RUN, settings)
     own = config.preprocessing or gallery.preprocessing
+    canvas_of(config.augmentation, own, gallery.preprocessing)  # refuses one that is too small before any work
     start = starting_state(config, published, dim=gallery.dim, size=own.size)
     kept = run / "embeddings"
     if config.teacher_outputs is not None:
@@ -196,7 +199,7 @@ def _needs_vectors(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) 
 def _save_adaptation(config: QueryConfig, new: Checkpoint, old: Checkpoint, psi: nn.Module) -> None:
     """Writes psi, from the old model's space into the new one's, as a RUN inside the new model's."""
     folder = new.path / ADAPTATION
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     TransformRun(
         path=folder,
         method="dmu",
