@@ -88,6 +88,8 @@ LOOK = Look(step=100, accuracy=0.02, chance=0.005, cosine=0.8, queries=200, gall
         ({}, True),
         ({"accuracy": 0.03}, True),  # five times chance, and one image
         ({"accuracy": 0.031}, False),
+        ({"chance": 0.0005}, True),  # 2 % of a hundred images is not worth its name either
+        ({"chance": 0.0005, "accuracy": 0.021}, False),
         ({"queries": 49}, False),  # too few to tell
         ({"gallery": 20}, False),
         ({"chance": 0.2, "accuracy": 0.2}, False),  # five times that is everything

@@ -20,7 +20,7 @@ from compat_train.data.training_set import TrainingSet, load_training_set, origi
 from compat_train.device import device_of, place
 from compat_train.losses.centred import centred
 from compat_train.methods.centred_output import Cone, write_mean
-from compat_train.methods.choose import choose, knows_classes
+from compat_train.methods.choose import choose, knows_classes, takes_class_means
 from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.methods.gallery_vectors import gallery_vectors
@@ -154,6 +154,8 @@ def train_query(
 
     def finish() -> None:
         if cone is not None and vectors is not None:
+            if "classifier" in trained:
+                del trained["classifier"]  # it was trained on vectors without the mean
             write_mean(embedder, cone, plain(), vectors.images.numpy(), own, device)
 
     checkpoint = fit_embedder(
@@ -191,7 +193,7 @@ def _needs_vectors(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) 
         return True
     if config.method == "auto":
         return not knows_classes(gallery, data)
-    return config.centred or config.needs_bank
+    return config.centred or config.needs_bank or takes_class_means(config, gallery)
 
 
 def _save_adaptation(config: QueryConfig, new: Checkpoint, old: Checkpoint, psi: nn.Module) -> None:
