@@ -7,6 +7,7 @@ Weights are fresh; nothing is downloaded.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import math
 import re
@@ -174,12 +175,17 @@ def as_deployed(network: nn.Module, size: int) -> nn.Module:
     """
     if not isinstance(network, TimmNetwork):
         return network
-    merged: TimmNetwork = import_timm("timm.utils.model").reparameterize_model(network, inplace=False)
+    # Weights are merged in double precision, so that they are rounded once.
+    exact = copy.deepcopy(network).double()
+    merged: TimmNetwork = import_timm("timm.utils.model").reparameterize_model(exact, inplace=True).float()
     features: Any = merged.features
     # Windowed transformers have no such positions; for another size timm would give them other windows.
     if getattr(features, "dynamic_img_size", False) and isinstance(getattr(features, "pos_embed", None), nn.Parameter):
         features.set_input_size(img_size=(size, size))
-    return merged.eval()
+    merged.eval()
+    with torch.no_grad():
+        merged(torch.zeros(1, 3, size, size))  # some keep what depends on the size alone from their first call
+    return merged
 
 
 def timm_preprocessing(arch: str, size: int | None = None) -> Preprocessing:
