@@ -1,4 +1,4 @@
-"""timm as tests need it: beside a torchvision that was built for another torch, and skipped where it is not installed."""
+"""timm as tests need it: also beside a torchvision that was built for another torch; without timm they are skipped."""
 
 from __future__ import annotations
 

@@ -125,8 +125,8 @@ def test_the_classifier_is_left_out_and_the_layer_to_the_embedding_is_fresh(of_t
     [
         (lambda state: {k: v for k, v in state.items() if k != "bn1.weight"}, r"lacks bn1\.weight"),
         (lambda state: state | {"extra.weight": torch.zeros(2)}, r"has besides extra\.weight"),
-        (lambda state: state | {"bn1.weight": torch.zeros(3)}, r"has bn1\.weight of \[3\] for \[16\]"),
-        (lambda state: state | {"bn1.weight": torch.zeros(16, dtype=torch.int64)}, r"has bn1\.weight"),
+        (lambda state: state | {"bn1.weight": torch.zeros(3)}, r"has bn1\.weight of \[3\] for \[24\]"),
+        (lambda state: state | {"bn1.weight": torch.zeros(24, dtype=torch.int64)}, r"has bn1\.weight"),
         (lambda _: {"layer": torch.zeros(2)}, r"lacks .* and \d+ more; has besides layer"),
     ],
 )

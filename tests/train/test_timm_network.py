@@ -91,7 +91,7 @@ def test_a_network_maps_images_to_embeddings_and_every_weight_gets_a_gradient(ar
 
 @needs_timm
 def test_pooled_features_are_the_embedding_at_their_own_length() -> None:
-    with pytest.raises(ConfigError, match="dim is 12, and timm:test_efficientnet/pooled has 256 .*set dim to 256"):
+    with pytest.raises(ConfigError, match=r"dim is 12, and timm:test_efficientnet/pooled has 256 .*set dim to 256"):
         build_model("timm:test_efficientnet/pooled", dim=12)
     model = build_model("timm:test_efficientnet/pooled", dim=256).eval()
     images = torch.rand(2, 3, 64, 64)
@@ -104,7 +104,7 @@ def test_a_size_that_a_network_does_not_take_is_refused_before_data_is_read(tmp_
     model = build_model("timm:test_vit")
     require_size(model, "timm:test_vit", 96)
     assert model.training
-    with pytest.raises(ConfigError, match="size is 100, which timm:test_vit does not take .*its own size is 160"):
+    with pytest.raises(ConfigError, match=r"size is 100, which timm:test_vit does not take .*its own size is 160"):
         require_size(model, "timm:test_vit", 100)
     config = GalleryConfig(
         source=Source(data=str(tmp_path / "nothing.csv")), arch="timm:test_vit", preprocessing=Preprocessing(size=100)

@@ -141,7 +141,7 @@ def hub_features(arch: str) -> nn.Module:
 
 
 def timm_relatives(arch: str) -> tuple[str, ...]:
-    """Networks of timm whose weights may be taken for another's: the usual ones, and those of the same family.
+    """Networks of timm whose weights may be taken for another's: those of the same family, and the usual ones.
 
     Args:
         arch: Any architecture's name.
@@ -154,8 +154,8 @@ def timm_relatives(arch: str) -> tuple[str, ...]:
     except CompatError:
         return ()
     family = re.match(r"[a-z]*", arch.removeprefix(_PREFIX))
-    near = timm.list_models(f"{family[0]}*") if family and family[0] and is_timm_name(arch) else []
-    return tuple(f"{_PREFIX}{name}" for name in dict.fromkeys([*_USUAL, *near]) if timm.is_model(name))[:40]
+    near = timm.list_models(f"{family[0]}*")[:24] if family and family[0] and is_timm_name(arch) else []
+    return tuple(f"{_PREFIX}{name}" for name in dict.fromkeys([*near, *_USUAL]) if timm.is_model(name))
 
 
 def as_deployed(network: nn.Module, size: int) -> nn.Module:
