@@ -14,6 +14,7 @@ import typer
 
 from compat_cli import console
 from compat_cli.commands import (
+    adopt,
     bundle,
     data,
     doctor,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("quickstart")(quickstart.quickstart)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
+app.command("adopt")(adopt.adopt)
 app.add_typer(train.app, name="train")
 app.add_typer(nas.app, name="nas")
 app.command("run")(nas.run)

@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.files import sha256_file
+from compat_sdk.errors import ImageError
+from compat_sdk.images import PictureFile
+from compat_sdk.images.member import file_sha256, stamp_of
 
 _FILE = "origins.jsonl"
 
@@ -40,10 +42,9 @@ class Origins:
         """Note the files that rows were just embedded from."""
         lines = []
         for id, image in zip(ids, images, strict=True):
-            if isinstance(image, Path):
-                with suppress(OSError):  # gone since: then nothing is known of it
-                    status = image.stat()
-                    self._known[id] = status.st_size, status.st_mtime_ns, sha256_file(image)
+            if isinstance(image, PictureFile):
+                with suppress(OSError, ImageError):  # gone since: then nothing is known of it
+                    self._known[id] = *stamp_of(image), file_sha256(image)
                     size, stamp, digest = self._known[id]
                     lines.append(json.dumps({"id": id, "bytes": size, "mtime_ns": stamp, "sha256": digest}))
         if lines:
@@ -54,15 +55,15 @@ class Origins:
 
     def _is_other(self, id: str, image: Any) -> bool:
         known = self._known.get(id)
-        if known is None or not isinstance(image, Path):
+        if known is None or not isinstance(image, PictureFile):
             return False
         size, stamp, digest = known
         try:
-            status = image.stat()
-            if status.st_size != size:
+            now = stamp_of(image)
+            if now[0] != size:
                 return True
-            return status.st_mtime_ns != stamp and sha256_file(image) != digest
-        except OSError:
+            return now[1] != stamp and file_sha256(image) != digest
+        except (OSError, ImageError):
             return False  # whoever embeds it says so
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,6 +33,8 @@ class Model(Protocol):
     def certificates(self) -> tuple[Certificate, ...]: ...  # noqa: D102
     @property
     def preprocessing(self) -> Preprocessing: ...  # noqa: D102
+    @property
+    def stored(self) -> Callable[[Sequence[str]], Embeddings] | None: ...  # noqa: D102
     def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings: ...  # noqa: D102
 
 
@@ -85,6 +87,22 @@ def from_folder(folder: Path) -> Pictures:
     return Pictures(found.paths, ids, labels, found.note())
 
 
+def _from_list(place: Path) -> Pictures:
+    """The pictures of a ``.txt`` list, of a CSV manifest that has no splits, or of tar files."""
+    from compat_sdk.datasets import open_dataset, require_consistent
+    from compat_sdk.images import FoundPictures
+
+    found = open_dataset(place).split("train")
+    require_consistent(found)
+    return Pictures(list(found.images), found.ids, found.labels, FoundPictures((), found.left_out).note())
+
+
+def _is_list(place: Path) -> bool:
+    from compat_sdk.datasets.shards import is_shard
+
+    return place.is_file() or (place.is_dir() and any(is_shard(path) for path in place.iterdir()))
+
+
 def _from_dataset(data: str, root: Path | None, split: str) -> Pictures:
     """One split of a dataset.
 
@@ -108,12 +126,14 @@ def _from_dataset(data: str, root: Path | None, split: str) -> Pictures:
 def chosen(data: str | None, images: Path | None, root: Path | None, split: str) -> Pictures:
     """The pictures of ``--images DIR`` or of ``--data DATA``, exactly one of which must be given.
 
+    DIR may also be a list of pictures, tar files, or a tar file, as `compat_sdk.datasets.open_dataset` takes them.
+
     Raises:
         ConfigError: Both or neither were given.
         DataError: They cannot be used.
     """
     if images is not None and data is None:
-        return from_folder(images)
+        return _from_list(images) if _is_list(images) else from_folder(images)
     if data is not None and images is None:
         return _from_dataset(data, root, split)
     raise ConfigError("expected exactly one of --data DATA and --images DIR")
@@ -144,22 +164,19 @@ def open_model(
     engine: str = "auto",
     trust: Trust | None = None,
 ) -> Model:
-    """The embedder of a bundle, or of a run, which needs the server side.
+    """The embedder of a bundle; or of a RUN or another model, which needs the server side.
 
     Raises:
         BundleError: The bundle is damaged, or not signed as is asked for.
         ConfigError: The path is neither a bundle nor a run, or a run where a signature is asked for.
     """
-    if path.is_file() or (path / "manifest.json").is_file():  # a bundle may be a zip
+    from compat_sdk.bundle import is_bundle
+
+    if is_bundle(path):
         from compat_sdk.embedder import Embedder
 
         return _BundleModel(Embedder.load(path, engine=engine, threads=threads, trust=trust))
-    if (path / "model.json").is_file():
-        from compat_sdk.bundle.trust import refuse_run
-
-        refuse_run(path, trust)
-        return _RunModel(path, device, threads)
-    raise ConfigError(f"{path} is neither a bundle (manifest.json) nor a run (model.json)")
+    return _RunModel(path, device, threads, trust)
 
 
 def embed_in_chunks(
@@ -183,6 +200,9 @@ def embed_in_chunks(
 
     for start in range(0, len(pictures), chunk):
         part = pictures.take(range(start, min(start + chunk, len(pictures))))
+        if model.stored is not None:
+            yield part, model.stored(part.ids), []
+            continue
         if not skip_unreadable:
             yield part, model.embed(part.images), []
             continue
@@ -198,6 +218,7 @@ class _BundleModel:
         self.dim: int = embedder.dim
         self.certificates: tuple[Certificate, ...] = embedder.manifest.certificates
         self.preprocessing: Preprocessing = embedder.preprocessing
+        self.stored = None
 
     def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings:
         found: Embeddings = self._embedder.embed(images)
@@ -205,17 +226,24 @@ class _BundleModel:
 
 
 class _RunModel:
-    def __init__(self, path: Path, device: str, threads: int | None) -> None:
+    def __init__(self, path: Path, device: str, threads: int | None, trust: Trust | None) -> None:
         extras.require("train")
         from compat_train.evaluation.evaluate import open_model as open_run
 
-        self._model = open_run(path, device=device, threads=threads)
+        self._model = open_run(path, device=device, threads=threads, trust=trust)
         self._threads = threads
         self.name: str = self._model.name
         self.space: str = self._model.space
         self.dim: int = self._model.dim
         self.certificates: tuple[Certificate, ...] = self._model.certificates
         self.preprocessing: Preprocessing = self._model.preprocessing
+        self.stored = None if self._model.stored is None else self._of_ids
+
+    def _of_ids(self, ids: Sequence[str]) -> Embeddings:
+        from compat_sdk.space import Embeddings
+
+        assert self._model.stored is not None
+        return Embeddings(self._model.stored(ids), self._model.space, self._model.searches)
 
     def embed(self, images: Sequence[Any] | NDArray[np.uint8]) -> Embeddings:
         from compat_sdk.images import decode_many

@@ -51,6 +51,11 @@ class Accuracy:
 
 _PAIRS = ("query_query", "query_gallery", "gallery_gallery")
 
+QUERY_RULE = "M(q,g) > M(q,q)"
+"""Of a query model: mixing the two models beats the small one alone (seed 000, section 3.1)."""
+NEW_MODEL_RULE = "M(new,old) > M(old,old)"
+"""Of a new gallery model: its queries do better in the old gallery than the old model's own (seed 003, Eq. 5)."""
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -69,6 +74,7 @@ class Certificate:
         query_gallery: M(q,g), the heterogeneous system.
         gallery_gallery: M(g,g), the gallery model embeds everything.
         created_by: Program and version that measured.
+        rule: Which rule the figures are held to: `QUERY_RULE`, or `NEW_MODEL_RULE` of a new gallery model.
 
     Raises:
         ConfigError: A value is of the wrong type or out of its range.
@@ -86,6 +92,7 @@ class Certificate:
     query_gallery: Accuracy
     gallery_gallery: Accuracy
     created_by: str
+    rule: str = QUERY_RULE
 
     def __post_init__(self) -> None:
         check_space(self.query_space)
@@ -104,17 +111,20 @@ class Certificate:
             value = getattr(self, label)
             if type(value) is not int or not low <= value < 2**53:
                 raise ConfigError(f"{label} is {shown_value(value)}; expected an integer of at least {low}")
+        if self.rule not in (QUERY_RULE, NEW_MODEL_RULE):
+            raise ConfigError(f"rule is {shown_value(self.rule)}; expected {QUERY_RULE!r} or {NEW_MODEL_RULE!r}")
         for label in _PAIRS:
             if not isinstance(getattr(self, label), Accuracy):
                 raise ConfigError(f"{label} is {shown_value(getattr(self, label))}; expected an accuracy")
 
     @property
     def rule_holds(self) -> bool:
-        """Whether M(q,g) > M(q,q) at top-1: mixing the two models beat the small one alone."""
-        return self.query_gallery.top1 > self.query_query.top1
+        """Whether the figures are as ``rule`` says, at top-1."""
+        alone = self.query_query if self.rule == QUERY_RULE else self.gallery_gallery
+        return self.query_gallery.top1 > alone.top1
 
     def __str__(self) -> str:
-        rule = "" if self.rule_holds else ", rule M(q,g) > M(q,q) failed"
+        rule = "" if self.rule_holds else f", rule {self.rule} failed"
         return (
             f"shown by an evaluation on {self.data} ({self.queries} queries, {self.gallery_size} images): "
             f"M(q,g) {_percent(self.query_gallery)}, M(q,q) {_percent(self.query_query)}, "
@@ -122,8 +132,14 @@ class Certificate:
         )
 
     def to_json(self) -> dict[str, object]:
-        """Return JSON values: all fields, ``rule_holds``, format, version and the digest of all the rest."""
-        found = dataclasses.asdict(self) | {
+        """Return JSON values: all fields, ``rule_holds``, format, version and the digest of all the rest.
+
+        A query model's certificate does not name its rule.
+        """
+        fields = dataclasses.asdict(self)
+        if self.rule == QUERY_RULE:
+            del fields["rule"]
+        found = fields | {
             "format": _FORMAT,
             "version": _VERSION,
             "splits": list(self.splits),
@@ -143,8 +159,8 @@ class Certificate:
         expected = {item.name for item in dataclasses.fields(cls)} | extra
         if not isinstance(value, Mapping) or (value.get("format"), value.get("version")) != (_FORMAT, _VERSION):
             raise ConfigError(f"a certificate is no {_FORMAT!r} version {_VERSION}; evaluate again")
-        if set(value) != expected:
-            wrong = sorted(map(str, set(value) ^ expected))
+        if set(value) | {"rule"} != expected:
+            wrong = sorted(map(str, (set(value) | {"rule"}) ^ expected))
             raise ConfigError(f"a certificate lacks or adds the fields {wrong}; evaluate again")
         try:
             unsealed(value, "a certificate")
@@ -190,7 +206,7 @@ def require_certified(space: str, certificates: Sequence[Certificate], gallery_s
         gallery_space: Space of the gallery.
 
     Raises:
-        CheckFailedError: No certificate is of these two spaces, or one says that the rule M(q,g) > M(q,q) failed.
+        CheckFailedError: No certificate is of these two spaces, or one says that its rule failed.
     """
     if reason := doubt(space, certificates, gallery_space):
         raise CheckFailedError(f"{reason}; run evaluate --certify on the trained model, then export it again")

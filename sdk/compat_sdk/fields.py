@@ -12,6 +12,8 @@ from compat_sdk.errors import ConfigError
 def exact_fields(value: object, kind: type[Any], what: str) -> dict[str, Any]:
     """Return a JSON object that has every field of a dataclass and no other; their values are not looked at.
 
+    A field whose metadata says that it was ``added`` after the first release may be missing.
+
     Args:
         value: What was parsed.
         kind: The dataclass.
@@ -21,7 +23,8 @@ def exact_fields(value: object, kind: type[Any], what: str) -> dict[str, Any]:
         ConfigError: It is no object, or a field is missing or unknown.
     """
     expected = {item.name for item in dataclasses.fields(kind)}
-    if not isinstance(value, Mapping) or set(value) != expected:
+    needed = {item.name for item in dataclasses.fields(kind) if not item.metadata.get("added")}
+    if not isinstance(value, Mapping) or not needed <= set(value) <= expected:
         found = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
         raise ConfigError(f"{what} has the fields {found}; expected exactly {sorted(expected)}")
     return dict(value)

@@ -283,7 +283,8 @@ def read_plain(path: str | os.PathLike[str], most: int = _LARGEST) -> bytes:
         OSError: It cannot be opened or read; EISDIR for a folder.
     """
     with open_plain(path) as file:
-        data = file.read(most + 1)
+        # A reader makes room for all that it is asked for: no more than the file has, and one to see that it grew.
+        data = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
     if len(data) > most:
         raise CorruptFileError(f"{os.fspath(path)} has more than {most} bytes, more than such a file has; check it")
     return data

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from compat_sdk.door import door
 
 if TYPE_CHECKING:
+    from compat_train.adoption.adopt import Adoption, adopt
+    from compat_train.adoption.found import Wanted
     from compat_train.config.scenario import Scenario
     from compat_train.config.training import (
         Augmentation,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from compat_train.runs.transform_run import TransformRun
 
 __all__ = [
+    "Adoption",
     "Augmentation",
     "Checkpoint",
     "Classification",
@@ -55,6 +58,8 @@ __all__ = [
     "TransformRun",
     "UpgradeConfig",
     "UpgradeEvaluation",
+    "Wanted",
+    "adopt",
     "evaluate",
     "evaluate_upgrade",
     "log_variances",
@@ -72,6 +77,7 @@ __all__ = [
 __getattr__, __dir__ = door(
     __name__,
     {
+        "Adoption": "adoption.adopt",
         "Augmentation": "config.training",
         "Checkpoint": "runs.checkpoint",
         "Classification": "config.training",
@@ -89,6 +95,8 @@ __getattr__, __dir__ = door(
         "TransformRun": "runs.transform_run",
         "UpgradeConfig": "config.upgrade",
         "UpgradeEvaluation": "evaluation.evaluate_upgrade",
+        "Wanted": "adoption.found",
+        "adopt": "adoption.adopt",
         "evaluate": "evaluation.evaluate",
         "evaluate_upgrade": "evaluation.evaluate_upgrade",
         "log_variances": "methods.uncertainty",

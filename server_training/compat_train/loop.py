@@ -21,9 +21,10 @@ from compat_train.data.batches import Batch, Batches, step_generator
 from compat_train.data.origin import Origin
 from compat_train.device import torch_threads
 from compat_train.runs.data_record import require_same_data, write_data_record
-from compat_train.runs.log import TrainingLog
+from compat_train.runs.log import TrainingLog, read_looks
 from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import alone
+from compat_train.watch import Look, Watch, deaf, is_due
 
 Objective = Callable[[Batch], dict[str, Tensor]]
 
@@ -67,6 +68,7 @@ def fit(
     settings: Mapping[str, Any],
     origin: Origin | None = None,
     stage: str = "train",
+    watch: Watch | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Trains a module in place, to the last step, wherever an earlier attempt in the same folder stopped.
@@ -85,6 +87,7 @@ def fit(
         origin: What is learnt from, noted in ``data.json``; a resumed run must have the same. None where the settings
             tell.
         stage: Name of this training in progress reports.
+        watch: Held-out images to look at twenty times; a warning says when closeness rises and retrieval does not.
         progress: Called after each step with stage, steps done, steps in all, and the latest values.
 
     Raises:
@@ -104,6 +107,9 @@ def fit(
         saved_at = time.monotonic()
         trained.train()
         with TrainingLog(run, resumed_at=start) as log:
+            eyes = None if watch is None else _Eyes(watch, log, steps, read_looks(run))
+            if eyes is not None and not start:
+                eyes.look(0)
             for step, batch in batches.between(start, steps):
                 # Layers with randomness of their own (dropout) draw from the global generator.
                 torch.manual_seed(step_generator(execution.seed, _STEP_SEED, step).initial_seed())
@@ -123,8 +129,11 @@ def fit(
                     nn.utils.clip_grad_norm_(trained.parameters(), optimisation.gradient_norm)
                 optimiser.step()
                 log.write(step + 1, epoch + 1, rate, values)
+                if eyes is not None and is_due(step + 1, steps):
+                    eyes.look(step + 1)
                 if progress is not None:
-                    progress(stage, step + 1, steps, {"epoch": float(epoch + 1), "lr": rate} | values)
+                    seen = {} if eyes is None else eyes.values
+                    progress(stage, step + 1, steps, {"epoch": float(epoch + 1), "lr": rate} | values | seen)
                 last_of_epoch = place + 1 == batches.steps_per_epoch
                 if _is_due(execution, step + 1, last_of_epoch, time.monotonic() - saved_at):
                     log.flush()
@@ -137,6 +146,25 @@ def fit(
             f"learning rate or raise warmup_epochs, and train into another folder"
         )
     trained.eval()
+
+
+class _Eyes:
+    """The looks of one training, from the one before the first step on."""
+
+    def __init__(self, watch: Watch, log: TrainingLog, steps: int, before: list[dict[str, Any]]) -> None:
+        self._watch, self._log, self._steps = watch, log, steps
+        self._first = Look.from_json(before[0]) if before else None
+        self._warned = False
+        self.values: dict[str, float] = {}
+
+    def look(self, step: int) -> None:
+        now = self._watch.look(step)
+        self._first = self._first or now
+        self._log.look(now.to_json())
+        self.values = {"M(q,g)": now.accuracy}
+        if not self._warned and (problem := deaf(self._first, now, self._steps)):
+            warnings.warn(problem, stacklevel=3)
+            self._warned = True
 
 
 def use_bf16(execution: Execution, device: torch.device) -> bool:

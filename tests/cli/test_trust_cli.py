@@ -33,6 +33,7 @@ MODELS: dict[str, tuple[str, ...]] = {
     "index add": ("index", "add", "photos.gallery", "--model", "query.bundle", "--images", "photos"),
     "index verify": ("index", "verify", "photos.gallery"),
     "profile": ("profile", "query.bundle"),
+    "adopt": ("adopt", "query.bundle", "--out", "new"),
     "upgrade plan": ("upgrade", "plan", "photos.gallery", "--transform", "h.bundle"),
     "upgrade run": ("upgrade", "run", "photos.gallery", "--transform", "h.bundle"),
     "upgrade verify": ("upgrade", "verify", "photos.gallery", "--transform", "h.bundle"),

@@ -18,7 +18,6 @@ from PIL import Image
 from compat_export import Options, export
 from compat_export import pack as packing
 from compat_export.check.compare import Probe
-from compat_export.check.golden import PICTURES, standard_pictures
 from compat_export.convert.conversion import PRECISIONS
 from compat_export.convert.graphs import Converted, convert
 from compat_export.profile_model import untrained_checkpoint
@@ -29,6 +28,7 @@ from compat_sdk.bundle.manifest import Manifest, record_of
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError, DataError
 from compat_sdk.images import Preprocessing
+from compat_train.data.golden_pictures import PICTURES, standard_pictures
 from compat_train.runs.checkpoint import Checkpoint
 from tests.export.embedders import IMAGE
 from tests.golden.pictures import drawn

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from compat_export.check.golden import PICTURES
+from compat_train.data.golden_pictures import PICTURES
 
 Pixels = NDArray[np.float64]
 

@@ -81,7 +81,7 @@ def test_a_shift_of_a_constant_image_changes_nothing() -> None:
 
 def test_colour_distortion_stays_in_range_and_changes_images() -> None:
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    views = distort_colour(images, 0.5, torch.Generator().manual_seed(1))
+    views = distort_colour(images, 0.5 + torch.rand(3, 4, generator=torch.Generator().manual_seed(1)))
     assert views.min() >= 0 and views.max() <= 1 and not torch.equal(views, images)
 
 
@@ -97,7 +97,8 @@ def test_cut_and_paste_takes_every_pixel_from_one_of_two_images() -> None:
 
 def test_cutout_blanks_one_square_that_the_border_cuts_off() -> None:
     images = torch.ones(400, 3, 8, 8)
-    blank = cut_out(images, 0.5, (0.0, 0.0, 0.0), torch.Generator().manual_seed(4))[:, 0] == 0
+    places = torch.rand(2, 400, generator=torch.Generator().manual_seed(4))
+    blank = cut_out(images, 0.5, (0.0, 0.0, 0.0), places)[:, 0] == 0
     centres = set()
     for square in blank:
         rows, columns = (square.any(axis).nonzero().flatten() for axis in (1, 0))

@@ -66,7 +66,7 @@ def test_the_methods_are_weights_of_equation_1() -> None:
         return QueryConfig(source=Source(data="x"), gallery="g", **values).term_weights  # type: ignore[arg-type]
 
     def others(**given: float) -> dict[str, float]:
-        names = ("own", "gallery", "kd", "regression", "alignment", "boundary", "adaptation")
+        names = ("own", "gallery", "kd", "regression", "alignment", "boundary", "adaptation", "csd", "infonce", "aml")
         return dict.fromkeys(names, 0.0) | given
 
     assert weights(method="vanilla") == others(own=1)
@@ -75,6 +75,9 @@ def test_the_methods_are_weights_of_equation_1() -> None:
     assert weights(method="lce") == others(own=1, alignment=100, boundary=1)
     assert weights(method="bct", gallery_term=3.0)["gallery"] == 3
     assert weights(method="kd")["kd"] == 1
+    assert weights(method="regression-centred") == weights(method="regression") == others(regression=20)
+    for name in ("csd", "infonce", "aml"):
+        assert [term for term, weight in weights(method=name).items() if weight] == [name]
 
 
 def test_only_methods_that_draw_into_the_gallery_space_may_declare_it() -> None:

@@ -19,7 +19,8 @@ app = typer.Typer(help="Build and keep a gallery.", no_args_is_help=True, rich_m
 _Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder.")]
 _Model = Annotated[Path, typer.Option("--model", help="Gallery model: a BUNDLE or a RUN.")]
 _Images = Annotated[
-    Path | None, typer.Option("--images", help="A folder of one's own images, in place of --data.", show_default=False)
+    Path | None,
+    typer.Option("--images", help="A folder, .txt list or .tar file of images.", show_default=False),
 ]
 _Split = Annotated[str, typer.Option("--split", help="Which split of DATA.")]
 _Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Name images that cannot be read and go on.")]

@@ -139,8 +139,10 @@ def measure(
         BundleError: A bundle is damaged, or not signed as is asked for.
         ConfigError: A run where a signature is asked for, or options that do not go with the model.
     """
+    from compat_sdk.bundle import is_bundle
+
     path = Path(model)
-    if path.is_file() or (path / "manifest.json").is_file():
+    if is_bundle(path):
         from compat_sdk.profile import profile_bundle
 
         if not every_graph:
@@ -177,6 +179,7 @@ def _refuse_run(run: Path, trust: Trust | None) -> None:
 
 def _per_layer(models: list[str], size: int, trust: Trust | None, *, as_json: bool) -> None:
     extras.require("train")
+    from compat_sdk.bundle import is_bundle
     from compat_train.models.build import build_model
     from compat_train.models.cost import count_cost, per_layer
     from compat_train.models.timm_network import as_deployed, require_size
@@ -184,7 +187,7 @@ def _per_layer(models: list[str], size: int, trust: Trust | None, *, as_json: bo
 
     shown, texts = [], []
     for model in models:
-        if (Path(model) / "manifest.json").is_file() or Path(model).is_file():
+        if is_bundle(model):
             raise ConfigError(f"{model} is a bundle, whose layers converters have merged; name its RUN or architecture")
         if Path(model).is_dir():
             _refuse_run(Path(model), trust)

@@ -41,20 +41,23 @@ class Told:
 
         Args:
             kind: Its class.
-            like: Setting that names the RUN whose loss a part of a loss lies over.
+            like: Setting that names the RUN whose loss, and whose preprocessing, a part of such a table lies over.
 
         Raises:
             ConfigError: A value is of the wrong type or out of its range, or two clash.
-            TrainingError: A part of a loss was given, and the RUN is no finished one.
+            TrainingError: A part of such a table was given, and the RUN is no finished one.
         """
         from compat_train.config.settings import config_from_mapping
 
-        table, run = self.values.get("classification"), self.values.get(like)
-        laid: dict[str, Any] = {}
-        if isinstance(table, Mapping) and isinstance(run, str):
-            from compat_train.runs.checkpoint import Checkpoint
+        loss, preprocessing = self.values.get("classification"), self.values.get("preprocessing")
+        run, laid = self.values.get(like), dict[str, Any]()
+        if isinstance(run, str) and (isinstance(loss, Mapping) or isinstance(preprocessing, Mapping)):
+            from compat_train.adoption.opening import open_gallery_model
 
-            laid = {"classification": Checkpoint.load(run).classification.under(table)}
+            gallery = open_gallery_model(run)
+            laid = {"preprocessing": gallery.preprocessing} if isinstance(preprocessing, Mapping) else {}
+            if isinstance(loss, Mapping):
+                laid["classification"] = gallery.classification.under(loss)
         with self.named():
             return config_from_mapping(kind, self.values, defaults=laid)
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Dataset, Split, open_dataset
+from compat_sdk.datasets import Dataset, Split, open_dataset, require_labels
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
 from compat_sdk.images.preprocess import pixels_at
 from compat_sdk.metrics import score_queries
 from compat_sdk.spread import spread
+from compat_train.adoption.opening import open_gallery_model
 from compat_train.data.pixels import decode_split
 from compat_train.embed import embed_images
 from compat_train.runs.checkpoint import Checkpoint
@@ -84,14 +85,16 @@ def data_probe(dataset: Dataset, checkpoint: Checkpoint, gallery: str | Path, mo
 
     Raises:
         ConfigError: The two models differ in dimension.
-        DataError: A split is missing, or an image cannot be read.
+        DataError: A split is missing or has no labels, or an image cannot be read.
     """
-    of_gallery = Checkpoint.load(gallery)
+    of_gallery = open_gallery_model(gallery)
     if of_gallery.dim != checkpoint.dim:
         raise ConfigError(
             f"{of_gallery.name} gives {of_gallery.dim} dimensions and {checkpoint.name} {checkpoint.dim}; expected the "
             f"gallery run that the exported model was trained against"
         )
+    for name in ("query", "gallery"):
+        require_labels(dataset.split(name), dataset.name, "counting right hits")
     pixels, labels = evenly(dataset.split("query"), most, checkpoint.preprocessing)
     images = decode_split(dataset.split("gallery"), of_gallery.preprocessing).images
     return Probe(

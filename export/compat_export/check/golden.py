@@ -17,15 +17,13 @@ from compat_sdk.embedder import graph_input
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing, decode_many
 from compat_sdk.space import Embeddings
+from compat_train.data.golden_pictures import standard_pictures
 
 Vectors = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """Old vectors, float32 ``[n, old_dim]``, and their side-information, float32 ``[n, side_dim]``, or None."""
 
 Images: TypeAlias = NDArray[np.uint8] | Sequence[str | Path | bytes]
 """Prepared images, uint8 ``[n, size, size, 3]`` RGB; or JPEG and PNG files, by path or content."""
-
-PICTURES = Path(__file__).parent / "pictures"
-"""The golden pictures of every bundle; a script among the tests of this project draws them."""
 
 _IMAGES = 8
 _VECTORS = 32
@@ -69,11 +67,6 @@ def golden_images(preprocessing: Preprocessing, count: int = _IMAGES) -> NDArray
         uint8 ``[count, size, size, 3]``, RGB.
     """
     return evenly(open_dataset("sample").splits["query"], count, preprocessing)[0]
-
-
-def standard_pictures() -> tuple[bytes, ...]:
-    """The golden pictures that every bundle of images has: JPEG and PNG, in colour, of several sizes and shapes."""
-    return tuple(path.read_bytes() for path in sorted(PICTURES.iterdir()) if path.suffix in (".jpg", ".png"))
 
 
 def golden_pixels(own: Images | None, preprocessing: Preprocessing) -> tuple[tuple[bytes, ...], NDArray[np.uint8]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from torch import nn
 
+from compat_export.convert.adopted_onnx import adopted_graph
 from compat_export.convert.conversion import OUTPUT, Options, Port
 from compat_sdk.bundle.manifest import Graph
 from compat_sdk.engines import Engine
@@ -65,6 +66,11 @@ def convert(module: nn.Module, ports: Sequence[Port], target: str, options: Opti
     """
     from compat_export.convert import to_coreml, to_executorch, to_litert, to_onnx
 
+    if target != "onnx" and adopted_graph(module) is not None:
+        raise ConfigError(
+            f"this model was adopted as an ONNX graph, which no converter to {target} reads; choose target onnx, or "
+            f"adopt the network itself, such as timm:NAME or module:PACKAGE.MODULE:CALLABLE"
+        )
     match target:
         case "onnx":
             files = to_onnx.convert(module, ports, options)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
+from compat_export.convert.adopted_onnx import adopted_graph, with_unit_length
 from compat_export.convert.conversion import OUTPUT, Options, Port, require_precision
 from compat_export.convert.pixels import accept_pixels
 from compat_export.convert.quantize_onnx import quantize
@@ -59,6 +60,17 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
             raise MissingExtraError(package, "export-onnx")
     import onnx
 
+    adopted = adopted_graph(module)
+    proto = _exported(module, inputs, options) if adopted is None else with_unit_length(adopted, options)
+    proto = quantize(proto, inputs[0], options)
+    _strip(proto)
+    # The tools write the newest that they know, which engines older than them refuse to read.
+    proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
+    return {"model.onnx": cast(bytes, proto.SerializeToString(deterministic=True))}
+
+
+def _exported(module: nn.Module, inputs: Sequence[Port], options: Options) -> onnx.ModelProto:
+    """A module of PyTorch as an ONNX model."""
     model = accept_pixels(module, inputs, options)
     # A sample batch of 1 would be specialised into the graph; 2 is the smallest that stays symbolic.
     sample = tuple(torch.zeros(options.batch or 2, *port.shape) for port in inputs)
@@ -78,11 +90,8 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program although dynamo=True was asked for")
-    proto = quantize(program.model_proto, inputs[0], options)
-    _strip(proto)
-    # The tools write the newest that they know, which engines older than them refuse to read.
-    proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
-    return {"model.onnx": cast(bytes, proto.SerializeToString(deterministic=True))}
+    found: onnx.ModelProto = program.model_proto
+    return found
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -14,6 +14,17 @@ bundle     `Bundle`, which opens and checks one, `write_bundle` and `sign_bundle
 
 from compat_sdk.bundle.bundle import Bundle, sign_bundle, write_bundle
 from compat_sdk.bundle.manifest import Graph, Manifest, TransformSource
+from compat_sdk.bundle.names import is_bundle
 from compat_sdk.bundle.trust import Maker, Trust
 
-__all__ = ["Bundle", "Graph", "Maker", "Manifest", "TransformSource", "Trust", "sign_bundle", "write_bundle"]
+__all__ = [
+    "Bundle",
+    "Graph",
+    "Maker",
+    "Manifest",
+    "TransformSource",
+    "Trust",
+    "is_bundle",
+    "sign_bundle",
+    "write_bundle",
+]

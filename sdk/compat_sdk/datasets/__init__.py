@@ -5,7 +5,7 @@ from __future__ import annotations
 from compat_sdk.datasets.check import Problem, check_dataset, dataset_info, require_consistent
 from compat_sdk.datasets.opening import NAMES, lock_dataset, open_dataset
 from compat_sdk.datasets.overlap import own_rows
-from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split
+from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, require_labels
 
 __all__ = [
     "NAMES",
@@ -19,4 +19,5 @@ __all__ = [
     "open_dataset",
     "own_rows",
     "require_consistent",
+    "require_labels",
 ]

@@ -9,17 +9,20 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 from compat_sdk.datasets.split import Dataset, Split, is_array
 from compat_sdk.errors import DataError, ImageError
-from compat_sdk.images import FoundPictures, image_size, open_image
+from compat_sdk.images import FoundPictures, PictureFile, TarMember, image_size, open_image
 from compat_sdk.workers import usable_cores
 
 EXAMPLES = 5
 _SIZES_READ = 1000
 _REQUIRED = ("train", "query", "gallery")
+_UNLABELLED = dict.fromkeys(("query", "gallery"), "they can be embedded, and not scored") | {
+    "train": "methods that need none can train on them, such as regression",
+    "val": "they cannot judge candidates",
+}
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Problem:
 
     Attributes:
         kind: ``"missing-split"``, ``"empty-split"``, ``"corrupt-image"``, ``"duplicate-id"``,
-            ``"conflicting-labels"``, ``"one-class"``, ``"one-image-class"``, ``"unmatched-query"``, ``"val-overlap"``,
-            ``"left-out"`` or ``"shared-image"``.
+            ``"conflicting-labels"``, ``"one-class"``, ``"one-image-class"``, ``"unlabelled"``, ``"unmatched-query"``,
+            ``"val-overlap"``, ``"left-out"`` or ``"shared-image"``.
         split: Name of the split.
         severity: ``"error"`` when training or evaluation will refuse it, otherwise ``"warning"``.
         count: How many images or classes are concerned.
@@ -71,15 +74,15 @@ def dataset_info(dataset: Dataset, problems: Sequence[Problem]) -> dict[str, obj
     Image sizes are ``[width, height]``, read from the headers of at most 1,000 evenly spaced images;
     unreadable ones are left to the check.
     """
-    seen = set(dataset.splits["train"].labels) if "train" in dataset.splits else set()
+    seen = set(dataset.splits["train"].classes) if "train" in dataset.splits else set()
     splits: dict[str, object] = {}
     for name, split in dataset.splits.items():
-        per_class = list(Counter(split.labels).values())
+        per_class = list(Counter(filter(None, split.labels)).values())
         sizes = _image_sizes(split)
         splits[name] = {
             "images": len(split),
             "classes": len(per_class),
-            "classes_unseen_in_train": len(set(split.labels) - seen),
+            "classes_unseen_in_train": len(set(split.classes) - seen),
             "images_per_class": {
                 "min": min(per_class, default=0),
                 "median": statistics.median(per_class) if per_class else 0,
@@ -144,7 +147,10 @@ def _check_split(split: Split) -> Iterable[Problem]:
         yield Problem("empty-split", name, "error", 1, f"the {name} split has no images; add images or remove it")
         return
     yield from _repeated(split)
-    if name == "train":
+    if not split.labelled:
+        message = f"the {len(split)} images of {name} have no labels; {_UNLABELLED[name]}"
+        yield Problem("unlabelled", name, "warning", len(split), message)
+    elif name == "train":
         sizes = Counter(split.labels)
         if len(sizes) < 2:
             yield _problem("one-class", name, "error", list(sizes), "the train split has one class; expected 2 or more")
@@ -156,7 +162,8 @@ def _check_split(split: Split) -> Iterable[Problem]:
 
 def _check_identities(dataset: Dataset) -> Iterable[Problem]:
     splits = dataset.splits
-    if "query" in splits and "gallery" in splits and len(splits["query"]):
+    judged = all(name in splits and splits[name].labelled for name in ("query", "gallery"))
+    if judged and len(splits["query"]):
         known = set(splits["gallery"].labels)
         lost = sorted(set(splits["query"].labels) - known)
         if lost:
@@ -168,7 +175,7 @@ def _check_identities(dataset: Dataset) -> Iterable[Problem]:
             )
             yield _problem("unmatched-query", "query", "error" if every else "warning", lost, message)
     if "val" in splits and "train" in splits:
-        shared = sorted(set(splits["val"].labels) & set(splits["train"].labels))
+        shared = sorted(set(splits["val"].classes) & set(splits["train"].classes))
         if shared:
             message = (
                 f"{len(shared)} val classes are also in train; hold val out by identity to choose an architecture "
@@ -205,12 +212,12 @@ def _check_images(dataset: Dataset) -> Iterable[Problem]:
             yield _problem("shared-image", split.name, "warning", shared, message)
 
 
-def _read(image: Path | object) -> bytes | ImageError:
+def _read(image: PictureFile | object) -> bytes | ImageError:
     """Returns the digest of an image that decodes, or why it does not."""
-    if not isinstance(image, Path):
+    if not isinstance(image, PictureFile):
         return hashlib.sha256(memoryview(image)).digest()  # type: ignore[arg-type]  # a row of a uint8 array
     try:
-        content = image.read_bytes()
+        content = image.read() if isinstance(image, TarMember) else image.read_bytes()
         open_image(content)
     except OSError as error:
         return ImageError(str(image), error.strerror or str(error))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
 from compat_sdk.datasets.split import Dataset
-from compat_sdk.errors import DataError
-from compat_sdk.files import canonical_json, sha256_file
+from compat_sdk.errors import DataError, ImageError
+from compat_sdk.files import canonical_json
+from compat_sdk.images import PictureFile
+from compat_sdk.images.member import file_sha256
 
 
 def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
@@ -35,20 +36,23 @@ def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def picture_sha256(image: Path | np.ndarray) -> str:
+def picture_sha256(image: PictureFile | np.ndarray) -> str:
     """Digest of a picture as it lies there, in 64 hexadecimal digits: a file's bytes, or an array's without its shape.
 
     Raises:
         OSError: The file cannot be read.
+        ImageError: It is a member of a tar file, and too large or cut off.
     """
     if isinstance(image, np.ndarray):
         return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
-    return sha256_file(image)
+    return file_sha256(image)
 
 
-def _content(image: Path | np.ndarray) -> list[object]:
+def _content(image: PictureFile | np.ndarray) -> list[object]:
     try:
         digest = picture_sha256(image)
     except OSError as error:
         raise DataError(f"cannot read {image}: {error.strerror or error}; repair it or leave it out") from error
+    except ImageError as error:
+        raise DataError(f"{error}; repair it or leave it out") from error
     return [list(image.shape), digest] if isinstance(image, np.ndarray) else [digest]

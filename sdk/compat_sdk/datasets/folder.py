@@ -1,15 +1,17 @@
-"""Datasets in plain folders: ``train/ query/ gallery/`` (``val/`` optional), a sub-folder per identity."""
+"""Datasets in plain folders: ``train/ query/ gallery/ (val/)`` with a sub-folder per identity, or pictures alone."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
 
+from compat_sdk.datasets.shards import is_shard, open_shards
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import DataError
 from compat_sdk.images import find_pictures
 from compat_sdk.images.finding import is_picture
 from compat_sdk.litter import is_litter
+from compat_sdk.shown import shortened
 
 _LAYOUT = f"expected sub-folders named {', '.join(SPLIT_NAMES)}, each with one sub-folder of images per identity"
 
@@ -19,18 +21,39 @@ _EMPTY = "identity without a picture"
 def open_folder(root: Path) -> Dataset:
     """Returns a dataset whose ids are the images' paths relative to ``root``, with ``/``.
 
+    A folder with none of these sub-folders holds pictures without labels, however deep, all of them to train on; or tar
+    files of such, see `compat_sdk.datasets.shards`.
+
     What is no picture, and hidden files and folders, are left out and counted. Folders within an identity's folder,
     and those that links in it point to, belong to that identity. Two spellings of a name in Unicode are one identity.
 
     Raises:
-        DataError: No split's folder is there, or images lie outside an identity's folder.
+        DataError: There is neither a split's folder nor a picture, images lie outside an identity's folder, or pictures
+            and tar files lie beside each other.
     """
     present = [name for name in SPLIT_NAMES if (root / name).is_dir()]
     if not present:
-        found = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
-        raise DataError(f"{root} holds {found}; {_LAYOUT}")
+        return _without_splits(root)
     splits = {name: _read_split(root, name) for name in present}
     return Dataset(name=root.resolve().name, splits=splits, description=f"images in folders: {', '.join(present)}")
+
+
+def _without_splits(root: Path) -> Dataset:
+    found = find_pictures(root)
+    shards = [path for path in sorted(root.iterdir()) if is_shard(path)]
+    if shards and found.paths:
+        raise DataError(
+            f"{root} holds {len(found.paths)} pictures beside {len(shards)} tar files, such as "
+            f"{shortened(shards[0].name)}; expected one or the other: move either elsewhere"
+        )
+    if shards:
+        return open_shards(root)
+    if not found.paths:
+        inside = shortened(", ".join(sorted(path.name for path in root.iterdir())[:5])) or "nothing"
+        raise DataError(f"{root} holds {inside}; {_LAYOUT}, or pictures without labels")
+    ids = tuple(path.relative_to(root).as_posix() for path in found.paths)
+    split = Split("train", found.paths, ("",) * len(ids), ids, left_out=found.left_out)
+    return Dataset(name=root.resolve().name, splits={"train": split}, description="images without labels in a folder")
 
 
 def _read_split(root: Path, name: str) -> Split:

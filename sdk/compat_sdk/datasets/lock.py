@@ -32,7 +32,7 @@ def write_lock(data: Path, files: Iterable[Path]) -> Path:
 
     Args:
         data: Its folder or its manifest.
-        files: All that it is read from, in the folder or beside the manifest.
+        files: All that it is read from.
 
     Returns:
         The lock.
@@ -97,8 +97,8 @@ def require_all_locked(data: Path, files: Iterable[Path]) -> None:
 
 
 def _names(folder: Path, files: Iterable[Path]) -> list[str]:
-    """Names within the folder; as they are given, since a link may lead elsewhere."""
-    return sorted({path.relative_to(folder).as_posix() for path in files})
+    """Names within the folder, as they are given, since a link may lead elsewhere; whole paths of files outside it."""
+    return sorted({(path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix() for path in files})
 
 
 def _locked(place: Path) -> Mapping[str, Mapping[str, object]] | None:

@@ -1,4 +1,4 @@
-"""Datasets listed in a CSV file with the columns ``path,label,split``."""
+"""Datasets listed in a CSV file with the columns ``path,label,split``, or ``path`` alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _COLUMNS = ("path", "label", "split")
 def open_manifest(manifest: Path) -> Dataset:
     """Returns the dataset of a CSV manifest; its ids are the paths as the file gives them.
 
+    Without a column ``label`` its images have no identities, and without ``split`` too, all are to train on.
+
     The file is UTF-8, with or without a byte-order mark; fields may be quoted; the columns may stand in
     any order and others may stand beside them. Paths are relative to the manifest's folder, with ``/``, and
     do not leave it: a manifest may come from elsewhere and must not name files outside the dataset.
@@ -33,20 +35,14 @@ def open_manifest(manifest: Path) -> Dataset:
         with io.TextIOWrapper(open_plain(manifest), "utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            for column in _COLUMNS:
-                if header.count(column) != 1:
-                    raise DataError(
-                        f"{manifest} line 1 has the columns {shortened(','.join(header)) or 'nothing'}; expected "
-                        f"{','.join(_COLUMNS)}"
-                    )
-            places = [header.index(column) for column in _COLUMNS]
+            places = _places(manifest, header)
             line = reader.line_num + 1
             for row in reader:
                 if row:
                     if len(row) != len(header):
                         raise DataError(f"it has {len(row)} fields, expected {len(header)}; quote fields with commas")
-                    path, label, split = (row[place] for place in places)
-                    _check_row(path, label, split)
+                    path, label, split = (row[place] if isinstance(place, int) else place for place in places)
+                    _check_row(path, label if isinstance(places[1], int) else None, split)
                     paths.setdefault(split, []).append(folder / path)
                     labels.setdefault(split, []).append(identity_name(label, f"line {line}"))
                     ids.setdefault(split, []).append(path)
@@ -71,10 +67,22 @@ def open_manifest(manifest: Path) -> Dataset:
     return Dataset(name=manifest.stem, splits=splits, description=f"images listed in {manifest.name}")
 
 
-def _check_row(path: str, label: str, split: str) -> None:
+def _places(manifest: Path, header: list[str]) -> list[int | str]:
+    """Where each column stands in a row, or the value that all rows have without it."""
+    has = {column: header.count(column) for column in _COLUMNS}
+    if has["path"] != 1 or max(has.values()) > 1 or (has["label"] and not has["split"]):
+        raise DataError(
+            f"{manifest} line 1 has the columns {shortened(','.join(header)) or 'nothing'}; expected "
+            f"{','.join(_COLUMNS)}, or path,split or path alone for images without labels"
+        )
+    without = {"label": "", "split": "train"}
+    return [header.index(column) if has[column] else without[column] for column in _COLUMNS]
+
+
+def _check_row(path: str, label: str | None, split: str) -> None:
     if split not in SPLIT_NAMES:
         raise DataError(f"found split {shortened(repr(split))}; expected one of {', '.join(SPLIT_NAMES)}")
-    if not label.strip():
+    if label is not None and not label.strip():
         raise DataError("the label is empty; name the identity")
     if not path.strip() or "\0" in path:
         raise DataError(f"found path {shortened(repr(path))}; expected the path of an image")

@@ -2,13 +2,15 @@
 
 A dataset is a folder (``train/ query/ gallery/``, a sub-folder per identity; ``val/`` optional), a CSV
 manifest (``path,label,split``) or a name from :data:`NAMES`. Identities of ``query`` and ``gallery`` may be
-unseen in ``train`` (open set).
+unseen in ``train`` (open set). Pictures without labels, all to train on, are a folder of them, a ``.txt`` list, a CSV
+manifest with a column ``path`` alone, or tar files.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from compat_sdk.datasets import listing, shards
 from compat_sdk.datasets.fashion_mnist import DEBIAN_FOLDER, fashion_mnist_files, open_fashion_mnist, open_sample
 from compat_sdk.datasets.folder import open_folder
 from compat_sdk.datasets.kanji import FILES as KANJI_FILES
@@ -17,6 +19,8 @@ from compat_sdk.datasets.lock import require_all_locked, require_locked, write_l
 from compat_sdk.datasets.manifest import open_manifest
 from compat_sdk.datasets.split import Dataset, is_array
 from compat_sdk.errors import DataError
+from compat_sdk.images import TarMember
+from compat_sdk.shown import shortened
 
 NAMES = ("sample", "fashion-mnist", "kanji", "kanji-500", "kanji-500-query-faces", "kanji-500-seen")
 
@@ -25,9 +29,9 @@ def open_dataset(data: str | Path, root: Path | None = None) -> Dataset:
     """Returns a dataset without decoding an image.
 
     Args:
-        data: A name from :data:`NAMES`, a folder, or a ``.csv`` manifest. A name wins over a folder of the
-            same name: write ``./sample`` for the folder. A folder that the kanji builder wrote opens as
-            the kanji set.
+        data: A name from :data:`NAMES`, a folder, a ``.csv`` manifest, a ``.txt`` list, or a ``.tar`` file. A name
+            wins over a folder of the same name: write ``./sample`` for the folder. A folder that the kanji builder
+            wrote opens as the kanji set.
         root: Where the files of a named dataset are: ``fashion-mnist`` (by default where Debian puts
             them), and the kanji sets.
 
@@ -52,7 +56,7 @@ def lock_dataset(data: str | Path, root: Path | None = None) -> Path:
         root: As for `open_dataset`.
 
     Returns:
-        The lock, ``compat-data.lock.json`` in the folder or ``NAME.csv.compat-data.lock.json`` beside the manifest.
+        The lock, ``compat-data.lock.json`` in the folder or ``NAME.csv.compat-data.lock.json`` beside the file.
 
     Raises:
         DataError: It cannot be opened or read, is the bundled sample, or the lock cannot be written.
@@ -80,7 +84,10 @@ def _files(dataset: Dataset, data: str | Path, place: Path) -> list[Path]:
         return fashion_mnist_files(place)
     found = [place] if place.is_file() else []
     for split in dataset.splits.values():
-        found += [place / name for name in KANJI_FILES] if is_array(split.images) else split.images
+        if is_array(split.images):
+            found += [place / name for name in KANJI_FILES]
+        else:
+            found += dict.fromkeys(image.tar if isinstance(image, TarMember) else image for image in split.images)
     return found
 
 
@@ -102,9 +109,10 @@ def _open(data: str | Path, root: Path | None) -> Dataset:
     path = Path(data)
     if path.is_dir():
         return open_kanji(path) if is_kanji_folder(path) else open_folder(path)
-    if path.is_file() and path.suffix.lower() == ".csv":
-        return open_manifest(path)
+    opens = {".csv": open_manifest, listing.SUFFIX: listing.open_listing, shards.SUFFIX: shards.open_shards}
+    if path.is_file() and (open_file := opens.get(path.suffix.lower())):
+        return open_file(path)
     raise DataError(
-        f"found no dataset {str(data)!r}; expected one of {', '.join(NAMES)}, a folder with train/, query/ and "
-        f"gallery/, or a .csv manifest"
+        f"found no dataset {shortened(repr(str(data)))}; expected one of {', '.join(NAMES)}, a folder with train/, "
+        f"query/ and gallery/, a .csv manifest, or a folder, .txt list or .tar file of pictures without labels"
     )

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from compat_sdk.datasets.content import picture_sha256
 from compat_sdk.datasets.split import Split
+from compat_sdk.errors import ImageError
+from compat_sdk.images import PictureFile, TarMember
+from compat_sdk.images.member import stamp_of
 
 
 def own_rows(query: Split, gallery: Split) -> tuple[NDArray[np.int64], int]:
@@ -41,9 +44,9 @@ def own_rows(query: Split, gallery: Split) -> tuple[NDArray[np.int64], int]:
 def _keys(images: Iterable[Any]) -> Iterable[tuple[object, Any]]:
     """Each image with what copies of it share, that costs nothing to know: a file's size, an array's shape."""
     for image in images:
-        if isinstance(image, Path):
+        if isinstance(image, PictureFile):
             try:
-                yield image.stat().st_size, image
+                yield stamp_of(image)[0], image
             except OSError:  # whoever decodes it says so
                 yield None, image
         else:
@@ -53,9 +56,11 @@ def _keys(images: Iterable[Any]) -> Iterable[tuple[object, Any]]:
 def _digest(image: Any) -> str | None:
     try:
         return picture_sha256(image)
-    except OSError:  # whoever decodes it says so
+    except (OSError, ImageError):  # whoever decodes it says so
         return None
 
 
 def _is_same_file(one: Any, other: Any) -> bool:
+    if isinstance(one, TarMember) and isinstance(other, TarMember):
+        return one.offset == other.offset and one.tar.resolve() == other.tar.resolve()
     return isinstance(one, Path) and isinstance(other, Path) and one.resolve() == other.resolve()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import DataError
+from compat_sdk.images import PictureFile
 from compat_sdk.shown import shortened
 
 SPLIT_NAMES = ("train", "val", "query", "gallery")
@@ -19,13 +19,13 @@ SPLIT_NAMES = ("train", "val", "query", "gallery")
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled images under one name.
+    """Images under one name, labelled or not.
 
     Attributes:
         name: ``"train"``, ``"val"``, ``"query"`` or ``"gallery"``.
-        images: One path per image, or an array ``[n, h, w]`` (grey) or ``[n, h, w, 3]`` (RGB) of
-            uint8, possibly memory-mapped.
-        labels: Identity of each image.
+        images: One path or member of a tar file per image, or an array ``[n, h, w]`` (grey) or ``[n, h, w, 3]``
+            (RGB) of uint8, possibly memory-mapped.
+        labels: Identity of each image; of images without identities, ``""`` for each.
         ids: Name of each image; unique within a split that :func:`check_dataset` accepts.
         query_side: For ``val``: whether each image stands for a query (true) or a gallery image, in a set whose
             queries differ in kind from its gallery; None where they do not.
@@ -33,7 +33,7 @@ class Split:
     """
 
     name: str
-    images: Sequence[Path] | NDArray[np.uint8] = field(repr=False)
+    images: Sequence[PictureFile] | NDArray[np.uint8] = field(repr=False)
     labels: tuple[str, ...] = field(repr=False)
     ids: tuple[str, ...] = field(repr=False)
     query_side: tuple[bool, ...] | None = field(default=None, repr=False)
@@ -54,6 +54,11 @@ class Split:
                 f"split {self.name} has {len(self.labels)} images and {len(self.query_side)} marks of the query side; "
                 f"expected as many of each"
             )
+        if self.labels and any(self.labels) != all(self.labels):
+            bare = self.labels.index("")
+            raise DataError(
+                f"split {self.name} has labels, but {shortened(self.ids[bare])} has none; label every image or none"
+            )
         images = self.images
         if is_array(images):
             right_shape = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
@@ -68,8 +73,13 @@ class Split:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The distinct labels, sorted."""
-        return tuple(sorted(set(self.labels)))
+        """The distinct labels, sorted; none where the images have no identities."""
+        return tuple(sorted(set(self.labels) - {""}))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its images have identities; true of an empty split, which lacks images rather than labels."""
+        return all(self.labels)
 
 
 @dataclass(frozen=True)
@@ -98,9 +108,27 @@ class Dataset:
         return self.splits[name]
 
 
-def is_array(images: Sequence[Path] | NDArray[np.uint8]) -> TypeGuard[NDArray[np.uint8]]:
+def is_array(images: Sequence[PictureFile] | NDArray[np.uint8]) -> TypeGuard[NDArray[np.uint8]]:
     """Tells whether a split's images are one array rather than a list of paths."""
     return isinstance(images, np.ndarray)
+
+
+def require_labels(split: Split, data: object, what: str) -> None:
+    """Refuse images without identities where identities are needed, before any image is decoded.
+
+    Args:
+        split: The images.
+        data: What they were opened from, for the message.
+        what: What needs identities, such as ``"method 'bct'"``.
+
+    Raises:
+        DataError: The split's images have none.
+    """
+    if not split.labelled:
+        raise DataError(
+            f"the {len(split)} images of {split.name} in {shortened(str(data))} have no labels, which {what} needs; "
+            f"put them into {split.name}/ with one folder per identity, or list them with a column label"
+        )
 
 
 def identity_name(name: str, where: object) -> str:

@@ -13,13 +13,16 @@ from compat_sdk.images.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from compat_sdk.images.decode import FORMATS, ImageLike, image_size, limit_pixels, load_image
     from compat_sdk.images.finding import FoundPictures, find_pictures
+    from compat_sdk.images.member import PictureFile, TarMember
     from compat_sdk.images.preprocess import decode_many, decode_readable, open_image, to_input, to_pixels
 
 __all__ = [
     "FORMATS",
     "FoundPictures",
     "ImageLike",
+    "PictureFile",
     "Preprocessing",
+    "TarMember",
     "decode_many",
     "decode_readable",
     "find_pictures",
@@ -37,6 +40,8 @@ __getattr__, __dir__ = door(
         "FORMATS": "decode",
         "FoundPictures": "finding",
         "ImageLike": "decode",
+        "PictureFile": "member",
+        "TarMember": "member",
         "decode_many": "preprocess",
         "decode_readable": "preprocess",
         "find_pictures": "finding",

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin, WebPImagePlugin
 
 from compat_sdk.errors import ConfigError, ImageError
+from compat_sdk.images.member import TarMember
 
-ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
-"""A path, encoded bytes, a Pillow image, or uint8 ``[h, w]`` or ``[h, w, 1 | 3 | 4]`` (grey, RGB, RGBA)."""
+ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | TarMember
+"""A path, a member of a tar file, encoded bytes, a Pillow image, or uint8 ``[h, w]`` or ``[h, w, 1 | 3 | 4]``: grey,
+RGB or RGBA."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 """Formats that are read. HEIF (the .heic files of phones) is one more where the extra ``heif`` is installed."""
@@ -71,7 +73,7 @@ def load_image(image: ImageLike, at_least: int = 0) -> tuple[Image.Image, int]:
             return _to_rgb(_from_array(image)), 1
         if isinstance(image, Image.Image):
             return _to_rgb(image), _orientation(image)
-        if not isinstance(image, str | os.PathLike | bytes):
+        if not isinstance(image, str | os.PathLike | bytes | TarMember):
             raise ImageError(source, "expected a path, bytes, a Pillow image or a uint8 array")
         with io.BytesIO(image) if isinstance(image, bytes) else _plain_file(image) as file:
             return _read(file, at_least)
@@ -82,7 +84,7 @@ def load_image(image: ImageLike, at_least: int = 0) -> tuple[Image.Image, int]:
         raise ImageError(source, str(error) or type(error).__name__) from error
 
 
-def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def image_size(path: str | os.PathLike[str] | TarMember) -> tuple[int, int]:
     """Return width and height of an image file as its header states them; its pixels are not decoded.
 
     Raises:
@@ -92,9 +94,9 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         with _plain_file(path) as file, _opened(file) as opened:
             return opened.size
     except ImageError as error:
-        raise ImageError(os.fspath(path), error.reason) from None
+        raise ImageError(str(path), error.reason) from None
     except Exception as error:  # as in `load_image`
-        raise ImageError(os.fspath(path), str(error) or type(error).__name__) from error
+        raise ImageError(str(path), str(error) or type(error).__name__) from error
 
 
 def limit_pixels(most: int | None) -> None:
@@ -113,7 +115,9 @@ def limit_pixels(most: int | None) -> None:
     _most_pixels = MOST_PIXELS if most is None else most
 
 
-def _plain_file(image: str | os.PathLike[str]) -> BinaryIO:
+def _plain_file(image: str | os.PathLike[str] | TarMember) -> BinaryIO:
+    if isinstance(image, TarMember):
+        return io.BytesIO(image.read())
     if not Path(image).is_file():  # a pipe would block whoever opens it
         Path(image).stat()  # says what is not there
         raise ImageError("", "it is a folder, a pipe or a device; expected a file")
@@ -244,8 +248,8 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
 
 
 def _name(image: object) -> str:
-    if isinstance(image, str | os.PathLike):
-        return os.fspath(image)
+    if isinstance(image, str | os.PathLike | TarMember):
+        return str(image)
     if isinstance(image, Image.Image):
         return str(getattr(image, "filename", "") or "Pillow image")
     return "array" if isinstance(image, np.ndarray) else type(image).__name__

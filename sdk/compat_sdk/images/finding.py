@@ -50,6 +50,12 @@ def is_picture(name: str) -> bool:
     return suffix in SUFFIXES or (suffix in _HEIF_SUFFIXES and find_spec("pillow_heif") is not None)
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or holds what systems keep and nobody took as a picture."""
+    name = name.lower()
+    return name.startswith((".", "~$")) or name in _NOT_FOLDERS
+
+
 def find_pictures(folder: Path) -> FoundPictures:
     """Return every picture below a folder; folders that links point to are entered, each once.
 
@@ -84,7 +90,7 @@ def _walk(folder: Path, paths: list[Path], left_out: Counter[str], entered: set[
         name = entry.name.lower()
         if is_litter(name) and not entry.is_dir() and not is_picture(name):
             continue
-        if name.startswith((".", "~$")) or name in _NOT_FOLDERS or name.startswith(".trash"):
+        if is_hidden(name):
             left_out[HIDDEN] += entry.is_dir() or is_picture(name)
         elif entry.is_dir():
             _walk(entry, paths, left_out, entered)

@@ -7,6 +7,7 @@ moves pixels by 14 grey levels on a 12-megapixel photo and moves the embedding w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeGuard
@@ -47,9 +48,13 @@ def open_image(image: ImageLike, preprocessing: Preprocessing | None = None) -> 
         ImageError: It cannot be read, is of a format outside `FORMATS`, has more pixels than Pillow's
             decompression-bomb limit, or is an array of another type or shape.
     """
-    at_least = 0 if preprocessing is None else preprocessing.draft * preprocessing.size
-    loaded, orientation = load_image(image, at_least)
+    loaded, orientation = load_image(image, 0 if preprocessing is None else at_least(preprocessing))
     return turn_upright(loaded.copy() if loaded is image else loaded, orientation)
+
+
+def at_least(preprocessing: Preprocessing) -> int:
+    """The shorter side, in pixels, below which no JPEG is decoded: ``draft`` times what becomes ``size``."""
+    return math.ceil(preprocessing.draft * preprocessing.size / preprocessing.crop)
 
 
 def to_pixels(image: ImageLike, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -63,13 +68,15 @@ def to_pixels(image: ImageLike, preprocessing: Preprocessing) -> NDArray[np.uint
     size = preprocessing.size
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == (size, size, 3):
         return image
-    loaded, orientation = load_image(image, preprocessing.draft * size)
+    loaded, orientation = load_image(image, at_least(preprocessing))
     width, height = loaded.size
+    kept_width, kept_height = width * preprocessing.crop, height * preprocessing.crop
+    if preprocessing.fit == "crop":
+        kept_width = kept_height = min(kept_width, kept_height)
     box = None
-    if preprocessing.fit == "crop" and width != height:
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
+    if (kept_width, kept_height) != (width, height):
+        left, top = (width - kept_width) / 2, (height - kept_height) / 2
+        box = (left, top, left + kept_width, top + kept_height)
     kernel = Image.Resampling[preprocessing.resize.upper()]
     # Turning the small square instead of the whole photo: both fits are symmetric, so the order is free.
     return np.array(turn_upright(loaded.resize((size, size), kernel, box=box), orientation))

@@ -21,9 +21,9 @@ Resize = Literal["bilinear", "bicubic", "lanczos", "box"]
 Channels = Literal["rgb", "bgr"]
 
 
-def _about(text: str, unit: str = "") -> dict[str, Any]:
-    """What a setting is and its unit, where tools that list settings look for them."""
-    return {"help": text, "unit": unit}
+def _about(text: str, unit: str = "", *, added: bool = False) -> dict[str, Any]:
+    """What a setting is, its unit and whether it came after the first release, where tools look for them."""
+    return {"help": text, "unit": unit, "added": added}
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Preprocessing:
         mean: Subtracted per channel (R, G, B), in units of the full range 0..1.
         std: Divisor per channel (R, G, B), in units of the full range, above 0.
         channels: Order of the three channels in the model's input.
+        crop: Side of the central part that is kept, as a fraction: of the shorter side under ``fit`` ``"crop"``, of
+            each side under ``"stretch"``. Pretrained models call it the crop ratio. Above 0, up to 1.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -57,6 +59,9 @@ class Preprocessing:
         default=(0.5, 0.5, 0.5), metadata=_about("divisor per channel, red first", "of the full range")
     )
     channels: Channels = field(default="rgb", metadata=_about("order of the channels in the model's input"))
+    crop: float = field(
+        default=1.0, metadata=_about("central part of the image that is kept", "fraction of the side", added=True)
+    )
 
     def __post_init__(self) -> None:
         _check_integer("size", self.size, 1, 4096)
@@ -64,6 +69,7 @@ class Preprocessing:
         _check_choice("fit", self.fit, get_args(Fit))
         _check_choice("resize", self.resize, get_args(Resize))
         _check_choice("channels", self.channels, get_args(Channels))
+        object.__setattr__(self, "crop", _fraction("crop", self.crop))
         object.__setattr__(self, "mean", _three("mean", self.mean))
         object.__setattr__(self, "std", _three("std", self.std))
         if min(self.std) <= 0:
@@ -92,8 +98,13 @@ class Preprocessing:
         return values if self.channels == "rgb" else values[::-1]
 
     def to_json(self) -> dict[str, object]:
-        """Return the fields as JSON values; `from_json` reads them back to an equal object."""
+        """Return the fields as JSON values; `from_json` reads them back to an equal object.
+
+        ``crop`` is left out where all of the image is kept, so that models of earlier releases keep their names.
+        """
         found = dataclasses.asdict(self)
+        if self.crop == 1.0:
+            del found["crop"]
         return found | {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
@@ -118,6 +129,12 @@ def _check_integer(name: str, value: object, low: int, high: int) -> None:
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{name} is {shown_value(value)}; expected one of {', '.join(choices)}", setting=name)
+
+
+def _fraction(name: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
+        raise ConfigError(f"{name} is {shown_value(value)}; expected a fraction above 0, up to 1", setting=name)
+    return float(value)
 
 
 def _three(name: str, value: object) -> tuple[float, float, float]:

@@ -22,6 +22,24 @@ class Augmentation:
     flip: bool = setting(False, "mirror half of the images")
     colour: float = setting(0.0, "largest relative change of brightness, contrast and saturation")
     cutout: float = setting(0.0, "side of a blanked square", unit="fraction of the side", added=True)
+    random_crop: float = setting(
+        0.0, "largest part of the picture that a random crop cuts off", unit="fraction of the area", added=True
+    )
+    crop_ratio: float = setting(4 / 3, "most that the sides of a random crop differ by, a factor", added=True)
+    canvas: int = setting(
+        0,
+        "side of the decoded picture that crops are taken from; 0: the largest that a model sees",
+        unit="pixels",
+        added=True,
+    )
+    blur: float = setting(0.0, "largest standard deviation of a Gaussian blur", unit="fraction of the side", added=True)
+    fixed_views: int = setting(
+        0,
+        "views that each image has, one an epoch, over and over, so that a fixed model runs once on each; 0: endless",
+        unit="views",
+        added=True,
+    )
+    views_seed: int = setting(0, "seed of the fixed views, which trainings with other seeds share", added=True)
 
     def __post_init__(self) -> None:
         check_range("shift", self.shift, 0, 0.5)
@@ -29,12 +47,43 @@ class Augmentation:
         check_range("rotate", self.rotate, 0, 180)
         check_range("colour", self.colour, 0, 0.99)
         check_range("cutout", self.cutout, 0, 1)
+        check_range("random_crop", self.random_crop, 0, 0.99)
+        check_range("crop_ratio", self.crop_ratio, 1, 4)
+        check_range("canvas", self.canvas, 0, 4096)
+        check_range("blur", self.blur, 0, 0.2)
+        check_range("fixed_views", self.fixed_views, 0, 10_000)
+        check_range("views_seed", self.views_seed, 0)
+        if self.canvas and not self.random_crop:
+            raise ConfigError(
+                f"canvas is {self.canvas}, but crops alone are taken from it; set random_crop, or leave canvas out",
+                setting="canvas",
+            )
+        if self.fixed_views and not self._endless:
+            raise ConfigError(
+                f"fixed_views is {self.fixed_views}, but an image has {self._few} view(s) with this augmentation; "
+                f"leave it out, or set shift, zoom, rotate, colour, cutout, random_crop or blur",
+                setting="fixed_views",
+            )
+        if self.views_seed and not self.fixed_views:
+            raise ConfigError(
+                f"views_seed is {self.views_seed}, but views are not fixed; set fixed_views, or leave it out",
+                setting="views_seed",
+            )
 
     @property
     def views(self) -> int | None:
-        """How many different views an image has: 1, 2 (flip only), or None when they are endless."""
-        if self.shift or self.zoom or self.rotate or self.colour or self.cutout:
-            return None
+        """How many different views an image has: 1, 2 (flip only), as many as are fixed, or None: endless."""
+        if self._endless:
+            return self.fixed_views or None
+        return self._few
+
+    @property
+    def _endless(self) -> bool:
+        moved = self.shift or self.zoom or self.rotate or self.random_crop
+        return bool(moved or self.colour or self.cutout or self.blur)
+
+    @property
+    def _few(self) -> int:
         return 2 if self.flip else 1
 
 
@@ -133,7 +182,12 @@ class Execution:
 class Source:
     """The images a run learns from."""
 
-    data: str = field(metadata=about("a folder with train/ query/ gallery/, a CSV manifest, or a name such as sample"))
+    data: str = field(
+        metadata=about(
+            "a folder with train/ query/ gallery/, a CSV manifest, a name such as sample; or pictures without labels: "
+            "their folder, a .txt list, or .tar files"
+        )
+    )
     root: str | None = setting(None, "folder that holds the files of a named dataset")
     unreadable: int = setting(0, "corrupt images that are left out with a warning before it becomes an error")
     scenario: Scenario = setting(Scenario(), "which part of the training split", added=True)

@@ -3,37 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.images import Preprocessing
 from compat_train.config.checks import check_choices, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.gallery import check_model, check_weights
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
 
-QueryMethod = Literal["vanilla", "kd", "finetune", "bct", "classifier", "regression", "bct-regression", "dmu", "lce"]
+QueryMethod = Literal[
+    "vanilla",
+    "kd",
+    "finetune",
+    "bct",
+    "classifier",
+    "regression",
+    "bct-regression",
+    "dmu",
+    "lce",
+    "regression-centred",
+    "csd",
+    "infonce",
+    "aml",
+]
+AnyMethod = Literal[QueryMethod, "auto"]
 Inheritance = Literal["auto", "none", "leading", "magnitude", "channel"]
 Selection = Literal["uniform", "entropy", "least-confidence", "certainty"]
+Start = Literal["fresh", "ridge"]
 Unseen = Literal["skip", "prototypes", "all-prototypes", "lwf"]
 
-_TERMS = ("own", "gallery", "kd", "regression", "alignment", "boundary", "adaptation")
-_WEIGHTS: Mapping[QueryMethod, tuple[float, ...]] = {
-    "vanilla": (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-    "kd": (1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0),
-    "finetune": (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-    "bct": (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-    "classifier": (0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-    "regression": (0.0, 0.0, 0.0, 20.0, 0.0, 0.0, 0.0),
-    "bct-regression": (1.0, 1.0, 0.0, 20.0, 0.0, 0.0, 0.0),
-    "dmu": (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0),
-    "lce": (1.0, 0.0, 0.0, 0.0, 100.0, 1.0, 0.0),
+_WEIGHTS: Mapping[QueryMethod, Mapping[str, float]] = {
+    "vanilla": {"own": 1.0},
+    "kd": {"own": 1.0, "kd": 1.0},
+    "finetune": {"own": 1.0},
+    "bct": {"own": 1.0, "gallery": 1.0},
+    "classifier": {"gallery": 1.0},
+    "regression": {"regression": 20.0},
+    "bct-regression": {"own": 1.0, "gallery": 1.0, "regression": 20.0},
+    "dmu": {"own": 1.0, "gallery": 1.0, "adaptation": 1.0},
+    "lce": {"own": 1.0, "alignment": 100.0, "boundary": 1.0},
+    "regression-centred": {"regression": 20.0},
+    "csd": {"csd": 1.0},
+    "infonce": {"infonce": 1.0},
+    "aml": {"aml": 10.0},
 }
+_CENTRED: tuple[QueryMethod, ...] = ("regression-centred", "csd", "infonce", "aml")
+_TERMS = ("own", "gallery", "kd", "regression", "alignment", "boundary", "adaptation", "csd", "infonce", "aml")
+_OF_LABELS = ("own", "gallery", "kd", "alignment", "boundary", "adaptation")
+"""Terms that look at labels, besides ``aml``, which takes them where there are some."""
+_OF_BANK = ("csd", "infonce")
+_OF_VECTORS = ("regression", "csd", "infonce", "aml")
+"""Terms whose targets are the gallery model's vectors, which centring changes."""
 
 
 def method_weights(term: str) -> dict[str, float]:
     """Weight of a term of the loss by method, where none is set apart."""
-    return {method: weights[_TERMS.index(term)] for method, weights in _WEIGHTS.items()}
+    return {method: weights.get(term, 0.0) for method, weights in _WEIGHTS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +69,16 @@ class QueryConfig:
 
     The loss is ``own * L1(own classifier) + gallery * L1(gallery classifier) + kd * distillation +
     regression * (1 - cosine) + alignment * |own classifier - centres|² + boundary * excess + adaptation * L1(own
-    classifier, psi(gallery embedding))``; a method is a choice of these weights, and any weight can be set apart.
+    classifier, psi(gallery embedding)) + csd * divergence over a bank + infonce * cross-entropy over a bank + aml *
+    contrastive``; a method is a choice of these weights, and any weight can be set apart.
     `compat_train.methods.objective` explains the terms.
     """
 
     source: Source = field(metadata=about("the images it learns from"))
     gallery: str = field(metadata=about("RUN folder of the gallery model, or of the old model"))
-    method: QueryMethod = setting("bct", "which terms the loss has")
+    method: AnyMethod = setting(
+        "bct", "which terms the loss has; auto: what the labels and the gallery model allow, and it says why"
+    )
     arch: str = setting("mobilenet_v2", "architecture name")
     width: float = setting(1.0, "factor on the channel counts")
     stem_stride: int = setting(1, "stride of the first convolution", unit="pixels")
@@ -106,6 +136,59 @@ class QueryConfig:
     role: Literal["query", "gallery"] = setting(
         "query", "what it is for; gallery: a new model that embeds galleries as well", added=True
     )
+    csd: float | None = setting(
+        None, "weight of contextual similarity distillation", otherwise=method_weights("csd"), added=True
+    )
+    infonce: float | None = setting(
+        None,
+        "weight of finding the image's own gallery vector among others",
+        otherwise=method_weights("infonce"),
+        added=True,
+    )
+    aml: float | None = setting(
+        None, "weight of asymmetric metric learning", otherwise=method_weights("aml"), added=True
+    )
+    centring: bool | None = setting(
+        None,
+        "take the mean of the gallery model's vectors off the targets of regression, csd, infonce and aml",
+        otherwise={method: method in _CENTRED for method in _WEIGHTS},
+        added=True,
+    )
+    bank: int = setting(
+        1024, "training images whose gallery vectors csd and infonce compare with", unit="images", added=True
+    )
+    similarity_temperature: float = setting(
+        0.05, "temperature of the query model's cosines in csd and infonce", added=True
+    )
+    gallery_temperature: float = setting(0.05, "temperature of the gallery model's cosines in csd", added=True)
+    aml_margin: float = setting(0.5, "cosine up to which a negative costs aml nothing", unit="cosine", added=True)
+    start: Start = setting(
+        "fresh",
+        "last layer to start from; ridge: the closed-form regression from the network's features to the targets",
+        added=True,
+    )
+    watch: int = setting(
+        256,
+        "images of the split val on which M(q,g) is shown and logged during training; 0: none",
+        unit="images",
+        added=True,
+    )
+    held_out: int | None = setting(
+        None,
+        "training images that are left out and watched where there is no val",
+        unit="images",
+        otherwise="none with labels; without, one in twenty, 256 at most",
+        added=True,
+    )
+    preprocessing: Preprocessing | None = setting(
+        None, "what is done to an image first", otherwise="the gallery model's", added=True
+    )
+    teacher_outputs: str | None = setting(
+        None,
+        "folder that keeps the gallery model's outputs, for other trainings too",
+        otherwise="none; RUN/embeddings, until the model is finished",
+        added=True,
+    )
     mixed: bool = setting(False, "regress on cut-and-paste images too; they double the cost of a step")
     classification: Classification | None = setting(None, "its loss", otherwise="the gallery run's")
     optimisation: Optimisation = setting(Optimisation(epochs=32, lr=1.3), "how long and how fast")
@@ -131,7 +214,19 @@ class QueryConfig:
         check_range("adaptation_width", self.adaptation_width, 1, 65536)
         check_range("selection_scale", self.selection_scale, 0, open_low=True)
         check_range("selection_temperature", self.selection_temperature, 0, open_low=True)
-        _check_selection(self)
+        check_range("bank", self.bank, 2)
+        check_range("similarity_temperature", self.similarity_temperature, 0, open_low=True)
+        check_range("gallery_temperature", self.gallery_temperature, 0, open_low=True)
+        check_range("aml_margin", self.aml_margin, -1, 1)
+        check_range("watch", self.watch, 0, 100_000)
+        check_range("held_out", self.held_out or 0, 0)
+        if self.held_out and not self.watch:
+            raise ConfigError(
+                "held_out sets images apart to be watched, and watch is 0; leave one out", setting="held_out"
+            )
+        if self.method == "auto":
+            _check_auto(self)
+            return
         weights = self.term_weights
         for name, weight in weights.items():
             check_range("gallery_term" if name == "gallery" else name, weight, 0)
@@ -142,16 +237,30 @@ class QueryConfig:
                 "mixed images carry no labels, so they need the regression term; set regression above 0 or "
                 "choose method 'regression' or 'bct-regression'"
             )
+        _check_selection(self)
+        _check_vectors(self)
 
     @property
     def term_weights(self) -> dict[str, float]:
-        """Weight of each loss term, the method's own where none was set."""
-        chosen = (
-            *(self.own, self.gallery_term, self.kd, self.regression),
-            *(self.alignment, self.boundary, self.adaptation),
-        )
+        """Weight of each loss term, the method's own where none was set.
+
+        Raises:
+            ConfigError: The method is "auto", which has none before `taking` says what it stands for.
+        """
+        if self.method == "auto":
+            raise ConfigError("method is 'auto', which is chosen when the data is there; name a method here")
         preset = _WEIGHTS[self.method]
-        return {name: own if given is None else given for name, own, given in zip(_TERMS, preset, chosen, strict=True)}
+        return {
+            name: preset.get(name, 0.0) if given is None else given for name, given in self._weights_apart().items()
+        }
+
+    def _weights_apart(self) -> dict[str, float | None]:
+        """Weight of each term that was set apart from the method; None where it was not."""
+        return {name: getattr(self, "gallery_term" if name == "gallery" else name) for name in _TERMS}
+
+    def taking(self, method: QueryMethod) -> QueryConfig:
+        """The same training by another method: what "auto" stands for."""
+        return replace(self, method=method)
 
     @property
     def inheritance(self) -> Literal["none", "leading", "magnitude", "channel"]:
@@ -168,8 +277,25 @@ class QueryConfig:
     @property
     def compatible(self) -> bool:
         """Whether training draws the model into the gallery's space, so that it may declare to search it."""
-        drawing = ("gallery", "regression", "alignment", "boundary")
-        return self.method == "finetune" or any(self.term_weights[name] for name in drawing)
+        drawing = ("gallery", "regression", "alignment", "boundary", "csd", "infonce", "aml")
+        return self.method == "auto" or self.method == "finetune" or any(self.term_weights[name] for name in drawing)
+
+    @property
+    def centred(self) -> bool:
+        """Whether targets are the gallery model's vectors without their mean."""
+        return self.method in _CENTRED if self.centring is None else self.centring
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a term with a weight looks at labels; aml takes them where there are some, and does without."""
+        return self.method == "finetune" or (
+            self.method != "auto" and any(self.term_weights[name] for name in _OF_LABELS)
+        )
+
+    @property
+    def needs_bank(self) -> bool:
+        """Whether a term with a weight compares with a bank of the gallery model's vectors."""
+        return any(self.term_weights[name] for name in _OF_BANK)
 
     @property
     def selecting(self) -> Selection:
@@ -196,3 +322,43 @@ def _check_selection(config: QueryConfig) -> None:
             f"unseen is {config.unseen!r}, which is about the loss under the gallery model's classifier, and that has "
             f"weight 0 here; leave unseen out, or set gallery_term above 0"
         )
+
+
+def _check_auto(config: QueryConfig) -> None:
+    for name, weight in config._weights_apart().items():
+        if weight is not None:
+            key = "gallery_term" if name == "gallery" else name
+            raise ConfigError(
+                f"{key} is {weight:g}, but method 'auto' chooses the weights itself; leave it out, or name a method",
+                setting=key,
+            )
+    for key in ("mixed", "selection", "unseen", "centring"):
+        if (value := getattr(config, key)) not in (None, False):
+            raise ConfigError(
+                f"{key} is {value!r}, which method 'auto' may have no use for; leave it out, or name a method",
+                setting=key,
+            )
+
+
+def _check_vectors(config: QueryConfig) -> None:
+    """Refuse settings of terms that have no weight: they would be ignored."""
+    weights = config.term_weights
+    defaults = {entry.name: entry.default for entry in fields(config)}
+    for key, terms in _SETTINGS_OF.items():
+        value = getattr(config, key)
+        if value != defaults[key] and not any(weights[name] for name in terms):
+            raise ConfigError(
+                f"{key} is {value!r}, but the terms that it is about, {' and '.join(terms)}, have weight 0 here; leave "
+                f"it out, or choose a method that has them",
+                setting=key,
+            )
+
+
+_SETTINGS_OF = {
+    "centring": _OF_VECTORS,
+    "bank": _OF_BANK,
+    "similarity_temperature": _OF_BANK,
+    "gallery_temperature": ("csd",),
+    "aml_margin": ("aml",),
+}
+"""Terms that each setting is about."""

@@ -59,6 +59,11 @@ class Scenario:
         return tuple((numbers[0], numbers[-1]) for numbers in ends)
 
     @property
+    def of_classes(self) -> bool:
+        """Whether it chooses by class, which images without labels do not have."""
+        return self.classes is not None or self.class_fraction != 1.0
+
+    @property
     def everything(self) -> bool:
         """Whether it leaves the split as it is."""
         return self.classes is None and self.class_fraction == self.fraction == 1.0 and not self.complement

@@ -5,11 +5,12 @@ from __future__ import annotations
 from compat_train.config.checks import check_choice, check_range
 from compat_train.config.gallery import GalleryConfig
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
-from compat_train.config.query import Inheritance, QueryConfig, QueryMethod, Selection, Unseen
+from compat_train.config.query import AnyMethod, Inheritance, QueryConfig, QueryMethod, Selection, Start, Unseen
 from compat_train.config.scenario import Scenario
 from compat_train.config.settings import config_from_json, config_from_mapping, config_to_json
 
 __all__ = [
+    "AnyMethod",
     "Augmentation",
     "Classification",
     "Execution",
@@ -21,6 +22,7 @@ __all__ = [
     "Scenario",
     "Selection",
     "Source",
+    "Start",
     "Unseen",
     "check_choice",
     "check_range",

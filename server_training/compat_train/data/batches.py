@@ -14,7 +14,8 @@ from torch import Tensor
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import Augmentation
-from compat_train.data.augment import augment
+from compat_train.data.augment import render
+from compat_train.data.views import Views, fixed_views, step_views
 
 _ORDER, _VIEW = 1, 2
 
@@ -52,10 +53,11 @@ class Batch:
     """One training batch.
 
     Attributes:
-        images: Float ``[n, 3, size, size]`` in [0, 1], augmented, on the training device.
+        images: Float ``[n, 3, size, size]`` in [0, 1], the views, on the training device.
         labels: int64 ``[n]`` class numbers.
         index: int64 ``[n]`` rows of the training set, on the CPU.
-        flipped: bool ``[n]``, true where the view is mirrored.
+        views: What was done to each image, so that another model can be shown the same.
+        number: int64 ``[n]``, which of an image's views each is; 0 where they are endless.
         generator: The step's own generator, for whatever randomness the loss needs.
         step: Number of the step, from 0.
     """
@@ -63,7 +65,8 @@ class Batch:
     images: Tensor
     labels: Tensor
     index: Tensor
-    flipped: Tensor
+    views: Views
+    number: Tensor
     generator: torch.Generator
     step: int
 
@@ -84,17 +87,19 @@ class Batches:
         augmentation: Augmentation,
         device: torch.device,
         mean: Sequence[float] | None = None,
+        size: int | None = None,
     ) -> None:
         """Keeps the set as it is: nothing is copied.
 
         Args:
-            pixels: uint8 ``[n, size, size, 3]`` RGB; may be memory-mapped.
+            pixels: uint8 ``[n, side, side, 3]`` RGB; may be memory-mapped.
             labels: int64 ``[n]``.
             batch: Images per step, at most n.
             seed: Source of all randomness.
             augmentation: Random views.
             device: Where the batches are made.
             mean: R, G, B in [0, 1] that normalisation subtracts; only cutout needs it.
+            size: Side of the views where they are crops; that of the pixels if None.
 
         Raises:
             ConfigError: The batch is larger than the set.
@@ -107,6 +112,7 @@ class Batches:
         self.steps_per_epoch = len(pixels) // batch
         self._pixels, self._labels = pixels, torch.from_numpy(labels)
         self._batch, self._seed, self._augmentation, self._device, self._mean = batch, seed, augmentation, device, mean
+        self._size = size
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def _rows(self, step: int) -> Tensor:
@@ -122,8 +128,18 @@ class Batches:
         generator = step_generator(self._seed, _VIEW, step)
         pixels = torch.from_numpy(np.ascontiguousarray(self._pixels[rows.numpy()]))
         images = unit_range(pixels.to(self._device))
-        images, flipped = augment(images, self._augmentation, generator, mean=self._mean)
-        return Batch(images, self._labels[rows].to(self._device), rows, flipped, generator, step)
+        views, number = self._views(step, rows, generator)
+        images = render(images, views, self._augmentation, size=self._size, mean=self._mean)
+        return Batch(images, self._labels[rows].to(self._device), rows, views, number, generator, step)
+
+    def _views(self, step: int, rows: Tensor, generator: torch.Generator) -> tuple[Views, Tensor]:
+        """The views of a step, and the number of each."""
+        if fixed := self._augmentation.fixed_views:
+            number = step // self.steps_per_epoch % fixed
+            return fixed_views(self._augmentation, number, rows.numpy()), torch.full_like(rows, number)
+        views = step_views(len(rows), self._augmentation, generator)
+        few = self._augmentation.views is not None
+        return views, views.flipped.long() if few else torch.zeros_like(rows)
 
     def between(self, start: int, end: int) -> Iterator[tuple[int, Batch]]:
         """Steps ``start`` to ``end`` and their batches, each made while the one before it is used."""

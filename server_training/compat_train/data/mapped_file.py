@@ -44,7 +44,7 @@ def write_mapped(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.
             left.unlink(missing_ok=True)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
         try:
-            _reserve(temporary, math.prod(shape))
+            reserve(temporary, math.prod(shape))
             mapped = np.memmap(temporary, np.uint8, "r+", shape=shape)
             result = fill(mapped)
             mapped.flush()
@@ -56,8 +56,12 @@ def write_mapped(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.
     return result
 
 
-def _reserve(path: Path, size: int) -> None:
-    """Makes a file of so many zeros, each with its place on the disk."""
+def reserve(path: Path, size: int) -> None:
+    """Makes a new file of so many zeros, each with its place on the disk.
+
+    Raises:
+        OSError: There is such a file, the folder cannot be written, or the disk is full.
+    """
     try:
         with path.open("xb") as file:
             if not _allocated(file, size):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.datasets.split import is_array
-from compat_sdk.files import sha256_file
+from compat_sdk.errors import ImageError
+from compat_sdk.images import PictureFile
+from compat_sdk.images.member import file_sha256, stamp_of
 
 _BLOCK = 1024
 
@@ -20,12 +21,14 @@ class Origin:
     """Labelled pictures, known by two digests: a quick one of their files' stamps, and one of their content.
 
     Args:
-        images: Paths, or an array of pictures.
+        images: Files, or an array of pictures.
         labels: Of each picture.
         ids: Of each picture; empty where nothing but their order tells them apart.
     """
 
-    def __init__(self, images: Sequence[Path] | NDArray[np.uint8], labels: Iterable[str], ids: Sequence[str]) -> None:
+    def __init__(
+        self, images: Sequence[PictureFile] | NDArray[np.uint8], labels: Iterable[str], ids: Sequence[str]
+    ) -> None:
         self._images, self._labels, self._ids = images, tuple(labels), ids
 
     @property
@@ -46,8 +49,7 @@ class Origin:
         digest = self._names()
         for path in self._images:
             try:
-                status = path.stat()
-                digest.update(f"{status.st_size},{status.st_mtime_ns};".encode())
+                digest.update("{},{};".format(*stamp_of(path)).encode())
             except OSError:
                 digest.update(b"missing;")
         return digest.hexdigest()
@@ -63,8 +65,8 @@ class Origin:
         else:
             for path in self._images:
                 try:
-                    digest.update(bytes.fromhex(sha256_file(path)))
-                except OSError:  # whoever decodes it says so
+                    digest.update(bytes.fromhex(file_sha256(path)))
+                except (OSError, ImageError):  # whoever decodes it says so
                     digest.update(b"missing;")
         return digest.hexdigest()
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Split, open_dataset, require_consistent
+from compat_sdk.datasets import Split, open_dataset, require_consistent, require_labels
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
@@ -29,8 +29,8 @@ class TrainingSet:
 
     Attributes:
         pixels: uint8 ``[n, size, size, 3]`` RGB, in memory or memory-mapped.
-        labels: int64 ``[n]``, positions in ``classes``.
-        classes: Class names, sorted.
+        labels: int64 ``[n]``, positions in ``classes``; -1 of images without labels.
+        classes: Class names, sorted; none where the images have no labels.
         source: What the images were decoded from; None where only they are known.
     """
 
@@ -39,10 +39,16 @@ class TrainingSet:
     classes: tuple[str, ...]
     source: Origin | None = field(default=None, repr=False)
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the labels tell images apart."""
+        return len(self.classes) > 1
+
     @cached_property
     def origin(self) -> Origin:
         """What tells this set from others: what it was decoded from, or else the decoded images."""
-        return self.source or Origin(self.pixels, (self.classes[label] for label in self.labels), ())
+        names = (self.classes[label] if label >= 0 else "" for label in self.labels)
+        return self.source or Origin(self.pixels, names, ())
 
     def batches(
         self,
@@ -58,7 +64,7 @@ class TrainingSet:
             optimisation: Images per step.
             execution: Seed.
             augmentation: Random views.
-            preprocessing: What the model does to the pixels afterwards.
+            preprocessing: Of the model that sees the views: their size, and what is done to them afterwards.
             device: Where the batches are made.
 
         Raises:
@@ -72,6 +78,7 @@ class TrainingSet:
             augmentation=augmentation,
             device=device,
             mean=preprocessing.mean,
+            size=preprocessing.size,
         )
 
 
@@ -81,6 +88,8 @@ def load_training_set(
     *,
     cache: Path | None = None,
     progress: Progress | None = None,
+    without: frozenset[str] = frozenset(),
+    labels_for: str | None = "a classification loss",
 ) -> TrainingSet:
     """Opens a dataset and decodes its training split, so that bad images are found before the first step.
 
@@ -89,40 +98,61 @@ def load_training_set(
         preprocessing: Size and resize kernel of the model.
         cache: Folder for decoded images that do not fit in memory.
         progress: Called with the number of decoded images.
+        without: Ids of images that are left out.
+        labels_for: What needs two classes or more, for the error; None where nothing does.
 
     Raises:
-        DataError: No training split, one that lists an image twice, a scenario that leaves nothing of it, fewer than
-            two classes, or too many unreadable images.
+        DataError: No training split, one that lists an image twice, a scenario that leaves nothing of it, too many
+            unreadable images; or no labels or fewer than two classes where they are needed, found before decoding.
     """
-    split = _training_split(source)
+    split = _without(training_split(source), without)
+    if labels_for is not None:
+        _require_classes(split, source, labels_for)
     decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
     names = [split.labels[row] for row in decoded.kept]
-    classes = tuple(sorted(set(names)))
-    if len(classes) < 2:
-        raise DataError(
-            f"the split 'train' of {source.data} has {len(classes)} class; a classification loss needs at least 2"
-            + ("" if source.scenario.everything else f"; this is what {source.scenario} leaves")
-        )
-    numbers = {name: number for number, name in enumerate(classes)}
+    classes = tuple(sorted(set(names) - {""}))
+    numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
     labels = np.fromiter((numbers[name] for name in names), np.int64, len(names))
     return TrainingSet(decoded.images, labels, classes, _origin(split))
 
 
-def origin_of(source: Source, data: TrainingSet | None = None) -> Origin:
+def _require_classes(split: Split, source: Source, what: str) -> None:
+    require_labels(split, source.data, what)
+    if (count := len(split.classes)) < 2:
+        raise DataError(
+            f"the split 'train' of {source.data} has {count} class; {what} needs at least 2"
+            + ("" if source.scenario.everything else f"; this is what {source.scenario} leaves")
+        )
+
+
+def origin_of(source: Source, data: TrainingSet | None = None, *, without: frozenset[str] = frozenset()) -> Origin:
     """What a run is made from: the training split of a dataset, or the set that the caller has decoded already.
+
+    Args:
+        source: The dataset.
+        data: The decoded set.
+        without: Ids of images that are left out of the split.
 
     Raises:
         DataError: The dataset cannot be used.
     """
-    return _origin(_training_split(source)) if data is None else data.origin
+    return _origin(_without(training_split(source), without)) if data is None else data.origin
 
 
 def _origin(split: Split) -> Origin:
     return Origin(split.images, split.labels, split.ids)
 
 
-def _training_split(source: Source) -> Split:
-    """The part of a dataset's training split that a scenario keeps, not decoded."""
+def _without(split: Split, ids: frozenset[str]) -> Split:
+    return split_rows(split, np.flatnonzero([name not in ids for name in split.ids])) if ids else split
+
+
+def training_split(source: Source) -> Split:
+    """The part of a dataset's training split that a scenario keeps, not decoded.
+
+    Raises:
+        DataError: The dataset cannot be used, or has no training split.
+    """
     dataset = open_dataset(source.data, None if source.root is None else Path(source.root))
     if "train" not in dataset.splits or not len(dataset.splits["train"]):
         raise DataError(
@@ -131,6 +161,8 @@ def _training_split(source: Source) -> Split:
         )
     split = dataset.splits["train"]
     require_consistent(split)
+    if source.scenario.of_classes:
+        require_labels(split, source.data, "a scenario of classes")
     if not source.scenario.everything:
         split = split_rows(split, scenario_rows(source.scenario, split.labels))
     return split

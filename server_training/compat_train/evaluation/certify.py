@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import compat_sdk
-from compat_sdk.bundle import Bundle
+from compat_sdk.bundle import Bundle, is_bundle
 from compat_sdk.certificate import Accuracy, Certificate
 from compat_sdk.datasets import Dataset
 from compat_sdk.datasets.content import content_sha256
 from compat_sdk.errors import ConfigError
 from compat_sdk.metrics import RetrievalScores
+from compat_train.adoption.opening import open_gallery_model
 from compat_train.evaluation.evaluate import Evaluation
 from compat_train.runs.certificates import write_certificate
 from compat_train.runs.checkpoint import Checkpoint
@@ -64,6 +65,7 @@ def certify(evaluation: Evaluation, dataset: Dataset, query: str | Path) -> Path
         query_query=_accuracy(evaluation.query_query),
         query_gallery=_accuracy(evaluation.query_gallery),
         gallery_gallery=_accuracy(evaluation.gallery_gallery),
+        rule=evaluation.rule_applied,
         created_by=f"compat-sdk {compat_sdk.__version__}",
     )
     return write_certificate(Path(query), certificate)
@@ -92,6 +94,4 @@ def _accuracy(scores: RetrievalScores) -> Accuracy:
 
 
 def _space_of(model: Path) -> str:
-    if (model / RECORD).is_file():
-        return Checkpoint.load(model).space
-    return Bundle.open(model).manifest.space
+    return Bundle.open(model).manifest.space if is_bundle(model) else open_gallery_model(model).space

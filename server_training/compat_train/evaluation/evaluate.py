@@ -4,6 +4,12 @@ M(q, g) is the accuracy when the query model embeds the queries and the gallery 
 *compatible* when M(q, g) > M(q, q): otherwise one would embed the gallery with the small model too, and save work.
 
 Source: Compatibility-aware Heterogeneous Visual Search, section 3.1, https://arxiv.org/abs/2105.06047
+
+A new gallery model is held to another rule, M(new, old) > M(old, old): its queries must do better in the old gallery
+than the old model's, or nobody would deploy it before the gallery is embedded again. That it does better still in a
+gallery of its own, M(new, new), is what it was trained for, and no fault.
+
+Source: Darwinian Model Upgrades, Eq. 5, seed 003.
 """
 
 from __future__ import annotations
@@ -17,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.bundle import Trust
-from compat_sdk.datasets import Dataset, Split, own_rows, require_consistent
+from compat_sdk.certificate import NEW_MODEL_RULE, QUERY_RULE
+from compat_sdk.datasets import Dataset, Split, own_rows, require_consistent, require_labels
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.metrics import (
     CostCurve,
@@ -48,14 +55,17 @@ class Evaluation:
         query_query: M(q, q): the query model embeds everything.
         query_gallery: M(q, g): the heterogeneous system.
         gallery_gallery: M(g, g): the gallery model embeds everything, the paragon.
-        rule: Top-1 difference M(q, g) - M(q, q), and its 95 % paired bootstrap interval, as fractions.
+        rule: Top-1 difference M(q, g) - M(q, q), and its 95 % paired bootstrap interval, as fractions; of a new
+            gallery model M(new, old) - M(old, old).
+        rule_applied: The rule: `QUERY_RULE`, or `NEW_MODEL_RULE` where the model that asks is a gallery model that
+            declares the other's space.
         declared: Whether the query model declares that it may search the gallery model's space. The accuracy across
             undeclared spaces is measured all the same; a search would be refused.
         queries: Queries scored.
         gallery_size: Images in the gallery.
         skipped: Queries left out because the gallery holds no image of their label.
-        query_mmacs: Cost of embedding one image with the query model, in MMACs.
-        gallery_mmacs: Cost of embedding one image with the gallery model, in MMACs.
+        query_mmacs: Cost of embedding one image with the query model, in MMACs; None where only its vectors are known.
+        gallery_mmacs: Cost of embedding one image with the gallery model, the same.
         query_space: Space of the query model.
         gallery_space: Space of the gallery model.
         query_name: Name of the query model.
@@ -74,8 +84,8 @@ class Evaluation:
     queries: int
     gallery_size: int
     skipped: int
-    query_mmacs: float
-    gallery_mmacs: float
+    query_mmacs: float | None
+    gallery_mmacs: float | None
     query_space: str
     gallery_space: str
     query_name: str
@@ -83,15 +93,30 @@ class Evaluation:
     own: int
     copies: int
     per_query: Mapping[str, PerQuery] = field(repr=False)
+    rule_applied: str = QUERY_RULE
+
+    @property
+    def alone(self) -> RetrievalScores:
+        """What M(q, g) must exceed: M(q, q), or M(old, old) for a new gallery model."""
+        return self.query_query if self.rule_applied == QUERY_RULE else self.gallery_gallery
 
     @property
     def compatible(self) -> bool:
-        """The compatibility rule: M(q, g) > M(q, q) at top-1. Whether by more than chance, ``rule`` says."""
-        return self.query_gallery.cmc[1] > self.query_query.cmc[1]
+        """Whether the rule that applies holds at top-1. Whether by more than chance, ``rule`` says."""
+        return self.query_gallery.cmc[1] > self.alone.cmc[1]
 
     @property
-    def amortised(self) -> CostCurve:
-        """Mean cost per embedded image against queries per gallery image, Fig. 3b of the paper."""
+    def rule_text(self) -> str:
+        """The rule with its two accuracies at top-1, in percent."""
+        whose = "a query model" if self.rule_applied == QUERY_RULE else "a new gallery model"
+        across, alone = 100 * self.query_gallery.cmc[1], 100 * self.alone.cmc[1]
+        return f"{self.rule_applied} (of {whose}): {across:.1f} % against {alone:.1f} %"
+
+    @property
+    def amortised(self) -> CostCurve | None:
+        """Mean cost per embedded image against queries per gallery image, Fig. 3b; None where a cost is not known."""
+        if self.query_mmacs is None or self.gallery_mmacs is None:
+            return None
         return cost_curve(self.query_mmacs, self.gallery_mmacs)
 
     def to_json(self) -> dict[str, object]:
@@ -100,6 +125,7 @@ class Evaluation:
             **{pair: getattr(self, pair).to_json() for pair in _PAIRS},
             "compatible": self.compatible,
             "rule": dict(zip(("difference", "lo", "hi"), self.rule, strict=True)),
+            "rule_applied": self.rule_applied,
             "declared": self.declared,
             "queries": self.queries,
             "skipped": self.skipped,
@@ -112,7 +138,7 @@ class Evaluation:
             "gallery_model": self.gallery_name,
             "query_mmacs": self.query_mmacs,
             "gallery_mmacs": self.gallery_mmacs,
-            "amortised_mmacs": self.amortised.to_json(),
+            "amortised_mmacs": None if self.amortised is None else self.amortised.to_json(),
         }
 
     def table(self) -> str:
@@ -126,7 +152,7 @@ class Evaluation:
             )
         difference, low, high = (100 * value for value in self.rule)
         lines.append(
-            f"rule M(q,g) > M(q,q) {'holds' if self.compatible else 'does not hold'}: {difference:+.1f} points, "
+            f"rule {self.rule_applied} {'holds' if self.compatible else 'does not hold'}: {difference:+.1f} points, "
             f"95 % interval [{low:+.1f}, {high:+.1f}]"
         )
         lines.append(
@@ -134,8 +160,8 @@ class Evaluation:
             f"gallery of {self.gallery_size} images"
         )
         lines.append(
-            f"query model {self.query_name}, {self.query_mmacs:.1f} MMACs; "
-            f"gallery model {self.gallery_name}, {self.gallery_mmacs:.1f} MMACs"
+            f"query model {self.query_name}, {_cost(self.query_mmacs)}; "
+            f"gallery model {self.gallery_name}, {_cost(self.gallery_mmacs)}"
         )
         lines.extend(overlap_lines(self.own, self.copies))
         if not self.declared:
@@ -240,10 +266,12 @@ def evaluate_each(
         across = paragon if same else ranked(of_query["query"], of_gallery["gallery"])
         if progress is not None:
             progress("rank", len(_PAIRS), len(_PAIRS), {})
+        new_model = query_model.role == "gallery" and gallery_model.space in query_model.searches
         per_query = dict(zip(_PAIRS, (own, across, paragon), strict=True))
         yield Evaluation(
             **{pair: summarise(found) for pair, found in per_query.items()},
-            rule=paired_difference(across.hits(1), own.hits(1)),
+            rule=paired_difference(across.hits(1), (paragon if new_model else own).hits(1)),
+            rule_applied=NEW_MODEL_RULE if new_model else QUERY_RULE,
             declared=may_search(query_model.space, query_model.searches, gallery_model.space),
             queries=len(across),
             gallery_size=across.gallery_size,
@@ -283,9 +311,10 @@ def embed_split(
     Raises:
         DataError: An image cannot be read.
     """
-    wanted = list(dict.fromkeys(model.preprocessing for model in models))
+    wanted = list(dict.fromkeys(model.preprocessing for model in models if model.stored is None))
     # The block exists twice while it is assembled.
-    block = max(1, int(memory_mib * 2**20 / 2 / max(3 * preprocessing.size**2 for preprocessing in wanted)))
+    largest = max((3 * preprocessing.size**2 for preprocessing in wanted), default=1024)
+    block = max(1, int(memory_mib * 2**20 / 2 / largest))
     rows: list[list[NDArray[np.float32]]] = [[] for _ in models]
     for start in range(0, len(split), block):
         part = dataclasses.replace(
@@ -297,8 +326,11 @@ def embed_split(
         for preprocessing in wanted:
             pixels = decode_split(part, preprocessing, threads=threads).images
             for model, found in zip(models, rows, strict=True):
-                if model.preprocessing == preprocessing:
+                if model.stored is None and model.preprocessing == preprocessing:
                     found.append(model.embed(pixels))
+        for model, found in zip(models, rows, strict=True):
+            if model.stored is not None:
+                found.append(model.stored(part.ids))
         if progress is not None:
             progress(f"embed {split.name}", min(start + block, len(split)), len(split), {})
     return [
@@ -311,7 +343,7 @@ def filled_split(dataset: Dataset, name: str) -> Split:
     """A split that evaluation needs.
 
     Raises:
-        DataError: It is missing or empty, or lists an image twice.
+        DataError: It is missing or empty, lists an image twice, or its images have no labels.
     """
     split = dataset.splits.get(name)
     if split is None or not len(split):
@@ -321,6 +353,7 @@ def filled_split(dataset: Dataset, name: str) -> Split:
             f"needs the splits query and gallery"
         )
     require_consistent(split)
+    require_labels(split, dataset.name, "evaluation")
     return split
 
 
@@ -332,6 +365,10 @@ def overlap_lines(own: int, copies: int) -> list[str]:
     if copies:
         lines.append(f"warning: the gallery holds further copies of {copies} queries; scores with them are too good")
     return lines
+
+
+def _cost(mmacs: float | None) -> str:
+    return "cost not known" if mmacs is None else f"{mmacs:.1f} MMACs"
 
 
 def _percent(value: float, interval: tuple[float, float]) -> str:

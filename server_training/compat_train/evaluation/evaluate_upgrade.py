@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compat_sdk.bundle import Bundle, Trust
+from compat_sdk.bundle import Bundle, Trust, is_bundle
 from compat_sdk.datasets import Dataset, own_rows
 from compat_sdk.errors import ConfigError
 from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise, upgrade_gain
@@ -261,7 +261,7 @@ def _source(path: str | Path, device: str, threads: int | None, trust: Trust | N
     role: str | None = None
     if (Path(path) / RECORD).is_file():
         role = read_role(path)
-    elif Path(path).is_file() or (Path(path) / "manifest.json").is_file():
+    elif is_bundle(path):
         role = Bundle.open(path, trust=trust).manifest.role
     if role == "transform":
         return open_transform(path, device=device, threads=threads, trust=trust)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compat_sdk.bundle import Trust
+from compat_sdk.bundle import Trust, is_bundle
 from compat_sdk.bundle.trust import refuse_run
 from compat_sdk.errors import ConfigError
 from compat_sdk.space import Embeddings, TransformSpaces
@@ -85,7 +85,7 @@ def open_transform(
         CorruptFileError: A file differs from its digest.
     """
     path = Path(path)
-    if path.is_file() or (path / "manifest.json").is_file():
+    if is_bundle(path):
         bundled = Transform.load(path, threads=threads, trust=trust)
         return TransformModel(path.name, bundled.spaces, bundled.apply)
     refuse_run(path, trust)

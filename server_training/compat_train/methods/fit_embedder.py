@@ -17,6 +17,7 @@ from compat_train.data.origin import Origin
 from compat_train.loop import Objective, fit
 from compat_train.runs.checkpoint import Checkpoint, Role, identity_of
 from compat_train.runs.run_files import on_cpu
+from compat_train.watch import Watch
 
 
 def fit_embedder(
@@ -37,6 +38,7 @@ def fit_embedder(
     classification: Classification,
     classes: tuple[str, ...],
     searches: tuple[str, ...] = (),
+    watch: Watch | None = None,
 ) -> Checkpoint:
     """Trains until the schedule's end, from the newest resume point when there is one.
 
@@ -58,6 +60,7 @@ def fit_embedder(
         classification: The loss of its classifier.
         classes: Class name of each classifier row.
         searches: Gallery spaces that it may search.
+        watch: Held-out images to look at during training.
 
     Returns:
         The checkpoint, not saved yet, in a space of its own.
@@ -75,6 +78,7 @@ def fit_embedder(
         settings=settings,
         origin=origin,
         stage=stage,
+        watch=watch,
         progress=progress,
     )
     state = on_cpu(trained["embedder"].state_dict())

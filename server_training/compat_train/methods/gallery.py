@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from compat_sdk.progress import Progress
 from compat_train.config.training import GalleryConfig, config_to_json
 from compat_train.data.batches import Batch, normalise
+from compat_train.data.canvas import canvas_of
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
@@ -30,7 +31,7 @@ def train_gallery(
         config: What to train, on what and how.
         out: RUN folder.
         progress: Called while images are decoded and after each step.
-        data: What ``config.source`` holds, where the caller has decoded it already.
+        data: What ``config.source`` holds, where the caller has decoded it already; crops are taken from that.
 
     Returns:
         The finished checkpoint. Its space is its own.
@@ -49,7 +50,8 @@ def train_gallery(
     start = starting_state(config, published, dim=config.dim, size=config.preprocessing.size)
     device = device_of(config.execution.device)
     if data is None:
-        data = load_training_set(config.source, config.preprocessing, cache=run / "pixels", progress=progress)
+        canvas = canvas_of(config.augmentation, config.preprocessing)
+        data = load_training_set(config.source, canvas, cache=run / "pixels", progress=progress)
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=config.dim, width=config.width, stem_stride=config.stem_stride)
     if start is not None:

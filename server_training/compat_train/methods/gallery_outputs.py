@@ -1,35 +1,39 @@
-"""The frozen gallery model's embeddings of the training images, computed once where the views allow it."""
+"""What a frozen gallery model makes of the training images: once of each view where these are counted.
+
+An image has one view, or two where it is mirrored alone, or as many as `Augmentation.fixed_views` says; these are
+embedded before the first step, in blocks, into a folder that later trainings share. Of endless views the gallery model
+runs on every batch.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from compat_sdk.arrays import read_array
-from compat_sdk.files import file_problem, read_json, sealed_json, sha256_file, unsealed, write_atomic
-from compat_sdk.images import Preprocessing
-from compat_train.config.training import Augmentation
-from compat_train.data.batches import Batch, normalise
+from compat_sdk.progress import Progress
+from compat_sdk.unit import check_rows
+from compat_train.config.training import Augmentation, config_to_json
+from compat_train.data.augment import render
+from compat_train.data.batches import Batch, normalise, unit_range
+from compat_train.data.kept_vectors import kept_vectors
+from compat_train.data.views import Views, fixed_views
 from compat_train.device import place
-from compat_train.embed import embed_images
 from compat_train.runs.checkpoint import Checkpoint
 
 _BLOCK = 1024
+_BATCH = 256
+_STAGE = "gallery model's outputs"
 
 
 class GalleryOutputs:
-    """Embeddings of the gallery model for the views that the query model is trained on.
-
-    With no augmentation each image has one view, and with mirroring alone two; these are embedded once, before
-    the first step. With any other augmentation the gallery model runs on every batch.
-    """
+    """Embeddings by the gallery model of the views that another model is trained on."""
 
     def __init__(
         self,
@@ -40,74 +44,143 @@ class GalleryOutputs:
         *,
         bf16: bool = False,
         kept: Path | None = None,
+        sees_batches: bool = True,
+        progress: Progress | None = None,
     ) -> None:
-        """Builds the gallery model and fills the cache if there can be one.
+        """Embeds every view if there are so many, as far as they are not kept already.
 
         Args:
             gallery: The frozen model.
-            pixels: uint8 ``[n, size, size, 3]``, decoded as the model does.
+            pixels: uint8 ``[n, side, side, 3]``, from which its views are taken: as it decodes images, or a canvas.
             augmentation: Random views of the batches to come.
             device: Where to run.
-            bf16: Run under bfloat16 autocast where there is no cache.
-            kept: Folder where the cache outlives the process, in files named by model, preprocessing and images; None
-                keeps it in memory.
-        """
-        self._model = place(gallery.build().requires_grad_(False), device)
-        self._preprocessing = gallery.preprocessing
-        self._device, self._bf16 = device, bf16
-        self.cached = augmentation.views is not None
-        mirrored = pixels[:, :, ::-1]
-        # Without the images in the name, embeddings of others, as many, would be taken for theirs.
-        stem = f"{gallery.space}-{_digest(pixels, gallery.preprocessing)}" if kept is not None and self.cached else ""
-        self._views = [
-            torch.from_numpy(self._embedded(view, None if kept is None else kept / f"{stem}-{name}.npy"))
-            for name, view in (("plain", pixels), ("mirrored", mirrored))[: augmentation.views or 0]
-        ]
+            bf16: Run under bfloat16 autocast where views are endless.
+            kept: Folder where the outputs outlive the process, in files named by model, images and views; None keeps
+                them in memory.
+            sees_batches: Whether a batch's images are the gallery model's views too; otherwise they are another
+                model's, of another size or mean, and the gallery model's are taken from ``pixels``.
+            progress: Called with the number of views that are embedded.
 
-    def _embedded(self, pixels: NDArray[np.uint8], path: Path | None) -> NDArray[np.float32]:
-        record = None if path is None else path.with_suffix(".json")
-        if path is not None and record is not None and record.is_file():
-            # Without its record, as up to 0.7, or unlike it, it is made again.
-            if file_problem(path, unsealed(read_json(record), str(record))) is None:
-                kept: NDArray[np.float32] = read_array(path)
-                return kept
-        embeddings = embed_images(self._model, pixels, self._preprocessing, device=self._device, channels_last=True)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.stem}.{os.getpid()}.npy")
-            np.save(partial, embeddings)
-            partial.replace(path)
-            written = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-            write_atomic(path.with_suffix(".json"), sealed_json(written))
-        return embeddings
+        Raises:
+            VectorError: An image has no embedding.
+            TrainingError: Another process writes outputs in the folder.
+        """
+        self._frozen = _Frozen(gallery, pixels, augmentation, device)
+        self._device, self._bf16, self._sees_batches = device, bf16, sees_batches
+        self._images = len(pixels)
+        self.cached = augmentation.views is not None
+        if self.cached:
+            self._outputs = _outputs(self._frozen, np.arange(len(pixels), dtype=np.int64), kept, progress)
+
+    def of_batch(self, batch: Batch) -> Tensor:
+        """Embeddings ``[n, dim]`` of a batch's own views, any norm, without gradient; those of before if there are."""
+        if not self.cached:
+            return self.of_images(self.images_of(batch))
+        row = batch.number * self._images + batch.index
+        return torch.from_numpy(self._outputs[row.numpy()]).to(self._device)
+
+    def images_of(self, batch: Batch) -> Tensor:
+        """A batch's views as the gallery model sees them: float ``[n, 3, size, size]`` in [0, 1]."""
+        return batch.images if self._sees_batches else self._frozen.rendered(batch.index.numpy(), batch.views)
 
     @torch.no_grad()
-    def of_inputs(self, inputs: Tensor) -> Tensor:
-        """Embeddings of normalised network inputs.
+    def of_images(self, images: Tensor) -> Tensor:
+        """Embeddings of images.
 
         Args:
-            inputs: Float ``[n, 3, size, size]`` on the training device.
+            images: Float ``[n, 3, size, size]`` in [0, 1] on the training device, of the gallery model's size.
 
         Returns:
             float32 ``[n, dim]``, any norm, without gradient.
         """
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            embeddings: Tensor = self._model(inputs.contiguous(memory_format=torch.channels_last))
+            return self._frozen.of_images(images)
+
+
+def plain_outputs(
+    gallery: Checkpoint,
+    pixels: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    device: torch.device,
+    *,
+    kept: Path | None = None,
+) -> Tensor:
+    """Unit-norm embeddings ``[len(rows), dim]`` of some training images as they are, by the gallery model.
+
+    Args:
+        gallery: The frozen model.
+        pixels: uint8 ``[n, size, size, 3]``, decoded as the model does.
+        rows: Which of them.
+        device: Where to run, and where the result lies.
+        kept: Folder where they outlive the process; None keeps them in memory.
+    """
+    found = _outputs(_Frozen(gallery, pixels, Augmentation(), device), rows, kept, None)
+    return torch.from_numpy(np.array(found)).to(device)
+
+
+class _Frozen:
+    """The gallery model, and the images and views that it is shown."""
+
+    def __init__(
+        self, gallery: Checkpoint, pixels: NDArray[np.uint8], augmentation: Augmentation, device: torch.device
+    ) -> None:
+        self.gallery, self.pixels, self.augmentation, self.device = gallery, pixels, augmentation, device
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """Built when it is first needed: where all is kept, it never is."""
+        return place(self.gallery.build().requires_grad_(False), self.device)
+
+    def rendered(self, rows: NDArray[np.int64], views: Views) -> Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(self.pixels[rows]))
+        own = self.gallery.preprocessing
+        return render(unit_range(pixels.to(self.device)), views, self.augmentation, size=own.size, mean=own.mean)
+
+    def of_images(self, images: Tensor) -> Tensor:
+        inputs = normalise(images, self.gallery.preprocessing).contiguous(memory_format=torch.channels_last)
+        embeddings: Tensor = self.model(inputs)
         return embeddings.float()
 
-    def of_batch(self, batch: Batch) -> Tensor:
-        """Embeddings ``[n, dim]`` of a batch's own views, any norm, from the cache when there is one."""
-        if not self.cached:
-            return self.of_inputs(normalise(batch.images, self._preprocessing))
-        plain = self._views[0][batch.index]
-        if len(self._views) == 2:
-            plain = torch.where(batch.flipped[:, None], self._views[1][batch.index], plain)
-        return plain.to(self._device)
+    def of_view(self, view: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Unit-norm embeddings of one view of each image."""
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(rows), _BATCH):
+                block = rows[start : start + _BATCH]
+                output = self.of_images(self.rendered(block, fixed_views(self.augmentation, view, block)))
+                found.append((output / output.norm(dim=1, keepdim=True)).cpu().numpy())
+        vectors: NDArray[np.float32] = np.concatenate(found)
+        check_rows(vectors, "images have no embedding", "the gallery model's weights are damaged: train it again")
+        return vectors
+
+    def digest(self, rows: NDArray[np.int64]) -> str:
+        """Sixteen digits that change with any image, with what is done to it, and with its views."""
+        own = [self.gallery.preprocessing.to_json(), config_to_json(self.augmentation)]
+        digest = hashlib.sha256(json.dumps([own, list(self.pixels.shape)]).encode())
+        digest.update(np.ascontiguousarray(rows).data)
+        for start in range(0, len(rows), _BLOCK):
+            digest.update(np.ascontiguousarray(self.pixels[rows[start : start + _BLOCK]]).data)
+        return digest.hexdigest()[:16]
 
 
-def _digest(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> str:
-    """Twelve digits that change with any image and with what is done to it."""
-    digest = hashlib.sha256(json.dumps([preprocessing.to_json(), list(pixels.shape)]).encode())
-    for start in range(0, len(pixels), _BLOCK):
-        digest.update(np.ascontiguousarray(pixels[start : start + _BLOCK]).data)
-    return digest.hexdigest()[:12]
+def _outputs(
+    frozen: _Frozen, rows: NDArray[np.int64], kept: Path | None, progress: Progress | None
+) -> NDArray[np.float32]:
+    """Unit-norm outputs ``[views * len(rows), dim]``, all rows of the first view before those of the second."""
+    count, views = len(rows), frozen.augmentation.views or 0
+
+    def compute(start: int, end: int) -> NDArray[np.float32]:
+        return np.concatenate(
+            [
+                frozen.of_view(view, rows[max(0, start - view * count) : end - view * count])
+                for view in range(start // count, (end - 1) // count + 1)
+            ]
+        )
+
+    def done(number: int) -> None:
+        if progress is not None:
+            progress(_STAGE, number, views * count, {})
+
+    # Without the images in the name, embeddings of others, as many, would be taken for theirs.
+    path = None if kept is None else kept / f"{frozen.gallery.space}-{frozen.digest(rows)}.vectors"
+    return kept_vectors(path, views * count, frozen.gallery.dim, compute, done)

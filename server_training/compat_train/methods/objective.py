@@ -3,6 +3,7 @@
     loss = own * L1(w, kappa) + gallery * L1(w, kappa_g) + kd * KD + regression * (1 - cos(phi, phi_g))
            + alignment * |kappa - centres|² + boundary * max(0, limit - cos(phi, centre))
            + adaptation * L1(kappa, psi(phi_g))
+           + csd * KL(bank) + infonce * CE(bank) + aml * contrastive
 
 The paper prints kappa_q in the second term too; its text ("compatible with the gallery classifier") and BCT
 itself need the gallery's classifier kappa_g, held constant, and so does this. The terms of the second line are LCE's.
@@ -10,6 +11,9 @@ itself need the gallery's classifier kappa_g, held constant, and so does this. T
 Method "dmu" is BCT whose images do not count alike in the second and the fourth term: seed 003, Eq. 8 to 11, where
 the frozen model is the old one and the trained one is new; the last term trains psi beside it, which also moves the new
 classifier. Old and new model see the same augmented view, not one each: the weights are about the image.
+
+The terms of the last line and the regression need neither labels nor a classifier. With `QueryConfig.centred` their
+targets are the gallery model's vectors less their mean (`compat_train.losses.centred`).
 """
 
 from __future__ import annotations
@@ -20,15 +24,19 @@ import torch
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
+from compat_sdk.progress import Progress
 from compat_train.config.training import QueryConfig
 from compat_train.data.augment import cut_and_paste
 from compat_train.data.batches import Batch, normalise
+from compat_train.data.canvas import refuse_canvas
 from compat_train.data.training_set import TrainingSet
 from compat_train.loop import use_bf16
 from compat_train.losses.dmu import certainty_weights, entropy_weights, least_confidence_weights
 from compat_train.losses.lce import class_centres
 from compat_train.losses.margin import cosine_logits
 from compat_train.methods.gallery_outputs import GalleryOutputs
+from compat_train.methods.gallery_vectors import GalleryVectors, gallery_vectors
+from compat_train.methods.shown import Shown
 from compat_train.methods.terms import TERMS, Setup, Step
 from compat_train.methods.unseen_classes import extended_classifier, training_embeddings
 from compat_train.runs.checkpoint import Checkpoint
@@ -43,28 +51,42 @@ def compatibility_objective(
     rows: Tensor,
     device: torch.device,
     psi: nn.Module | None = None,
+    vectors: GalleryVectors | None = None,
+    shown: Shown | None = None,
+    progress: Progress | None = None,
 ) -> Callable[[Batch], dict[str, Tensor]]:
     """From a batch to its weighted loss terms.
 
     Args:
         config: Weights of the terms, and the loss L1 (the gallery run's when it names none).
         gallery: The frozen gallery model and its classifier.
-        data: Training images.
+        data: Training images, as the gallery model decodes them.
         embed: From network inputs ``[n, 3, size, size]``, channels last, and the batch they come from, to embeddings.
         classifier: The query side's own classifier, kappa_q.
         rows: Output of `gallery_rows`.
         device: Where training happens.
         psi: DMU's forward adaptation of the gallery model's embeddings; needed where its weight is not 0.
+        vectors: The gallery model's vectors of training images, where the caller has them already.
+        shown: What both models are shown; what the gallery model sees of ``data`` if None.
+        progress: Called while the gallery model embeds the views.
     """
     weights = config.term_weights
     selective = config.selecting != "uniform"
-    setup = _setup(config, gallery, data, classifier, rows, device, psi)
+    if shown is None:
+        refuse_canvas(config.augmentation, "this training")
+        shown = Shown.alike(gallery, data)
+    preprocessing = shown.preprocessing
+    setup = _setup(config, gallery, data, classifier, rows, device, psi, vectors, shown, progress)
 
     def objective(batch: Batch) -> dict[str, Tensor]:
         images, count = batch.images, len(batch.images)
+        of_mixed = None
         if config.mixed:
+            assert setup.outputs is not None  # made for the regression
+            again = torch.Generator().set_state(batch.generator.get_state())
+            of_mixed = setup.outputs.of_images(cut_and_paste(setup.outputs.images_of(batch), again))
             images = torch.cat((images, cut_and_paste(images, batch.generator)))
-        inputs = normalise(images, gallery.preprocessing).contiguous(memory_format=torch.channels_last)
+        inputs = normalise(images, preprocessing).contiguous(memory_format=torch.channels_last)
         embeddings = embed(inputs, batch)
         of_gallery = None if setup.outputs is None else setup.outputs.of_batch(batch)
         step = Step(
@@ -72,7 +94,9 @@ def compatibility_objective(
             embeddings=embeddings,
             labelled=embeddings[:count],
             labels=batch.labels,
+            index=batch.index,
             of_gallery=of_gallery,
+            of_mixed=of_mixed,
             image_weights=_image_weights(setup, of_gallery, batch.labels) if selective else None,
         )
         return {name: weights[name] * term(setup, step) for name, term in TERMS.items() if weights[name]}
@@ -88,6 +112,9 @@ def _setup(
     rows: Tensor,
     device: torch.device,
     psi: nn.Module | None,
+    vectors: GalleryVectors | None,
+    shown: Shown,
+    progress: Progress | None,
 ) -> Setup:
     """What the terms share; the gallery model embeds the training images only where a term needs it."""
     weights = config.term_weights
@@ -96,13 +123,27 @@ def _setup(
     if weights["gallery"]:
         frozen, targets = extended_classifier(config.unseen_as, gallery, data, rows, device)
     soft = bool(weights["gallery"]) and config.unseen_as == "lwf"
-    looks = weights["kd"] or weights["regression"] or weights["adaptation"] or config.selecting != "uniform" or soft
+    looked_at = ("kd", "regression", "adaptation", "csd", "infonce", "aml")
+    looks = any(weights[name] for name in looked_at) or config.selecting != "uniform" or soft
     bf16 = use_bf16(config.execution, device)
-    outputs = GalleryOutputs(gallery, data.pixels, config.augmentation, device, bf16=bf16) if looks else None
+    outputs = None
+    if looks:
+        outputs = GalleryOutputs(
+            gallery,
+            shown.pixels,
+            config.augmentation,
+            device,
+            bf16=bf16,
+            kept=shown.kept,
+            sees_batches=shown.shared,
+            progress=progress,
+        )
     centres = limits = None
     if weights["alignment"] or weights["boundary"]:
         of_training = training_embeddings(gallery, data.pixels, device)
         centres, limits = class_centres(of_training, torch.from_numpy(data.labels).to(device), len(data.classes))
+    if vectors is None and (config.centred or config.needs_bank):
+        vectors = gallery_vectors(gallery, data.pixels, device, seed=config.execution.seed, kept=shown.kept)
     return Setup(
         config=config,
         chosen=config.classification or gallery.classification,
@@ -116,6 +157,9 @@ def _setup(
         centres=centres,
         limits=limits,
         psi=psi,
+        mean=vectors.mean if vectors is not None and config.centred else None,
+        bank=vectors.bank(config.bank) if vectors is not None and config.needs_bank else None,
+        has_labels=data.has_labels,
     )
 
 
@@ -150,7 +194,7 @@ def gallery_rows(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) ->
             f"classification loss, set unseen to all-prototypes, or use method 'regression'"
         )
     position = {name: row for row, name in enumerate(gallery.classes)}
-    rows = torch.tensor([position.get(name, -1) for name in data.classes])
+    rows = torch.tensor([position.get(name, -1) for name in data.classes], dtype=torch.int64)
     unseen = [name for name, row in zip(data.classes, rows.tolist(), strict=True) if row < 0]
     if unseen and (weights["kd"] or config.method == "finetune"):
         raise TrainingError(

@@ -7,20 +7,29 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from compat_sdk.outputs import delete_own, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
+from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.training import QueryConfig, config_to_json
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
+from compat_train.losses.centred import centred
+from compat_train.methods.choose import choose, knows_classes
 from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
+from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.methods.inherit import inherit
 from compat_train.methods.objective import compatibility_objective, gallery_rows
+from compat_train.methods.ridge import start_by_ridge
+from compat_train.methods.shown import plain_images, shown_images
 from compat_train.methods.starting_weights import noted, published_weights, starting_state
+from compat_train.methods.watched import watch_of, watched_images
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation
 from compat_train.runs.checkpoint import Checkpoint
-from compat_train.runs.layout import QUERY_RUN, require_run
+from compat_train.runs.choices import write_choices
+from compat_train.runs.layout import EMBEDDINGS, QUERY_RUN, require_run
 from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.transform_run import TransformRun
@@ -35,8 +44,8 @@ def train_query(
     """Trains a model against a gallery run, or resumes it, or returns it when it is finished.
 
     Args:
-        config: Method, network, data and schedule. The embedding dimension and the preprocessing are the
-            gallery model's.
+        config: Method, network, data and schedule. The embedding dimension is the gallery model's, and so is the
+            preprocessing where ``config.preprocessing`` says no other.
         out: RUN folder.
         progress: Called while images are decoded and after each step.
         data: What ``config.source`` holds, where the caller has decoded it for the gallery model already.
@@ -52,23 +61,46 @@ def train_query(
         TrainingError: The gallery run cannot serve the method or the starting weights, or the loss is not finite.
     """
     run = Path(out)
-    gallery = Checkpoint.load(config.gallery)
+    gallery = open_gallery_model(config.gallery)
     published = published_weights(config)
     settings = config_to_json(config) | {"gallery_space": gallery.space} | noted(published)
-    if finished := same_run(run, settings, origin_of(config.source, data)):
+    watched, held_out = watched_images(config)
+    if held_out:
+        data = None  # what the caller has decoded holds them
+    if finished := same_run(run, settings, origin_of(config.source, data, without=held_out)):
         return finished
     require_run(run, QUERY_RUN, settings)
-    weights = config.term_weights
-    start = starting_state(config, published, dim=gallery.dim, size=gallery.preprocessing.size)
+    own = config.preprocessing or gallery.preprocessing
+    start = starting_state(config, published, dim=gallery.dim, size=own.size)
+    kept = run / "embeddings"
+    if config.teacher_outputs is not None:
+        kept = Path(config.teacher_outputs)
+        require_own(kept, EMBEDDINGS, "a training that keeps the gallery model's outputs")
     device = device_of(config.execution.device)
     if data is None:
-        data = load_training_set(config.source, gallery.preprocessing, cache=run / "pixels", progress=progress)
+        data = load_training_set(
+            config.source,
+            gallery.preprocessing,
+            cache=run / "pixels",
+            progress=progress,
+            without=held_out,
+            labels_for=f"method {config.method!r}" if config.needs_labels else None,
+        )
+    vectors = None
+    if _needs_vectors(config, gallery, data):
+        vectors = gallery_vectors(gallery, data.pixels, device, seed=config.execution.seed, kept=kept)
+    config, choices = choose(config, gallery, data, vectors)
+    write_choices(run, choices)
+    if progress is not None:
+        for choice in choices:
+            progress(str(choice), 1, 1, {})
+    weights = config.term_weights
     rows = gallery_rows(config, gallery, data)
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=gallery.dim, width=config.width, stem_stride=config.stem_stride)
     if start is not None:
         embedder.load_state_dict(start)
-    classifier = new_classifier(len(data.classes), gallery.dim)
+    classifier = new_classifier(max(1, len(data.classes)), gallery.dim)  # of images without labels, nothing uses it
     trained = nn.ModuleDict({"embedder": embedder})
     if weights["own"] or weights["kd"] or weights["alignment"] or weights["adaptation"]:
         trained["classifier"] = classifier
@@ -80,10 +112,28 @@ def train_query(
     if config.inheritance != "none":
         kappa_q = classifier if config.method == "finetune" else None
         inherit(embedder, kappa_q, gallery, data.classes, config.inheritance, data.pixels)
-    batches = data.batches(config.optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
+    shown = shown_images(config, gallery, data, cache=run / "pixels", kept=kept, without=held_out, progress=progress)
+    own = shown.preprocessing
+    batches = shown.seen.batches(config.optimisation, config.execution, config.augmentation, own, device)
+    if config.start == "ridge":
+        assert vectors is not None  # made for it
+        targets = centred(vectors.vectors, vectors.mean) if config.centred else vectors.vectors
+        plain = plain_images(config, gallery, data, cache=run / "pixels", without=held_out, progress=progress)
+        start_by_ridge(embedder, plain, vectors.images.numpy(), targets, own, device)
     objective = compatibility_objective(
-        config, gallery, data, lambda inputs, _: embedder(inputs), classifier, rows, device, psi
+        config,
+        gallery,
+        data,
+        lambda inputs, _: embedder(inputs),
+        classifier,
+        rows,
+        device,
+        psi,
+        vectors,
+        shown,
+        progress,
     )
+    watch = None if watched is None else watch_of(watched, embedder, own, gallery, vectors, device)
     checkpoint = fit_embedder(
         trained,
         objective,
@@ -94,10 +144,11 @@ def train_query(
         origin=data.origin,
         progress=progress,
         stage=f"train query ({config.method})",
+        watch=watch,
         role=config.role,
         method=config.method,
         dim=gallery.dim,
-        preprocessing=gallery.preprocessing,
+        preprocessing=own,
         classification=config.classification or gallery.classification,
         classes=data.classes,
         searches=(gallery.space,) if config.compatible else (),
@@ -106,7 +157,18 @@ def train_query(
         _save_adaptation(config, checkpoint, gallery, psi)
     checkpoint.save()
     ResumePoints(run).clear()
+    if config.teacher_outputs is None and kept.is_dir():
+        delete_own(kept, EMBEDDINGS)
     return checkpoint
+
+
+def _needs_vectors(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) -> bool:
+    """Whether something asks for the gallery model's vectors of plain training images."""
+    if config.start == "ridge" or (config.watch and not data.has_labels):
+        return True
+    if config.method == "auto":
+        return not knows_classes(gallery, data)
+    return config.centred or config.needs_bank
 
 
 def _save_adaptation(config: QueryConfig, new: Checkpoint, old: Checkpoint, psi: nn.Module) -> None:

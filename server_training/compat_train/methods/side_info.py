@@ -16,6 +16,7 @@ from compat_train.config.training import Augmentation
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.augment import augment
 from compat_train.data.batches import Batch, normalise
+from compat_train.data.canvas import refuse_canvas
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.loop import Objective
@@ -63,9 +64,13 @@ def train_side_info(
         return finished
     require_run(run, RUN, settings)
     starting_state(config, None, dim=config.dim, size=config.preprocessing.size)
+    refuse_canvas(config.random_views, "a side-information encoder")
     device = device_of(config.execution.device)
     if data is None:
-        data = load_training_set(config.source, config.preprocessing, cache=run / "pixels", progress=progress)
+        labels_for = f"method {config.method!r}" if config.labelled else None
+        data = load_training_set(
+            config.source, config.preprocessing, cache=run / "pixels", progress=progress, labels_for=labels_for
+        )
     torch.manual_seed(config.execution.seed)
     embedder = build_model(config.arch, dim=config.dim, width=config.width, stem_stride=config.stem_stride)
     trained = nn.ModuleDict({"embedder": embedder})

@@ -14,11 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_train.config.training import Classification, QueryConfig
+from compat_train.losses.asymmetric import asymmetric_contrastive_loss
+from compat_train.losses.centred import centred
+from compat_train.losses.contextual import contextual_similarity_loss
 from compat_train.losses.distill import embedding_regression_loss, knowledge_distillation_loss
+from compat_train.losses.info_nce import cross_model_info_nce_loss
 from compat_train.losses.lce import alignment_loss, boundary_loss
 from compat_train.losses.margin import cosine_logits
 from compat_train.methods.classify import classification_loss
 from compat_train.methods.gallery_outputs import GalleryOutputs
+from compat_train.methods.gallery_vectors import Bank
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +43,9 @@ class Setup:
         centres: ``[classes, dim]``, unit norm, mean direction of each class in the gallery model's embeddings.
         limits: ``[classes]``, smallest cosine of an embedding of the class to its centre.
         psi: DMU's forward adaptation of the gallery model's embeddings.
+        mean: ``[dim]``, of the gallery model's unit vectors; None where targets keep it.
+        bank: Gallery vectors of some training images.
+        has_labels: Whether the labels tell images apart; without them each image is a label of its own.
     """
 
     config: QueryConfig
@@ -52,6 +60,13 @@ class Setup:
     centres: Tensor | None
     limits: Tensor | None
     psi: nn.Module | None
+    mean: Tensor | None
+    bank: Bank | None
+    has_labels: bool
+
+    def target(self, of_gallery: Tensor) -> Tensor:
+        """What the gallery model's vectors ``[n, dim]`` are to the terms that take them for targets."""
+        return of_gallery if self.mean is None else centred(of_gallery, self.mean)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +78,9 @@ class Step:
         embeddings: Of all inputs, by the trained model.
         labelled: ``[n, dim]``, the first of them.
         labels: int64 ``[n]``.
+        index: int64 ``[n]``, rows of the training set.
         of_gallery: ``[n, dim]``, the gallery model's embeddings of the labelled images; None where nobody needs them.
+        of_mixed: ``[n, dim]``, of the images after them; None without ``mixed``.
         image_weights: ``[n]``, share of each image in the terms that draw it to the old model, sum 1; None where all
             count alike.
     """
@@ -72,7 +89,9 @@ class Step:
     embeddings: Tensor
     labelled: Tensor
     labels: Tensor
+    index: Tensor
     of_gallery: Tensor | None
+    of_mixed: Tensor | None
     image_weights: Tensor | None
 
 
@@ -114,12 +133,46 @@ def _kd(setup: Setup, step: Step) -> Tensor:
 def _regression(setup: Setup, step: Step) -> Tensor:
     """One minus the cosine to the gallery model's embedding, of mixed images too."""
     of_gallery = step.of_gallery
-    assert setup.outputs is not None and of_gallery is not None  # made for this term
+    assert of_gallery is not None  # made for this term
     if step.image_weights is not None:
-        return (step.image_weights * embedding_regression_loss(step.labelled, of_gallery, reduction="none")).sum()
-    if setup.config.mixed:
-        of_gallery = torch.cat((of_gallery, setup.outputs.of_inputs(step.inputs[len(step.labels) :])))
-    return embedding_regression_loss(step.embeddings, of_gallery)
+        apart = embedding_regression_loss(step.labelled, setup.target(of_gallery), reduction="none")
+        return (step.image_weights * apart).sum()
+    if step.of_mixed is not None:
+        of_gallery = torch.cat((of_gallery, step.of_mixed))
+    return embedding_regression_loss(step.embeddings, setup.target(of_gallery))
+
+
+def _csd(setup: Setup, step: Step) -> Tensor:
+    """Divergence of the similarities to the bank from the gallery model's."""
+    assert setup.bank is not None and step.of_gallery is not None  # made for this term
+    return contextual_similarity_loss(
+        step.labelled,
+        setup.target(step.of_gallery),
+        setup.target(setup.bank.vectors),
+        temperature=setup.config.similarity_temperature,
+        gallery_temperature=setup.config.gallery_temperature,
+    )
+
+
+def _infonce(setup: Setup, step: Step) -> Tensor:
+    """Cross-entropy of the image's own gallery vector among those of the batch and the bank."""
+    assert setup.bank is not None and step.of_gallery is not None  # made for this term
+    return cross_model_info_nce_loss(
+        step.labelled,
+        setup.target(step.of_gallery),
+        setup.target(setup.bank.vectors),
+        setup.bank.rows_of(step.index),
+        temperature=setup.config.similarity_temperature,
+    )
+
+
+def _aml(setup: Setup, step: Step) -> Tensor:
+    """Contrastive loss of the trained model's anchors with the gallery model's positives and negatives."""
+    assert step.of_gallery is not None  # made for this term
+    names = step.labels if setup.has_labels else step.index.to(step.labels.device)
+    return asymmetric_contrastive_loss(
+        step.labelled, setup.target(step.of_gallery), names, margin=setup.config.aml_margin
+    )
 
 
 def _adaptation(setup: Setup, step: Step) -> Tensor:
@@ -150,5 +203,8 @@ TERMS: Mapping[str, Callable[[Setup, Step], Tensor]] = {
     "adaptation": _adaptation,
     "alignment": _alignment,
     "boundary": _boundary,
+    "csd": _csd,
+    "infonce": _infonce,
+    "aml": _aml,
 }
 """Every term by the name of its weight in the configuration."""

@@ -24,11 +24,8 @@ from torch import Tensor
 
 from compat_train.config.training import Unseen
 from compat_train.data.training_set import TrainingSet
-from compat_train.device import place
-from compat_train.embed import embed_images
+from compat_train.methods.gallery_outputs import plain_outputs
 from compat_train.runs.checkpoint import Checkpoint
-
-_BLOCK = 2048
 
 
 def extended_classifier(
@@ -88,13 +85,5 @@ def training_embeddings(
     gallery: Checkpoint, pixels: NDArray[np.uint8], device: torch.device, rows: NDArray[np.int64] | None = None
 ) -> Tensor:
     """Unit-norm embeddings ``[n, dim]`` of the plain training images, or some rows of them, by the old model."""
-    model = place(gallery.build().requires_grad_(False), device)
-    chosen = np.arange(len(pixels)) if rows is None else rows
-    # Picked rows are a copy, so a block of them at a time: all images may be more than memory holds.
-    found = [
-        embed_images(
-            model, pixels[chosen[start : start + _BLOCK]], gallery.preprocessing, device=device, channels_last=True
-        )
-        for start in range(0, len(chosen), _BLOCK)
-    ]
-    return torch.from_numpy(np.concatenate(found)).to(device)
+    chosen = np.arange(len(pixels), dtype=np.int64) if rows is None else rows
+    return plain_outputs(gallery, pixels, chosen, device)

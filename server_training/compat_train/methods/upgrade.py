@@ -17,9 +17,11 @@ from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
 from compat_sdk.outputs import delete_own
 from compat_sdk.progress import Progress
+from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.settings import config_to_json
 from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
+from compat_train.data.canvas import decoding, refuse_canvas
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of
 from compat_train.loop import Objective, fit, use_bf16
@@ -77,7 +79,7 @@ def train_upgrade(
             run with other settings.
     """
     run = Path(out)
-    models = {"old": Checkpoint.load(config.old), "new": Checkpoint.load(config.new)}
+    models = {"old": open_gallery_model(config.old), "new": open_gallery_model(config.new)}
     if config.side_info is not None:
         models["side"] = Checkpoint.load(config.side_info)
     old, new, side = models["old"], models["new"], models.get("side")
@@ -157,24 +159,27 @@ class _SharedViews:
         data: TrainingSet | None,
         kept: Path,
     ) -> None:
+        refuse_canvas(config.augmentation, "an upgrade")
         bf16 = use_bf16(config.execution, device)
-        self._decoding = {name: _decoding(model.preprocessing) for name, model in models.items()}
+        self._decoding = {name: decoding(model.preprocessing) for name, model in models.items()}
         sets: dict[Preprocessing, TrainingSet] = {} if data is None else {self._decoding["new"]: data}
         self._outputs: dict[str, GalleryOutputs] = {}
+        labels_for = "the term 'arc'" if config.weights["arc"] else None
         for name, model in models.items():
-            decoding = self._decoding[name]
-            if decoding not in sets:
-                sets[decoding] = load_training_set(config.source, decoding, cache=run / "pixels", progress=progress)
-            pixels = sets[decoding].pixels
+            as_seen = self._decoding[name]
+            if as_seen not in sets:
+                sets[as_seen] = load_training_set(
+                    config.source, as_seen, cache=run / "pixels", progress=progress, labels_for=labels_for
+                )
+            pixels = sets[as_seen].pixels
             self._outputs[name] = GalleryOutputs(model, pixels, config.augmentation, device, bf16=bf16, kept=kept)
         cached = config.augmentation.views is not None
         self._batches: dict[Preprocessing, Batches] = {}
-        for decoding, images in sets.items():
+        for as_seen, images in sets.items():
             # Once every view is embedded, nobody looks at the images: a corner of them keeps steps cheap.
             seen = replace(images, pixels=images.pixels[:, :1, :1]) if cached else images
-            self._batches[decoding] = seen.batches(
-                config.schedule, config.execution, config.augmentation, models["new"].preprocessing, device
-            )
+            blank = replace(models["new"].preprocessing, size=as_seen.size)
+            self._batches[as_seen] = seen.batches(config.schedule, config.execution, config.augmentation, blank, device)
         self.batches = self._batches[self._decoding["new"]]
         self.classes = sets[self._decoding["new"]].classes
         self.origin = sets[self._decoding["new"]].origin
@@ -185,16 +190,10 @@ class _SharedViews:
 
     def of_batch(self, name: str, batch: Batch) -> Tensor:
         """Unit-norm embeddings ``[n, dim]`` of a batch of ``batches`` by one of the models, without gradient."""
-        outputs, decoding = self._outputs[name], self._decoding[name]
-        if not outputs.cached and decoding != self._decoding["new"]:
-            batch = self._batches[decoding].at(batch.step)
+        outputs, as_seen = self._outputs[name], self._decoding[name]
+        if not outputs.cached and as_seen != self._decoding["new"]:
+            batch = self._batches[as_seen].at(batch.step)
         return F.normalize(outputs.of_batch(batch))
-
-
-def _decoding(preprocessing: Preprocessing) -> Preprocessing:
-    """What decides the pixels: everything but what is done to them afterwards."""
-    plain = Preprocessing(size=preprocessing.size)
-    return replace(preprocessing, mean=plain.mean, std=plain.std, channels=plain.channels)
 
 
 def _objective(

@@ -14,6 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from compat_sdk.errors import ConfigError
+from compat_train.models.onnx_cost import onnx_rows
+from compat_train.models.onnx_network import OnnxNetwork
 
 _KINDS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.Conv1d, "convolution"),
@@ -84,13 +86,13 @@ def count_cost(model: nn.Module, size: int) -> Cost:
         The totals for one image.
 
     Raises:
-        ConfigError: The size is below 1.
+        ConfigError: The size is below 1, or an ONNX graph has nodes that are not counted.
     """
     layers, parameters = _trace(model, size)
     return Cost(
         mmacs=math.fsum(layer.mmacs for layer in layers),
         mmacs_paper=math.fsum(layer.mmacs_paper for layer in layers),
-        params_m=sum(parameter.numel() for parameter in parameters) / 1e6,
+        params_m=parameters / 1e6,
     )
 
 
@@ -113,9 +115,12 @@ def per_layer(model: nn.Module, size: int) -> tuple[LayerCost, ...]:
     return _trace(model, size)[0]
 
 
-def _trace(model: nn.Module, size: int) -> tuple[tuple[LayerCost, ...], tuple[nn.Parameter, ...]]:
+def _trace(model: nn.Module, size: int) -> tuple[tuple[LayerCost, ...], int]:
+    """One row per layer and product, and the number of parameters that the forward pass uses."""
     if size < 1:
         raise ConfigError(f"size is {size}; the side of an image is at least 1 pixel, commonly 112")
+    if isinstance(model, OnnxNetwork):
+        return _of_onnx(model, size)
     layers: list[LayerCost] = []
     parameters: dict[int, nn.Parameter] = {}
     modes = [(module, module.training) for module in model.modules()]
@@ -133,7 +138,22 @@ def _trace(model: nn.Module, size: int) -> tuple[tuple[LayerCost, ...], tuple[nn
     others = counter.get_total_flops() / 2e6 - math.fsum(layer.mmacs for layer in layers)
     if others > 1e-6:  # one multiply-add; the sums are of whole numbers
         layers.append(LayerCost(name="", kind="function", output_shape=(), mmacs=others, mmacs_paper=others))
-    return tuple(layers), tuple(parameters.values())
+    return tuple(layers), sum(parameter.numel() for parameter in parameters.values())
+
+
+def _of_onnx(network: OnnxNetwork, size: int) -> tuple[tuple[LayerCost, ...], int]:
+    rows, weights = onnx_rows(network.graph.cpu().numpy().tobytes(), size)
+    layers = [
+        LayerCost(
+            name=name,
+            kind=kind,
+            output_shape=shape,
+            mmacs=0.0 if kind == "batch norm" else math.prod(shape) * each / 1e6,
+            mmacs_paper=math.prod(shape) * each / 1e6,
+        )
+        for name, kind, shape, each in rows
+    ]
+    return tuple(layers), weights
 
 
 @contextmanager

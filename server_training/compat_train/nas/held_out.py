@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Dataset, Split, require_consistent
+from compat_sdk.datasets import Dataset, Split, require_consistent, require_labels
 from compat_sdk.errors import DataError
 from compat_train.runs.checkpoint import Checkpoint
 
@@ -25,7 +25,8 @@ def check_held_out(dataset: Dataset, gallery: Checkpoint | None) -> Split:
             f"trained)"
         )
     require_consistent(split)
-    known = set(dataset.splits["train"].labels) if "train" in dataset.splits else set()
+    require_labels(split, dataset.name, "judging candidates")
+    known = set(dataset.splits["train"].classes) if "train" in dataset.splits else set()
     trained = {"the training split": known}
     if gallery is not None:
         trained[f"the gallery model {gallery.name}"] = set(gallery.classes)

@@ -5,26 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compat_sdk.certificate import Certificate
-from compat_sdk.errors import ConfigError, CorruptFileError
+from compat_sdk.errors import ConfigError, CorruptFileError, DataError
 from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import check_space, covers_all
 from compat_train.config.training import Classification, config_from_json
+from compat_train.models.adopted import build_adopted, is_adopted
 from compat_train.models.build import build_model
 from compat_train.runs.certificates import read_certificates
 from compat_train.runs.run_files import RECORD, WEIGHTS, read_run, write_run
 
 Role = Literal["gallery", "query", "side-info"]
+
+SPACE = "space"
+"""In `Checkpoint.network` of stored vectors: the space that their gallery names."""
 
 _OF_WEIGHTS = re.compile(r".+-[0-9]+-[0-9a-f]{12}")
 """Names of spaces up to 0.7: a digest of the weights alone."""
@@ -51,6 +57,8 @@ class Checkpoint:
         config: The whole configuration of the run, as JSON values.
         state: Weights of the embedding network.
         classifier: ``[classes, dim]`` weights of the last layer, kappa in seed 000; None when it has none.
+        network: What else decides a network that was not trained here, by name.
+        of_bundle: Identity of the model in a bundle that this one was taken from, whose space it keeps.
     """
 
     path: Path
@@ -69,6 +77,8 @@ class Checkpoint:
     config: Mapping[str, Any]
     state: Mapping[str, Tensor]
     classifier: Tensor | None
+    network: Mapping[str, int | float | str] = field(default_factory=dict)
+    of_bundle: Identity | None = None
 
     @property
     def name(self) -> str:
@@ -78,7 +88,7 @@ class Checkpoint:
     @property
     def identity(self) -> Identity | None:
         """Everything that decides its vectors; None in an old space, which is a digest of the weights alone."""
-        return self._identity() if covers_all(self.space) else None
+        return self._identity() if covers_all(self.space) and SPACE not in self.network else None
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
@@ -89,7 +99,36 @@ class Checkpoint:
         """
         return read_certificates(self.path, self.space)
 
+    def stored(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of pictures, of a gallery model of which only vectors are known.
+
+        Args:
+            ids: Paths of pictures, below the folder that the vectors were matched with.
+
+        Returns:
+            float32 ``[n, dim]``, unit norm.
+
+        Raises:
+            DataError: A picture has no vector.
+            CorruptFileError: The RUN's table of ids is damaged.
+        """
+        try:
+            names = json.loads(self.state["ids"].numpy().tobytes())
+            rows = {name: row for row, name in enumerate(names)}
+            vectors: NDArray[np.float32] = self.state["vectors"].numpy()
+        except (KeyError, ValueError, TypeError) as error:
+            raise CorruptFileError(f"{self.path / WEIGHTS} holds no table of vectors; adopt them again") from error
+        missing = [name for name in ids if name not in rows]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(ids)} pictures (such as {shortened(missing[0])!r}) have no vector in "
+                f"{self.path}, which has {len(rows)}; use the pictures that it was adopted with"
+            )
+        return vectors[[rows[name] for name in ids]]
+
     def _identity(self) -> Identity:
+        if self.of_bundle is not None:
+            return self.of_bundle
         return identity_of(
             self.state,
             arch=self.arch,
@@ -97,6 +136,7 @@ class Checkpoint:
             width=self.width,
             stem_stride=self.stem_stride,
             preprocessing=self.preprocessing,
+            network=self.network,
         )
 
     def _require_own_space(self) -> None:
@@ -105,8 +145,16 @@ class Checkpoint:
         Raises:
             ConfigError: The space contradicts the weights, the network or the preprocessing.
         """
-        if covers_all(self.space):
+        if SPACE in self.network:
+            if self.space != self.network[SPACE]:
+                raise ConfigError(
+                    f"{self.path / RECORD} names its space {self.space}, but its vectors are of {self.network[SPACE]}: "
+                    f"it was changed after it was written; restore it from a copy"
+                )
+        elif covers_all(self.space):
             self._identity().require_space(self.space, str(self.path / RECORD))
+        elif is_adopted(self.arch):
+            return  # from a bundle of 0.7, whose space is a digest of weights that are not here
         elif _OF_WEIGHTS.fullmatch(self.space) and self.space != (own := _old_name(self.arch, self.dim, self.state)):
             raise ConfigError(
                 f"{self.path / RECORD} names its space {self.space}, but its weights make {own}: it was changed after "
@@ -118,7 +166,11 @@ class Checkpoint:
 
         Raises:
             CorruptFileError: The weights are those of another network.
+            ConfigError: Of an adopted model only the vectors are known, or its module may not be imported.
+            MissingExtraError: A package that an adopted model needs is not installed.
         """
+        if is_adopted(self.arch):
+            return build_adopted(self.arch, self.network, self.state)
         model = build_model(self.arch, dim=self.dim, width=self.width, stem_stride=self.stem_stride)
         try:
             model.load_state_dict(self.state)
@@ -154,6 +206,8 @@ class Checkpoint:
                 searches=tuple(fields["searches"]),
                 classes=tuple(fields["classes"]),
                 space=check_space(fields["space"]),
+                network=fields.get("network", {}),
+                of_bundle=None if (kept := fields.get("of_bundle")) is None else Identity.from_json(kept),
                 **{name: fields[name] for name in _PLAIN},
             )
         except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
@@ -183,6 +237,10 @@ class Checkpoint:
             "classes": list(self.classes),
             "space": self.space,
         }
+        if self.network:
+            model["network"] = dict(self.network)
+        if self.of_bundle is not None:
+            model["of_bundle"] = self.of_bundle.to_json()
         write_run(self.path, model, tensors)
 
 
@@ -205,6 +263,9 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name} is {shown_value(fields[name])}; expected a list of texts")
     for space in fields["searches"]:
         check_space(space)
+    network = fields.get("network", {})
+    if not isinstance(network, dict) or not all(type(value) in (int, float, str) for value in network.values()):
+        raise ConfigError(f"network is {shown_value(network)}; expected numbers and texts by name")
 
 
 _KINDS = {
@@ -217,7 +278,14 @@ _PLAIN = ("role", "arch", "dim", "width", "stem_stride", "method", "license", "c
 
 
 def identity_of(
-    state: Mapping[str, Tensor], *, arch: str, dim: int, width: float, stem_stride: int, preprocessing: Preprocessing
+    state: Mapping[str, Tensor],
+    *,
+    arch: str,
+    dim: int,
+    width: float,
+    stem_stride: int,
+    preprocessing: Preprocessing,
+    network: Mapping[str, int | float | str] | None = None,
 ) -> Identity:
     """Everything that decides the vectors of a network with these weights; its ``space`` is the name to give them.
 
@@ -228,6 +296,7 @@ def identity_of(
         width: Factor on the channel counts.
         stem_stride: Stride of the first convolution.
         preprocessing: From an image file to the network's input.
+        network: What else decides a network that was not trained here.
 
     Raises:
         ConfigError: A value is of the wrong type or out of its range.
@@ -237,7 +306,7 @@ def identity_of(
         arch=arch,
         dim=dim,
         preprocessing=preprocessing,
-        network={"width": float(width), "stem_stride": stem_stride},
+        network={"width": float(width), "stem_stride": stem_stride, **(network or {})},
     )
 
 

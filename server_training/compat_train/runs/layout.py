@@ -20,21 +20,33 @@ _PIXELS: Layout = {
     r".+\.pixels\.[0-9a-f]{12}\.tmp": None,
 }
 """Decoded images."""
-EMBEDDINGS: Layout = {r".+-(plain|mirrored)(\.\d+)?\.npy": None, r".+-(plain|mirrored)\.json": None}
-"""Embeddings of training images."""
+EMBEDDINGS: Layout = {
+    r"vectors\.lock": None,
+    r".+-[0-9a-f]{16}\.(vectors|json)": None,
+    r".+-(plain|mirrored)(\.\d+)?\.npy": None,
+    r".+-(plain|mirrored)\.json": None,
+}
+"""Embeddings of training images; the last two are of 0.7."""
 MODEL: Layout = {r"model\.(json|safetensors)": None}
 """A finished model."""
 _TRAINING: Layout = {
     "state": STATE,
     "pixels": _PIXELS,
-    r"(log\.jsonl|data\.json)": None,
+    r"((log|held_out)\.jsonl|(data|choices)\.json)": None,
     "tensorboard": {r"events\.out\.tfevents\..+": None},
 }
 """What every training leaves, whatever it trains."""
 
+ADOPTED_RUN: Layout = MODEL
+"""A RUN folder of a gallery model that was not trained here."""
 RUN: Layout = {**_TRAINING, **MODEL}
 """A RUN folder of a gallery model or a side-information encoder."""
-QUERY_RUN: Layout = {**RUN, "adaptation": MODEL, "certificates": {r"[A-Za-z0-9._-]+\.json": None}}
+QUERY_RUN: Layout = {
+    **RUN,
+    "embeddings": EMBEDDINGS,
+    "adaptation": MODEL,
+    "certificates": {r"[A-Za-z0-9._-]+\.json": None},
+}
 """A RUN folder of a query model, with the transform that method dmu trains beside it, and what evaluations showed."""
 UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS}
 """A RUN folder of a transform."""

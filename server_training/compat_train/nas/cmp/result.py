@@ -66,7 +66,7 @@ class CmpResult:
         searched = [network for network in self.networks if network.tier is not None]
         static = sorted(
             (network for network in self.networks if network.tier is None),
-            key=lambda network: network.evaluation.query_mmacs,
+            key=lambda network: network.evaluation.query_mmacs or 0.0,
         )
         for network in (*searched, *static):
             scores = network.evaluation.query_gallery
@@ -81,7 +81,7 @@ class CmpResult:
         if self.networks:
             first = self.networks[0].evaluation
             lines.append(
-                f"{'gallery model':20}{first.gallery_mmacs:9.3g}{'':9}{100 * first.gallery_gallery.cmc[1]:9.1f}"
+                f"{'gallery model':20}{first.gallery_mmacs or 0.0:9.3g}{'':9}{100 * first.gallery_gallery.cmc[1]:9.1f}"
                 f"{'M(g,g), the paragon':>24}"
             )
         return "\n".join(lines)

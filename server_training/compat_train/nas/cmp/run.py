@@ -23,6 +23,7 @@ from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.files import write_json_atomic
 from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
+from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
 from compat_train.data.origin import Origin
@@ -107,7 +108,7 @@ def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -
     Raises:
         DataError, TrainingError, ConfigError: As `search_query_models`.
     """
-    gallery = Checkpoint.load(config.gallery)
+    gallery = open_gallery_model(config.gallery)
     root = None if config.source.root is None else Path(config.source.root)
     dataset = open_dataset(config.source.data, root)
     split = check_held_out(dataset, gallery)

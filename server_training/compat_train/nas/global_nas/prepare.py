@@ -13,6 +13,7 @@ from compat_sdk.datasets import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing
 from compat_sdk.progress import Progress
+from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.training import GalleryConfig, QueryConfig, config_to_json
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, load_training_set
@@ -21,7 +22,6 @@ from compat_train.methods.objective import gallery_rows
 from compat_train.models.global_space import GlobalMember, mmacs, random_member
 from compat_train.nas.global_nas.config import GlobalConfig, Objective
 from compat_train.nas.global_nas.images import SearchImages, search_images
-from compat_train.runs.checkpoint import Checkpoint
 
 _SPLITS: Mapping[Objective, tuple[str, ...]] = {
     "accuracy": ("query",),
@@ -68,7 +68,7 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
     Raises:
         DataError, ConfigError, TrainingError: As `search_network`.
     """
-    gallery = None if config.gallery is None else Checkpoint.load(config.gallery)
+    gallery = None if config.gallery is None else open_gallery_model(config.gallery)
     training = config.training(config.bounds.member(config.bounds.min_depth, 1).name, config.final_epochs)
     if isinstance(training, GalleryConfig):
         preprocessing, dim = training.preprocessing, training.dim

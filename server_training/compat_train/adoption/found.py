@@ -1,0 +1,144 @@
+"""What a source gives: a checkpoint that every command takes, and how the original embeds a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compat_sdk.bundle import Trust
+from compat_sdk.images import Preprocessing
+from compat_train.config.training import Classification
+from compat_train.runs.checkpoint import Checkpoint, identity_of
+
+_PREPARING = ("size", "mean", "std", "channels", "fit", "resize", "crop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a user says of a model from elsewhere; None is what the model itself says.
+
+    Attributes:
+        weights: File with its weights.
+        size: Side of its input in pixels.
+        mean: Subtracted per channel (R, G, B), of the full range.
+        std: Divisor per channel (R, G, B), of the full range.
+        channels: Order of its input's channels.
+        fit: ``crop`` or ``stretch``.
+        resize: Resize kernel.
+        crop: Central part that is kept, a fraction.
+        layout: Order of an ONNX input's axes, ``nchw`` or ``nhwc``.
+        output: Name of the output that is the embedding.
+        images: Folder of the pictures that vectors belong to.
+        license: Licence of the weights.
+        trust: Whose signature a bundle must have; None for no matter whose.
+    """
+
+    weights: Path | None = None
+    size: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    channels: str | None = None
+    fit: str | None = None
+    resize: str | None = None
+    crop: float | None = None
+    layout: str | None = None
+    output: str | None = None
+    images: Path | None = None
+    license: str = "unspecified"
+    trust: Trust | None = None
+
+    @property
+    def prepares(self) -> bool:
+        """Whether anything is told about the preprocessing, so that the original's own is another one."""
+        return any(getattr(self, name) is not None for name in _PREPARING)
+
+    def over(self, own: Mapping[str, Any]) -> Preprocessing:
+        """What is done to an image, the user's word over the model's own.
+
+        Args:
+            own: Fields of `Preprocessing` that the model itself states.
+
+        Raises:
+            ConfigError: A value is out of its range.
+        """
+        told = {name: getattr(self, name) for name in _PREPARING}
+        return Preprocessing(**{**own, **{name: value for name, value in told.items() if value is not None}})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """A model from elsewhere as it is adopted.
+
+    Attributes:
+        checkpoint: What will be saved, its path the RUN folder to come.
+        original: How the original embeds; None where there is nothing to compare with.
+    """
+
+    checkpoint: Checkpoint
+    original: Original | None
+
+
+@dataclass(frozen=True, eq=False)
+class Original:
+    """How the original model embeds.
+
+    Attributes:
+        inputs: From prepared inputs, float32 ``[n, 3, s, s]``, to float32 ``[n, dim]``, any norm.
+        files: From JPEG and PNG files to the same, through the original's own preprocessing; None where it has none.
+    """
+
+    inputs: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    files: Callable[[tuple[bytes, ...]], NDArray[np.float32]] | None = None
+
+
+def adopted_checkpoint(
+    *,
+    out: Path,
+    arch: str,
+    dim: int,
+    preprocessing: Preprocessing,
+    state: Mapping[str, Tensor],
+    wanted: Wanted,
+    network: Mapping[str, int | float | str],
+    origin: Mapping[str, Any],
+) -> Checkpoint:
+    """A gallery model without a classifier, in the space that its weights, network and preprocessing make.
+
+    Args:
+        out: RUN folder to come.
+        arch: Its architecture.
+        dim: Numbers per embedding.
+        preprocessing: What is done to an image first.
+        state: Its weights.
+        wanted: Gives the licence.
+        network: What else decides its vectors.
+        origin: Where it is from, for people; decides nothing.
+    """
+    identity = identity_of(
+        state, arch=arch, dim=dim, width=1.0, stem_stride=1, preprocessing=preprocessing, network=network
+    )
+    return Checkpoint(
+        path=out,
+        role="gallery",
+        arch=arch,
+        dim=dim,
+        width=1.0,
+        stem_stride=1,
+        preprocessing=preprocessing,
+        space=identity.space,
+        searches=(),
+        classes=(),
+        method="adopted",
+        classification=Classification(),
+        license=wanted.license,
+        config={"adopted": dict(origin)},
+        state=state,
+        classifier=None,
+        network=network,
+    )

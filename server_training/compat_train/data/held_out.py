@@ -1,0 +1,49 @@
+"""Training images that nobody trains on, so that a training can be watched where there is no split val."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from compat_sdk.datasets import Split
+from compat_train.config.training import Source
+from compat_train.data.training_set import split_rows, training_split
+
+_SHARE = 20
+_MOST = 256
+
+
+def held_out_count(split: Split, wanted: int | None) -> int:
+    """How many images of a training split are held out: as many as wanted, never half of them.
+
+    Args:
+        split: The training split.
+        wanted: None for what is usual: none of images with identities, whose sets have a split val for it; else one in
+            twenty, and 256 at most.
+    """
+    if wanted is None:
+        wanted = 0 if len(set(split.labels)) > 1 else min(_MOST, len(split) // _SHARE)
+    return min(wanted, len(split) // 2)
+
+
+def hold_out(split: Split, count: int) -> tuple[Split, Split]:
+    """A split without some images, and those images: the ones whose ids have the lowest SHA-256.
+
+    So an image stays on its side when others come or go, as far as the count allows.
+    """
+    digests = [hashlib.sha256(name.encode()).digest() for name in split.ids]
+    order = sorted(range(len(split)), key=digests.__getitem__)
+    held = np.sort(np.array(order[:count], np.int64))
+    kept = np.setdiff1d(np.arange(len(split), dtype=np.int64), held)
+    return split_rows(split, kept), split_rows(split, held)
+
+
+def held_out_images(source: Source, wanted: int | None) -> Split:
+    """The images of a source's training split that are held out; see `held_out_count`.
+
+    Raises:
+        DataError: The dataset cannot be used.
+    """
+    split = training_split(source)
+    return hold_out(split, held_out_count(split, wanted))[1]

@@ -1,0 +1,56 @@
+"""What a training chose by itself, and why: `choices.json` in its RUN."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from compat_sdk.errors import CorruptFileError
+from compat_sdk.files import read_json, write_atomic
+
+_FILE = "choices.json"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting that was left to the training.
+
+    Attributes:
+        setting: Its name.
+        taken: The value it got.
+        because: The reason, as the end of a sentence.
+    """
+
+    setting: str
+    taken: str
+    because: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} {self.taken}, because {self.because}"
+
+
+def write_choices(run: Path, choices: Sequence[Choice]) -> None:
+    """Notes them in the RUN; no file where nothing was chosen."""
+    if choices:
+        run.mkdir(parents=True, exist_ok=True)
+        write_atomic(run / _FILE, json.dumps({"choices": [asdict(choice) for choice in choices]}, indent=2).encode())
+
+
+def read_choices(run: Path) -> tuple[Choice, ...]:
+    """What `write_choices` noted; empty where nothing was.
+
+    Raises:
+        CorruptFileError: The file holds something else.
+    """
+    if not (run / _FILE).is_file():
+        return ()
+    rows = read_json(run / _FILE).get("choices")
+    names = {entry.name for entry in fields(Choice)}
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and set(row) == names and all(isinstance(value, str) for value in row.values())
+        for row in rows
+    ):
+        raise CorruptFileError(f"{run / _FILE} holds no choices of a training; delete it")
+    return tuple(Choice(**row) for row in rows)

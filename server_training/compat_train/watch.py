@@ -1,0 +1,160 @@
+"""M(q,g) on held-out images, looked at during training: closeness can rise for a long time without any retrieval.
+
+The gallery model's vectors of a narrow cone are close to their mean. A network that puts out the mean has a high cosine
+to each of them and finds none. So what is asked a few times in a training is the retrieval itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from compat_sdk.images import Preprocessing
+from compat_train.embed import input_tensor
+
+_LOOKS = 20
+_FEW = 50
+_RISE = 0.05
+_NEAR = 5.0
+_BATCH = 128
+
+By = Literal["labels", "images"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen at one step.
+
+    Attributes:
+        step: Steps done.
+        accuracy: M(q, g) at top-1, in [0, 1].
+        chance: What guessing gives, in [0, 1].
+        cosine: Mean cosine of each query to the gallery model's vector of the same image, in [-1, 1].
+        queries: Images asked with.
+        gallery: Vectors searched.
+        by: ``labels``, or ``images`` where only the image's own vector is right.
+    """
+
+    step: int
+    accuracy: float
+    chance: float
+    cosine: float
+    queries: int
+    gallery: int
+    by: By
+
+    @property
+    def near_chance(self) -> bool:
+        """Whether retrieval is not worth its name: at most five times what guessing gives, among 50 or more."""
+        few = min(self.queries, self.gallery) < _FEW or self.chance * _NEAR > 0.5
+        return not few and self.accuracy <= self.chance * _NEAR + 1.0 / self.queries
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, with ``near_chance`` among them."""
+        return asdict(self) | {"near_chance": self.near_chance}
+
+    @staticmethod
+    def from_json(row: dict[str, Any]) -> Look:
+        """What `to_json` made."""
+        return Look(**{name: value for name, value in row.items() if name != "near_chance"})
+
+    def __str__(self) -> str:
+        kind = "images by their own gallery vectors" if self.by == "images" else "images by their labels"
+        return (
+            f"M(q,g) {100 * self.accuracy:.1f} % at top-1 of {self.queries} held-out {kind} among {self.gallery} "
+            f"(chance {100 * self.chance:.1f} %), cosine {self.cosine:.3f}"
+        )
+
+
+class Watch:
+    """Held-out images as the query model sees them, and what the gallery model makes of them."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        pixels: NDArray[np.uint8],
+        of_gallery: Tensor,
+        searched: Tensor,
+        right: Tensor,
+        preprocessing: Preprocessing,
+        device: torch.device,
+        *,
+        by: By,
+        hidden: Tensor | None = None,
+    ) -> None:
+        """Keeps the images.
+
+        Args:
+            network: The query network, in training.
+            pixels: uint8 ``[n, size, size, 3]`` of the queries, decoded as the query model does.
+            of_gallery: ``[n, dim]``, the gallery model's unit vectors of the same images.
+            searched: ``[m, dim]``, the gallery model's unit vectors that are searched.
+            right: bool ``[n, m]``, which of them are right; each query has at least one.
+            preprocessing: The query model's.
+            device: Where to run.
+            by: ``labels`` or ``images``; see `Look`.
+            hidden: bool ``[n, m]``, vectors that a query may not find: its own, where labels say what is right.
+        """
+        self._network, self._pixels, self._preprocessing, self._device = network, pixels, preprocessing, device
+        self._of_gallery, self._searched, self._right = of_gallery.cpu(), searched.cpu(), right.cpu()
+        self._by, self._hidden = by, hidden
+        open_to = torch.full((len(right),), len(searched)) if hidden is None else (~hidden).sum(1)
+        self.chance = float((right.sum(1) / open_to.to(right.device)).mean())
+
+    def look(self, step: int) -> Look:
+        """Embeds the held-out images and searches with them; nothing of the training changes."""
+        found = self._embedded()
+        scores = found @ self._searched.T
+        nearest = (scores if self._hidden is None else scores.masked_fill(self._hidden, -2.0)).argmax(1)
+        hits = self._right[torch.arange(len(found)), nearest]
+        return Look(
+            step=step,
+            accuracy=float(hits.float().mean()),
+            chance=self.chance,
+            cosine=float((found * self._of_gallery).sum(1).mean()),
+            queries=len(found),
+            gallery=len(self._searched),
+            by=self._by,
+        )
+
+    @torch.no_grad()
+    def _embedded(self) -> Tensor:
+        """Unit vectors ``[n, dim]``; zero where a young network puts out nothing finite, which finds no image."""
+        modes = [(module, module.training) for module in self._network.modules()]
+        self._network.eval()
+        blocks = []
+        for start in range(0, len(self._pixels), _BATCH):
+            block = torch.from_numpy(np.array(self._pixels[start : start + _BATCH])).to(self._device)
+            inputs = input_tensor(block, self._preprocessing).contiguous(memory_format=torch.channels_last)
+            blocks.append(self._network(inputs).float().cpu())
+        for module, training in modes:
+            module.training = training
+        return F.normalize(torch.cat(blocks)).nan_to_num(0.0)
+
+
+def is_due(step: int, steps: int) -> bool:
+    """Whether to look after ``step`` of ``steps``: before the first, twenty times on the way, and after the last."""
+    return step in (0, steps) or step % max(1, steps // _LOOKS) == 0
+
+
+def deaf(first: Look, now: Look, steps: int) -> str:
+    """What to say of a training in which closeness rises and retrieval does not; empty where all is well.
+
+    Args:
+        first: The look before the first step.
+        now: The newest.
+        steps: Length of the training. Nothing is said in its first quarter.
+    """
+    if now.step * 4 < steps or not now.near_chance or now.cosine - first.cosine < _RISE:
+        return ""
+    return (
+        f"after step {now.step} of {steps} the cosine to the gallery's vectors has risen from {first.cosine:.2f} to "
+        f"{now.cosine:.2f}, but retrieval is near chance: {now}. The gallery's vectors share a long mean; train with "
+        f"method regression-centred, csd or infonce, or with centring"
+    )
