@@ -12,7 +12,7 @@ from torch import nn
 
 from compat_sdk.errors import CompatError, ConfigError, MissingExtraError
 from compat_sdk.images import Preprocessing
-from compat_train import Execution, GalleryConfig, Optimisation, Source, train_gallery
+from compat_train import Execution, GalleryConfig, Optimisation, QueryConfig, Source, train_gallery
 from compat_train.config.settings import config_from_mapping
 from compat_train.models import build_model, count_cost
 from compat_train.models.timm_network import as_deployed, require_size, timm_preprocessing
@@ -155,8 +155,11 @@ def test_what_published_weights_expect_of_an_image_is_known() -> None:
 
 
 @needs_timm
-def test_with_published_weights_a_gallery_model_prepares_images_as_they_expect() -> None:
+def test_with_published_weights_images_are_prepared_as_they_expect() -> None:
     told = {"source": {"data": "sample"}, "arch": "timm:test_vit", "weights": "w.safetensors"}
+    query = config_from_mapping(QueryConfig, told | {"gallery": "g", "preprocessing": {"size": 96}})
+    assert query.preprocessing == timm_preprocessing("timm:test_vit", 96)
+    assert config_from_mapping(QueryConfig, told | {"gallery": "g", "weights": None}).preprocessing is None
     assert config_from_mapping(GalleryConfig, told).preprocessing == timm_preprocessing("timm:test_vit")
     other = config_from_mapping(GalleryConfig, told | {"preprocessing": {"size": 96}}).preprocessing
     assert other == timm_preprocessing("timm:test_vit", 96)

@@ -53,9 +53,11 @@ class Told:
         run, laid = self.values.get(like), dict[str, Any]()
         if isinstance(run, str) and (isinstance(loss, Mapping) or isinstance(preprocessing, Mapping)):
             from compat_train.adoption.opening import open_gallery_model
+            from compat_train.config.gallery import published_preprocessing
 
             gallery = open_gallery_model(run)
-            laid = {"preprocessing": gallery.preprocessing} if isinstance(preprocessing, Mapping) else {}
+            if isinstance(preprocessing, Mapping) and not published_preprocessing(self.values):
+                laid["preprocessing"] = gallery.preprocessing
             if isinstance(loss, Mapping):
                 laid["classification"] = gallery.classification.under(loss)
         with self.named():
