@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import random
 import tomllib
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from compat_sdk.bundle import Bundle
 from compat_sdk.datasets import Dataset, open_dataset
@@ -24,6 +28,7 @@ from compat_sdk.upgrade.shard import read_record
 from compat_train.recipe import read_recipe
 from compat_train.runs.certificates import read_certificates
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.weights_file import read_weights
 from tests.fuzz.mutate import changed, toml
 from tests.golden.files import HERE
 
@@ -89,6 +94,10 @@ def _readers() -> Iterator[Reader]:
     weights = _cases([*runs, _OWN / "run"], "model.safetensors")
     yield Reader(
         "weights", _run, weights, True, _listed("model.json"), (b'"dtype"', b'"F32"', b'"I64"', b"__metadata__")
+    )
+    published = _cases([_OWN / "weights"], "*")
+    yield Reader(
+        "published-weights", _published, published, False, _rezipped, (b"cstorage\n", b"\x80\x02", b"PK\3\4", b"q\0")
     )
     yield Reader("certificate", _certified, _cases([_OWN / "run"], "certificates/*.json"), True, _value, _JSON)
     yield Reader("recipe", _recipe, _cases([_RELEASED], "recipe.toml"), False, _table, _TOML)
@@ -192,6 +201,11 @@ def _run(folder: Path, target: str) -> object:
     return rest, {name: value.numpy().tobytes() for name, value in found.state.items()}
 
 
+def _published(folder: Path, target: str) -> object:
+    found = read_weights(folder / target)
+    return {name: value.numpy().tobytes() for name, value in found.tensors.items() if value.dtype != torch.bfloat16}
+
+
 def _certified(folder: Path, target: str) -> object:
     space = json.loads((folder / "model.json").read_bytes())["model"]["space"]
     return read_certificates(folder, space)
@@ -240,6 +254,21 @@ def _table(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
     value = changed(tomllib.loads((folder / target).read_text("utf-8")), draw)
     lines = [f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()] if isinstance(value, dict) else []
     return {target: "\n".join(lines).encode("utf-8", "surrogatepass")}
+
+
+def _rezipped(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
+    """The same archive with one entry changed and its checksum made anew; other bytes where it is none."""
+    from tests.fuzz.mutate import mutant
+
+    before, buffer = (folder / target).read_bytes(), io.BytesIO()
+    if not target.endswith(".pth"):
+        return {target: mutant(before, [before], (), draw)}
+    with zipfile.ZipFile(io.BytesIO(before)) as source, zipfile.ZipFile(buffer, "w") as archive:
+        chosen = draw.choice([name for name in source.namelist() if name.endswith(("data.pkl", "data.pkl", "/0"))])
+        for name in source.namelist():
+            data = source.read(name)
+            archive.writestr(name, mutant(data, [data], (), draw) if name == chosen else data)
+    return {target: buffer.getvalue()}
 
 
 def _listed(holder: str) -> Forge:
