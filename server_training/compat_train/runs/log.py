@@ -109,11 +109,13 @@ def read_looks(run: Path) -> list[dict[str, Any]]:
         CorruptFileError: It is no plain file.
         SystemRefusedError: The system refused to read it.
     """
-    return _rows(run / _HELD_OUT, ("step",), ("by",))
+    rows = _rows(run / _HELD_OUT, ("step", "queries", "gallery"), ("by",))
+    whole = [all(type(row.get(name)) is float for name in ("accuracy", "chance", "cosine")) for row in rows]
+    return rows[: whole.index(False)] if False in whole else rows
 
 
 def _rows(path: Path, counts: tuple[str, ...], texts: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Rows up to the first that lacks a count or has anything but numbers and these texts."""
+    """Rows up to the first that lacks a count or has anything but numbers, truths and these texts."""
     rows: list[dict[str, Any]] = []
     if not os.path.lexists(path):
         return rows
@@ -137,7 +139,7 @@ def _row(line: bytes, name: str, counts: tuple[str, ...], texts: tuple[str, ...]
         return None
     whole = all(type(row.get(count)) is int for count in counts) and all(type(row.get(text)) is str for text in texts)
     numbers = (value for key, value in row.items() if key not in texts)
-    return row if whole and all(value is None or type(value) in (int, float) for value in numbers) else None
+    return row if whole and all(value is None or type(value) in (int, float, bool) for value in numbers) else None
 
 
 def _shorten(path: Path, rows: list[dict[str, Any]], step: int) -> None:
