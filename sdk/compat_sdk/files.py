@@ -94,6 +94,9 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
             yield file
             _to_disk(file)
         temporary.replace(target)
+    except OSError as error:
+        _name_file(error, target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(target.parent)
@@ -113,11 +116,15 @@ def durable_temporary(target: Path, data: bytes) -> Iterator[Path]:
             _to_disk(file)
         yield temporary
     except OSError as error:
-        if error.filename is None:  # a full disk is told by a number alone
-            error.filename = os.fspath(target)
+        _name_file(error, target)
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name_file(error: OSError, path: Path) -> None:
+    if error.filename is None:  # a full disk is told by a number alone
+        error.filename = os.fspath(path)
 
 
 def _beside(target: Path) -> Path:

@@ -86,7 +86,7 @@ def test_the_check_of_loaded_modules_can_fail() -> None:
 def test_every_command_of_the_interface_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     named = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     assert named == {
-        "quickstart", "doctor", "data", "train", "evaluate", "export", "bundle", "index", "search", "profile",
+        "quickstart", "doctor", "data", "adopt", "train", "evaluate", "export", "bundle", "index", "search", "profile",
         "nas", "run", "settings", "upgrade",
     }  # fmt: skip
     for group, words in {"data": ["info", "build"], "train": ["gallery", "query", "side-info", "upgrade"],
@@ -297,6 +297,7 @@ class Fake:
     """A model that reads its images and gives each the same vector."""
 
     name, space, dim, preprocessing = "fake", "toy-8", 8, Preprocessing(size=8)
+    stored = None
 
     def embed(self, images: Sequence[object]) -> Embeddings:
         count = len(decode_many(images, self.preprocessing))  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ class MeanColour:
     """A model whose vectors tell pictures apart by their mean colour."""
 
     name, space, dim, preprocessing = "mean", "toy-3", 3, Preprocessing(size=8)
+    stored = None
 
     def embed(self, images: object) -> Embeddings:
         means = decode_many(images, self.preprocessing).mean(axis=(1, 2), dtype=np.float64) + 1.0  # type: ignore[arg-type]

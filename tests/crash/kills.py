@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 import traceback
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +82,9 @@ def kill(path: WritePath, work: Path, count: int, draw: random.Random) -> Found:
 def _child(path: WritePath, folder: Path, dies_after_s: float | None) -> tuple[int, float]:
     """Run the operations in a child and kill it if so; how many it has acknowledged, and the seconds it lived."""
     heard, told = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries with threads that are loaded here; the child uses none of them
+        child = os.fork()
     if child == 0:
         try:
             os.close(heard)

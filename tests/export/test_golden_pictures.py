@@ -43,6 +43,7 @@ CHANGES: dict[str, list[Any]] = {
     "mean": [(0.909, 0.5, 0.1), (0.9, 0.505, 0.1), (0.9, 0.5, 0.101)],
     "std": [(0.101, 0.3, 0.6), (0.1, 0.303, 0.6), (0.1, 0.3, 0.606)],
     "channels": ["rgb"],
+    "crop": [0.95, 0.5],
 }
 CASES = [(name, value) for name, values in CHANGES.items() for value in values]
 

@@ -180,7 +180,7 @@ def _cases(folders: list[Path], pattern: str) -> tuple[Case, ...]:
 
 def _bundle(folder: Path, target: str) -> object:
     bundle = Bundle.open(folder)
-    return bundle.manifest, [array.tobytes() for array in bundle._golden()]
+    return bundle.manifest, [array.tobytes() for array in bundle.golden_arrays()]
 
 
 def _zip(folder: Path, target: str) -> object:

@@ -167,7 +167,7 @@ TRAINING = (
         39,
         "a candidate gets batch-norm statistics of its own",
         f"{TRAIN}/nas/cmp/candidate.py",
-        "            recalibrate(network, images.calibration, self.preprocessing, device=device, batch=self.batch)\n",
+        "            recalibrate(network, images.calibration, self.preprocessing, device=device, batch=few)\n",
         "            network.eval()\n",
         tests_in("train/nas/test_supernet.py", "a_candidate_is_judged_with_statistics_of_its_own"),
     ),

@@ -34,6 +34,7 @@ OTHERS: dict[str, Mapping[str, Any]] = {
             "mean": (0.5, 0.5, 0.51),
             "std": (0.5, 0.5, 0.51),
             "channels": "bgr",
+            "crop": 0.9,
         }.items()
     },
 }

@@ -113,5 +113,6 @@ def test_a_write_that_finds_no_room_names_its_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", [b"3", b"[]", b'{"step": "x"}', b'{"a": 1}', b"\xff", b"[" * 100_000])
 def test_a_line_that_is_no_step_ends_the_log(line: bytes, tmp_path: Path) -> None:
-    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
-    assert read_log(tmp_path) == [{"step": 1}]
+    first, last = b'{"step": 1, "epoch": 0}', b'{"step": 2, "epoch": 0}'
+    (tmp_path / "log.jsonl").write_bytes(first + b"\n" + line + b"\n" + last + b"\n")
+    assert read_log(tmp_path) == [{"step": 1, "epoch": 0}]

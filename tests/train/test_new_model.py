@@ -25,7 +25,6 @@ from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.losses.dmu import certainty_weights, entropy_weights, least_confidence_weights
 from compat_train.losses.margin import angular_margin_loss, cosine_logits
-from compat_train.methods import unseen_classes
 from compat_train.methods.classify import new_classifier
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.gallery_outputs import GalleryOutputs
@@ -246,10 +245,7 @@ def test_skipping_is_the_mean_over_the_batch_of_the_known_losses(step: Step, old
     assert found.item() == pytest.approx(one_by_one.sum().item() / 16, rel=1e-5)
 
 
-def test_a_prototype_is_the_mean_old_embedding_of_its_class(
-    old: Checkpoint, data: TrainingSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(unseen_classes, "_BLOCK", 5)
+def test_a_prototype_is_the_mean_old_embedding_of_its_class(old: Checkpoint, data: TrainingSet) -> None:
     rows = torch.tensor([0, 1, 2, -1])
     classifier, extended = extended_classifier("prototypes", old, data, rows, DEVICE)
     assert extended.tolist() == [0, 1, 2, 3] and classifier.shape == (4, 16)

@@ -15,7 +15,7 @@ import torch
 
 from compat_sdk.certificate import Certificate
 from compat_sdk.datasets import Dataset, Split
-from compat_sdk.errors import ConfigError, CorruptFileError
+from compat_sdk.errors import ConfigError, CorruptFileError, IncompatibleSpaceError
 from compat_sdk.files import sealed_json
 from compat_sdk.images import Preprocessing
 from compat_sdk.space import covers_all
@@ -283,7 +283,7 @@ def test_a_certificate_that_was_edited_or_is_of_another_model_is_refused(runs: P
 
 
 def test_what_cannot_be_certified_is_refused_before_it_is_evaluated(runs: Path) -> None:
-    with pytest.raises(ConfigError, match="expected the gallery model that it was trained for"):
+    with pytest.raises(IncompatibleSpaceError, match="expected the gallery model that it was trained for"):
         require_certifiable(runs / "gallery", runs / "query")
     with pytest.raises(ConfigError, match="old space"):
         require_certifiable(OF_0_7 / "query", OF_0_7 / "gallery")
@@ -296,6 +296,6 @@ def test_an_evaluation_of_other_models_certifies_nothing(runs: Path, evaluation:
     a_model(runs / "other", 2, searches=(gallery.space,))
     with pytest.raises(ConfigError, match="the evaluation of a model in"):
         certify(evaluation, few(), runs / "other")
-    with pytest.raises(ConfigError, match="expected the gallery model that it was trained for"):
+    with pytest.raises(IncompatibleSpaceError, match="expected the gallery model that it was trained for"):
         certify(dataclasses.replace(evaluation, gallery_space="other-8-1"), few(), runs / "query")
     assert not (runs / "other" / CERTIFICATES).exists() and not (runs / "query" / CERTIFICATES).exists()

@@ -19,7 +19,7 @@ from compat_sdk.workers import usable_cores
 LOCK = "compat-data.lock.json"
 """Name of the lock of a folder; that of a CSV manifest is the manifest's own name with this one after it."""
 _FORMAT, _VERSION = "compat-sdk-data-lock", 1
-_AGAIN = "restore the data from a copy, or, if the change was meant, lock it again (compat-sdk data info --lock)"
+_AGAIN = "restore it from a copy, or, if the change was meant, lock it again: compat-sdk data info --lock"
 
 
 def _lock_place(data: Path) -> Path:
@@ -116,8 +116,8 @@ def _require_unchanged(data: Path, place: Path, locked: Mapping[str, Mapping[str
     if changed:
         first = next(iter(changed))
         raise DataError(
-            f"{shortened(str(data))} is not what {place.name} locked: {len(changed)} of {len(locked)} files differ, "
-            f"first {shortened(first)}, which {changed[first]}; {_AGAIN}"
+            f"{shortened(str(data), 30)} is not what {shortened(place.name, 40)} locked: {len(changed)} of "
+            f"{len(locked)} files differ, first {shortened(first, 40)}, which {shortened(changed[first], 40)}; {_AGAIN}"
         )
 
 

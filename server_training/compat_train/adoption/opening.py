@@ -10,6 +10,10 @@ from compat_train.adoption.adopt import find
 from compat_train.adoption.found import Wanted
 from compat_train.adoption.source import is_source, parse_source
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.run_files import RECORD
+
+_OF_RUNS = (RECORD, "state", "network")
+"""What a RUN folder has, finished or not, or the folder of a search with a RUN in it."""
 
 
 def open_gallery_model(model: str | Path) -> Checkpoint:
@@ -26,6 +30,11 @@ def open_gallery_model(model: str | Path) -> Checkpoint:
     """
     path = Path(model)
     if path.is_dir() and not is_bundle(path):
+        if not any((path / name).exists() for name in _OF_RUNS):
+            raise ConfigError(
+                f"{path} is neither a bundle (manifest.json) nor a RUN (model.json); expected what `compat-sdk train`, "
+                f"`adopt` or `export` wrote"
+            )
         return Checkpoint.load(path)
     if path.exists() or is_source(str(model)):
         return find(parse_source(str(model)), path, Wanted()).checkpoint

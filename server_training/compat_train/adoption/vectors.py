@@ -25,7 +25,7 @@ from compat_train.adoption.source import AdoptSource
 from compat_train.models.adopted import VECTORS
 from compat_train.runs.checkpoint import SPACE
 
-Table = tuple[tuple[str, ...], NDArray[np.float32], str | None]
+_Table = tuple[tuple[str, ...], NDArray[np.float32], str | None]
 """Ids, one row ``[dim]`` for each, and the space that the table names; None where it names none."""
 
 _RULES: tuple[tuple[str, Callable[[PurePosixPath], str]], ...] = (
@@ -80,7 +80,7 @@ def stored_vectors(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     return Found(checkpoint=checkpoint if space is None else replace(checkpoint, space=space), original=None)
 
 
-def _read_table(path: Path) -> Table:
+def _read_table(path: Path) -> _Table:
     """Ids and vectors of a Parquet file, of an ``.npz`` with ``ids`` and ``vectors``, or of a gallery folder.
 
     Raises:
@@ -99,11 +99,11 @@ def _read_table(path: Path) -> Table:
     raise ConfigError(f"{path} is no table of vectors that is read here; expected .parquet, .npz or a gallery folder")
 
 
-def _of_gallery(gallery: Gallery) -> Table:
+def _of_gallery(gallery: Gallery) -> _Table:
     return gallery.ids, np.asarray(gallery.vectors, np.float32), gallery.space
 
 
-def _of_npz(path: Path) -> Table:
+def _of_npz(path: Path) -> _Table:
     try:
         with open_plain(path) as file, np.load(file, allow_pickle=False) as arrays:
             missing = {"ids", "vectors"} - set(arrays.files)
@@ -129,7 +129,7 @@ def _of_npz(path: Path) -> Table:
     return texts, np.ascontiguousarray(rows, np.float32), None
 
 
-def _of_parquet(path: Path) -> Table:
+def _of_parquet(path: Path) -> _Table:
     try:
         import pyarrow
         import pyarrow.parquet

@@ -75,7 +75,8 @@ class CandidateEvaluator:
         def measured(member: Member, need: Need) -> Score:
             network: nn.Module = take_member(state, member, dim=self.dim, stem_stride=self.stem_stride)
             place(network, device)
-            recalibrate(network, images.calibration, self.preprocessing, device=device, batch=self.batch)
+            few = min(self.batch, len(images.calibration))
+            recalibrate(network, images.calibration, self.preprocessing, device=device, batch=few)
             network = fold_batch_norms(network)
 
             def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
