@@ -6,6 +6,7 @@ to each of them and finds none. So what is asked a few times in a training is th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -87,6 +88,7 @@ class Watch:
         *,
         by: By,
         hidden: Tensor | None = None,
+        complete: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """Keeps the images.
 
@@ -100,10 +102,12 @@ class Watch:
             device: Where to run.
             by: ``labels`` or ``images``; see `Look`.
             hidden: bool ``[n, m]``, vectors that a query may not find: its own, where labels say what is right.
+            complete: From the network's outputs ``[n, dim]`` to what the finished model writes; None where that is the
+                same.
         """
         self._network, self._pixels, self._preprocessing, self._device = network, pixels, preprocessing, device
         self._of_gallery, self._searched, self._right = of_gallery.cpu(), searched.cpu(), right.cpu()
-        self._by, self._hidden = by, hidden
+        self._by, self._hidden, self._complete = by, hidden, complete
         open_to = torch.full((len(right),), len(searched)) if hidden is None else (~hidden).sum(1)
         self.chance = float((right.sum(1) / open_to.to(right.device)).mean())
 
@@ -135,12 +139,20 @@ class Watch:
             blocks.append(self._network(inputs).float().cpu())
         for module, training in modes:
             module.training = training
-        return F.normalize(torch.cat(blocks)).nan_to_num(0.0)
+        outputs = torch.cat(blocks)
+        return F.normalize(outputs if self._complete is None else self._complete(outputs)).nan_to_num(0.0)
 
 
 def is_due(step: int, steps: int) -> bool:
     """Whether to look after ``step`` of ``steps``: before the first, twenty times on the way, and after the last."""
     return step in (0, steps) or step % max(1, steps // _LOOKS) == 0
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> str:
+    """One line about a finished training from the looks that its RUN keeps, at least one; a warning where it failed."""
+    first, last = Look.from_json(rows[0]), Look.from_json(rows[-1])
+    line = f"{last}; before the first step M(q,g) {100 * first.accuracy:.1f} %, cosine {first.cosine:.3f}"
+    return f"warning: retrieval is near chance: {line}" if last.near_chance else line
 
 
 def deaf(first: Look, now: Look, steps: int) -> str:

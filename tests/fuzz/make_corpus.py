@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,16 @@ def _tables(folder: Path) -> None:
         f'"train/{n}, ä.png",label {n % 3},{split}' for n, split in enumerate(("train", "val", "query", "gallery") * 3)
     ]
     (folder / "csv" / "list.csv").write_bytes(("﻿path,label,split\r\n" + "\r\n".join(rows) + "\r\n").encode())
+    (folder / "list").mkdir()
+    (folder / "list" / "list.txt").write_bytes("\ufeffa/1.jpg\r\n\nä 狗.png\n/photos/3.WEBP".encode())
+    (folder / "tar").mkdir()
+    for name, form in (("ustar", tarfile.USTAR_FORMAT), ("gnu", tarfile.GNU_FORMAT), ("pax", tarfile.PAX_FORMAT)):
+        with tarfile.open(folder / "tar" / f"{name}.tar", "w", format=form) as opened:
+            for key in ("a/1", "ä" if name != "ustar" else "b", "c" * (90 if name == "ustar" else 150)):
+                for ending, content in (("jpg", b"\xff\xd8" + key.encode()), ("cls", b"7\n"), ("json", b"{}")):
+                    member = tarfile.TarInfo(f"{key}.{ending}")
+                    member.size = len(content)
+                    opened.addfile(member, io.BytesIO(content))
     (folder / "idx").mkdir()
     pixels = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
     write_idx(folder / "idx" / "packed.idx.gz", pixels)

@@ -17,7 +17,7 @@ from compat_sdk.datasets.idx import read_idx
 from compat_sdk.errors import GalleryError
 from compat_sdk.files import sealed_json
 from compat_sdk.gallery import Gallery
-from compat_sdk.images import image_size, load_image
+from compat_sdk.images import TarMember, image_size, load_image
 from compat_sdk.profile.latency_table import load_table
 from compat_sdk.upgrade.manifest import FOLDER, require_manifest
 from compat_sdk.upgrade.shard import read_record
@@ -95,6 +95,12 @@ def _readers() -> Iterator[Reader]:
     yield Reader("latency", _latency, _cases([_RELEASED], "latency.json"), False, _value, _JSON)
     yield Reader(
         "csv", _csv, _cases([_OWN / "csv"], "list.csv"), words=(b'"', b",", b"\r", b"..", b"train", b"\xff", b"path")
+    )
+    yield Reader(
+        "listing", _csv, _cases([_OWN / "list"], "list.txt"), words=(b"\r", b"..", b"/", b"\0", b"\xff", b".jpg")
+    )
+    yield Reader(
+        "shards", _shards, _cases([_OWN / "tar"], "*.tar"), words=(b"ustar", b"\0" * 512, b"path=", b"7777777", b".cls")
     )
     yield Reader(
         "idx", _idx, _cases([_OWN / "idx"], "*.idx*"), words=(b"\x1f\x8b", b"\0\0\x08\x03", b"\xff\xff\xff\xff")
@@ -208,6 +214,12 @@ def _latency(folder: Path, target: str) -> object:
 
 def _csv(folder: Path, target: str) -> object:
     return _facts(open_dataset(folder / target))
+
+
+def _shards(folder: Path, target: str) -> object:
+    dataset = open_dataset(folder / target)
+    members = [member for member in dataset.split("train").images if isinstance(member, TarMember)]
+    return _facts(dataset), [hashlib.sha256(member.read()).hexdigest() for member in members]
 
 
 def _kanji(folder: Path, target: str) -> object:

@@ -24,6 +24,7 @@ from compat_train.nas.global_nas.config import CUTOUT, SOFTMAX, GlobalConfig
 
 REQUIRED: dict[str, Any] = {"source": {"data": "x"}, "gallery": "g", "mmacs": [100.0], "old": "o", "new": "n"}
 LOSS = Classification(loss="arcface", margin=0.25, scale=30.0)
+ANOTHERS: dict[str, Any] = {"classification": LOSS, "preprocessing": Preprocessing(size=96, resize="lanczos")}
 
 
 def configurations() -> list[type[Any]]:
@@ -66,10 +67,10 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def told(kind: type[Any], path: str, value: Any) -> Any:
-    """The configuration where one setting is told, and any loss of another run is `LOSS`."""
+    """The configuration where one setting is told; what another run would give is in `ANOTHERS`."""
     entry = {entry.name: entry for entry in fields(kind)}.get(path.partition(".")[0])
-    of_another_run = entry is not None and entry.name == "classification" and entry.default is None
-    defaults = {"classification": LOSS} if of_another_run and kind is not GlobalConfig else {}
+    of_another_run = entry is not None and entry.name in ANOTHERS and entry.default is None
+    defaults = {entry.name: ANOTHERS[entry.name]} if entry and of_another_run and kind is not GlobalConfig else {}
     counts = {"arc": 1.0} if kind is UpgradeConfig else {}  # of the loss, without which it is refused
     return config_from_mapping(kind, merged(required_of(kind) | counts, nested(path, value)), defaults=defaults)
 

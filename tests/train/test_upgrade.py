@@ -223,8 +223,8 @@ def test_embeddings_that_are_kept_serve_the_next_transform(
 ) -> None:
     config = config_of(runs, clothes, augmentation=Augmentation(flip=True))
     first = train_upgrade(config, tmp_path / "first", embeddings=tmp_path / "kept")
-    assert len(list((tmp_path / "kept").glob("*.npy"))) == 6  # three models, two views
-    monkeypatch.setattr(gallery_outputs, "embed_images", None)
+    assert len(list((tmp_path / "kept").glob("*.vectors"))) == 3  # of each model, both views
+    monkeypatch.setattr(gallery_outputs._Frozen, "model", None)
     again = train_upgrade(config, tmp_path / "again", embeddings=tmp_path / "kept")
     assert all(torch.equal(value, again.state[name]) for name, value in first.state.items())
 
@@ -235,32 +235,13 @@ def test_embeddings_that_are_kept_serve_no_other_images(runs: Path, tmp_path: Pa
 
     def embedded(pixels: NDArray[np.uint8], of: Checkpoint = model) -> torch.Tensor:
         outputs = gallery_outputs.GalleryOutputs(of, pixels, Augmentation(), torch.device("cpu"), kept=tmp_path)
-        return outputs._views[0]
+        return torch.from_numpy(np.array(outputs._outputs))
 
     first = embedded(images)
     assert not torch.allclose(first, embedded(images[::-1]))
     darker = replace(model, preprocessing=Preprocessing(size=32, mean=(0.8, 0.8, 0.8)))
     assert not torch.allclose(first, embedded(images, darker))
-    assert torch.equal(first, embedded(images)) and len(list(tmp_path.glob("*.npy"))) == 3
-
-
-def test_embeddings_that_were_changed_are_made_again(runs: Path, tmp_path: Path) -> None:
-    model = Checkpoint.load(runs / "new")
-    images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
-
-    def embedded() -> torch.Tensor:
-        outputs = gallery_outputs.GalleryOutputs(
-            model, images, Augmentation(), torch.device("cpu"), kept=tmp_path / "kept"
-        )
-        return outputs._views[0]
-
-    first = embedded()
-    (kept,) = (tmp_path / "kept").glob("*.npy")
-    np.save(kept, np.zeros_like(first.numpy()))
-    assert torch.equal(embedded(), first)
-    np.save(kept, np.zeros_like(first.numpy()))
-    kept.with_suffix(".json").unlink()  # as release 0.7 left it
-    assert torch.equal(embedded(), first)
+    assert torch.equal(first, embedded(images)) and len(list(tmp_path.glob("*.vectors"))) == 3
 
 
 def test_each_model_sees_the_view_at_its_own_size(

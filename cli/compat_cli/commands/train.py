@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,10 +49,20 @@ def _train_query(told: Told, out: Path, as_json: bool) -> None:
     extras.require("train")
     from compat_train.methods.query import train_query
 
-    config = told.config(_query_config(), like="gallery")
+    config = told.config(_query_config(), like="gallery", defaults=_method_for(told))
     with told.named(), console.working() as progress:
         done = train_query(config, out, progress)
     _say(done, as_json)
+
+
+def _method_for(told: Told) -> dict[str, str]:
+    """The method where none is told: auto for a gallery model that brings no classifier, else the setting's default."""
+    gallery = told.values.get("gallery")
+    if "method" in told.values or not isinstance(gallery, str):
+        return {}
+    from compat_train.adoption.opening import open_gallery_model
+
+    return {"method": "auto"} if open_gallery_model(gallery).classifier is None else {}
 
 
 _SCHEDULE = ("optimisation.epochs", "optimisation.batch", "optimisation.lr")
@@ -69,7 +80,7 @@ COMMANDS = (
         config=_query_config,
         run=_train_query,
         inputs=("source.data", "source.root", "gallery"),
-        shown=("method", "arch", "weights", "width", "role", *_SCHEDULE, *EVERYWHERE),
+        shown=("method", "arch", "weights", "width", "role", "start", *_SCHEDULE, *EVERYWHERE),
         shorthands=(SCENARIO,),
     ),
     *train_upgrade.COMMANDS,
@@ -80,6 +91,9 @@ app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=
 
 def _say(done: Checkpoint, as_json: bool) -> None:
     from compat_train.methods.query import ADAPTATION
+    from compat_train.runs.choices import read_choices
+    from compat_train.runs.log import read_looks
+    from compat_train.watch import summary
 
     facts: dict[str, object] = {
         "run": str(done.path),
@@ -93,6 +107,12 @@ def _say(done: Checkpoint, as_json: bool) -> None:
     }
     may = f"; may search {', '.join(done.searches)}" if done.searches else ""
     line = f"{done.path}: {done.role} model {done.arch} ({done.method}), space {done.space}{may}"
+    for choice in read_choices(done.path):
+        facts.setdefault("choices", []).append(asdict(choice))  # type: ignore[attr-defined]
+        line += f"\ntook {choice}"
+    if looks := read_looks(done.path):
+        facts["held_out"] = looks[-1]
+        line += "\n" + summary(looks)
     if (adaptation := done.path / ADAPTATION).is_dir():
         facts["adaptation"] = str(adaptation)
         line += f"\n{adaptation}: transform of the old embeddings into that space"

@@ -36,12 +36,13 @@ class Told:
     written: Mapping[str, str]
     inputs: tuple[str, ...] = ()
 
-    def config(self, kind: type[ConfigT], *, like: str = "") -> ConfigT:
+    def config(self, kind: type[ConfigT], *, like: str = "", defaults: Mapping[str, Any] | None = None) -> ConfigT:
         """The configuration.
 
         Args:
             kind: Its class.
             like: Setting that names the RUN whose loss, and whose preprocessing, a part of such a table lies over.
+            defaults: Values by field that stand in place of the configuration's own defaults.
 
         Raises:
             ConfigError: A value is of the wrong type or out of its range, or two clash.
@@ -50,12 +51,13 @@ class Told:
         from compat_train.config.settings import config_from_mapping
 
         loss, preprocessing = self.values.get("classification"), self.values.get("preprocessing")
-        run, laid = self.values.get(like), dict[str, Any]()
+        run, laid = self.values.get(like), dict[str, Any](defaults or {})
         if isinstance(run, str) and (isinstance(loss, Mapping) or isinstance(preprocessing, Mapping)):
             from compat_train.adoption.opening import open_gallery_model
 
             gallery = open_gallery_model(run)
-            laid = {"preprocessing": gallery.preprocessing} if isinstance(preprocessing, Mapping) else {}
+            if isinstance(preprocessing, Mapping):
+                laid["preprocessing"] = gallery.preprocessing
             if isinstance(loss, Mapping):
                 laid["classification"] = gallery.classification.under(loss)
         with self.named():

@@ -11,6 +11,8 @@ from compat_train.config.checks import check_choices, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.scenario import Scenario
 
+_CROP_RATIO = 1.33
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -25,7 +27,7 @@ class Augmentation:
     random_crop: float = setting(
         0.0, "largest part of the picture that a random crop cuts off", unit="fraction of the area", added=True
     )
-    crop_ratio: float = setting(4 / 3, "most that the sides of a random crop differ by, a factor", added=True)
+    crop_ratio: float = setting(_CROP_RATIO, "most that the sides of a random crop differ by, a factor", added=True)
     canvas: int = setting(
         0,
         "side of the decoded picture that crops are taken from; 0: the largest that a model sees",
@@ -57,6 +59,11 @@ class Augmentation:
             raise ConfigError(
                 f"canvas is {self.canvas}, but crops alone are taken from it; set random_crop, or leave canvas out",
                 setting="canvas",
+            )
+        if self.crop_ratio != _CROP_RATIO and not self.random_crop:
+            raise ConfigError(
+                f"crop_ratio is {self.crop_ratio:g}, but nothing is cropped; set random_crop, or leave it out",
+                setting="crop_ratio",
             )
         if self.fixed_views and not self._endless:
             raise ConfigError(

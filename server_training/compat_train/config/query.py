@@ -77,7 +77,9 @@ class QueryConfig:
     source: Source = field(metadata=about("the images it learns from"))
     gallery: str = field(metadata=about("RUN folder of the gallery model, or of the old model"))
     method: AnyMethod = setting(
-        "bct", "which terms the loss has; auto: what the labels and the gallery model allow, and it says why"
+        "bct",
+        "which terms the loss has; auto, the command's choice for a gallery model without a classifier: what labels "
+        "and gallery model allow, and it says why",
     )
     arch: str = setting("mobilenet_v2", "architecture name")
     width: float = setting(1.0, "factor on the channel counts")

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 
 from compat_sdk.datasets import Split
+from compat_sdk.errors import ConfigError
 from compat_train.config.training import Source
 from compat_train.data.training_set import split_rows, training_split
 
@@ -15,16 +16,24 @@ _MOST = 256
 
 
 def held_out_count(split: Split, wanted: int | None) -> int:
-    """How many images of a training split are held out: as many as wanted, never half of them.
+    """How many images of a training split are held out.
 
     Args:
         split: The training split.
         wanted: None for what is usual: none of images with identities, whose sets have a split val for it; else one in
             twenty, and 256 at most.
+
+    Raises:
+        ConfigError: More than half of them are wanted.
     """
     if wanted is None:
-        wanted = 0 if len(set(split.labels)) > 1 else min(_MOST, len(split) // _SHARE)
-    return min(wanted, len(split) // 2)
+        return 0 if len(set(split.labels)) > 1 else min(_MOST, len(split) // _SHARE)
+    if wanted > len(split) // 2:
+        raise ConfigError(
+            f"held_out is {wanted}, more than half of the {len(split)} training images; hold fewer out",
+            setting="held_out",
+        )
+    return wanted
 
 
 def hold_out(split: Split, count: int) -> tuple[Split, Split]:
@@ -43,6 +52,7 @@ def held_out_images(source: Source, wanted: int | None) -> Split:
     """The images of a source's training split that are held out; see `held_out_count`.
 
     Raises:
+        ConfigError: More than half of the images are wanted.
         DataError: The dataset cannot be used.
     """
     split = training_split(source)

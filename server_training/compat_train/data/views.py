@@ -45,7 +45,7 @@ class Views:
     blur: Tensor | None = None
 
 
-def draw_views(count: int, augmentation: Augmentation, numbers: Numbers) -> Views:
+def _draw_views(count: int, augmentation: Augmentation, numbers: Numbers) -> Views:
     """One random view of each image.
 
     What is off takes no numbers, and what came to the package later takes its own last: so the views of a run of an
@@ -71,7 +71,7 @@ def draw_views(count: int, augmentation: Augmentation, numbers: Numbers) -> View
 
 def step_views(count: int, augmentation: Augmentation, generator: torch.Generator) -> Views:
     """One view of each image by a step's own CPU generator; the same state gives the same views."""
-    return draw_views(count, augmentation, lambda: torch.rand(count, generator=generator))
+    return _draw_views(count, augmentation, lambda: torch.rand(count, generator=generator))
 
 
 def fixed_views(augmentation: Augmentation, view: int, rows: Sequence[int] | NDArray[np.int64]) -> Views:
@@ -87,7 +87,7 @@ def fixed_views(augmentation: Augmentation, view: int, rows: Sequence[int] | NDA
     """
     if not augmentation.fixed_views:
         return Views(torch.full((len(rows),), view == 1))
-    return draw_views(len(rows), augmentation, _hashed(augmentation.views_seed, view, np.asarray(rows, np.uint64)))
+    return _draw_views(len(rows), augmentation, _hashed(augmentation.views_seed, view, np.asarray(rows, np.uint64)))
 
 
 def _hashed(seed: int, view: int, rows: NDArray[np.uint64]) -> Numbers:

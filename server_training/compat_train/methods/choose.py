@@ -34,7 +34,7 @@ def choose(
         else:
             assert vectors is not None  # made where a classifier is missing
             config = config.taking("csd")
-            lack = "the images have no labels" if not data.has_labels else "the gallery model knows none of the classes"
+            lack = _lack(gallery, data)
             length = float(vectors.mean.norm())
             because = f"{lack}; the gallery's vectors share a mean of length {length:.2f}, which it takes off"
         choices.append(Choice("method", config.method, because))
@@ -46,6 +46,14 @@ def choose(
             )
         )
     return config, tuple(choices)
+
+
+def _lack(gallery: Checkpoint, data: TrainingSet) -> str:
+    if not data.has_labels:
+        return "the images have no labels"
+    if gallery.classifier is None:
+        return "the gallery model has no classifier"
+    return "the gallery model knows none of the classes"
 
 
 def knows_classes(gallery: Checkpoint, data: TrainingSet) -> bool:

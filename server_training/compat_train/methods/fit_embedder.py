@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def fit_embedder(
     classes: tuple[str, ...],
     searches: tuple[str, ...] = (),
     watch: Watch | None = None,
+    finish: Callable[[], None] | None = None,
 ) -> Checkpoint:
     """Trains until the schedule's end, from the newest resume point when there is one.
 
@@ -61,6 +62,7 @@ def fit_embedder(
         classes: Class name of each classifier row.
         searches: Gallery spaces that it may search.
         watch: Held-out images to look at during training.
+        finish: What is done to the trained modules, in place, after the last step.
 
     Returns:
         The checkpoint, not saved yet, in a space of its own.
@@ -81,6 +83,8 @@ def fit_embedder(
         watch=watch,
         progress=progress,
     )
+    if finish is not None:
+        finish()
     state = on_cpu(trained["embedder"].state_dict())
     identity = identity_of(
         state,

@@ -186,6 +186,11 @@ def gallery_rows(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) ->
         TrainingError: The gallery run lacks what the method needs.
     """
     weights = config.term_weights
+    if config.needs_labels and not data.has_labels:
+        raise TrainingError(
+            f"the training images have no labels, and method {config.method!r} needs labels; use method 'auto', "
+            f"'regression-centred', 'csd', 'infonce' or 'aml'"
+        )
     under_it = weights["gallery"] and config.unseen_as != "all-prototypes"
     selects = config.selecting != "uniform" and config.unseen_as != "all-prototypes"
     if (under_it or selects or weights["kd"] or config.method == "finetune") and gallery.classifier is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from compat_sdk.outputs import delete_own, require_own
@@ -15,6 +17,7 @@ from compat_train.config.training import QueryConfig, config_to_json
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.losses.centred import centred
+from compat_train.methods.centred_output import Cone, write_mean
 from compat_train.methods.choose import choose, knows_classes
 from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
@@ -26,6 +29,7 @@ from compat_train.methods.shown import plain_images, shown_images
 from compat_train.methods.starting_weights import noted, published_weights, starting_state
 from compat_train.methods.watched import watch_of, watched_images
 from compat_train.models.build import build_model
+from compat_train.models.last_layer import last_linear
 from compat_train.models.transform import ForwardAdaptation
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.choices import write_choices
@@ -100,7 +104,7 @@ def train_query(
     embedder = build_model(config.arch, dim=gallery.dim, width=config.width, stem_stride=config.stem_stride)
     if start is not None:
         embedder.load_state_dict(start)
-    classifier = new_classifier(max(1, len(data.classes)), gallery.dim)  # of images without labels, nothing uses it
+    classifier = new_classifier(max(1, len(data.classes)), gallery.dim)  # nobody uses it without classes
     trained = nn.ModuleDict({"embedder": embedder})
     if weights["own"] or weights["kd"] or weights["alignment"] or weights["adaptation"]:
         trained["classifier"] = classifier
@@ -113,13 +117,20 @@ def train_query(
         kappa_q = classifier if config.method == "finetune" else None
         inherit(embedder, kappa_q, gallery, data.classes, config.inheritance, data.pixels)
     shown = shown_images(config, gallery, data, cache=run / "pixels", kept=kept, without=held_out, progress=progress)
-    own = shown.preprocessing
     batches = shown.seen.batches(config.optimisation, config.execution, config.augmentation, own, device)
+
+    def plain() -> NDArray[np.uint8]:
+        return plain_images(config, gallery, data, cache=run / "pixels", without=held_out, progress=progress)
+
     if config.start == "ridge":
         assert vectors is not None  # made for it
         targets = centred(vectors.vectors, vectors.mean) if config.centred else vectors.vectors
-        plain = plain_images(config, gallery, data, cache=run / "pixels", without=held_out, progress=progress)
-        start_by_ridge(embedder, plain, vectors.images.numpy(), targets, own, device)
+        start_by_ridge(embedder, plain(), vectors.images.numpy(), targets, own, device)
+    cone = None
+    if config.centred:
+        assert vectors is not None  # made for it
+        last_linear(embedder)
+        cone = Cone.around(vectors.vectors, vectors.mean)
     objective = compatibility_objective(
         config,
         gallery,
@@ -133,7 +144,15 @@ def train_query(
         shown,
         progress,
     )
-    watch = None if watched is None else watch_of(watched, embedder, own, gallery, vectors, device)
+    watch = None
+    if watched is not None:
+        complete = None if cone is None else cone.complete
+        watch = watch_of(watched, embedder, own, gallery, vectors, device, complete)
+
+    def finish() -> None:
+        if cone is not None and vectors is not None:
+            write_mean(embedder, cone, plain(), vectors.images.numpy(), own, device)
+
     checkpoint = fit_embedder(
         trained,
         objective,
@@ -145,6 +164,7 @@ def train_query(
         progress=progress,
         stage=f"train query ({config.method})",
         watch=watch,
+        finish=finish,
         role=config.role,
         method=config.method,
         dim=gallery.dim,

@@ -1,4 +1,4 @@
-"""What a trained model and the fixed one that it learns from are shown: the same views, each prepared as it wants.
+"""What a trained model and the fixed one that it learns from are shown: the same views, as each preprocessing says.
 
 Where views are not crops, each model's are taken from the images as it decodes them itself. So an image as it is,
 without augmentation, is to both exactly what they see of a file in use. Crops are taken from one larger picture.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compat_sdk.datasets import Split, open_dataset
+from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import QueryConfig, Source
 from compat_train.data.batches import step_generator
@@ -36,11 +38,17 @@ def watched_images(config: QueryConfig) -> tuple[Split | None, frozenset[str]]:
         The images, or None where nothing is watched; and the ids of those that come from the training split.
 
     Raises:
+        ConfigError: Images are to be held out, and there is a split val; or more than half of them are.
         DataError: The dataset cannot be used.
     """
     if not config.watch:
         return None, frozenset()
     val = _validation(config.source)
+    if val is not None and config.held_out:
+        raise ConfigError(
+            f"held_out is {config.held_out}, and {config.source.data} has a split val, which is watched; leave it out",
+            setting="held_out",
+        )
     if val is not None:
         return _drawn(val, config.watch, config.execution.seed), frozenset()
     held = held_out_images(config.source, config.held_out)
@@ -54,6 +62,7 @@ def watch_of(
     gallery: Checkpoint,
     vectors: GalleryVectors | None,
     device: torch.device,
+    complete: Callable[[Tensor], Tensor] | None,
 ) -> Watch:
     """Decodes the images and lets the gallery model embed them, once.
 
@@ -67,6 +76,7 @@ def watch_of(
         gallery: The gallery model.
         vectors: Its vectors of training images, the distractors, where they are there already.
         device: Where to run.
+        complete: From the network's outputs to what the finished model writes; None where that is the same.
 
     Raises:
         DataError: None of the images can be read.
@@ -86,11 +96,12 @@ def watch_of(
         return Watch(
             network, queries, of_gallery[rows.to(device)], of_gallery, right[rows], preprocessing, device,
             by="labels", hidden=own,
+            complete=complete,
         )  # fmt: skip
     more = of_gallery[:0] if vectors is None else vectors.vectors[:_DISTRACTORS]
     searched = torch.cat((of_gallery, more))
     right = torch.eye(len(of_gallery), len(searched), dtype=torch.bool)
-    return Watch(network, images, of_gallery, searched, right, preprocessing, device, by="images")
+    return Watch(network, images, of_gallery, searched, right, preprocessing, device, by="images", complete=complete)
 
 
 def same_label(labels: list[str]) -> Tensor:

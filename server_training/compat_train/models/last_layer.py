@@ -17,7 +17,7 @@ def last_linear(network: nn.Module) -> nn.Linear:
     last = head[-1] if isinstance(head, nn.Sequential) and len(head) else head
     if not isinstance(last, nn.Linear) or last.bias is None:
         raise TrainingError(
-            f"{type(network).__name__} does not end in a linear layer named head, so start 'ridge' has nothing to "
-            f"fill; use start 'fresh'"
+            f"{type(network).__name__} does not end in a linear layer named head, which start 'ridge' and centred "
+            f"targets write to; leave both out"
         )
     return last
