@@ -127,6 +127,34 @@ def test_windows_in_the_batch_axis_and_products_outside_layers_count_as_by_hand(
     assert count_cost(WindowAttention(), 8).mmacs * 1e6 == pytest.approx(4 * (720 + 2560 + 160))
 
 
+class Attention(nn.Module):
+    """Attends over the pixels, whose channels are repeated to 24 numbers each."""
+
+    def __init__(self, inner: nn.Module | None = None) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = images.flatten(2).transpose(1, 2).repeat(1, 1, 8)
+        if self.inner is None:
+            return nn.functional.scaled_dot_product_attention(tokens[:, None], tokens[:, None], tokens[:, None])
+        if isinstance(self.inner, nn.MultiheadAttention):
+            return self.inner(tokens, tokens, tokens, need_weights=False)[0]
+        return self.inner(tokens)
+
+
+def test_the_products_of_an_attention_count_whichever_kernel_would_run_them() -> None:
+    products, projections, layers = 2 * 64 * 64 * 24, 4 * 64 * 24 * 24, 2 * 64 * 24 * 48
+    assert count_cost(Attention(), 8).mmacs * 1e6 == pytest.approx(products)
+    of_torch = nn.MultiheadAttention(24, 4, batch_first=True)
+    encoder = nn.TransformerEncoderLayer(24, 4, 48, batch_first=True)
+    for inner, expected in ((of_torch, products + projections), (encoder, products + projections + layers)):
+        cost = count_cost(Attention(inner), 8)
+        assert cost.mmacs * 1e6 == pytest.approx(expected)
+        assert cost.params_m * 1e6 == pytest.approx(sum(parameter.numel() for parameter in inner.parameters()))
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_an_unused_layer_costs_neither_multiply_adds_nor_parameters() -> None:
     cost = count_cost(Toy(), 8)
     assert cost.mmacs * 1e6 == pytest.approx(864 + 60)

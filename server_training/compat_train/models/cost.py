@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -127,8 +128,7 @@ def _trace(model: nn.Module, size: int) -> tuple[tuple[LayerCost, ...], int]:
     like = next(model.parameters(), torch.empty(0))
     try:
         model.eval()
-        # PyTorch counts an attention's two products only where they run as products, not in the CPU's fused kernel.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), _unfused_attention(), FlopCounterMode(display=False) as counter:
             model(torch.zeros(1, 3, size, size, dtype=like.dtype, device=like.device))
     finally:
         for handle in handles:
@@ -156,9 +156,22 @@ def _of_onnx(network: OnnxNetwork, size: int) -> tuple[tuple[LayerCost, ...], in
     return tuple(layers), weights
 
 
+@contextmanager
+def _unfused_attention() -> Iterator[None]:
+    """Attention runs as products, as PyTorch counts them: it counts none of the kernels that are a whole attention."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
 def _watch(model: nn.Module, layers: list[LayerCost], parameters: dict[int, nn.Parameter]) -> Iterable[RemovableHandle]:
     for name, module in model.named_modules():
-        own = tuple(module.parameters(recurse=False))
+        # torch's attention uses its last layer's weights without calling it.
+        own = tuple(module.parameters(recurse=isinstance(module, nn.MultiheadAttention)))
         kind = next((kind for known, kind in _KINDS if isinstance(module, known)), None)
 
         # Values of this round of the loop are bound as defaults: the hook runs after the loop is over.

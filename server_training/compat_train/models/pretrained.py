@@ -19,7 +19,6 @@ from compat_train.models.timm_network import TimmNetwork, classifier_keys, hub_f
 _RUN = "embedder."
 """Before the name of every weight of an embedding network in a RUN."""
 _COUNTER = ".num_batches_tracked"
-_HEAD = "head."
 
 
 def matched_state(network: nn.Module, arch: str, tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -115,7 +114,7 @@ def _looks_like(found: Mapping[str, Tensor], arch: str) -> str | None:
             fits = all(shapes.get(key) == shape for key, shape in state.items())
             if fits and (not rest or rest <= classifier_keys(name)):
                 return name
-        elif not rest and all(shapes.get(key) == shape or key.startswith(_HEAD) for key, shape in state.items()):
+        elif shapes.keys() == state.keys():  # of some width and dimension
             return name
     return None
 

@@ -7,6 +7,7 @@ Weights are fresh; nothing is downloaded.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import math
 import re
@@ -140,7 +141,7 @@ def hub_features(arch: str) -> nn.Module:
 
 
 def timm_relatives(arch: str) -> tuple[str, ...]:
-    """Networks of timm whose weights may be taken for another's: the usual ones, and those of the same family.
+    """Networks of timm whose weights may be taken for another's: those of the same family, and the usual ones.
 
     Args:
         arch: Any architecture's name.
@@ -153,8 +154,8 @@ def timm_relatives(arch: str) -> tuple[str, ...]:
     except CompatError:
         return ()
     family = re.match(r"[a-z]*", arch.removeprefix(_PREFIX))
-    near = timm.list_models(f"{family[0]}*") if family and family[0] and is_timm_name(arch) else []
-    return tuple(f"{_PREFIX}{name}" for name in dict.fromkeys([*_USUAL, *near]) if timm.is_model(name))[:40]
+    near = timm.list_models(f"{family[0]}*")[:24] if family and family[0] and is_timm_name(arch) else []
+    return tuple(f"{_PREFIX}{name}" for name in dict.fromkeys([*near, *_USUAL]) if timm.is_model(name))
 
 
 def as_deployed(network: nn.Module, size: int) -> nn.Module:
@@ -174,12 +175,17 @@ def as_deployed(network: nn.Module, size: int) -> nn.Module:
     """
     if not isinstance(network, TimmNetwork):
         return network
-    merged: TimmNetwork = import_timm("timm.utils.model").reparameterize_model(network, inplace=False)
+    # Weights are merged in double precision, so that they are rounded once.
+    exact = copy.deepcopy(network).double()
+    merged: TimmNetwork = import_timm("timm.utils.model").reparameterize_model(exact, inplace=True).float()
     features: Any = merged.features
     # Windowed transformers have no such positions; for another size timm would give them other windows.
     if getattr(features, "dynamic_img_size", False) and isinstance(getattr(features, "pos_embed", None), nn.Parameter):
         features.set_input_size(img_size=(size, size))
-    return merged.eval()
+    merged.eval()
+    with torch.no_grad():
+        merged(torch.zeros(1, 3, size, size))  # some keep what depends on the size alone from their first call
+    return merged
 
 
 def timm_preprocessing(arch: str, size: int | None = None) -> Preprocessing:

@@ -60,7 +60,7 @@ def read_weights(path: str | Path) -> Weights:
             f"weights is {path.name}; expected a file .safetensors, {', '.join(_TORCH[:-1])} or {_TORCH[-1]}"
         )
     try:
-        data = read_plain(path, _LARGEST)
+        data = read_plain(path, min(path.stat().st_size, _LARGEST))
     except OSError as error:
         raise_if_refused(path, error)
         raise DataError(f"cannot read weights {path}: {error.strerror or error}") from error
