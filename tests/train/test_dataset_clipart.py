@@ -16,6 +16,7 @@ from compat_train.data.clipart.builder import ClipartSet, build_clipart
 from compat_train.data.clipart.instances import homography, instance
 from compat_train.data.clipart.near_copies import near_copies, picture_hash
 from compat_train.data.clipart.sheets import SHEET_PX, colours, read_sheet
+from tests.cli.test_cli import run
 
 
 def drawing(seed: int, size: tuple[int, int] = (120, 100)) -> Image.Image:
@@ -205,7 +206,7 @@ def test_an_interrupted_build_leaves_nothing(drawings: Path, tmp_path: Path, mon
 
 def test_without_drawings_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builder, "DEBIAN_FOLDER", tmp_path / "absent")
-    with pytest.raises(DataError, match="no drawings in .*apt install --no-install-recommends openclipart-png"):
+    with pytest.raises(DataError, match=r"no drawings in .*apt install --no-install-recommends openclipart-png"):
         build_clipart(tmp_path / "clipart")
     (tmp_path / "photos").mkdir()
     with pytest.raises(DataError, match="photos holds no pictures"):
@@ -217,3 +218,12 @@ def test_without_drawings_the_package_is_named(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ConfigError, match="expected 1 or more"):
         build_clipart(tmp_path / "clipart", processes=0)
     assert not (tmp_path / "clipart").exists()
+
+
+def test_the_command_builds_it_and_says_what_went(
+    drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(builder, "Workers", _Here)
+    code, out, err = run(capsys, "data", "build", "clipart", "--source", drawings, "--out", tmp_path / "clipart")
+    assert code == 0, err
+    assert "images: train 9, query 9, gallery 3" in out and "1 near copy" in out and f"--data {tmp_path}" in out
