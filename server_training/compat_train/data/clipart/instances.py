@@ -46,7 +46,7 @@ def instance(pixels: NDArray[np.uint8], draws: np.random.Generator) -> NDArray[n
 
 
 def homography(of: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Finds ``a..h`` for which ``((ax + by + c) / w, (dx + ey + f) / w)``, ``w = gx + hy + 1``, maps four points to four.
+    """Finds ``a..h`` for which ``((ax + by + c) / w, (dx + ey + f) / w)`` maps four points to four; w is gx + hy + 1.
 
     Args:
         of: ``[4, 2]``, no three on a line.
