@@ -1,7 +1,6 @@
 """How long it takes, and how much memory, from a gallery model of somebody else's to a query model on a device.
 
-    python -m benchmarks.speed.adopt_to_bundle --onnx open-nsfw.onnx --weights runs/mobilenet_v2.safetensors \\
-        --data data/clipart/train
+    python -m benchmarks.speed.adopt_to_bundle --onnx open-nsfw.onnx --weights WEIGHTS --data data/clipart/train
 
 Three commands, each a process of its own: adopt the gallery model, train a pretrained query network towards it, export
 it. Of each: minutes of the clock, minutes of the processor, and the peak memory of the process.
@@ -24,44 +23,35 @@ from pathlib import Path
 from benchmarks.machine import machine
 from compat_sdk.images import find_pictures
 
+SETTINGS = {
+    "arch": "mobilenet_v2",
+    "stem_stride": "2",
+    "start": "ridge",
+    "preprocessing.channels": "rgb",
+    "preprocessing.mean": "[0, 0, 0]",
+    "preprocessing.std": "[1, 1, 1]",
+    "optimisation.batch": "64",
+    "optimisation.lr": "5e-4",
+    "optimisation.optimiser": "adam",
+    "optimisation.weight_decay": "0",
+    "augmentation.random_crop": "0.4",
+    "augmentation.fixed_views": "2",
+}
+
 
 def commands(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Name and words of each command."""
     teacher, query, bundle = folder / "teacher", folder / "query", folder / "query.bundle"
     channels = ["--mean", "123,117,104", "--std", "1,1,1", "--range", "255", "--channels", "bgr"]
     yield "adopt", ["adopt", f"onnx:{options.onnx}", "--output", "Reshape:0", *channels, "--out", str(teacher)]
-    training = [
-        "--arch",
-        "mobilenet_v2",
-        "--set",
-        "stem_stride=2",
-        "--weights",
-        str(options.weights),
-        "--start",
-        "ridge",
-    ]
-    training += [
-        "--set",
-        f"preprocessing.size={options.size}",
-        "--epochs",
-        str(options.epochs),
-        "--batch",
-        "64",
-        "--lr",
-        "5e-4",
-    ]
-    training += ["--set", "optimisation.optimiser=adam", "--set", "optimisation.weight_decay=0"]
-    training += ["--set", "augmentation.random_crop=0.4", "--set", "augmentation.fixed_views=2"]
-    training += [
-        "--set",
-        "preprocessing.channels=rgb",
-        "--set",
-        "preprocessing.mean=[0,0,0]",
-        "--set",
-        "preprocessing.std=[1,1,1]",
-    ]
-    whole = ["train", "query", "--gallery", str(teacher), "--data", str(options.data), "--method", "auto"]
-    yield "train query", [*whole, *training, "--out", str(query)]
+    told = SETTINGS | {
+        "preprocessing.size": str(options.size),
+        "optimisation.epochs": str(options.epochs),
+        "weights": str(options.weights),
+    }
+    settings = [word for key, value in told.items() for word in ("--set", f"{key}={value}")]
+    words = ["train", "query", "--gallery", str(teacher), "--data", str(options.data), "--method", "auto"]
+    yield "train query", [*words, *settings, "--out", str(query)]
     yield "export", ["export", str(query), "--target", "onnx", "--out", str(bundle)]
 
 
