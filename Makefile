@@ -1,5 +1,5 @@
 # make demo    the whole story on real images, with quickstart/report.html
-# make test    the tests, in two processes; WORKERS=4 takes four, WORKERS=0 this one alone; then those of signatures
+# make test    the tests, in two processes (WORKERS=4: four, WORKERS=0: one), and beside them those of signatures
 # make check   lint, types, direction rules
 # make bare    the wheel alone in a new environment, without torch
 # make test-matrix    the tests on one thread and on two, with AVX2 alone and with all that the processor has
@@ -20,6 +20,7 @@ BARE = tests/sdk/engines tests/sdk/upgrade $(patsubst %,tests/sdk/test_%.py,impo
 	files gallery index dataset preprocess profile space transform workers)
 SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/test_built_here.py \
 	tests/sdk/test_refusals.py tests/sdk/test_syncs.py tests/cli/test_signature_cli.py tests/cli/test_trust_cli.py \
+	tests/fuzz/test_signed.py \
 	tests/pipeline/test_documents.py::test_the_page_of_trust_does_what_it_says_in_its_order
 
 .PHONY: demo test test-signing test-matrix check bare clean
@@ -28,17 +29,21 @@ SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/te
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
+# No module is compiled before it is imported: of what the converters bring, most never is.
+PIP = -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+export PYTHONDONTWRITEBYTECODE :=
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; install one, or: make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python $(PIP) -e ".[dev]"
 	@touch $@
 
 # The tree itself, by its path: an editable installation would bring the wheel's metadata for nothing.
 $(SIGNING)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; install one, or: make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(SIGNING)
-	$(SIGNING)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	$(SIGNING)/bin/python $(PIP) \
 		numpy pillow pytest typer usearch model-signing pyopenssl
 	@touch $@
 
@@ -46,8 +51,10 @@ demo: $(VENV)/.installed
 	$(BIN)/compat-sdk quickstart --out quickstart
 
 test: $(VENV)/.installed $(SIGNING)/.installed
-	$(BIN)/python $(PYTEST)
-	$(MAKE) --no-print-directory test-signing
+	@mkdir -p build
+	@$(MAKE) --no-print-directory test-signing > build/signing.log 2>&1 & signing=$$!; \
+	$(BIN)/python $(PYTEST); tests=$$?; \
+	wait $$signing; signing=$$?; cat build/signing.log; exit $$((tests || signing))
 
 test-signing: $(SIGNING)/.installed
 	PYTHONPATH=sdk:server_training:export:cli $(SIGNING)/bin/python -m pytest -q -p no:cacheprovider $(SIGNED)
@@ -66,16 +73,15 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# It needs nothing of $(VENV), so that `make -j2 check bare` installs both at once.
+# It needs nothing of $(VENV), so that .ci/run installs both at once.
 bare:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; install one, or: make PYTHON=/path/to/python3.12"; exit 1; }
 	rm -rf build/bare && mkdir -p build/bare
 	$(PYTHON) -m venv build/bare/venv
 	build/bare/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/bare .
-	build/bare/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/bare/*.whl \
-		pytest pytest-xdist
+	build/bare/venv/bin/python $(PIP) build/bare/*.whl pytest pytest-xdist
 	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'typer', 'onnx', 'onnxruntime', 'usearch')))"
-	build/bare/venv/bin/python $(PYTEST) -q $(BARE)
+	build/bare/venv/bin/python $(PYTEST) -q -p no:cacheprovider $(BARE)
 
 clean:
 	rm -rf $(VENV) $(SIGNING) build dist quickstart

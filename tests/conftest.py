@@ -1,11 +1,13 @@
-"""What holds before any test: how many threads compute, what is loaded first, and which tests come first."""
+"""What holds before any test: how many threads compute, what is loaded, and which tests come first and together."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +25,31 @@ with suppress(ImportError):
 
 TESTS = Path(__file__).parent
 LONGEST = ("export", "pipeline", "train")
+WITH_CONVERTERS = ("tests/export/", "tests/pipeline/test_plain_engines.py", "tests/cli/test_cli.py")
+"""These go to one process: to load the converters, as `compat-sdk doctor` does too, takes half a minute."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Folders of long files come first: of two processes none ends with one while the other has nothing left."""
     places = {TESTS / folder: place for place, folder in enumerate(LONGEST)}
     items.sort(key=lambda item: min((places[folder] for folder in item.path.parents if folder in places), default=9))
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: no search for garbage looks at it again. Some converters start one at each call."""
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests go to one process, as ``--dist loadfile`` says, and so do all files that load converters."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ConvertersTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope: str = super()._split_scope(nodeid)
+            return "converters" if scope.startswith(WITH_CONVERTERS) else scope
+
+    return ConvertersTogether(config, log)

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -61,6 +61,11 @@ def report(payload: object, text: str, *, as_json: bool) -> None:
         print_json(payload)
     else:
         print_text(text)
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Join lines; a line break or control code inside of one is escaped: no name makes a line of its own."""
+    return "\n".join(map(escaped, texts))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from compat_cli import console, pictures
 from compat_cli.origins import Origins
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import ConfigError, IncompatibleSpaceError
 
 if TYPE_CHECKING:
     from compat_sdk.gallery import Gallery
@@ -36,14 +36,17 @@ def fill(
         How many were added.
 
     Raises:
-        ConfigError: The model writes in another space than the gallery's, or the gallery holds other pictures of the
-            same ids and they may not be replaced.
+        IncompatibleSpaceError: The model writes in another space than the gallery's.
+        ConfigError: The gallery holds other pictures of the same ids and they may not be replaced.
         ImageError: An image cannot be read and none may be skipped.
     """
     if model.space != gallery.space:
-        raise ConfigError(
+        raise IncompatibleSpaceError(
+            model.space,
+            (),
+            gallery.space,
             f"the gallery is in space {gallery.space}, the model writes {model.space}; expected the model that "
-            f"the gallery was built with"
+            f"the gallery was built with",
         )
     held, origins = set(gallery.ids), Origins(gallery.path)
     others = [wanted.ids[row] for row in origins.others(wanted.ids, wanted.images) if wanted.ids[row] in held]

@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.errors import ImageError
+from compat_sdk.errors import CorruptFileError
+from compat_sdk.files import open_plain, open_to_append, raise_if_refused, sync_folder
 from compat_sdk.images import PictureFile
 from compat_sdk.images.member import file_sha256, stamp_of
 
@@ -25,14 +26,26 @@ class Origins:
     """The origins of one gallery's rows."""
 
     def __init__(self, gallery: Path) -> None:
-        """Read what is known; lines that are torn or foreign are passed over."""
+        """Read what is known; lines that are torn or foreign are passed over.
+
+        Raises:
+            CorruptFileError: It is a pipe or a device.
+            SystemRefusedError: The system refused to read it.
+        """
         self._path = gallery / _FILE
         self._known: dict[str, tuple[int, int, str]] = {}
-        with suppress(FileNotFoundError):
-            for line in self._path.read_bytes().splitlines():
-                with suppress(ValueError, KeyError, TypeError):
-                    value = json.loads(line)
-                    self._known[value["id"]] = int(value["bytes"]), int(value["mtime_ns"]), str(value["sha256"])
+        try:
+            with open_plain(self._path) as file:
+                for line in file:
+                    self._known.update(_origin(line))
+        except FileNotFoundError as error:
+            if self._path.is_symlink():
+                raise CorruptFileError(f"{self._path} is a link to nothing; delete it, no row depends on it") from error
+        except OSError as error:
+            raise_if_refused(self._path, error)
+            raise CorruptFileError(
+                f"cannot read {self._path}: {error.strerror or error}; delete it, no row depends on it"
+            ) from error
 
     def others(self, ids: Sequence[str], images: Sequence[Any]) -> list[int]:
         """Positions of the pictures whose file is not the one that the row of their id was embedded from."""
@@ -43,15 +56,18 @@ class Origins:
         lines = []
         for id, image in zip(ids, images, strict=True):
             if isinstance(image, PictureFile):
-                with suppress(OSError, ImageError):  # gone since: then nothing is known of it
-                    self._known[id] = *stamp_of(image), file_sha256(image)
+                with suppress(FileNotFoundError):  # gone since: then nothing is known of it
+                    self._known[id] = *stamp_of(image)[:2], file_sha256(image)
                     size, stamp, digest = self._known[id]
                     lines.append(json.dumps({"id": id, "bytes": size, "mtime_ns": stamp, "sha256": digest}))
         if lines:
-            with self._path.open("ab") as file:
+            with open_to_append(self._path) as file:
                 if file.tell() and not _ends_a_line(self._path):
                     file.write(b"\n")
                 file.write(("\n".join(lines) + "\n").encode("ascii"))
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(self._path.parent)
 
     def _is_other(self, id: str, image: Any) -> bool:
         known = self._known.get(id)
@@ -63,8 +79,23 @@ class Origins:
             if now[0] != size:
                 return True
             return now[1] != stamp and file_sha256(image) != digest
-        except (OSError, ImageError):
-            return False  # whoever embeds it says so
+        except OSError as error:
+            raise_if_refused(image, error)
+            return False  # gone since: whoever embeds it says so
+
+
+def _origin(line: bytes) -> dict[str, tuple[int, int, str]]:
+    """What a line says: the origin of one id, or nothing where it is no such line."""
+    try:
+        value = json.loads(line)  # an id may be no valid Unicode, as the name of a file may be
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    id, size, stamp, digest = (value.get(name) for name in ("id", "bytes", "mtime_ns", "sha256"))
+    if isinstance(id, str) and isinstance(digest, str) and type(size) is int and type(stamp) is int:
+        return {id: (size, stamp, digest)}
+    return {}
 
 
 def _ends_a_line(path: Path) -> bool:

@@ -74,14 +74,16 @@ def from_folder(folder: Path) -> Pictures:
     """Every image below a folder: ids are relative paths, labels the name of the folder an image lies in.
 
     Raises:
-        DataError: The folder does not exist or holds no image.
+        DataError: The folder does not exist, holds no image, or is not what a data lock says.
     """
+    from compat_sdk.datasets.lock import require_pictures_locked
     from compat_sdk.images import FORMATS, find_pictures
 
     found = find_pictures(folder)
     if not found.paths:
         beside = f"; {found.note()}" if found.left_out else ""
         raise DataError(f"{folder} holds no images; expected files such as {', '.join(FORMATS)}{beside}")
+    require_pictures_locked(folder, found.paths)
     ids = tuple(path.relative_to(folder).as_posix() for path in found.paths)
     labels = tuple(path.parent.name if path.parent != folder else "" for path in found.paths)
     return Pictures(found.paths, ids, labels, found.note())

@@ -21,7 +21,7 @@ from compat_export.check.golden import (
     random_vectors,
 )
 from compat_export.convert.conversion import INPUT, Options, Port
-from compat_export.convert.unit import Unit, UnitEmbedder, UnitTransform, UnitTransformWithSide
+from compat_export.convert.unit import Unit, UnitEmbedder, UnitTransform, UnitTransformWithSide, without_in_place
 from compat_sdk.bundle import Manifest, TransformSource
 from compat_sdk.errors import ConfigError
 from compat_train.embed import embed_images
@@ -117,7 +117,7 @@ def _of_checkpoint(checkpoint: Checkpoint, images: Images | None, probe: Probe |
     deployed = as_deployed(checkpoint.build(), preprocessing.size)
     cost = count_cost(deployed, preprocessing.size)
     return Subject(
-        module=UnitEmbedder(deployed).eval(),
+        module=UnitEmbedder(without_in_place(deployed)).eval(),
         ports=(Port(INPUT, (3, preprocessing.size, preprocessing.size)),),
         golden=Golden(
             (pixels,),
@@ -159,7 +159,7 @@ def _of_transform(run: TransformRun, vectors: Vectors | None) -> Subject:
     """
     source = TransformSource(run.spaces.old_space, run.spaces.old_dim, run.spaces.side_space, run.spaces.side_dim)
     inputs = random_vectors(source) if vectors is None else checked_vectors(vectors, source)
-    network = run.build()
+    network = without_in_place(run.build())
     module = (UnitTransform(network) if source.side_space is None else UnitTransformWithSide(network)).eval()
     with torch.no_grad():
         reference: NDArray[np.float32] = module(*map(torch.from_numpy, inputs)).numpy()

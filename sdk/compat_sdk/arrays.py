@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import open_plain, raise_if_refused
+from compat_sdk.files import open_plain, raise_if_refused, replacing
 from compat_sdk.shown import shortened
 
 # What numpy's reader of .npy headers raises for bytes that are none.
@@ -72,3 +72,13 @@ def read_array(
         raise error(f"{shown} holds several arrays, expected one; {advice}")
     array: NDArray[Any] = found.view(np.ndarray)
     return array
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an .npy file of plain numbers as `compat_sdk.files.write_atomic` does: whole, and on the disk at the end.
+
+    Raises:
+        OSError: The folder does not exist, is not writable, or the disk is full.
+    """
+    with replacing(path) as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)

@@ -29,6 +29,16 @@ class CompatError(Exception):
 
     exit_code = 1
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """How an error travels from a worker process: as it is, whatever its constructor takes."""
+        return _restored, (type(self), self.args, dict(self.__dict__))
+
+
+def _restored(kind: type[CompatError], args: tuple[object, ...], facts: dict[str, object]) -> CompatError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
+
 
 class ConfigError(CompatError):
     """A setting is out of its range, or two settings clash: what was asked for is at fault.
@@ -106,9 +116,6 @@ class SystemRefusedError(CompatError):
         self.path = path
         self.errno = errno
 
-    def __reduce__(self) -> tuple[type[SystemRefusedError], tuple[str, int | None, str]]:
-        return type(self), (self.path, self.errno, str(self))
-
 
 class BundleError(CorruptFileError):
     """A bundle is incomplete, malformed or of a version that this release cannot read."""
@@ -127,21 +134,25 @@ class GalleryLockedError(CompatError):
 
 
 class IncompatibleSpaceError(CompatError):
-    """The query and the gallery live in different embedding spaces.
+    """Vectors live in another embedding space than what they are to be used with.
 
     Distances across spaces are meaningless, so the search is refused rather than answered
-    with plausible-looking neighbours.
+    with plausible-looking neighbours; and so is a transform of vectors of a space that it was not trained for.
 
     Attributes:
-        query_space: Space the query vectors were written in.
-        searches: Gallery spaces that the query model declares it may search.
-        gallery_space: Space of the gallery.
+        query_space: Space the vectors were written in.
+        searches: Gallery spaces that their model declares it may search.
+        gallery_space: Space of the gallery, or that a transform takes.
     """
 
-    def __init__(self, query_space: str, searches: Sequence[str], gallery_space: str) -> None:
+    def __init__(
+        self, query_space: str, searches: Sequence[str], gallery_space: str, message: str | None = None
+    ) -> None:
+        """Say so of a search, or, where it is about something else, in a message of its own."""
         may = ", ".join(searches) if searches else "no other space"
         super().__init__(
-            f"query vectors are in space {query_space} and may search {may}, but the gallery is in space "
+            message
+            or f"query vectors are in space {query_space} and may search {may}, but the gallery is in space "
             f"{gallery_space}; embed the queries with the gallery's own model or with a query model trained "
             f"against it"
         )

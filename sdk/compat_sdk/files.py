@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from compat_sdk.errors import CorruptFileError, SystemRefusedError
-from compat_sdk.shown import shortened
+from compat_sdk.shown import shortened, shown_value
 
 # What a file system says of a file itself; every other refusal is the system's own affair.
 _OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, None}
@@ -41,20 +41,20 @@ _REMEDIES = {
 }
 
 
-def raise_if_refused(path: str | os.PathLike[str], error: OSError, what: str = "read") -> None:
+def raise_if_refused(path: object, error: OSError, what: str = "read") -> None:
     """Raise SystemRefusedError where the system, and not the file, is why ``path`` could not be read.
 
     Args:
-        path: The file or folder.
+        path: The file or folder, or what else its text names, such as a picture in a tar file.
         error: What the system said.
         what: What was to be done with it, for the message.
     """
     if error.errno not in _OF_THE_FILE:
         remedy = _REMEDIES.get(error.errno or 0, "mend that and try again")
         raise SystemRefusedError(
-            os.fspath(path),
+            str(path),
             error.errno,
-            f"the system refused to {what} {os.fspath(path)}: {error.strerror or error}; {remedy}",
+            f"the system refused to {what} {path}: {error.strerror or error}; {remedy}",
         ) from error
 
 
@@ -77,9 +77,25 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
     Raises:
         OSError: The folder does not exist, is not writable, or the disk is full; the old file is untouched.
     """
-    target = Path(path)
-    with durable_temporary(target, data) as temporary:
+    with replacing(Path(path)) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """An open file that takes the name ``target`` at the end, whole and on the disk, or is gone if the block fails.
+
+    Raises:
+        OSError: See `write_atomic`.
+    """
+    temporary = _beside(target)
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            _to_disk(file)
         temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
     sync_folder(target.parent)
 
 
@@ -90,15 +106,27 @@ def durable_temporary(target: Path, data: bytes) -> Iterator[Path]:
     Raises:
         OSError: The folder does not exist, is not writable, or the disk is full.
     """
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    temporary = _beside(target)
     try:
         with temporary.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            _to_disk(file)
         yield temporary
+    except OSError as error:
+        if error.filename is None:  # a full disk is told by a number alone
+            error.filename = os.fspath(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+
+
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def open_locked(path: str | os.PathLike[str]) -> BinaryIO:
@@ -106,9 +134,10 @@ def open_locked(path: str | os.PathLike[str]) -> BinaryIO:
 
     Raises:
         BlockingIOError: Another process holds it.
+        CorruptFileError: See `open_to_append`.
         OSError: It cannot be opened for writing.
     """
-    file = Path(path).open("ab")
+    file = open_to_append(path)
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -308,6 +337,29 @@ def open_plain(path: str | os.PathLike[str]) -> io.BufferedReader:
     return file
 
 
+def open_to_append(path: str | os.PathLike[str]) -> io.BufferedWriter:
+    """Open a plain file, made if need be, to write at its end: no pipe, whose writer would wait, and no link.
+
+    Raises:
+        CorruptFileError: It is a pipe, a device or a socket.
+        OSError: It cannot be opened; EISDIR for a folder, ELOOP for a link.
+    """
+
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+    try:
+        file = open(path, "ab", opener=without_waiting)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what Linux says of a pipe that nobody reads, and of a socket
+            raise CorruptFileError(f"{os.fspath(path)} is a pipe or a device; expected a plain file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise CorruptFileError(f"{os.fspath(path)} is a pipe or a device; expected a plain file")
+    return file
+
+
 def check_plain(value: object) -> None:
     """Refuse, in a parsed JSON or TOML document, what another reader could understand differently or not at all.
 
@@ -343,6 +395,8 @@ def read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
 def file_problem(path: Path, record: Mapping[str, object]) -> str | None:
     """Say how a file differs from its record, or return None; the size is compared before the digest.
 
+    A record that lacks one of the two fits no file.
+
     Raises:
         SystemRefusedError: The system refused to read it, so that nothing is known of it.
     """
@@ -353,15 +407,15 @@ def file_problem(path: Path, record: Mapping[str, object]) -> str | None:
         return f"cannot be read ({error.strerror or error})"
     if not stat.S_ISREG(status.st_mode):
         return "is not a plain file (links and folders are refused)"
-    if status.st_size != record["bytes"]:
-        return f"has {status.st_size} bytes, expected {shortened(str(record['bytes']))}"
+    if status.st_size != (size := record.get("bytes")):
+        return f"has {status.st_size} bytes, expected {shown_value(size)}"
     try:
         found = sha256_file(path)
     except OSError as error:
         raise_if_refused(path, error)
         return f"cannot be read ({error.strerror or error})"
-    if found != record["sha256"]:
-        return f"has SHA-256 {found}, expected {shortened(str(record['sha256']))}"
+    if found != (digest := record.get("sha256")):
+        return f"has SHA-256 {found}, expected {shortened(str(digest))}"
     return None
 
 
@@ -393,14 +447,18 @@ def link_or_copy(source: Path, target: Path) -> None:
             raise
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, mode: int = 0o777) -> None:
     """Make a folder and the parents that it lacks, each of them on the disk; nothing if it is there.
+
+    Args:
+        folder: To be made.
+        mode: Its permissions, but for what the process's mask takes away; parents have the usual ones.
 
     Raises:
         OSError: It cannot be made.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode, parents=True, exist_ok=True)
     for one in reversed(missing):
         sync_folder(one.parent)
 

@@ -18,7 +18,8 @@ from compat_sdk.litter import is_litter
 Layout = Mapping[str, "Layout | None"]
 """Regular expressions of whole names: each with the layout of the folder of that name, or None for a file."""
 
-_STRAY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")  # what a killed `compat_sdk.files.write_atomic` leaves beside a file
+# What a killed `compat_sdk.files.write_atomic` leaves beside a file, and a killed publication beside a bundle.
+_STRAY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.(tmp|old)")
 _TELLS = {
     "manifest.json": "a bundle",
     "gallery.json": "a gallery",
@@ -112,24 +113,25 @@ def _foreign(folder: Path, layout: Layout) -> Iterator[tuple[str, str]]:
             yield entry.name, ""
         elif entry.is_dir() != (inner is not None):
             yield entry.name, " (a folder)" if entry.is_dir() else " (a file)"
+        elif inner is None and not entry.is_file():
+            yield entry.name, " (a pipe or a device)"
         elif inner is not None:
             yield from ((f"{entry.name}/{name}", form) for name, form in _foreign(entry, inner))
 
 
 def _named(name: str, layout: Layout) -> tuple[bool, Layout | None]:
-    """Whether a layout has a name, and the layout of that folder; a stray temporary file counts as its file."""
-    for pattern, inner in layout.items():
-        if re.fullmatch(pattern, name):
-            return True, inner
+    """Whether a layout has a name, and the layout of that folder; what is temporary counts as what it was to become."""
     stray = _STRAY.fullmatch(name)
-    return stray is not None and any(
-        inner is None and re.fullmatch(pattern, stray[1]) for pattern, inner in layout.items()
-    ), None
+    for known in (name, stray[1]) if stray else (name,):
+        for pattern, inner in layout.items():
+            if re.fullmatch(pattern, known):
+                return True, inner
+    return False, None
 
 
 def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(1 << 20)
-    except OSError:
+    except FileNotFoundError:  # gone since; what the system refuses is said as it said it
         return b""

@@ -33,9 +33,9 @@
 Each table holds the fields of its configuration, nested as its dataclasses are. Query models and searches are trained
 against the recipe's gallery model, unless a query table names another one of the recipe's models as its ``gallery``;
 an upgrade names its models by their tables. A table with a part of its settings lies over what its owner has: a query
-model's ``optimisation`` over a query model's, its ``classification`` over that of the model it is trained against, and
-a run's ``source`` over the recipe's. A recipe has one search at most. It needs a gallery model, unless it has a
-global search that is not after r3.
+model's ``optimisation`` over a query model's, its ``classification`` and ``preprocessing`` over those of the model it
+is trained against, and a run's ``source`` over the recipe's. A recipe has one search at most. It needs a gallery model,
+unless it has a global search that is not after r3.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from typing import Any, TypeVar
 
 from compat_sdk.datasets import open_dataset
 from compat_sdk.errors import ConfigError
+from compat_sdk.images import Preprocessing
 from compat_sdk.names import check_name
 from compat_sdk.outputs import Layout, require_own
 from compat_sdk.progress import Progress
@@ -150,13 +151,19 @@ def read_recipe(
     if search is not None and seed is not None:
         search = search | {"search": search.get("search", {}) | {"seed": seed}}
 
-    losses: dict[str, Classification] = {}  # of each run so far, for those that are trained against it
+    # Of each run so far, for those that are trained against it.
+    losses: dict[str, Classification] = {}
+    seen: dict[str, Preprocessing] = {}
 
     def configured(kind: type[ConfigT], name: str, values: Mapping[str, Any], at: str, against: str = "") -> ConfigT:
         told, laid = values.get("classification"), dict[str, Any](shared)
         if isinstance(told, Mapping) and against in losses:
             laid["classification"] = losses[against].under(told)
+        if kind is QueryConfig and isinstance(values.get("preprocessing"), Mapping) and against in seen:
+            laid["preprocessing"] = seen[against]
         config = config_from_mapping(kind, values, at, defaults=laid)
+        if (own := getattr(config, "preprocessing", None) or seen.get(against)) is not None:
+            seen[name] = own
         if (loss := config.classification or losses.get(against)) is not None:
             losses[name] = loss
         return config

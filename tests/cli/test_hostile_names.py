@@ -8,10 +8,15 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from compat_cli import console, main
+from compat_sdk.bundle import Graph
+from compat_sdk.gallery import Gallery
+from compat_sdk.space import Embeddings
+from tests.sdk.bundles import DIM, make_bundle, onnx_graph
 
 NAME = b"\xff\x1b[31m\nx\xc3\xa9.png"
 
@@ -38,6 +43,16 @@ def test_json_for_a_strict_terminal_is_the_same_json(monkeypatch: pytest.MonkeyP
     console.print_json(value)
     assert json.loads(strict["stdout"].getvalue()) == value
     assert b"\x1b" not in strict["stdout"].getvalue()
+
+
+def test_json_has_no_character_that_acts_on_a_terminal_and_is_the_same_json(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    value = {"id": "a\u202egpj.\x85\u2028\x9b", "label": "日本"}
+    console.print_json(value)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == value and "日本" in printed
+    assert all(line.isprintable() for line in printed.splitlines())
 
 
 def test_a_table_has_a_line_for_each_row_whatever_its_cells_hold() -> None:
@@ -84,3 +99,69 @@ def test_an_error_with_a_hostile_name_is_one_line(tmp_path: Path, monkeypatch: p
         main(["data", "info", str(tmp_path / os.fsdecode(b"\x1b[2J\n\xff"))])
     assert left.value.code == 1
     assert strict["stderr"].getvalue().count(b"\n") == 1 and b"\x1b" not in strict["stderr"].getvalue()
+
+
+HOSTILE = "a\x1b[31m\nZZ"
+"""A name that would colour the terminal and make a line of its own."""
+
+
+def commands(work: Path) -> dict[str, tuple[object, ...]]:
+    """Commands that show names of files, models, makers or rows, on things that have such names."""
+    bundle, gallery, photos = work / f"{HOSTILE}.bundle", work / f"{HOSTILE}.gallery", work / HOSTILE
+    model = ("--model", bundle)
+    return {
+        "bundle info": ("bundle", "info", bundle),
+        "bundle verify": ("bundle", "verify", bundle),
+        "bundle pack": ("bundle", "pack", bundle, "--out", work / f"{HOSTILE}.zip"),
+        "index build": ("index", "build", *model, "--images", photos, "--out", work / f"{HOSTILE}2"),
+        "index add": ("index", "add", gallery, *model, "--images", photos, "--prefix", HOSTILE),
+        "index info": ("index", "info", gallery),
+        "index verify": ("index", "verify", gallery),
+        "index compact": ("index", "compact", gallery),
+        "index remove": ("index", "remove", gallery, HOSTILE),
+        "index repair": ("index", "repair", gallery),
+        "search": ("search", gallery, photos, *model, "-k", 2),
+        "upgrade verify": ("upgrade", "verify", gallery),
+        "upgrade rollback": ("upgrade", "rollback", gallery),
+        "profile": ("profile", bundle, "--save", work / f"{HOSTILE}.json"),
+        "evaluate": ("evaluate", "--data", work / HOSTILE, "--query", bundle, "--gallery", bundle),
+        "data info": ("data", "info", work / HOSTILE),
+        "train": ("train", "gallery", "--data", work / HOSTILE, "--out", work / HOSTILE / "run"),
+        "export": ("export", work / HOSTILE, "--out", work / f"{HOSTILE}3"),
+        "nas cmp": ("nas", "cmp", "--data", work / HOSTILE, "--gallery", work / HOSTILE, "--out", work / "n"),
+        "doctor": ("doctor",),
+        "settings": ("settings", HOSTILE),
+    }
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("hostile")
+    bundle = make_bundle(
+        work / f"{HOSTILE}.bundle", onnx_graph(output=HOSTILE), license=HOSTILE, arch=HOSTILE, created_by=HOSTILE,
+        graphs=(Graph("onnx", "fp32", "model.onnx", output=HOSTILE),),
+    )  # fmt: skip
+    gallery = Gallery.create(
+        work / f"{HOSTILE}.gallery", space=bundle.manifest.space, dim=DIM, model={"name": HOSTILE, "path": HOSTILE}
+    )
+    gallery.add(Embeddings(np.eye(DIM, dtype=np.float32)[:2], gallery.space), [HOSTILE, "b"], [HOSTILE, HOSTILE])
+    for split in ("query", "gallery"):
+        (work / HOSTILE / split / HOSTILE).mkdir(parents=True)
+        Image.new("RGB", (4, 4), (len(split), 9, 9)).save(work / HOSTILE / split / HOSTILE / f"{HOSTILE}.png")
+    return work
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its file systems have no such names")
+@pytest.mark.parametrize("name", commands(Path()))
+def test_no_name_acts_on_the_terminal_or_makes_a_line_of_its_own(
+    work: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name in ("train", "export", "nas cmp", "evaluate"):
+        pytest.importorskip("torch")
+    strict = strictly(monkeypatch)
+    monkeypatch.setenv("COMPAT_SDK_STATE", str(work / "state"))
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in commands(work)[name]])
+    shown = b"".join(stream.getvalue() for stream in strict.values())
+    assert left.value.code in (None, 0, 1, 2, 3) and b"Traceback" not in shown and b"\x1b" not in shown
+    assert not [line for line in shown.split(b"\n") if line.startswith(b"ZZ")], shown.decode()

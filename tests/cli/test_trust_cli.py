@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,11 +173,33 @@ def test_an_expired_bundle_is_shown_and_used_no_more(work: Path, capsys: pytest.
 def test_a_gallery_is_signed_and_verified(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     private, public = key_pair(work, "maker")
     code, out, err = run(capsys, "index", "sign", "photos.gallery", "--key", private, "--json")
-    assert (code, json.loads(out)) == (0, {"gallery": "photos.gallery", "rows": 2, "key": str(private)}), err
+    told = {"name": "photos.gallery", "release": 1, "expires": None}
+    assert (code, json.loads(out)) == (0, {"gallery": "photos.gallery", "rows": 2, "key": str(private), **told}), err
     code, out, _ = run(capsys, "index", "verify", "photos.gallery", "--public-key", public)
     assert (code, out) == (0, f"photos.gallery: no problems, signed by {public}\n")
     code, _, err = run(capsys, "index", "verify", "photos.gallery", "--public-key", key_pair(work, "stranger")[1])
     assert code == 1 and "valid signature" in err
+
+
+def test_an_older_signed_gallery_is_refused(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    private, public = key_pair(work, "maker")
+    old = work / "old"
+    Gallery.open("photos.gallery").sign(private, name="photos")
+    shutil.copytree("photos.gallery", old)
+    code, out, _ = run(capsys, "index", "sign", "photos.gallery", "--key", private)
+    assert (code, out) == (0, "photos.gallery: 2 rows signed as release 2 of photos\n")
+    file = trust_file(work, {"name": "A", "public_key": public.name}, least_release={"photos": 2})
+    assert run(capsys, "index", "verify", "photos.gallery", "--trust", file)[0] == 0
+    code, _, err = run(capsys, "index", "verify", old, "--trust", file)
+    assert code == 1 and "is release 1 of photos, and 2 or later is trusted" in err
+    code, _, err = run(capsys, "index", "sign", "photos.gallery", "--key", private, "--release", 1)
+    assert code == 2 and "was signed as release 2 of photos already" in err
+    code, _, err = run(
+        capsys, *("index", "sign", old, "--key", private, "--release", 1, "--allow-older", "--expires", "2020-01-01")
+    )
+    assert code == 0, err
+    code, _, err = run(capsys, "index", "verify", old, "--public-key", public)
+    assert code == 1 and "was meant to be used until 2020-01-01" in err
 
 
 def test_a_search_checks_a_signature_that_a_gallery_has_and_asks_for_one_where_the_trust_file_does(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
+import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +18,40 @@ import torch
 
 from compat_export.profile_model import untrained_checkpoint
 from compat_train.runs.checkpoint import Checkpoint, identity_of
-from tests.export.embedders import onnx_of
+from tests.export.embedders import FEW_LAYERS, onnx_of
+
+
+def loaded(package: str) -> Any:
+    """A converter, or a skipped test. What it brings is no garbage; coremltools looks for some at each conversion."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about themselves, as they are imported
+        module = pytest.importorskip(package)
+    gc.freeze()
+    return module
+
+
+@pytest.fixture(scope="session")
+def coremltools() -> Any:
+    """Loaded by the first test that uses it, and by no process that only lists tests."""
+    return loaded("coremltools")
+
+
+@pytest.fixture(scope="session")
+def litert() -> Any:
+    """See `coremltools`."""
+    return [loaded(package) for package in ("litert_torch", "ai_edge_litert", "ai_edge_quantizer")]
+
+
+@pytest.fixture(scope="session")
+def executorch() -> Any:
+    """See `coremltools`."""
+    return loaded("executorch.runtime")
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A tiny ResNet-18 whose batch norms have seen something, saved as a run."""
-    made = untrained_checkpoint("resnet18", size=28, dim=16, width=0.125)
+    """A tiny residual network whose batch norms have seen something, saved as a run."""
+    made = untrained_checkpoint(FEW_LAYERS, size=28, dim=16)
     generator = torch.Generator().manual_seed(1)
     state = {
         name: value + 0.1 * torch.rand(value.shape, generator=generator) if value.is_floating_point() else value
@@ -29,7 +59,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     }
     run = tmp_path_factory.mktemp("runs") / "tiny"
     run.mkdir()
-    identity = identity_of(state, arch="resnet18", dim=16, width=0.125, stem_stride=1, preprocessing=made.preprocessing)
+    identity = identity_of(
+        state, arch=made.arch, dim=16, width=made.width, stem_stride=made.stem_stride, preprocessing=made.preprocessing
+    )
     made = replace(made, path=run, state=state, space=identity.space, license="Apache-2.0")
     made.save()
     return made

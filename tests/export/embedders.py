@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from compat_export.convert import to_onnx
 from compat_export.convert.conversion import INPUT, Options, Port
-from compat_export.convert.unit import UnitEmbedder
+from compat_export.convert.unit import UnitEmbedder, without_in_place
 from compat_sdk.images import Preprocessing
 from compat_train.runs.checkpoint import Checkpoint
 
@@ -43,7 +43,7 @@ def small_embedder() -> UnitEmbedder:
 def onnx_of(checkpoint: Checkpoint) -> bytes:
     """The float32 ONNX graph of a checkpoint."""
     size = checkpoint.preprocessing.size
-    module = UnitEmbedder(checkpoint.build()).eval()
+    module = UnitEmbedder(without_in_place(checkpoint.build())).eval()
     return to_onnx.convert(module, [Port(INPUT, (3, size, size))], Options())["model.onnx"]
 
 

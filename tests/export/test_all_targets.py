@@ -19,8 +19,7 @@ from tests.export.coreml_nets import settled
 from tests.export.embedders import FEW_LAYERS
 from tests.export.transforms import KINDS, a_transform, by_pytorch, inputs_of
 
-for package in ("coremltools", "litert_torch", "ai_edge_quantizer", "executorch"):
-    pytest.importorskip(package)
+pytestmark = pytest.mark.usefixtures("coremltools", "litert", "executorch")
 
 
 @pytest.fixture(scope="module", params=[FEW_LAYERS, pytest.param("resnet18", marks=pytest.mark.slow)])

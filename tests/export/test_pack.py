@@ -6,18 +6,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from compat_export import Options, Probe, data_probe, export, golden_images, pack
 from compat_export.convert.graphs import Converted
+from compat_export.convert.unit import UnitEmbedder
 from compat_export.profile_model import untrained_checkpoint
-from compat_export.subject import choose_tier
+from compat_export.subject import choose_tier, subject_of
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.bundle.golden import MIN_COSINE
-from compat_sdk.datasets import open_dataset
+from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError
 from compat_sdk.images import Preprocessing
+from compat_train.data.training_set import split_rows
 from compat_train.models.cost import Cost
 from compat_train.runs.certificates import write_certificate
 from compat_train.runs.checkpoint import Checkpoint
@@ -49,12 +52,21 @@ def perturbed(graph: bytes, *, by: float) -> bytes:
     return model.SerializeToString()
 
 
+def test_what_is_traced_writes_over_none_of_its_inputs_and_computes_the_same(checkpoint: Checkpoint) -> None:
+    trained, traced = UnitEmbedder(checkpoint.build()).eval(), subject_of(checkpoint).module
+    assert any(getattr(layer, "inplace", False) for layer in trained.modules())
+    assert not any(getattr(layer, "inplace", False) for layer in traced.modules())
+    images = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(traced(images), trained(images))
+
+
 @pytest.mark.usefixtures("converted")
 def test_a_run_becomes_a_bundle_that_embeds_like_pytorch(checkpoint: Checkpoint, tmp_path: Path) -> None:
     report = export(checkpoint.path, tmp_path / "tiny.bundle")
     bundle = Bundle.open(tmp_path / "tiny.bundle")
     manifest = bundle.manifest
-    assert (manifest.space, manifest.dim, manifest.arch) == (checkpoint.space, 16, "resnet18")
+    assert (manifest.space, manifest.dim, manifest.arch) == (checkpoint.space, 16, checkpoint.arch)
     assert (manifest.role, manifest.tier, manifest.license) == ("query", "100", "Apache-2.0")
     assert 0 < manifest.mmacs < manifest.mmacs_paper
     assert [(g.target, g.precision) for g in manifest.graphs] == [("onnx", "fp32")]
@@ -215,6 +227,17 @@ def test_a_data_probe_searches_the_gallery_models_gallery(checkpoint: Checkpoint
     assert len(probe.gallery) == len(probe.labels[1])
     assert probe.overlap(probe.reference) == 1.0
     assert probe.accuracy(probe.reference) is not None
+
+
+def test_a_data_probe_asks_for_no_picture_that_the_gallery_has(checkpoint: Checkpoint) -> None:
+    sample = open_dataset("sample")
+    gallery, query = (split_rows(sample.split(name), np.arange(12)) for name in ("gallery", "query"))
+    mixed = np.concatenate([gallery.images[:4], query.images[4:]])
+    few = Dataset("few", {"query": replace(query, images=mixed), "gallery": gallery})
+    assert len(data_probe(few, checkpoint, checkpoint.path, most=20).queries) == 8
+    same = Dataset("same", {"query": replace(query, images=gallery.images), "gallery": gallery})
+    with pytest.raises(DataError, match="would find itself"):
+        data_probe(same, checkpoint, checkpoint.path, most=20)
 
 
 @pytest.mark.usefixtures("converted")

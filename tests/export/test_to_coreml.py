@@ -12,39 +12,49 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-pytest.importorskip("coremltools")
-
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compat_export.check.parity import Parity, compare_embeddings, measure_parity
 from compat_export.convert import to_coreml
 from compat_export.convert.conversion import Options, Port
 from compat_export.convert.to_coreml import convert
-from compat_export.convert.unit import UnitEmbedder
+from compat_export.convert.unit import UnitEmbedder, without_in_place
 from compat_export.mil import CoreMLTwin, Package, Program, quiet
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images import Preprocessing, to_input
 from compat_train.models import build_model
 from tests.export.coreml_nets import digests, settled
 
+pytestmark = pytest.mark.usefixtures("coremltools")
 torch.set_num_threads(1)
 SIZE = 32
 IMAGE = Port("image", (3, SIZE, SIZE))
 EXPORTED = to_coreml._exported
 
 
-def embedder(arch: str) -> nn.Module:
+def embedder(arch: str, blocks: int | None = None) -> nn.Module:
+    """An architecture, or its first blocks and a head: a conversion takes time by layer."""
     torch.manual_seed(0)
-    return settled(UnitEmbedder(build_model(arch, dim=16, width=0.25)))
+    network: Any = build_model(arch, dim=16, width=0.25)
+    if blocks is not None:
+        body = "stages" if hasattr(network, "stages") else "features"
+        setattr(network, body, getattr(network, body)[:blocks])
+        network.head = nn.Identity()
+        network.head = nn.Linear(network.eval()(torch.zeros(1, *IMAGE.shape)).shape[1], 16)
+    return settled(UnitEmbedder(without_in_place(network)))
+
+
+@pytest.fixture
+def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module is traced once: what Core ML's converter is given of it is the same at every precision."""
+    monkeypatch.setattr(to_coreml, "_exported", lambda module, inputs, batch: traced(module, tuple(inputs), batch))
 
 
 @functools.cache
-def traced(arch: str) -> Any:
-    """What Core ML's converter is given of an architecture, at every precision: most of the time of a conversion."""
-    return EXPORTED(embedder(arch), [IMAGE], None)
+def traced(module: nn.Module, inputs: tuple[Port, ...], batch: int | None) -> Any:
+    return EXPORTED(module, inputs, batch)
 
 
 class Mixed(nn.Module):
@@ -127,35 +137,38 @@ def parity_of(module: nn.Module, options: Options, images: NDArray[np.float32]) 
     return measure_parity(engine, [images], expected(module, images))  # alone and in batches of 5
 
 
+WHOLE = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3", "shufflenet_v2")
+BLOCKS = (("resnet18", 2), ("mobilenet_v2", 5), ("shufflenet_v2", 5))
+
+
 @pytest.mark.parametrize(
-    "arch",
-    [
-        "resnet18",
-        pytest.param("resnet50", marks=pytest.mark.slow),
-        "mobilenet_v2",
-        pytest.param("mobilenet_v3", marks=pytest.mark.slow),
-        "shufflenet_v2",
-    ],
+    ("arch", "blocks"), [*BLOCKS, *(pytest.param(arch, None, marks=pytest.mark.slow) for arch in WHOLE)]
 )
 def test_the_saved_package_agrees_with_pytorch_at_every_batch_size(
-    arch: str, images: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+    arch: str, blocks: int | None, images: NDArray[np.float32]
 ) -> None:
-    monkeypatch.setattr(to_coreml, "_exported", lambda *_: traced(arch))
-    assert parity_of(embedder(arch), Options(), images).max_abs_difference < 1e-5
+    assert parity_of(embedder(arch, blocks), Options(), images).max_abs_difference < 1e-5
 
 
-def test_the_channel_shuffle_stays_one_operation_with_a_free_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(to_coreml, "_exported", lambda *_: traced("shufflenet_v2"))
-    program = Program(Package.from_files(convert(embedder("shufflenet_v2"), [IMAGE], Options(precision="fp16"))))
-    assert program.operations.count("concat") == 16
+@pytest.mark.parametrize(("blocks", "units"), [(5, 3), pytest.param(None, 16, marks=pytest.mark.slow)])
+def test_the_channel_shuffle_stays_one_operation_with_a_free_batch(blocks: int | None, units: int) -> None:
+    shuffles = embedder("shufflenet_v2", blocks)
+    program = Program(Package.from_files(convert(shuffles, [IMAGE], Options(precision="fp16"))))
+    assert program.operations.count("concat") == units
     assert not {"reshape", "transpose", "stack", "shape"} & set(program.operations)
     assert program.inputs["image"].lengths == ((1, 1024), (3, 3), (SIZE, SIZE), (SIZE, SIZE))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_operations_outside_our_backbones_agree(precision: str, images: NDArray[np.float32]) -> None:
+@pytest.fixture(scope="module")
+def mixed() -> nn.Module:
     torch.manual_seed(0)
-    parity = parity_of(settled(Mixed()), Options(precision=precision), images)  # type: ignore[arg-type]
+    return settled(Mixed())
+
+
+@pytest.mark.usefixtures("traced_once")
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_operations_outside_our_backbones_agree(mixed: nn.Module, precision: str, images: NDArray[np.float32]) -> None:
+    parity = parity_of(mixed, Options(precision=precision), images)  # type: ignore[arg-type]
     assert parity.max_abs_difference < (1e-5 if precision == "fp32" else 1e-3)
 
 
@@ -172,6 +185,7 @@ def test_two_inputs_keep_their_names_and_their_order(convolution: bool, batch: i
     assert np.array_equal(swapped.run(second, first), engine.run(first, second))
 
 
+@pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize(
     ("precision", "ios", "cosine", "operation"),
     [

@@ -3,18 +3,11 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-pytest.importorskip("torch")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # executorch and torchao warn about themselves when they are imported
-    pytest.importorskip("executorch.runtime")
-
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from compat_export import golden_images
@@ -26,6 +19,8 @@ from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images import to_input
 from compat_train.models import build_model
 from tests.export.embedders import IMAGE, PREPROCESSING, Transform, cosines, embed, small_embedder
+
+pytestmark = pytest.mark.usefixtures("executorch")
 
 
 def run(graph: bytes, *inputs: NDArray[np.float32], batch: int = 1) -> NDArray[np.float32]:

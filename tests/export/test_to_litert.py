@@ -7,14 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-pytest.importorskip("torch")
-pytest.importorskip("litert_torch")
-pytest.importorskip("ai_edge_litert")
-pytest.importorskip("ai_edge_quantizer")
-
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from compat_export import golden_images
@@ -26,6 +20,8 @@ from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images import to_input
 from compat_train.models import build_model
 from tests.export.embedders import IMAGE, PREPROCESSING, Transform, cosines, embed, small_embedder
+
+pytestmark = pytest.mark.usefixtures("litert")
 
 
 def run(graph: bytes, **inputs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import sys
 import tempfile
 import time
 import traceback
@@ -14,7 +15,8 @@ from collections import Counter
 from pathlib import Path
 
 from tests.fuzz.engine import Fuzz, Tally
-from tests.fuzz.readers import Reader, readers
+from tests.fuzz.reader import Reader
+from tests.fuzz.readers import readers
 
 _MEMORY = 2 << 30
 _PATIENCE_S = 120
@@ -30,6 +32,7 @@ def main() -> None:
     told.add_argument("--seed", type=int, default=1)
     told.add_argument("--no-guide", action="store_true", help="do not follow the lines that are reached: faster")
     told.add_argument("--findings", type=Path, default=Path("fuzz-findings"), help="folder for what shows a fault")
+    told.add_argument("--page", type=Path, help="write the table of a benchmark's page here")
     given = told.parse_args()
     chosen = [reader for reader in readers() if not given.readers or reader.name in given.readers]
     until = None if given.hours is None else time.monotonic() + 3600 * given.hours
@@ -42,6 +45,8 @@ def main() -> None:
         seed += 1
         if until is None or time.monotonic() >= until:
             break
+    if given.page is not None:
+        given.page.write_text(_page(totals), "utf-8")
     print(json.dumps({"mutants": sum(total.mutants for total in totals.values())}))  # noqa: T201
     raise SystemExit(any(total.faults for total in totals.values()))
 
@@ -90,6 +95,33 @@ def _wait(child: int) -> int:
         time.sleep(0.02)
     os.kill(child, 9)
     return os.waitpid(child, 0)[1]
+
+
+def _page(totals: dict[str, Tally]) -> str:
+    """The results as benchmarks/fuzzing.md has them."""
+    told = " ".join(sys.argv[1:])
+    mutants = sum(tally.mutants for tally in totals.values())
+    faults = sum(sum(tally.faults.values()) for tally in totals.values())
+    kinds = sorted({(name, fault) for name, tally in totals.items() for fault in tally.faults})
+    lines = [
+        "# Mutants of every file that is read",
+        "",
+        f"    python -m tests.fuzz {told}",
+        "",
+        f"Each batch of {_BATCH} ran in a process with {_MEMORY >> 30} GiB of memory.",
+        "",
+        "| reader | mutants | read | refused | faults |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {tally.mutants:,} | {tally.read:,} | {tally.refused:,} | {sum(tally.faults.values()):,} |"
+            for name, tally in totals.items()
+        ),
+        "",
+        f"{mutants:,} mutants, {faults:,} faults. A fault is a traceback, a hang, a message of more than 300",
+        "characters, a process that died, or another answer than the file's where a digest covers it.",
+        *(f"\n- {name}: {fault}" for name, fault in kinds),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _line(reader: Reader, tally: Tally) -> str:

@@ -19,12 +19,11 @@ from typing import Any
 from compat_sdk.errors import CompatError
 from compat_sdk.shown import escaped
 from tests.fuzz.mutate import mutant
-from tests.fuzz.readers import Case, Reader
+from tests.fuzz.reader import LONGEST_MESSAGE, Case, Reader
 
-LONGEST_MESSAGE = 300
 _HANGS_AFTER_S = 20
 _MOST_KEPT = 1000
-_OURS = tuple(f"/{name}/" for name in ("compat_sdk", "compat_train"))
+_OURS = tuple(f"/{name}/" for name in ("compat_sdk", "compat_train", "compat_cli"))
 
 
 class _Hang(BaseException):
@@ -175,7 +174,7 @@ def _unused(case: Case) -> Callable[[str, list[str]], list[str]]:
 
     def ignore(folder: str, names: list[str]) -> list[str]:
         top = Path(folder) == case.folder
-        alone = (top and (case.folder / case.target).suffix in (".toml", ".zip")) or case.target == "latency.json"
+        alone = case.folder.name == "0.7" or (top and case.target.endswith(".zip"))
         return [name for name in names if alone and name != case.target]
 
     return ignore

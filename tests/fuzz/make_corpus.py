@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import shutil
@@ -10,16 +11,35 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from safetensors.torch import load
 
+from compat_cli.commands.train import COMMANDS
+from compat_cli.origins import Origins
+from compat_cli.pages.story import Story
+from compat_cli.settings import as_toml
+from compat_sdk.datasets import open_dataset
 from compat_sdk.datasets.idx import write_idx
+from compat_sdk.datasets.lock import write_lock
+from compat_sdk.files import sealed_json
 from compat_sdk.images import Preprocessing
+from compat_train.data.origin import Origin
+from compat_train.models.global_space import GlobalMember, Layer
+from compat_train.nas.cmp.evaluations import Evaluations
+from compat_train.nas.cmp.validation import Validation
+from compat_train.nas.global_nas.log import CandidateLog
+from compat_train.nas.global_nas.search import Step
 from compat_train.runs.certificates import write_certificate
 from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.data_record import write_data_record
+from compat_train.runs.log import TrainingLog
+from compat_train.runs.resume_points import ResumePoints
+from tests.fuzz.mutate import toml
 from tests.golden.files import HERE as RELEASED
 from tests.sdk.bundles import make_bundle
 from tests.sdk.certificates import certificate
+from tests.train.nas.toy import MEMBERS, SETTINGS, Toy
 
 HERE = Path(__file__).parent / "corpus"
 
@@ -35,6 +55,7 @@ def main() -> None:
     shown = certificate("tiny-8-aaaaaaaaaaaa", "big-8-bbbbbbbbbbbb")
     bundle = make_bundle(HERE / "bundle", certificates=(shown,), expires="2030-12-31", **size)
     bundle.copy_to(HERE / "zip" / "bundle.zip")
+    records(HERE)
 
 
 def _images(folder: Path) -> None:
@@ -94,6 +115,58 @@ def _run(folder: Path) -> None:
     own = identity_of(weights, preprocessing=old.preprocessing, **shape)
     Checkpoint(**{**old.__dict__, "path": folder, "space": own.space}).save()
     write_certificate(folder, certificate(own.space, "big-8-bbbbbbbbbbbb"))
+
+
+def _settings() -> str:
+    """Every setting of a command, with the one that must be given."""
+    return as_toml(COMMANDS[0]).replace("# data = ", 'data = "sample"')
+
+
+def records(folder: Path) -> None:
+    """What commands note for themselves: settings, origins, searches, resume points, locks, trust, steps."""
+    for name in ("settings", "origins", "search", "interrupted", "locked", "locks", "trust", "story"):
+        (folder / name).mkdir()
+    (folder / "settings" / "gallery.toml").write_text(_settings(), "utf-8")
+    for name in "ab":
+        (folder / "origins" / f"{name}.png").write_bytes(name.encode() * 9)
+    pictures = [folder / "origins" / f"{name}.png" for name in "ab"]
+    Origins(folder / "origins").record(["a", "ben/b"], pictures)
+    with Evaluations(folder / "search" / "scores.jsonl", SETTINGS, Toy(folder / "search" / "calls.txt")) as scores:
+        scores.scores(MEMBERS[:4], "both")
+    (folder / "search" / "calls.txt").unlink()
+    log = CandidateLog(folder / "search" / "candidates.jsonl", SETTINGS)
+    for depth in (3, 4, 5):
+        network = GlobalMember(width=8, layers=(Layer(),) * depth)
+        log.record(Step("depth", network, 1, 0.25 * (depth - 2), "adopted"), mmacs=1.5, wall_seconds=2.0)
+    arrays = {name: np.arange(8, dtype=np.uint8) for name in ("queries", "gallery", "calibration")}
+    numbers = {name: np.arange(2, dtype=np.int64) for name in ("query_labels", "gallery_labels")}
+    sides = Validation(**arrays, **numbers, gallery_embeddings=np.eye(2, dtype=np.float32))
+    sides.save(folder / "search" / "validation", {"queries": 2})
+    weights = b"weights"
+    record = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
+    (folder / "search" / "supernet.safetensors").write_bytes(weights)
+    (folder / "search" / "supernet.json").write_bytes(sealed_json({"weights": record, "settings": SETTINGS}))
+    tensors = {"weight": torch.arange(6.0).reshape(2, 3), "step": torch.tensor(7)}
+    for step in (3, 7):
+        ResumePoints(folder / "interrupted").save(step, tensors, {"settings": {"seed": 1, "lr": 0.1}})
+    write_data_record(folder / "interrupted", Origin(pictures, ["x", "y"], ["a", "b"]))
+    with TrainingLog(folder / "interrupted", 0) as rows:
+        for step in range(1, 8):
+            rows.write(step, 1, 0.1, {"own": 1 / step})
+    shutil.rmtree(folder / "interrupted" / "tensorboard", ignore_errors=True)
+    (folder / "locked" / "train").mkdir()
+    for name in "ab":
+        (folder / "locked" / "train" / f"{name}.png").write_bytes(name.encode())
+    write_lock(folder / "locked", sorted((folder / "locked" / "train").iterdir()))
+    for name in ("gallery.lock", "lock"):
+        (folder / "locks" / name).write_bytes(b"held by 1\n")
+    (folder / "trust" / "key.pem").write_text("-----BEGIN PUBLIC KEY-----\n")
+    maker = {"name": "ada", "public_key": "key.pem", "roles": ["query"], "spaces": ["s-8"], "bundles": ["b"]}
+    trust = {"makers": [maker], "least_release": {"b": 2}, "galleries": True}
+    (folder / "trust" / "trust.json").write_text(json.dumps(trust), "utf-8")
+    (folder / "trust" / "trust.toml").write_text("\n".join(f"{key} = {toml(item)}" for key, item in trust.items()))
+    story = Story(folder / "story", open_dataset("sample"), 0, 1, lambda *_: None)
+    story._once(1, "train", lambda: {"space": "s-8", "loss": [0.5, 0.25]})
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ _NUMBER = re.compile(rb"-?\d+(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 _WORD = re.compile(rb"[A-Za-z_]{2,}")
 
 
+_MOST_PLACES = 500
+
+
 def _nested(depth: int) -> list[Any]:
     value: list[Any] = []
     for _ in range(depth):
@@ -81,7 +84,7 @@ def changed(value: Any, draw: random.Random) -> Any:
             holder[draw.choice((f"{key}x", "", "format", "0", "digest"))] = (
                 holder[key] if what == 6 else holder.pop(key)
             )
-        else:
+        elif len(places) < _MOST_PLACES:  # larger values would fill the memory here, before any reader sees them
             holder.extend([copy.deepcopy(holder[key])] * draw.choice((1, 300)))
     return value
 

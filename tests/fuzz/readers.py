@@ -6,60 +6,49 @@ import hashlib
 import json
 import random
 import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from compat_cli.commands.train import COMMANDS
+from compat_cli.origins import Origins
+from compat_cli.pages.story import Story
+from compat_cli.settings.told import gather
 from compat_sdk.bundle import Bundle
+from compat_sdk.bundle.trust import Trust
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.datasets.idx import read_idx
-from compat_sdk.errors import GalleryError
+from compat_sdk.datasets.lock import require_all_locked, require_locked
+from compat_sdk.errors import CorruptFileError, GalleryError
 from compat_sdk.files import sealed_json
 from compat_sdk.gallery import Gallery
+from compat_sdk.gallery.lock import write_lock
 from compat_sdk.images import TarMember, image_size, load_image
 from compat_sdk.profile.latency_table import load_table
 from compat_sdk.upgrade.manifest import FOLDER, require_manifest
 from compat_sdk.upgrade.shard import read_record
+from compat_train.config.gallery import GalleryConfig
+from compat_train.data.origin import Origin
+from compat_train.models.global_space import GlobalMember, Layer
+from compat_train.nas.cmp.evaluations import Evaluations, Measure, Score
+from compat_train.nas.cmp.train_supernet import _finished
+from compat_train.nas.cmp.validation import Validation
+from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.recipe import read_recipe
 from compat_train.runs.certificates import read_certificates
 from compat_train.runs.checkpoint import Checkpoint
-from tests.fuzz.mutate import changed, toml
+from compat_train.runs.data_record import require_same_data
+from compat_train.runs.layout import RUN, require_run
+from compat_train.runs.log import TrainingLog, read_log
+from compat_train.runs.resume_points import ResumePoints
+from compat_train.runs.run_files import alone
+from tests.fuzz.mutate import changed, mutant, toml
+from tests.fuzz.reader import LONGEST_MESSAGE, Case, Forge, Reader
 from tests.golden.files import HERE
+from tests.train.nas.toy import MEMBERS, SETTINGS
 
 _RELEASED, _OWN = HERE / "0.7", Path(__file__).parent / "corpus"
-
-Forge = Callable[[Path, str, random.Random], dict[str, bytes]]
-"""Given a whole case and the name of its target: other content of files, by name, whose digests are right again."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A folder that the reader takes as it is, and the file in it that mutants replace."""
-
-    folder: Path
-    target: str
-
-
-@dataclass(frozen=True)
-class Reader:
-    """One way to read a file.
-
-    Attributes:
-        name: For people.
-        read: From the copy of a case's folder and the target in it to what can be compared with ``==``.
-        cases: Sound files.
-        sealed: Whether a digest covers the target, so that a change is refused or changes nothing that is yielded.
-        forge: Makes mutants that a digest does not stop, as whoever writes a file can; they may yield anything.
-        words: What a mutant may hold that its grammar knows.
-    """
-
-    name: str
-    read: Callable[[Path, str], object]
-    cases: tuple[Case, ...]
-    sealed: bool = False
-    forge: Forge | None = None
-    words: tuple[bytes, ...] = ()
 
 
 def readers() -> tuple[Reader, ...]:
@@ -110,6 +99,32 @@ def _readers() -> Iterator[Reader]:
     yield Reader(
         "image", _image, _cases([_OWN / "images"], "*"), words=(b"\xff\xd8", b"\xff\xe1", b"IHDR", b"iCCP", b"ftyp")
     )
+    yield from _notes()
+
+
+def _notes() -> Iterator[Reader]:
+    """What commands write for themselves, and files that say how a command works."""
+    search, interrupted = _OWN / "search", _OWN / "interrupted"
+    yield Reader("settings", _told, _cases([_OWN / "settings"], "gallery.toml"), False, _table, _TOML)
+    yield Reader("trust", _trust, _cases([_OWN / "trust"], "trust.json"), False, _value, _JSON)
+    yield Reader("trust-toml", _trust, _cases([_OWN / "trust"], "trust.toml"), False, _table, _TOML)
+    yield Reader("origins", _origins, _cases([_OWN / "origins"], "origins.jsonl"), False, _rows, _JSON, notes=True)
+    yield Reader("scores", _scores, _cases([search], "scores.jsonl"), False, _rows, _JSON)
+    yield Reader("candidates", _candidates, _cases([search], "candidates.jsonl"), True, _rows, _JSON)
+    yield Reader("validation", _validation, _cases([search], "validation/digest.json"), True, _value, _JSON)
+    yield Reader("validation-arrays", _validation, _cases([search], "validation/*.npy"), True, words=_NPY)
+    yield Reader("supernet", _supernet, _cases([search], "supernet.json"), True, _value, _JSON)
+    points = _cases([interrupted], "state/*.json")
+    yield Reader("resume", _resumed, points, False, _value, _JSON, notes=True)
+    tensors = _cases([interrupted], "state/*.safetensors")
+    yield Reader("resume-tensors", _resumed, tensors, words=(b'"F32"',), notes=True)
+    yield Reader("begun", _begun, points, False, _value, _JSON, notes=True)
+    yield Reader("log", _log, _cases([interrupted], "log.jsonl"), False, _rows, _JSON, notes=True)
+    yield Reader("data-record", _same_data, _cases([interrupted], "data.json"), False, _value, _JSON)
+    yield Reader("data-lock", _locked, _cases([_OWN / "locked"], "compat-data.lock.json"), True, _value, _JSON)
+    yield Reader("gallery-lock", _write_lock, _cases([_OWN / "locks"], "gallery.lock"), notes=True)
+    yield Reader("run-lock", _alone, _cases([_OWN / "locks"], "lock"), notes=True)
+    yield Reader("quickstart", _step, _cases([_OWN / "story"], "steps/*.json"), True, _value, _JSON)
 
 
 _JSON = (
@@ -241,6 +256,96 @@ def _image(folder: Path, target: str) -> object:
     return size, image.size, image.tobytes(), orientation
 
 
+def _told(folder: Path, target: str) -> object:
+    told = gather(COMMANDS[0], {}, (), folder / target)
+    return told.config(GalleryConfig)
+
+
+def _trust(folder: Path, target: str) -> object:
+    return Trust.read(folder / target)
+
+
+def _origins(folder: Path, target: str) -> object:
+    known = Origins(folder)
+    pictures = [folder / "a.png", folder / "b.png"]
+    found = known.others(["a", "ben/b"], pictures)
+    known.record(["a"], pictures[:1])
+    return found, Origins(folder).others(["a"], pictures[:1])
+
+
+def _scores(folder: Path, target: str) -> object:
+    def make() -> Measure:
+        return lambda member, need: Score(0.5, 0.5)
+
+    with Evaluations(folder / target, SETTINGS, make) as found:
+        return found.scores(MEMBERS[:5], "both")
+
+
+def _candidates(folder: Path, target: str) -> object:
+    log = CandidateLog(folder / target, SETTINGS)
+    member = GlobalMember(width=8, layers=(Layer(),) * 4)
+    return log.rows, log.score(member, 1), log.total("wall_seconds")
+
+
+def _validation(folder: Path, target: str) -> object:
+    return Validation.settings(folder / "validation"), Validation.load(folder / "validation").sha256()
+
+
+def _supernet(folder: Path, target: str) -> object:
+    return _finished(folder, dict(SETTINGS), Origin([], [], []))
+
+
+def _resumed(folder: Path, target: str) -> object:
+    found = ResumePoints(folder).newest()
+    if found is None:
+        raise CorruptFileError("there is no resume point")
+    step, tensors, facts, damaged = found
+    if damaged and max(map(len, damaged)) > LONGEST_MESSAGE:
+        raise ValueError(damaged)
+    return step, {name: value.numpy().tobytes() for name, value in tensors.items()}, facts
+
+
+def _begun(folder: Path, target: str) -> object:
+    return require_run(folder, RUN, {"seed": 1, "lr": 0.1})
+
+
+def _log(folder: Path, target: str) -> object:
+    rows = read_log(folder)
+    with TrainingLog(folder, 3) as log:
+        log.write(4, 1, 0.1, {"own": 0.25})
+    return rows, read_log(folder)
+
+
+def _same_data(folder: Path, target: str) -> object:
+    pictures = [_OWN / "origins" / f"{name}.png" for name in "ab"]
+    return require_same_data(folder, Origin(pictures, ["x", "y"], ["a", "b"]))
+
+
+def _locked(folder: Path, target: str) -> object:
+    require_locked(folder)
+    return require_all_locked(folder, sorted((folder / "train").iterdir()))
+
+
+def _write_lock(folder: Path, target: str) -> object:
+    with write_lock(folder, target):
+        return None
+
+
+def _alone(folder: Path, target: str) -> object:
+    with alone(folder / target, "training"):
+        return None
+
+
+@lru_cache
+def _sample() -> Dataset:
+    return open_dataset("sample")
+
+
+def _step(folder: Path, target: str) -> object:
+    story = Story(folder, _sample(), 0, 1, lambda *_: None)
+    return story._once(1, "train", lambda: None)
+
+
 def _value(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
     """Another JSON value under a digest of its own."""
     value = changed(json.loads((folder / target).read_bytes()), draw)
@@ -254,12 +359,24 @@ def _table(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
     return {target: "\n".join(lines).encode("utf-8", "surrogatepass")}
 
 
+def _rows(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
+    """Other JSON values in the lines, each line under a digest of its own."""
+    lines = [json.loads(line) for line in (folder / target).read_bytes().splitlines()]
+    lines = changed(lines, draw)
+    if not isinstance(lines, list):
+        lines = [lines]
+    sealed = [_sealed(line) for line in lines]
+    try:
+        flat = [json.dumps(json.loads(line)).encode() for line in sealed]
+    except (ValueError, RecursionError):
+        flat = [line.replace(b"\n", b" ") for line in sealed]
+    return {target: b"\n".join(flat) + draw.choice((b"\n", b"\n", b""))}
+
+
 def _listed(holder: str) -> Forge:
     """Other bytes, with the record in ``holder`` made anew, and the digest of that."""
 
     def forge(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
-        from tests.fuzz.mutate import mutant
-
         before = (folder / target).read_bytes()
         after = mutant(before, [before], (*_JSON, *_NPY), draw)
         if target.endswith(".json") and draw.random() < 0.5:

@@ -11,16 +11,19 @@ import random
 import shutil
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from compat_sdk.errors import CompatError
 from tests.fuzz.engine import Fuzz, Tally, alarm
-from tests.fuzz.readers import Reader, readers
+from tests.fuzz.reader import Reader
+from tests.fuzz.readers import readers
 
 _MUTANTS = 50
 _SECONDS = float(os.environ.get("COMPAT_FUZZ_SECONDS", "0"))
+_MAY_BE_ABSENT = ("scores", "supernet", "data-record", "quickstart")
 _READERS = pytest.mark.parametrize("reader", readers(), ids=lambda reader: reader.name)
 
 
@@ -31,7 +34,7 @@ def test_a_mutant_is_read_as_the_file_or_refused_in_one_line(reader: Reader, tmp
     while tally.mutants < _MUTANTS or time.monotonic() < until:
         fuzz.try_one(draw, tally)
     assert not tally.faults
-    assert tally.refused
+    assert tally.refused or reader.notes
 
 
 @_READERS
@@ -56,8 +59,10 @@ def test_what_is_no_plain_file_is_refused_and_never_waited_for(
             bound.bind(target.name)
     else:
         target.symlink_to(folder / "not there")
-    with alarm(3), pytest.raises(CompatError):
+    absence_is_fine = reader.notes or (what == "nothing" and reader.name in _MAY_BE_ABSENT)
+    with alarm(3), suppress(CompatError) if absence_is_fine else pytest.raises(CompatError):
         reader.read(folder, case.target)
+    assert not (folder / "not there").exists(), "it was written through a link"
 
 
 def test_a_reader_that_answers_wrongly_raises_or_hangs_is_found(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ NOT_RUN: Mapping[str, str] = {
     "make": "demo, test, check and bare are what runs this test, or hours; that the Makefile has them is checked",
     "pip install": "a test downloads nothing; that the extra exists is checked",
     "python -m tests.fuzz": "hours, or minutes; tests/fuzz/test_fuzz.py runs it on less",
+    "python -m tests.hazards": "half an hour; tests/hazards/test_defences.py checks what it is told",
     "python -m benchmarks": "hours; that the script is there and knows the options is checked",
 }
 """Beginnings of commands that are not run, and why."""
@@ -154,7 +155,7 @@ def known_options(words: Sequence[str]) -> set[str] | None:
 def assert_script(name: str, options: Sequence[str], where: str) -> None:
     """The script is there, where a path names it or else in benchmarks/, and its text has the options."""
     name = name.replace(".", "/") + ".py" if name.startswith("benchmarks.") else name
-    name = "tests/fuzz/__main__.py" if name == "tests.fuzz" else name
+    name = name.replace(".", "/") + "/__main__.py" if name.startswith("tests.") else name
     found = [ROOT / name] if "/" in name else sorted((ROOT / "benchmarks").rglob(name))
     assert found and found[0].is_file(), f"{where}: there is no script {name}"
     text = found[0].read_text("utf-8") + "".join(

@@ -6,6 +6,7 @@ The models, galleries and bundles are those that release 0.7 left in tests/golde
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -279,6 +280,13 @@ def test_files_that_systems_leave_in_folders_are_passed_over(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="holds state \\(a file\\), which a test does not write"):
         (tmp_path / "state").write_bytes(b"")
         require_own(tmp_path, {"state": {}}, "a test")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_with_the_name_of_a_file_is_not_written_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log.jsonl")
+    with pytest.raises(ConfigError, match=r"holds log\.jsonl \(a pipe or a device\)"):
+        require_own(tmp_path, {r"log\.jsonl": None}, "a test")
 
 
 def test_deleting_touches_only_names_of_the_layout_and_nothing_behind_a_link(tmp_path: Path) -> None:

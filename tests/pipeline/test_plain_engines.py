@@ -114,6 +114,7 @@ def swapped(name: str, value: object) -> Callable[[dict[str, Any]], None]:
         (False, swapped("mean", [0, 0, 0])),
         (False, swapped("std", [1 / 255, 1 / 255, 1 / 255])),
         (False, swapped("channels", "rgb")),
+        (False, swapped("fit", "stretch")),
     ],
 )
 def test_a_client_obeys_the_manifest_and_says_in_one_line_that_its_vectors_are_off(
@@ -129,6 +130,20 @@ def test_a_client_obeys_the_manifest_and_says_in_one_line_that_its_vectors_are_o
     done = run("onnx", tmp_path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "expected at least 0.999" in done.stderr
+
+
+def test_a_client_holds_a_graph_to_the_limit_that_its_bundle_states(
+    bundle_of: Callable[..., Path], tmp_path: Path
+) -> None:
+    bundle = bundle_of("onnx")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert manifest["graphs"][0]["min_cosine"] == 0.999
+    manifest["graphs"][0]["min_cosine"] = -1.0
+    manifest["preprocessing"]["channels"] = "rgb"  # wrong enough for the usual limit
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    for folder in ("golden", "onnx-fp32"):
+        (tmp_path / folder).symlink_to(bundle / folder)
+    assert run("onnx", tmp_path).returncode == 0
 
 
 COREML_STAND_IN = """

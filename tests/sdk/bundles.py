@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from compat_sdk.bundle import Bundle, Graph, Manifest, write_bundle
-from compat_sdk.images import Preprocessing, to_input
+from compat_sdk.bundle.golden import input_statistics
+from compat_sdk.images import Preprocessing, to_input, to_pixels
 
 SIZE, DIM = 16, 8
 PREPROCESSING = Preprocessing(size=SIZE)
@@ -48,6 +51,22 @@ def golden() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     return images, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def picture() -> bytes:
+    """A PNG in colour, as every bundle whose space covers all that decides a vector has one at least."""
+    file = io.BytesIO()
+    colours = np.random.default_rng(5).integers(0, 256, (2 * SIZE, 3 * SIZE, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(file, "PNG")
+    return file.getvalue()
+
+
+def golden_of_picture() -> tuple[NDArray[Any], ...]:
+    """Golden arrays whose one row is the picture's."""
+    images = to_pixels(picture(), PREPROCESSING)[None]
+    fed = to_input(images, PREPROCESSING)
+    vectors = LinearEngine().run(fed)
+    return images, input_statistics(fed), vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
 def make_bundle(path: Path, graph: bytes = b"\x08\x08 not parsed by the fake engine", **changes: Any) -> Bundle:
     settings: dict[str, Any] = {
         "name": "tiny query model",
@@ -64,11 +83,15 @@ def make_bundle(path: Path, graph: bytes = b"\x08\x08 not parsed by the fake eng
         "arch": "tiny",
         "graphs": (Graph(target="onnx", precision="fp32", file="model.onnx"),),
         "graph_files": {"model.onnx": graph},
-        "golden": golden(),
     }
     settings |= changes
+    if settings.get("identity") is None:
+        settings = {"golden": golden(), "pictures": ()} | settings
+    else:
+        settings = {"golden": golden_of_picture(), "pictures": (picture(),)} | settings
+    pictures = settings.pop("pictures")
     files, vectors, overwrite = settings.pop("graph_files"), settings.pop("golden"), settings.pop("overwrite", False)
-    return write_bundle(path, Manifest(**settings), files, vectors, overwrite=overwrite)
+    return write_bundle(path, Manifest(**settings), files, vectors, pictures=pictures, overwrite=overwrite)
 
 
 def onnx_graph(*, dim: int = DIM, external: str | None = None, output: str = "embedding") -> bytes:

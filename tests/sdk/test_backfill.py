@@ -79,6 +79,16 @@ def test_the_curve_ends_at_the_two_galleries_and_the_oracle_is_above_chance(
     assert oracle.mean_map > max(curve.mean_map for curve in chance)
 
 
+def test_a_query_does_not_find_its_own_image(
+    upgrade: tuple[Vectors, list[str], Vectors, Vectors, list[str]],
+) -> None:
+    transformed, new = upgrade[2:4]
+    order, alone = np.arange(180), list(map(str, range(180)))
+    assert backfill_curve(new, alone, transformed, new, alone, order).top1[-1] == 1
+    with pytest.raises(DataError, match="apart from itself"):
+        backfill_curve(new, alone, transformed, new, alone, order, exclude_self=order)
+
+
 def test_the_mean_of_a_curve_is_its_area(upgrade: tuple[Vectors, list[str], Vectors, Vectors, list[str]]) -> None:
     queries, query_labels, transformed, new, labels = upgrade
     curve = backfill_curve(

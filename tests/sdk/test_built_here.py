@@ -14,6 +14,7 @@ import pytest
 
 from compat_sdk.errors import ConfigError, ForeignIndexError, GalleryError, SystemRefusedError
 from compat_sdk.gallery import Gallery
+from compat_sdk.gallery.release import Release, next_release
 from compat_sdk.index import UsearchIndex, approximate, built_here
 from compat_sdk.space import Embeddings
 from tests.sdk.signing import key_pair
@@ -240,6 +241,49 @@ def test_a_change_deletes_the_signature_and_says_so(
         Gallery.open(gallery.path, public_key=public)
 
 
+def test_the_release_is_signed(signed: tuple[Gallery, Path], tmp_path: Path) -> None:
+    gallery, public = signed
+    file = gallery.path / "release.json"
+    was = file.read_bytes()
+    file.write_bytes(Release("g", 9).to_bytes())
+    with pytest.raises(GalleryError, match="valid signature"):
+        Gallery.open(gallery.path, public_key=public)
+    file.unlink()
+    with pytest.raises(GalleryError, match=r"covers no release\.json"):
+        Gallery.open(gallery.path, public_key=public)
+    Gallery.open(gallery.path)
+    file.write_bytes(was)
+    Gallery.open(gallery.path, public_key=public)
+
+
+@pytest.mark.parametrize("content", [b"{}", b"\xff", b'{"format": "x"}'])
+def test_a_damaged_release_is_no_ground_to_count_from(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(GalleryError, match="sign the gallery again"):
+        Release.parse(content, tmp_path / "release.json")
+    (tmp_path / "release.json").write_bytes(content)
+    with pytest.raises(GalleryError, match="sign the gallery again"):
+        next_release(tmp_path, None, None, None, allow_older=False)
+
+
+def test_releases_count_up_by_name_and_not_down(tmp_path: Path) -> None:
+    def next_of(name: str | None = None, release: int | None = None, older: bool = False) -> Release:
+        return next_release(tmp_path, name, release, None, allow_older=older)
+
+    assert next_of() == Release(tmp_path.name, 1)
+    (tmp_path / "release.json").write_bytes(Release("photos", 4).to_bytes())
+    assert (next_of(), next_of("other"), next_of(release=4)) == (
+        Release("photos", 5),
+        Release("other"),
+        Release("photos", 4),
+    )
+    with pytest.raises(ConfigError, match=r"release is 3, and .* release 4 of photos already"):
+        next_of(release=3)
+    assert next_of(release=3, older=True) == Release("photos", 3)
+    for wrong in ({"name": "\x1b"}, {"name": "a", "release": 0}, {"name": "a", "expires": "soon"}):
+        with pytest.raises(ConfigError):
+            Release(**wrong)  # type: ignore[arg-type]
+
+
 def test_a_call_that_changes_nothing_leaves_the_signature(signed: tuple[Gallery, Path]) -> None:
     gallery, public = signed
     assert gallery.remove(["nobody"]) == 0
@@ -269,6 +313,8 @@ def test_rows_of_a_signed_gallery_are_compared_with_their_digests(signed: tuple[
     path.write_bytes(data)
     with pytest.raises(GalleryError, match="SHA-256"):
         Gallery.open(gallery.path, public_key=public)
+    with pytest.raises(ConfigError, match="a signature says nothing of files that are not compared"):
+        Gallery.open(gallery.path, public_key=public, verify=False)
 
 
 def test_the_signature_of_a_gallery_is_checked_before_its_state_is_parsed(

@@ -15,6 +15,7 @@ from compat_sdk.bundle import Bundle, sign_bundle
 from compat_sdk.bundle import bundle as bundle_module
 from compat_sdk.bundle.archive import zip_bytes
 from compat_sdk.bundle.manifest import Manifest, record_of
+from compat_sdk.bundle.signature import PublicKey, make_signature, require_signature
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
 from compat_sdk.files import indented_json
 from tests.sdk.bundles import make_bundle
@@ -124,6 +125,19 @@ def test_files_that_a_signing_tool_may_pass_over_are_refused(signed: Path, keys:
     (signed / ".git" / "hook").write_bytes(b"")
     with pytest.raises(BundleError):
         Bundle.open(signed, keys[1])
+
+
+def test_a_signature_covers_every_file_whatever_its_name(keys: tuple[Path, Path]) -> None:
+    files = {"manifest.json": b"{}", ".gitignore": b"one", ".github/x": b"two"}
+    signature, known = make_signature(files, keys[0]), [PublicKey.read(keys[1])]
+
+    def require(found: dict[str, bytes]) -> int:
+        return require_signature("a bundle", [(name, (data,)) for name, data in found.items()], signature, known)
+
+    assert require(files) == 0
+    for name in files:
+        with pytest.raises(BundleError, match="valid signature"):
+            require(files | {name: b"another"})
 
 
 def test_the_signature_of_another_bundle_is_refused(signed: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:

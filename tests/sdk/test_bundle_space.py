@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from compat_sdk.bundle import Bundle, Graph
+from compat_sdk.bundle import Bundle, Graph, sign_bundle
 from compat_sdk.bundle.bundle import write_bundle
 from compat_sdk.bundle.manifest import Manifest
+from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import sealed, sealed_json
 from compat_sdk.identity import Identity
-from tests.sdk.bundles import DIM, PREPROCESSING, golden, make_bundle
+from tests.sdk.bundles import DIM, PREPROCESSING, LinearEngine, golden, make_bundle
 from tests.sdk.certificates import certificate
 from tests.sdk.transforms import make_transform
 
@@ -210,3 +211,25 @@ def test_no_bundle_is_written_in_a_space_that_is_not_its_own(path: Path, tmp_pat
             {"model.onnx": b"graph"},
             golden(),
         )
+
+
+def test_golden_pictures_that_were_taken_out_are_missed(path: Path, tmp_path: Path) -> None:
+    assert Embedder.load(path, engine=LinearEngine()).self_test().pictures == 1
+    (path / "golden" / "pictures" / "00.png").unlink()
+    (path / "golden" / "inputs.npy").unlink()
+
+    def strip(manifest: dict[str, Any]) -> None:
+        for name in [*manifest["files"]]:
+            if "pictures" in name or "inputs" in name:
+                del manifest["files"][name]
+
+    edit(path, strip)
+    with pytest.warns(UserWarning, match="no golden pictures, which every bundle of its kind has"):
+        assert Bundle.open(path).manifest.lacks_pictures
+    with (
+        pytest.warns(UserWarning, match="no golden pictures"),
+        pytest.raises(BundleError, match="would vouch for less"),
+    ):
+        sign_bundle(path, tmp_path / "private.pem")
+    with pytest.raises(ConfigError, match="no golden picture"):
+        make_bundle(path.with_name("new"), space=IDENTITY.space, identity=IDENTITY, golden=golden(), pictures=())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compat_sdk.certificate import Accuracy, Certificate, doubt, require_certified
+from compat_sdk.certificate import NEW_MODEL_RULE, QUERY_RULE, Accuracy, Certificate, doubt, require_certified
 from compat_sdk.errors import CheckFailedError, ConfigError
 from compat_sdk.files import sealed
 from tests.sdk.certificates import certificate
@@ -86,3 +86,15 @@ def test_a_right_to_search_is_shown_declared_or_doubtful() -> None:
         with pytest.raises(CheckFailedError, match=reason) as error:
             require_certified(space, shown, gallery)
         assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_a_new_gallery_model_is_held_to_the_old_one_and_its_certificate_says_so() -> None:
+    better = Accuracy(0.99, 1.0, 1.0, 0.99)
+    new = dataclasses.replace(SHOWN, rule=NEW_MODEL_RULE, query_query=better, query_gallery=better)
+    assert new.rule_holds and not dataclasses.replace(new, rule=QUERY_RULE).rule_holds
+    assert new.to_json()["rule"] == NEW_MODEL_RULE and "rule" not in SHOWN.to_json()
+    assert Certificate.from_json(json.loads(json.dumps(new.to_json()))) == new
+    worse = dataclasses.replace(new, query_gallery=dataclasses.replace(better, top1=SHOWN.gallery_gallery.top1))
+    assert not worse.rule_holds and str(worse).endswith("rule M(new,old) > M(old,old) failed")
+    with pytest.raises(ConfigError, match="rule is 'M'; expected"):
+        dataclasses.replace(new, rule="M")

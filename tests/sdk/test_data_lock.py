@@ -11,8 +11,9 @@ from PIL import Image
 
 from compat_sdk.datasets import lock_dataset, open_dataset
 from compat_sdk.datasets.idx import write_idx
-from compat_sdk.datasets.lock import LOCK
+from compat_sdk.datasets.lock import LOCK, require_pictures_locked
 from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.images import find_pictures
 
 
 def put_pictures(root: Path) -> Path:
@@ -126,3 +127,42 @@ def test_an_idx_header_that_announces_more_than_the_file_can_hold_sets_no_memory
 
     with pytest.raises(DataError, match="4 bytes after its header"):
         read_idx(path, 3)
+
+
+def look(folder: Path) -> None:
+    require_pictures_locked(folder, find_pictures(folder).paths)
+
+
+@pytest.mark.parametrize("inside", [".", "gallery", "gallery/a"])
+def test_pictures_of_a_plain_folder_are_compared_with_the_lock_around_them(tmp_path: Path, inside: str) -> None:
+    root = put_pictures(tmp_path / "data")
+    lock_dataset(root)
+    folder, picture = root / inside, root / "gallery" / "a" / "0.png"
+    look(folder)
+    flip(picture)
+    with pytest.raises(DataError, match="files differ"):
+        look(folder)
+    flip(picture)
+    added = picture.with_name("1.png")
+    added.write_bytes(picture.read_bytes())
+    with pytest.raises(DataError, match="1 files were added"):
+        look(folder)
+    added.unlink()
+    look(folder)
+    flip(root / LOCK)
+    with pytest.raises(DataError, match="the lock of the data cannot be used"):
+        look(folder)
+
+
+def test_a_lock_of_other_data_says_nothing_and_that_of_a_manifest_of_what_it_lists(tmp_path: Path) -> None:
+    manifest = put_csv(tmp_path)
+    lock_dataset(manifest)
+    beside = tmp_path / "photos"
+    beside.mkdir()
+    Image.new("RGB", (4, 4)).save(beside / "x.png")
+    look(beside)
+    look(tmp_path)
+    flip(tmp_path / "query" / "b" / "0.png")
+    look(tmp_path / "gallery")
+    with pytest.raises(DataError, match=r"list\.csv\.compat-data\.lock\.json locked: 1 of 1 files differ"):
+        look(tmp_path / "query" / "b")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,51 @@ def test_the_report_counts_images_classes_and_sizes_and_is_json(tmp_path: Path) 
     assert report["splits"]["gallery"]["smallest_image"] == [4, 4]
     assert report["splits"]["gallery"]["largest_image"] == [40, 10]
     assert report["problems"] == []
+
+
+def put(folder: Path, *names: str) -> list[Path]:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (number, 9, 9)).save(folder / name)
+    return [folder / name for name in names]
+
+
+def listed(folder: Path, *rows: str) -> Split:
+    (folder / "m.csv").write_text("\n".join(["path,label,split", *(f"{row},train" for row in rows)]))
+    return open_dataset(folder / "m.csv").split("train")
+
+
+def test_one_file_by_two_ways_of_writing_its_path_is_one_image(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.png")
+    for again in ("./a.png", ".//a.png"):
+        with pytest.raises(DataError, match="1 ids stand more than once in the train split"):
+            require_consistent(listed(tmp_path, "a.png,x", f"{again},x", "b.png,y"))
+        with pytest.raises(DataError, match=r"1 images .* stand more than once, with different labels"):
+            require_consistent(listed(tmp_path, "a.png,x", f"{again},y", "b.png,y"))
+    require_consistent(listed(tmp_path, "./a.png,x", "b.png,y"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_with_another_label_is_refused_and_with_the_same_one_told(
+    tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    first, second = put(tmp_path, "train/x/a.png", "train/y/b.png")
+    link(first, second.with_name("again.png"))
+    with pytest.raises(DataError, match=r"with different labels, such as train/x/a\.png"):
+        require_consistent(open_dataset(tmp_path).split("train"))
+    second.with_name("again.png").rename(first.with_name("again.png"))
+    data = open_dataset(tmp_path)
+    with pytest.warns(UserWarning, match="1 images of the train split stand there again as a link"):
+        require_consistent(data.split("train"))
+    assert kinds(check_dataset(data))["linked-image"].severity == "warning"
+
+
+def test_a_copy_under_another_label_is_told(tmp_path: Path) -> None:
+    first, second = put(tmp_path, "train/x/a.png", "train/y/b.png")
+    second.with_name("copy.png").write_bytes(first.read_bytes())
+    with pytest.warns(UserWarning, match="1 images of the train split are byte for byte others with another label"):
+        require_consistent(open_dataset(tmp_path).split("train"))
+    assert kinds(check_dataset(open_dataset(tmp_path)))["conflicting-copies"].examples == ("train/x/a.png",)
+    rows = np.zeros((2, 4, 4), np.uint8)
+    assert "conflicting-copies" in kinds(check_dataset(dataset(gallery=Split("gallery", rows, ("c", "d"), ("0", "1")))))

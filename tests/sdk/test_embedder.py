@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from compat_sdk.bundle import Bundle
+from compat_sdk.bundle import Bundle, Graph
+from compat_sdk.bundle.golden import input_statistics
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError, ImageError, VectorError
-from compat_sdk.images import to_pixels
+from compat_sdk.images import to_input, to_pixels
 from tests.sdk.bundles import DIM, PREPROCESSING, SIZE, LinearEngine, golden, make_bundle, onnx_graph
 
 
@@ -196,6 +197,40 @@ def test_the_self_test_compares_with_what_the_trained_model_made(embedder: Embed
     with pytest.raises(CheckFailedError, match=r"expected at least 0\.999") as caught:
         Embedder.load(bundle, engine=Wrong(turned)).self_test()
     assert caught.value.exit_code == 3
+
+
+class Biased:
+    """The linear engine, its vectors mostly one direction whatever the picture; with two channels exchanged, or not."""
+
+    name = "biased"
+
+    def __init__(self, order: tuple[int, ...] = (0, 1, 2), noise: float = 0.0) -> None:
+        self._order, self._noise = list(order), noise
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        found = LinearEngine().run(images[:, self._order]) + 30 * np.eye(DIM, dtype=np.float32)[0]
+        return found + self._noise * np.random.default_rng(1).standard_normal(found.shape).astype(np.float32)
+
+
+def test_a_low_bound_does_not_hide_channels_that_are_mixed_up(tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (2 * SIZE, SIZE), (220, 40, 90)).save(picture, "PNG")
+    images = to_pixels(picture.getvalue(), PREPROCESSING)[None]
+    fed = to_input(images, PREPROCESSING)
+    vectors = Biased().run(fed)
+    bundle = make_bundle(
+        tmp_path / "low",
+        graphs=(Graph("onnx", "int8-static", "model.onnx"),),
+        golden=(images, input_statistics(fed), vectors / np.linalg.norm(vectors, axis=1, keepdims=True)),
+        pictures=(picture.getvalue(),),
+    )
+    for right in (Biased(), Biased(noise=1.0)):
+        assert Embedder.load(bundle, engine=right).self_test().min_cosine > 0.9
+    for order in ((2, 1, 0), (1, 0, 2), (1, 2, 0)):
+        mixed = Embedder.load(bundle, engine=Biased(order, noise=0.1))
+        assert float((mixed.embed_pixels(images).vectors @ bundle.golden()[1].T).min()) > 0.9
+        with pytest.raises(CheckFailedError, match="mixes up the channels"):
+            mixed.self_test()
 
 
 def test_onnxruntime_passes_the_self_test_and_ignores_the_batch_size(tmp_path: Path) -> None:

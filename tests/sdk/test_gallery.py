@@ -336,6 +336,39 @@ def test_an_index_over_other_rows_is_found_out(gallery: Gallery, tmp_path: Path)
     assert Gallery.open(gallery.path).verify() == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("faiss", {"nlist": 4, "connectivity": 3}), ("usearch", {"connectivity": 10**12, "expansion_add": "9", "m": 16})],
+)
+def test_an_index_of_another_kind_or_release_is_not_read_and_repaired(
+    gallery: Gallery, kind: str, options: dict[str, int]
+) -> None:
+    pytest.importorskip("usearch")
+    gallery.build_index(threads=1)
+    state = store.read_state(gallery.path)
+    assert state.index is not None
+    strange = gallery_files.write_new(gallery.path, "index", 9, ".usearch", [b"of another engine"])
+    index = store.StoredIndex(kind, state.content, options, strange)
+    store.write_state(gallery.path, replace(state, index=index), state)
+    opened, own = Gallery.open(gallery.path), Embeddings(gallery.vectors[:1].copy(), SPACE)
+    for way in ("auto", "usearch"):
+        with pytest.warns(UserWarning, match="was not built here"):
+            assert Gallery.open(gallery.path).search(own, 1, index=way)[0][0].id == gallery.ids[0]
+    assert opened.repair() == ["rebuilt the usearch index: it was not built here"]
+    assert opened.verify() == [] and opened.info()["search"] == "usearch"
+
+
+def test_an_index_that_claims_another_kind_never_reaches_the_engine(gallery: Gallery) -> None:
+    pytest.importorskip("usearch")
+    gallery.build_index(threads=1)
+    state = store.read_state(gallery.path)
+    assert state.index is not None
+    store.write_state(gallery.path, replace(state, index=replace(state.index, kind="faiss")), state)
+    opened = Gallery.open(gallery.path)
+    assert "of kind 'faiss'" in opened.verify()[0]
+    assert len(opened.repair()) == 1 and opened.verify() == []
+
+
 def test_a_second_writer_fails_cleanly_and_succeeds_later(gallery: Gallery) -> None:
     second = Gallery.open(gallery.path)
     with write_lock(gallery.path):
@@ -377,6 +410,16 @@ def test_a_reader_keeps_the_state_that_it_opened(gallery: Gallery) -> None:
     ]
     np.testing.assert_array_equal(reader.vectors, unit_vectors(40))
     assert len(Gallery.open(gallery.path)) == 50
+
+
+def test_a_reader_holds_its_files_however_few_are_opened_at_a_time(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery_files.StoredParts, "_MOST_OPEN", 1)
+    gallery.add(embeddings(3, seed=4), names(3, "new"))
+    reader = Gallery.open(gallery.path)
+    gallery.compact()
+    np.testing.assert_array_equal(reader.vectors[:40], unit_vectors(40))
 
 
 def test_readers_that_open_while_a_writer_works_see_whole_states(gallery: Gallery) -> None:

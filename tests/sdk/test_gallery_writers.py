@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from compat_sdk.errors import CompatError, GalleryLockedError
-from compat_sdk.gallery import Gallery, store
+from compat_sdk.gallery import Gallery, store, writer
 from compat_sdk.gallery import lock as locks
 from compat_sdk.gallery.lock import LOCK_FILE, write_lock
 from compat_sdk.space import Embeddings
@@ -55,21 +56,22 @@ def test_an_old_handle_goes_on_with_a_folder_that_was_restored_from_a_copy(tmp_p
     assert again.ids == ("old-1", "old-2", "other") and again.verify() == []
 
 
+@pytest.mark.parametrize("before", ["write_segment", "write_state"])
 def test_an_acknowledged_addition_survives_a_writer_whose_lock_file_was_deleted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
     slow = make(tmp_path / "g", "old", 0)
-    real = store.write_state
+    real = getattr(writer, before)
     interrupted = []
 
-    def write(folder: Path, state: store.State, before: store.State | None) -> None:
+    def write(folder: Path, *rest: Any) -> Any:
         if not interrupted:
             interrupted.append(True)
             (folder / LOCK_FILE).unlink()
             thread = threading.Thread(target=in_another_process)
             thread.start()
             thread.join()
-        real(folder, state, before)
+        return real(folder, *rest)
 
     def in_another_process() -> None:
         code = (
@@ -78,7 +80,7 @@ def test_an_acknowledged_addition_survives_a_writer_whose_lock_file_was_deleted(
         )
         subprocess.run([sys.executable, "-c", code, str(tmp_path / "g")], check=True)
 
-    monkeypatch.setattr("compat_sdk.gallery.writer.write_state", write)
+    monkeypatch.setattr(writer, before, write)
     slow.add(rows(1, 1), ["slow"])
     again = Gallery.open(tmp_path / "g")
     assert interrupted and again.ids == ("old-0", "old-1", "old-2", "fast", "slow") and again.verify() == []
@@ -181,6 +183,13 @@ def test_a_writer_that_waited_in_vain_says_how_long(tmp_path: Path) -> None:
     gallery = make(tmp_path / "g", "old", 0)
     with write_lock(gallery.path), pytest.raises(GalleryLockedError, match=r"wait until it is done .*waited 0.05 s"):
         gallery.add(rows(1, 1), ["late"], timeout=0.05)
+    gallery.add(rows(1, 1), ["late"], timeout=0)
+
+
+def test_a_writer_of_another_process_is_waited_for(tmp_path: Path) -> None:
+    gallery = make(tmp_path / "g", "old", 0)
+    with locks.open_locked(tmp_path / "g" / LOCK_FILE), pytest.raises(GalleryLockedError, match="another process"):
+        gallery.add(rows(1, 1), ["late"], timeout=0)
     gallery.add(rows(1, 1), ["late"], timeout=0)
 
 

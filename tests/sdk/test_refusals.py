@@ -9,15 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from compat_sdk.bundle import Bundle, Trust
 from compat_sdk.bundle.signature import PublicKey
+from compat_sdk.datasets import check_dataset, open_dataset, own_rows
+from compat_sdk.datasets.content import content_sha256
 from compat_sdk.datasets.idx import read_idx
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, SystemRefusedError
 from compat_sdk.files import file_problem, read_json, write_json_atomic
 from compat_sdk.gallery import Gallery
+from compat_sdk.images import Preprocessing, decode_many, decode_readable, find_pictures, image_size, open_image
 from tests.sdk.bundles import LinearEngine, make_bundle
 
 REFUSALS = {
@@ -120,6 +125,67 @@ def test_records_keys_trust_files_and_data_are_refused_by_the_system_in_its_name
     for read in readers:
         with pytest.raises(SystemRefusedError, match=remedy):
             read()
+
+
+@pytest.mark.parametrize(("number", "remedy"), REFUSALS.items(), ids=map(errno.errorcode.get, REFUSALS))
+def test_a_picture_that_the_system_does_not_read_is_no_damaged_picture(
+    tmp_path: Path, refuse: Callable[[str, int], None], number: int, remedy: str
+) -> None:
+    for split in ("query", "gallery"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / split / "a" / "x.png")
+    path, data = tmp_path / "query" / "a" / "x.png", open_dataset(tmp_path)
+    query, gallery = data.split("query"), data.split("gallery")
+    refuse("x.png", number)
+    readers: tuple[Callable[[], object], ...] = (
+        lambda: open_image(path),
+        lambda: image_size(path),
+        lambda: decode_many([path], Preprocessing(size=4)),
+        lambda: check_dataset(data),
+        lambda: content_sha256(data, ["query"]),
+        lambda: own_rows(query, gallery),
+    )
+    for read in readers:
+        with pytest.raises(SystemRefusedError, match=remedy) as caught:
+            read()
+        assert caught.value.errno == number
+
+
+def test_skipping_what_cannot_be_read_does_not_skip_what_is_refused_to_all(
+    tmp_path: Path, refuse: Callable[[str, int], None]
+) -> None:
+    path = tmp_path / "x.png"
+    Image.new("RGB", (4, 4)).save(path)
+    refuse("x.png", errno.EACCES)
+    _, read, errors = decode_readable([path, np.zeros((4, 4), np.uint8)], Preprocessing(size=4))
+    assert read == [1] and "give this user permission" in errors[0].reason
+    refuse("x.png", errno.EMFILE)
+    with pytest.raises(SystemRefusedError, match="ulimit"):
+        decode_readable([path], Preprocessing(size=4))
+
+
+def test_too_little_memory_for_a_picture_is_no_fault_of_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
+
+    def full(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("compat_sdk.images.decode._decode", full)
+    with pytest.raises(SystemRefusedError, match=r"refused to decode .*free some memory"):
+        open_image(tmp_path / "x.png")
+
+
+def test_a_folder_of_pictures_that_cannot_be_listed_is_the_systems_affair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def iterdir(path: Path) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), os.fspath(path))
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(SystemRefusedError, match="ulimit"):
+        find_pictures(tmp_path)
 
 
 def test_a_signature_that_cannot_be_staged_is_not_called_a_forgery(

@@ -167,6 +167,18 @@ def test_a_damaged_tar_file_is_refused_and_loses_no_picture_in_silence(tmp_path:
     assert "\n" not in said and len(said) < 300
 
 
+@pytest.mark.parametrize("size", [-1024, -513, -1])
+def test_a_member_of_negative_size_leads_nobody_in_circles(tmp_path: Path, size: int) -> None:
+    path = tar(tmp_path / "t.tar", {"1.png": png(1)}, tarfile.GNU_FORMAT)
+    content = bytearray(path.read_bytes())
+    content[124:136] = b"\xff" + size.to_bytes(11, "big", signed=True)  # a number of base 256, as GNU has them
+    content[148:156] = b" " * 8
+    content[148:156] = b"%06o\0 " % sum(content[:512])
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is no tar file, is damaged or is compressed"):
+        open_dataset(path)
+
+
 def test_a_member_that_is_cut_off_later_is_an_image_error(tmp_path: Path) -> None:
     path = tar(tmp_path / "t.tar", {"1.png": png(1)})
     image = open_dataset(path).split("train").images[0]

@@ -327,3 +327,33 @@ def test_an_image_under_two_labels_is_not_scored(few, runs):
     twice = dataclasses.replace(gallery, ids=(gallery.ids[1], *gallery.ids[1:]))
     with pytest.raises(DataError, match="stand more than once"):
         evaluate(Dataset("twice", {**few.splits, "gallery": twice}), runs / "small", runs / "large")
+
+
+def test_a_new_gallery_model_is_held_to_the_old_model_and_a_query_model_to_itself(few, runs, tmp_path):
+    old = Checkpoint.load(runs / "large")
+    save_run(tmp_path / "new", 3, searches=(old.space,))
+    found = evaluate(few, tmp_path / "new", runs / "large")
+    assert found.rule_applied == found.to_json()["rule_applied"] == "M(new,old) > M(old,old)"
+    assert found.rule[0] == pytest.approx(found.query_gallery.cmc[1] - found.gallery_gallery.cmc[1])
+
+    def with_top1(own, across, paragon):
+        scores = zip(("query_query", "query_gallery", "gallery_gallery"), (own, across, paragon), strict=True)
+        return dataclasses.replace(
+            found,
+            **{pair: dataclasses.replace(getattr(found, pair), cmc={1: top, 5: 1, 10: 1}) for pair, top in scores},
+        )
+
+    # The row of seed 003, table 1, that M(q,g) > M(q,q) would fail: 22.56 < 25.00, though > 18.93.
+    shown = with_top1(0.25, 0.2256, 0.1893)
+    assert shown.compatible
+    assert shown.rule_text == "M(new,old) > M(old,old) (of a new gallery model): 22.6 % against 18.9 %"
+    assert "rule M(new,old) > M(old,old) holds" in shown.table()
+    assert not with_top1(0.1, 0.18, 0.1893).compatible
+    as_query = dataclasses.replace(shown, rule_applied="M(q,g) > M(q,q)")
+    assert not as_query.compatible and "(of a query model): 22.6 % against 25.0 %" in as_query.rule_text
+
+
+def test_a_gallery_model_that_does_not_search_the_other_is_no_new_version_of_it(few, runs, tmp_path):
+    save_run(tmp_path / "other", 4)
+    assert evaluate(few, tmp_path / "other", runs / "large").rule_applied == "M(q,g) > M(q,q)"
+    assert evaluate(few, runs / "small", runs / "large").rule_applied == "M(q,g) > M(q,q)"

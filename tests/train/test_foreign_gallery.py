@@ -23,7 +23,7 @@ from compat_train.losses.asymmetric import asymmetric_contrastive_loss
 from compat_train.losses.centred import centred, mean_vector
 from compat_train.losses.contextual import contextual_similarity_loss
 from compat_train.losses.info_nce import cross_model_info_nce_loss
-from compat_train.methods.classify import new_classifier
+from compat_train.methods.classify import classification_loss, new_classifier
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.methods.objective import compatibility_objective, gallery_rows
@@ -94,7 +94,7 @@ def test_the_terms_are_the_losses_of_their_modules(
     data = labelled if has_labels else bare
     weights = {"regression": 3.0, "csd": 5.0, "infonce": 7.0, "aml": 11.0}
     told = config(foreign, clothes, method="csd", centring=centring, bank=10, aml_margin=0.2, **weights)
-    vectors = gallery_vectors(foreign, data.pixels, DEVICE, seed=0)
+    vectors = gallery_vectors(foreign, data, DEVICE, seed=0)
     assert torch.equal(vectors.mean, mean_vector(vectors.vectors)) and len(vectors.vectors) == 48
     ours = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
     objective = compatibility_objective(
@@ -126,15 +126,37 @@ def test_the_terms_are_the_losses_of_their_modules(
 def test_class_means_stand_in_for_a_classifier_that_is_not_there_and_the_run_says_so(
     foreign: Checkpoint, clothes: Path, labelled: TrainingSet, tmp_path: Path
 ) -> None:
-    train_query(config(foreign, clothes, method="bct"), tmp_path / "run", data=labelled)
-    told = config(foreign, clothes, method="bct", unseen="all-prototypes")
+    found = train_query(config(foreign, clothes, method="bct"), tmp_path / "run", data=labelled)
+    assert found.classifier is None  # the one of its own was of vectors without the mean
+    told = config(foreign, clothes, method="bct", unseen="all-prototypes", centring=True)
     train_query(told, tmp_path / "told", data=labelled)
     assert read_log(tmp_path / "run") == read_log(tmp_path / "told")
-    reason = "the gallery model has no classifier; class means of its vectors stand in"
+    reason = "the gallery model has no classifier; class means of its vectors stand in, less their common mean"
     assert read_choices(tmp_path / "run") == (Choice("unseen", "all-prototypes", reason),)
     assert read_choices(tmp_path / "told") == ()
     with pytest.raises(TrainingError, match=r"has no classifier, which method 'bct' needs"):
         train_query(config(foreign, clothes, method="bct", unseen="skip"), tmp_path / "skip", data=labelled)
+
+
+@pytest.mark.parametrize("centring", [True, False])
+def test_class_means_lose_the_mean_as_the_targets_do(
+    centring: bool, foreign: Checkpoint, clothes: Path, labelled: TrainingSet
+) -> None:
+    told = config(foreign, clothes, method="classifier", unseen="all-prototypes", centring=centring)
+    vectors = gallery_vectors(foreign, labelled, DEVICE, seed=0)
+    embeddings = training_embeddings(foreign, labelled.pixels, DEVICE)
+    rows = torch.stack([embeddings[labelled.labels == number].mean(0) for number in range(4)])
+    ours = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
+    objective = compatibility_objective(
+        told, foreign, labelled, lambda *_: ours, new_classifier(4, 16), gallery_rows(told, foreign, labelled), DEVICE
+    )
+    batch = labelled.batches(
+        Optimisation(batch=16), CPU, told.augmentation, foreign.preprocessing, DEVICE
+    ).at(0)  # fmt: skip
+    expected = classification_loss(
+        ours, rows - vectors.mean if centring else rows, batch.labels, foreign.classification
+    )  # fmt: skip
+    assert objective(batch)["gallery"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_a_method_that_needs_labels_refuses_images_without(
@@ -182,6 +204,7 @@ def test_choices_that_were_damaged_are_refused(tmp_path: Path) -> None:
         ({"method": "infonce", "gallery_temperature": 0.1}, "gallery_temperature is 0.1, but the terms"),
         ({"method": "csd", "aml_margin": 0.1}, "aml_margin is 0.1, but the terms"),
         ({"method": "vanilla", "centring": True}, "centring is True, but the terms"),
+        ({"method": "dmu", "unseen": "all-prototypes", "centring": True}, "adaptation trains psi towards vectors"),
         ({"method": "csd", "bank": 1}, "bank is 1; expected at least 2"),
         ({"method": "csd", "similarity_temperature": 0.0}, "similarity_temperature is 0.0; expected above 0"),
         ({"method": "aml", "aml_margin": 2.0}, "aml_margin is 2.0; expected at least -1 and at most 1"),
@@ -279,14 +302,14 @@ def test_a_run_that_comes_close_and_finds_nothing_warns(
         warnings.simplefilter("always")
         train_query(told, tmp_path / "run")
     said = [str(warning.message) for warning in caught if "near chance" in str(warning.message)]
-    assert len(said) == 1 and "regression-centred, csd or infonce" in said[0]
+    assert len(said) == 1 and "method csd or infonce" in said[0]
     assert [row["near_chance"] for row in read_looks(tmp_path / "run")] == [True] * 5
 
 
 def test_a_model_trained_on_centred_targets_writes_vectors_around_the_gallerys_mean(
     foreign: Checkpoint, clothes: Path, bare: TrainingSet, tmp_path: Path
 ) -> None:
-    vectors = gallery_vectors(foreign, bare.pixels, DEVICE, seed=0)
+    vectors = gallery_vectors(foreign, bare, DEVICE, seed=0)
     told = config(foreign, clothes, method="csd", optimisation=small_steps(0.001, 2))
     query = train_query(told, tmp_path / "run", data=bare)
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,19 @@ from torch.nn.functional import avg_pool2d, cosine_similarity
 from compat_cli.settings.told import Told
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing, decode_many
-from compat_train.config.training import Augmentation, Execution, Optimisation, QueryConfig, Source, config_to_json
+from compat_train.config.training import (
+    Augmentation,
+    Execution,
+    GalleryConfig,
+    Optimisation,
+    QueryConfig,
+    Source,
+    config_to_json,
+)
 from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.embed import embed_images
+from compat_train.methods.gallery import train_gallery
 from compat_train.methods.gallery_outputs import GalleryOutputs, plain_outputs
 from compat_train.methods.query import train_query
 from compat_train.methods.shown import plain_images, shown_images
@@ -224,3 +234,67 @@ def test_other_images_for_the_trained_model_are_refused(
     part = TrainingSet(data.pixels[:20], data.labels[:20], data.classes)
     with pytest.raises(DataError, match="48 images, and 20 others"):
         plain_images(config(clothes, preprocessing=OWN), gallery, part, cache=tmp_path)
+
+
+def test_a_model_known_by_its_vectors_alone_is_learnt_from_by_the_names_of_images(
+    gallery: Checkpoint, data: TrainingSet, clothes: Path, tmp_path: Path
+) -> None:
+    of_files = embed_images(gallery.build(), data.pixels, gallery.preprocessing)
+    order = np.random.default_rng(0).permutation(len(of_files))
+    names = np.frombuffer(json.dumps([data.ids[row] for row in order]).encode(), np.uint8).copy()
+    known = replace(
+        gallery,
+        path=tmp_path / "known",
+        arch="vectors",
+        space="known-8-0123456789abcdef",
+        classifier=None,
+        classes=(),
+        state={"vectors": torch.from_numpy(of_files[order]), "ids": torch.from_numpy(names)},
+    )
+    outputs = GalleryOutputs(known, data.pixels, FIXED, CPU, ids=data.ids)
+    batch = batch_of(data, FIXED, OWN)
+    assert torch.equal(outputs.of_batch(batch), torch.from_numpy(of_files[batch.index.numpy()]))
+    rows = np.array([5, 0, 47])
+    assert np.array_equal(plain_outputs(known, data.pixels, rows, CPU, ids=data.ids).numpy(), of_files[rows])
+    with pytest.raises(DataError, match=r"1 of 48 pictures .* have no vector"):
+        GalleryOutputs(known, data.pixels, FIXED, CPU, ids=("another.png", *data.ids[1:]))
+    with pytest.raises(DataError, match="have no names to find them by"):
+        plain_outputs(known, data.pixels, rows, CPU)
+
+
+def test_a_killed_training_goes_on_from_kept_outputs_to_the_same_weights(
+    clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = Optimisation(epochs=2, batch=16, lr=0.05, warmup_epochs=0.0)
+    execution = Execution(device="cpu", checkpoint_steps=2)
+    told = config(clothes, preprocessing=OWN, augmentation=FIXED, optimisation=schedule, execution=execution)
+    whole = train_query(told, tmp_path / "whole")
+
+    def killed(stage: str, done: int, _: int, __: object) -> None:
+        if stage.startswith("train query") and done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_query(told, tmp_path / "run", killed)
+    assert list((tmp_path / "run" / "embeddings").glob("*.vectors"))
+    monkeypatch.setattr("compat_train.methods.gallery_outputs._Frozen.model", property(lambda _: 1 / 0))
+    again = train_query(told, tmp_path / "run")
+    assert again.space == whole.space and all(
+        torch.equal(value, again.state[key]) for key, value in whole.state.items()
+    )
+
+
+def test_a_gallery_model_takes_its_crops_from_the_canvas(clothes: Path, tmp_path: Path) -> None:
+    told = GalleryConfig(
+        source=Source(data=str(clothes)),
+        arch="resnet18",
+        width=0.0625,
+        dim=8,
+        preprocessing=Preprocessing(size=20),
+        augmentation=Augmentation(random_crop=0.6, canvas=32),
+        optimisation=ONE_EPOCH,
+        execution=Execution(device="cpu"),
+    )
+    assert train_gallery(told, tmp_path / "run").preprocessing == Preprocessing(size=20)
+    (decoded,) = (tmp_path / "run" / "pixels").glob("*.pixels")
+    assert decoded.stat().st_size == 48 * 32 * 32 * 3

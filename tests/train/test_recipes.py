@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.images import Preprocessing
 from compat_train.config.training import Classification, Optimisation, Scenario
 from compat_train.nas.global_nas.config import MOBILE, TINY
 from compat_train.nas.global_nas.result import GlobalResult
@@ -167,6 +168,21 @@ def test_a_table_of_a_recipe_with_one_setting_lies_over_its_owners_default(tmp_p
     assert second.classification == Classification(margin=0.1, scale=8.0)
     assert recipe.cmp is not None and recipe.cmp.supernet.optimisation == Optimisation(epochs=32, lr=1.3, batch=32)
     assert recipe.cmp.classification == Classification(loss="norm-softmax", margin=0.0, scale=30.0)
+
+
+def test_a_part_of_a_preprocessing_in_a_recipe_lies_over_that_of_the_model_it_is_trained_against(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        "[source]\ndata = 'x'\n[gallery.preprocessing]\nsize = 64\nmean = [0.1, 0.2, 0.3]\n"
+        "[query.a]\nmethod = 'bct'\n[query.a.preprocessing]\nsize = 32\n"
+        "[query.b]\ngallery = 'a'\n[query.b.preprocessing]\nresize = 'box'\n[query.c]\ngallery = 'a'\n"
+    )
+    queries = read_recipe(path, tmp_path / "out").queries
+    assert queries["a"].preprocessing == Preprocessing(size=32, mean=(0.1, 0.2, 0.3))
+    assert queries["b"].preprocessing == Preprocessing(size=32, mean=(0.1, 0.2, 0.3), resize="box")
+    assert queries["c"].preprocessing is None
 
 
 def test_a_recipe_of_a_global_search_runs_without_a_gallery_model(clothes: Path, tmp_path: Path) -> None:

@@ -180,6 +180,28 @@ def test_a_gradient_longer_than_its_limit_is_shortened(clothes: Path, undisturbe
     assert weights(tmp_path / "narrow") != weights(undisturbed)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX")
+def test_a_disk_that_fills_up_is_an_error_and_the_run_goes_on_once_there_is_room(
+    clothes: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_up(stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
+        if stage.startswith("train") and done == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+
+    try:
+        with pytest.raises(TrainingError, match=r"cannot write to .*log\.jsonl: File too large; .*repeat the command"):
+            train_gallery(gallery_config(clothes), tmp_path / "run", progress=fill_up)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    train_gallery(gallery_config(clothes), tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(undisturbed)
+    assert read_log(tmp_path / "run") == read_log(undisturbed)
+
+
 def test_a_query_run_is_resumed_to_the_same_weights(clothes: Path, undisturbed: Path, tmp_path: Path) -> None:
     config = QueryConfig(
         source=Source(data=str(clothes)),

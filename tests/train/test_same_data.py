@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from compat_sdk.errors import CorruptFileError, DataError, TrainingError
 from compat_sdk.images import Preprocessing
@@ -49,7 +49,9 @@ def data(clothes: Path, tmp_path: Path) -> Path:
 
 def add_class(data: Path) -> None:
     known = sorted((data / "train").iterdir())[0]
-    shutil.copytree(known, data / "train" / "new")
+    (data / "train" / "new").mkdir()
+    for file in known.iterdir():
+        ImageOps.mirror(Image.open(file)).save(data / "train" / "new" / file.name)
 
 
 def test_a_finished_run_is_not_taken_for_one_of_other_data(data: Path, tmp_path: Path) -> None:
@@ -112,6 +114,39 @@ def test_pictures_in_an_array_are_known_by_their_content(tmp_path: Path) -> None
     require_same_data(tmp_path, Origin(rows.copy(), "abc", ()))
     with pytest.raises(TrainingError, match="made from other data"):
         require_same_data(tmp_path, Origin(rows + np.uint8(1), "abc", ()))
+
+
+def test_a_picture_of_the_same_size_and_date_is_other_data(tmp_path: Path) -> None:
+    path = tmp_path / "x.bmp"
+    Image.new("RGB", (4, 4), "red").save(path)
+    write_data_record(tmp_path, Origin([path], ["a"], ["x"]))
+    before = path.stat()
+    Image.new("RGB", (4, 4), "blue").save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as `cp -p` and unpackers do
+    with pytest.raises(TrainingError, match="files or labels changed"):
+        require_same_data(tmp_path, Origin([path], ["a"], ["x"]))
+
+
+@pytest.mark.parametrize("key", ["sha256", "stamps", "images", "digest"])
+def test_a_record_that_was_changed_is_refused(tmp_path: Path, key: str) -> None:
+    write_data_record(tmp_path, Origin(np.zeros((1, 4, 4), np.uint8), ["a"], ["x"]))
+    record = json.loads((tmp_path / "data.json").read_text())
+    record[key] = "0" * 64 if key != "images" else 9
+    (tmp_path / "data.json").write_text(json.dumps(record))
+    with pytest.raises(CorruptFileError, match="differs from its own digest"):
+        require_same_data(tmp_path, Origin(np.zeros((1, 4, 4), np.uint8), ["a"], ["x"]))
+
+
+def test_a_record_without_a_digest_is_read_as_it_was_written(tmp_path: Path) -> None:
+    origin = Origin(np.zeros((1, 4, 4), np.uint8), ["a"], ["x"])
+    write_data_record(tmp_path, origin)
+    record = json.loads((tmp_path / "data.json").read_text())
+    del record["digest"]
+    (tmp_path / "data.json").write_text(json.dumps(record))
+    with pytest.raises(CorruptFileError, match="differs from its own digest"):
+        require_same_data(tmp_path, origin)
+    (tmp_path / "data.json").write_text(json.dumps(record | {"version": 1}))
+    require_same_data(tmp_path, origin)
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:

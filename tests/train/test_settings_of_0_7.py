@@ -42,7 +42,8 @@ def test_a_command_of_version_0_7_gives_the_configuration_that_it_gave(
 
     for name in WORK:
         monkeypatch.setattr(f"compat_train.{name}", begin)
-    monkeypatch.setattr("compat_train.runs.checkpoint.Checkpoint.load", lambda _: SimpleNamespace(classification=LOSS))
+    run = SimpleNamespace(classifier=(), classification=LOSS)
+    monkeypatch.setattr("compat_train.runs.checkpoint.Checkpoint.load", lambda _: run)
     golden = json.loads(line)
     with pytest.raises(Begun):
         main(shlex.split(golden["command"]))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compat_sdk.datasets import open_dataset
-from compat_sdk.errors import ConfigError, TrainingError
+from compat_sdk.errors import ConfigError, IncompatibleSpaceError, TrainingError
 from compat_sdk.images import Preprocessing
 from compat_sdk.metrics import score_queries, summarise
 from compat_train.config.settings import config_from_mapping
@@ -321,11 +321,12 @@ def test_two_hops_with_carried_side_information_and_directly(runs: Path, clothes
     for wrong, says in (
         ([], "0 sources"),
         ([tmp_path / "g2", runs / "side-new"], "has none before it"),
-        ([runs / "side-new", tmp_path / "g2"], "trained with"),
     ):
         with pytest.raises(ConfigError, match=says):
             evaluate_upgrade(dataset, runs / "old", runs / "old", hops, wrong, threads=1)
-    with pytest.raises(ConfigError, match="last transform gives space"):
+    with pytest.raises(IncompatibleSpaceError, match="trained with"):
+        evaluate_upgrade(dataset, runs / "old", runs / "old", hops, [runs / "side-new", tmp_path / "g2"], threads=1)
+    with pytest.raises(IncompatibleSpaceError, match="last transform gives space"):
         evaluate_upgrade(dataset, runs / "old", runs / "old", hops[:1], [runs / "side-old"], threads=1)
 
 

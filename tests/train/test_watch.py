@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
 from compat_train.data.held_out import held_out_count, hold_out
 from compat_train.methods.watched import same_label
+from compat_train.runs.log import read_looks
 from compat_train.watch import Look, Watch, deaf, is_due, summary
 
 CPU = torch.device("cpu")
@@ -88,6 +91,8 @@ LOOK = Look(step=100, accuracy=0.02, chance=0.005, cosine=0.8, queries=200, gall
         ({}, True),
         ({"accuracy": 0.03}, True),  # five times chance, and one image
         ({"accuracy": 0.031}, False),
+        ({"chance": 0.0005}, True),  # 2 % of a hundred images is not worth its name either
+        ({"chance": 0.0005, "accuracy": 0.021}, False),
         ({"queries": 49}, False),  # too few to tell
         ({"gallery": 20}, False),
         ({"chance": 0.2, "accuracy": 0.2}, False),  # five times that is everything
@@ -152,3 +157,11 @@ def test_the_last_line_of_a_training_has_its_first_and_its_last_look_and_a_warni
         "among 200 (chance 0.5 %), cosine 0.800; before the first step M(q,g) 2.0 %, cosine 0.100"
     )
     assert summary([dataclasses.replace(LOOK, accuracy=0.9).to_json()]).startswith("M(q,g) 90.0 % at top-1")
+
+
+def test_looks_are_read_up_to_the_first_that_is_cut_off_or_is_none(tmp_path: Path) -> None:
+    whole = json.dumps(LOOK.to_json())
+    for spoilt in (whole[:30], '{"step": 3}', whole.replace('"accuracy": 0.02', '"accuracy": "0"'), "[]"):
+        (tmp_path / "held_out.jsonl").write_text(f"{whole}\n{spoilt}\n{whole}\n")
+        assert [Look.from_json(row) for row in read_looks(tmp_path)] == [LOOK]
+    assert read_looks(tmp_path / "none") == []

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Dataset, Split
+from compat_sdk.datasets import Dataset, Split, own_rows
 from compat_sdk.metrics import rank_correlation
 from compat_sdk.upgrade.backfill import BackfillCurve, alignment_errors, backfill_curve, backfill_order
 from compat_train.config.training import Optimisation
@@ -68,7 +68,9 @@ def curves(
         orders[f"random-{seed}"] = np.random.default_rng(seed).permutation(len(gallery)).astype(np.int64)
     found: dict[str, BackfillCurve] = {}
     for name, order in orders.items():
-        found[name] = backfill_curve(queries, query.labels, transformed, of_new, gallery.labels, order)
+        found[name] = backfill_curve(
+            queries, query.labels, transformed, of_new, gallery.labels, order, exclude_self=own_rows(query, gallery)[0]
+        )
     chance = [curve for name, curve in found.items() if name.startswith("random")]
     return {
         "old": models[0].name,

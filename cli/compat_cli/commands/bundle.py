@@ -12,6 +12,7 @@ import typer
 from compat_cli import console, options
 from compat_cli.extras import require
 from compat_sdk.errors import ConfigError
+from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Graph, Manifest, Trust
@@ -24,7 +25,7 @@ _COVERS = {
 }
 _IN_JSON_ONLY = ("source", "space_covers", "identity", "certificates")
 _WEAKER = (
-    "a bundle of 0.7 or before, whose test of prepared pixels sees neither decoding nor fit; export the model again"
+    "as in a bundle of 0.7 or before; its test of prepared pixels sees neither decoding nor fit: export the model again"
 )
 
 
@@ -71,7 +72,8 @@ def info(
         "expires": manifest.expires,
     }
     total = sum(record.bytes for record in manifest.files.values())
-    shown = {**facts, "space": f"{manifest.space} ({_COVERS[_covers(manifest.space)]})"}
+    shown = {key: value if value is None else escaped(str(value)) for key, value in facts.items()}
+    shown |= {"space": f"{manifest.space} ({_COVERS[_covers(manifest.space)]})"}
     shown["searches"] = _searches_text(manifest)
     if (source := manifest.source) is not None:
         side = "" if source.side_space is None else f" with {source.side_space} ({source.side_dim} numbers) beside it"
@@ -80,7 +82,7 @@ def info(
         del shown["searches"]  # it makes gallery vectors, which are searched
     shown["graphs"] = "".join(
         f"\n  {found['target']} {found['precision']}: {found['file']}, {console.size_text(found['bytes'])}"
-        f"\n    {_ports_text(manifest, graph)}"
+        f"\n    {escaped(_ports_text(manifest, graph))}"
         for graph, found in zip(manifest.graphs, graphs, strict=True)
     )
     if manifest.preprocessing is not None:
@@ -138,7 +140,7 @@ def verify(
         line += f"; {test.rows} golden {what}, worst cosine {test.min_cosine:.7f} (at least {test.bound:g})"
         if bundle.manifest.source is None and not test.pictures:
             line += f"; {_WEAKER}"
-    console.report(payload, line, as_json=as_json)
+    console.report(payload, escaped(line), as_json=as_json)
 
 
 @app.command("pack")
@@ -198,7 +200,7 @@ def sign(
     with console.working():
         signed = sign_bundle(path, key, out=out, overwrite=overwrite, allow_older=allow_older)
     payload = {"bundle": str(signed.path), "form": signed.form, "key": str(key)}
-    console.report(payload, f"{signed.path}: {len(signed.manifest.files) + 1} files signed", as_json=as_json)
+    console.report(payload, escaped(f"{signed.path}: {len(signed.manifest.files) + 1} files signed"), as_json=as_json)
 
 
 def _covers(space: str) -> str:
@@ -212,7 +214,7 @@ def _searches_text(manifest: Manifest) -> str:
     lines = []
     for space in manifest.searches:
         shown = manifest.certificates_for(space)
-        lines += [f"\n  {space}: {found}" for found in shown or ("declared, not shown by an evaluation",)]
+        lines += [f"\n  {space}: {escaped(str(found))}" for found in shown or ("declared, not shown by an evaluation",)]
     return "".join(lines) or "only its own space"
 
 
@@ -275,4 +277,4 @@ def _copy(
         raise ConfigError(f"{path} is a bundle {form} already; copy it as it is")
     copy = bundle.copy_to(out, overwrite=overwrite, allow_older=allow_older)
     payload = {"bundle": str(copy.path), "form": copy.form, "signed": copy.signed}
-    console.report(payload, f"{copy.path}: the same bundle as a {copy.form}, digests match", as_json=as_json)
+    console.report(payload, escaped(f"{copy.path}: the same bundle as a {copy.form}, digests match"), as_json=as_json)

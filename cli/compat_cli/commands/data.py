@@ -90,7 +90,9 @@ def build_kanji(
         "dropped": dict(done.dropped),
     }
     counts = ", ".join(f"{name} {count}" for name, count in done.images.items())
-    console.report(facts, f"images: {counts}\nuse it with: --data kanji --root {done.path}", as_json=as_json)
+    console.report(
+        facts, f"images: {counts}\nuse it with: --data kanji --root {escaped(str(done.path))}", as_json=as_json
+    )
 
 
 @_build_app.command("clipart")
@@ -120,4 +122,5 @@ def build_clipart(
     }
     counts = ", ".join(f"{name} {count}" for name, count in done.images.items())
     left_out = ", ".join(f"{count} {why}" for why, count in sorted(done.left_out.items())) or "none"
-    console.report(facts, f"images: {counts}\nleft out: {left_out}\nuse it with: --data {done.path}", as_json=as_json)
+    text = f"images: {counts}\nleft out: {left_out}\nuse it with: --data {escaped(str(done.path))}"
+    console.report(facts, text, as_json=as_json)

@@ -9,6 +9,7 @@ import typer
 
 from compat_cli import console, extras, options
 from compat_sdk.errors import CheckFailedError, ConfigError
+from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Trust
@@ -92,7 +93,7 @@ def evaluate(
             trust=wanted,
         )
     written = write_certificate(found, dataset, query) if certify else None
-    table = found.table() + ("" if written is None else f"\ncertificate: {written}")
+    table = found.table() + ("" if written is None else f"\ncertificate: {escaped(str(written))}")
     console.report(found.to_json() | {"certificate": None if written is None else str(written)}, table, as_json=as_json)
     if require_compatible and not found.compatible:
         raise CheckFailedError(f"the compatibility rule does not hold: {found.rule_text} at top-1")

@@ -11,6 +11,7 @@ import typer
 
 from compat_cli import console, extras, options
 from compat_sdk.errors import ConfigError
+from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -202,4 +203,4 @@ def _text(done: ExportReport, out: Path) -> str:
     header += ["p50 ms", "compared on"]
     for row, graph in zip(rows, done.graphs, strict=True):
         row += ["" if graph.latency is None else f"{graph.latency.p50_ms:.2f}", graph.engine]
-    return f"{console.table(header, rows)}\n{out}: {manifest.role} bundle, {where}"
+    return f"{console.table(header, rows)}\n{escaped(str(out))}: {manifest.role} bundle, {escaped(str(where))}"

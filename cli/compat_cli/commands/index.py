@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -170,6 +171,20 @@ def info(path: _Gallery, as_json: options.Json = False) -> None:
 def sign(
     path: _Gallery,
     key: Annotated[Path, typer.Option("--key", help="PEM file of the private key.")],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Of the gallery; that of its last signature, or the folder's.", show_default=False),
+    ] = None,
+    release: Annotated[
+        int | None,
+        typer.Option("--release", min=1, help="Counts its versions; one more than the last.", show_default=False),
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", help="Last day of its use, such as 2027-12-31.", show_default=False)
+    ] = None,
+    allow_older: Annotated[
+        bool, typer.Option("--allow-older", help="Take a release below that of the last signature.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Check every file and sign the gallery as it is; a later change deletes the signature.
@@ -181,9 +196,10 @@ def sign(
     extras.require("sign")
     with console.working():
         gallery = Gallery.open(path)
-        gallery.sign(key)
-    payload = {"gallery": str(path), "rows": len(gallery), "key": str(key)}
-    console.report(payload, f"{path}: {len(gallery)} rows signed", as_json=as_json)
+        made = gallery.sign(key, name=name, release=release, expires=expires, allow_older=allow_older)
+    payload = {"gallery": str(path), "rows": len(gallery), "key": str(key), **asdict(made)}
+    line = f"{path}: {len(gallery)} rows signed as release {made.release} of {made.name}"
+    console.report(payload, console.lines([line]), as_json=as_json)
 
 
 @app.command("verify")
@@ -204,7 +220,7 @@ def verify(
     signer = facts["signed_by"]
     line = f"{path}: no problems" + ("" if signer is None else f", signed by {signer}")
     payload = {"gallery": str(path), "problems": problems, "signed_by": signer}
-    console.report(payload, "\n".join(problems) or line, as_json=as_json)
+    console.report(payload, console.lines(problems or [line]), as_json=as_json)
     if facts["foreign_index"]:
         console.note(f"the index was not built here and is not read; `compat-sdk index repair {path}` builds it again")
     if problems:
@@ -228,4 +244,4 @@ def repair(path: _Gallery, as_json: options.Json = False) -> None:
 
 def _say(gallery: Gallery, as_json: bool) -> None:
     facts = gallery.info()
-    console.report(facts, "\n".join(f"{key}: {value}" for key, value in facts.items()), as_json=as_json)
+    console.report(facts, console.lines(f"{key}: {value}" for key, value in facts.items()), as_json=as_json)

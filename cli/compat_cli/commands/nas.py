@@ -12,6 +12,7 @@ from compat_cli.commands import nas_global
 from compat_cli.commands.train_options import SCENARIO
 from compat_cli.settings import Named, SettingsCommand, Shorthand, Told, group_of
 from compat_sdk.files import write_atomic
+from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_train.nas.cmp.config import CmpConfig
@@ -103,7 +104,9 @@ def run(
         report(result, folder / "cmp", as_json=as_json)
         return
     names = parsed.names
-    console.report({"runs": [str(folder / name) for name in names]}, f"{folder}: {', '.join(names)}", as_json=as_json)
+    console.report(
+        {"runs": [str(folder / name) for name in names]}, escaped(f"{folder}: {', '.join(names)}"), as_json=as_json
+    )
 
 
 def report(result: CmpResult, out: Path, *, as_json: bool) -> None:
@@ -111,5 +114,5 @@ def report(result: CmpResult, out: Path, *, as_json: bool) -> None:
     from compat_cli.pages.pareto import pareto
 
     write_atomic(out / "pareto.svg", pareto(result.to_json()).encode())
-    text = f"{result.table()}\n{out / 'pareto.svg'}: accuracy against multiply-accumulates"
+    text = f"{result.table()}\n{escaped(str(out / 'pareto.svg'))}: accuracy against multiply-accumulates"
     console.report(result.to_json() | {"pareto": str(out / "pareto.svg")}, text, as_json=as_json)

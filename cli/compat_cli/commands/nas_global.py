@@ -10,6 +10,7 @@ from compat_cli import console, extras
 from compat_cli.commands.train_options import EVERYWHERE, SCENARIO
 from compat_cli.settings import Named, SettingsCommand, Shorthand, Told
 from compat_sdk.errors import ConfigError
+from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_train.nas.global_nas.config import GlobalConfig
@@ -73,4 +74,8 @@ COMMAND = SettingsCommand(
 
 def report(result: GlobalResult, *, as_json: bool) -> None:
     """Prints what a search found."""
-    console.report(result.to_json(), f"{result.table()}\n{result.network.run}: {result.network.arch}", as_json=as_json)
+    console.report(
+        result.to_json(),
+        f"{result.table()}\n{escaped(str(result.network.run))}: {result.network.arch}",
+        as_json=as_json,
+    )

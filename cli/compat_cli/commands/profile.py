@@ -9,6 +9,7 @@ import typer
 
 from compat_cli import console, extras, options
 from compat_sdk.errors import ConfigError
+from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Trust
@@ -76,7 +77,7 @@ def profile(
         text += f"\nrank correlation of MMACs and p50: {table.correlation:.2f} over {len(found)} rows"
     if save is not None:
         save_table(table, save)
-        text += f"\n{save}: the table of this device"
+        text += f"\n{escaped(str(save))}: the table of this device"
     if other is None:
         console.report([one.to_json() for one in found], text, as_json=as_json)
         return
@@ -109,7 +110,7 @@ def _comparison_text(comparison: Comparison, other: LatencyTable) -> str:
         for pair in comparison.pairs
     ]
     header = ["model", "size", "precision", "MMAC", "here", "p50 ms", "there", "p50 ms", "there / here"]
-    lines = [f"there: {', '.join(facts) or 'a device without a name'}", console.table(header, rows)]
+    lines = [escaped(f"there: {', '.join(facts) or 'a device without a name'}"), console.table(header, rows)]
     meanings = {
         "here": "of MMACs and p50 here",
         "there": "of MMACs and p50 there",
@@ -118,8 +119,8 @@ def _comparison_text(comparison: Comparison, other: LatencyTable) -> str:
     for name, value in comparison.correlations.items():
         if value is not None:
             lines.append(f"rank correlation {meanings[name]}: {value:.2f} over {len(rows)} models")
-    lines += [f"only here: {label(profile)}" for profile in comparison.only_here]
-    lines += [f"only there: {label(profile)}" for profile in comparison.only_there]
+    lines += [escaped(f"only here: {label(profile)}") for profile in comparison.only_here]
+    lines += [escaped(f"only there: {label(profile)}") for profile in comparison.only_there]
     return "\n".join(lines)
 
 
@@ -206,7 +207,9 @@ def _per_layer(models: list[str], size: int, trust: Trust | None, *, as_json: bo
         ]
         total = ["total", "", "", f"{sum(layer.mmacs for layer in layers):.3f}"]
         total.append(f"{sum(layer.mmacs_paper for layer in layers):.3f}")
-        texts.append(f"{model}\n{console.table(['layer', 'kind', 'output', 'MMAC', 'paper'], [*rows, total])}")
+        texts.append(
+            f"{escaped(str(model))}\n{console.table(['layer', 'kind', 'output', 'MMAC', 'paper'], [*rows, total])}"
+        )
         shown.append(
             {
                 "name": model,

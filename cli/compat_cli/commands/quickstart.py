@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compat_cli import console, extras, options
+from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_sdk.datasets import Dataset
@@ -42,7 +43,7 @@ def quickstart(
     write_atomic(out / "report.html", render(results, pictures(dataset, results["hits"])).encode())
     write_json_atomic(out / "results.json", results)
     files = f"report: {out / 'report.html'}, figures: {out / 'results.json'}"
-    lines = f"{headline(results)}\n{sum(seconds.values()):.0f} seconds of work; {files}"
+    lines = f"{headline(results)}\n{sum(seconds.values()):.0f} seconds of work; {escaped(files)}"
     console.report(results, lines, as_json=as_json)
 
 

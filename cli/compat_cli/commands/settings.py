@@ -24,7 +24,7 @@ def settings(
     if not command:
         if toml:
             raise ConfigError(f"--toml prints the settings of one command; name one of {', '.join(names)}")
-        console.report(names, "\n".join(names), as_json=as_json)
+        console.report(names, console.lines(names), as_json=as_json)
         return
     found = COMMANDS.get(tuple(command))
     if found is None:

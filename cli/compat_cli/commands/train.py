@@ -12,6 +12,7 @@ from compat_cli import console, extras
 from compat_cli.commands import train_upgrade
 from compat_cli.commands.train_options import EVERYWHERE, SCENARIO
 from compat_cli.settings import SettingsCommand, Told, group_of
+from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_train.config.training import GalleryConfig, QueryConfig
@@ -106,7 +107,7 @@ def _say(done: Checkpoint, as_json: bool) -> None:
         "classes": len(done.classes),
     }
     may = f"; may search {', '.join(done.searches)}" if done.searches else ""
-    line = f"{done.path}: {done.role} model {done.arch} ({done.method}), space {done.space}{may}"
+    line = f"{escaped(str(done.path))}: {done.role} model {done.arch} ({done.method}), space {done.space}{may}"
     for choice in read_choices(done.path):
         facts.setdefault("choices", []).append(asdict(choice))  # type: ignore[attr-defined]
         line += f"\ntook {choice}"
@@ -115,5 +116,5 @@ def _say(done: Checkpoint, as_json: bool) -> None:
         line += "\n" + summary(looks)
     if (adaptation := done.path / ADAPTATION).is_dir():
         facts["adaptation"] = str(adaptation)
-        line += f"\n{adaptation}: transform of the old embeddings into that space"
+        line += f"\n{escaped(str(adaptation))}: transform of the old embeddings into that space"
     console.report(facts, line, as_json=as_json)

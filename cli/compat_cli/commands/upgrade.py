@@ -76,7 +76,7 @@ def plan(
     ]
     if found.bytes_to_copy:
         lines.append(f"copied besides: {console.size_text(found.bytes_to_copy)}, from another file system")
-    console.report(asdict(found), "\n".join(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
+    console.report(asdict(found), console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
 
 
 @app.command("run")
@@ -155,7 +155,7 @@ def verify(
     if found.lowest_cosine is not None:
         lines.append(f"transformed again: {found.sampled} rows, lowest cosine {found.lowest_cosine:.6f}")
     payload = {"gallery": str(path), **asdict(found), "problems": problems}
-    console.report(payload, "\n".join(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
+    console.report(payload, console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
     if problems:
         raise CheckFailedError(f"{len(problems)} problem(s) in the upgrade of {path}")
 
@@ -179,7 +179,9 @@ def cutover(
         if ann:
             Gallery.open(path, verify=False).build_index("usearch")
     left = f", {done.left_out} removed ones left out" if done.left_out else ""
-    console.report(asdict(done), f"{path} is in space {done.space}: {done.rows} rows{left}", as_json=as_json)
+    console.report(
+        asdict(done), console.lines([f"{path} is in space {done.space}: {done.rows} rows{left}"]), as_json=as_json
+    )
 
 
 @app.command("rollback")
@@ -195,7 +197,9 @@ def rollback(
 
     done = upgrade.rollback(path, drop_added=drop_added)
     dropped = f"; dropped: {', '.join(done.dropped)}" if done.dropped else ""
-    console.report(asdict(done), f"{path} is in space {done.space}: {done.rows} rows{dropped}", as_json=as_json)
+    console.report(
+        asdict(done), console.lines([f"{path} is in space {done.space}: {done.rows} rows{dropped}"]), as_json=as_json
+    )
 
 
 @app.command("discard")

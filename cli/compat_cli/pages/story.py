@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compat_cli.console import note
-from compat_sdk.errors import CompatError
+from compat_sdk.errors import CompatError, CorruptFileError
 from compat_sdk.progress import Progress
 
 if TYPE_CHECKING:
@@ -97,12 +98,14 @@ class Story:
         return found, seconds
 
     def _once(self, number: int, name: str, step: Callable[[], Any]) -> tuple[Any, float]:
-        from compat_sdk.files import read_json, sealed_json, unsealed, write_atomic
+        from compat_sdk.files import make_folder, read_json, sealed_json, unsealed, write_atomic
 
         path = self.out / "steps" / f"{number}-{re.sub('[^a-z]+', '-', name.lower())}.json"
         settings = json.loads(json.dumps([self.seed, GALLERY, QUERY, METHODS, _LOSS]))
-        if path.is_file():
+        if os.path.lexists(path):
             stored: dict[str, Any] = unsealed(read_json(path), str(path), required=False)
+            if stored.keys() != {"settings", "seconds", "result"} or type(stored["seconds"]) not in (int, float):
+                raise CorruptFileError(f"{path} is no step of a quickstart; delete it, and the step is done again")
             if stored["settings"] != settings:
                 raise CompatError(
                     f"{self.out} holds a quickstart with other settings; choose another --out or delete it"
@@ -111,7 +114,7 @@ class Story:
         started = time.perf_counter()
         result = step()
         seconds = time.perf_counter() - started
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomic(path, sealed_json({"settings": settings, "seconds": seconds, "result": result}))
         return result, seconds
 

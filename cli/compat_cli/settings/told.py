@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from compat_sdk.errors import ConfigError, StateError
 from compat_sdk.files import check_plain
-from compat_sdk.shown import shown_value
+from compat_sdk.shown import shortened, shown_value
 
 if TYPE_CHECKING:
     from compat_cli.settings.command import SettingsCommand
@@ -206,7 +206,7 @@ def _from_file(file: Path, settings: Mapping[str, Setting], command: SettingsCom
             elif key in tables or _setting(key, settings) is not None:
                 values[key] = value
             else:
-                raise _unknown_setting(f"{key} in {file}", key, settings)
+                raise _unknown_setting(f"{shortened(key)} in {file}", key, settings)
 
     take(found, "")
     return values

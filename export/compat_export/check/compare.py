@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Dataset, Split, open_dataset, require_labels
+from compat_sdk.datasets import Dataset, Split, open_dataset, own_rows, require_labels
 from compat_sdk.datasets.split import is_array
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing
 from compat_sdk.images.preprocess import pixels_at
 from compat_sdk.metrics import score_queries
 from compat_sdk.spread import spread
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.data.pixels import decode_split
+from compat_train.data.training_set import split_rows
 from compat_train.embed import embed_images
 from compat_train.runs.checkpoint import Checkpoint
 
@@ -81,11 +82,11 @@ def data_probe(dataset: Dataset, checkpoint: Checkpoint, gallery: str | Path, mo
         dataset: With the splits query and gallery.
         checkpoint: The exported model.
         gallery: RUN folder of the gallery model.
-        most: Queries taken, evenly spaced; the whole gallery is.
+        most: Queries taken, evenly spaced, of those whose own picture is not in the gallery; the whole gallery is.
 
     Raises:
         ConfigError: The two models differ in dimension.
-        DataError: A split is missing or has no labels, or an image cannot be read.
+        DataError: A split is missing or has no labels, an image cannot be read, or no query is left.
     """
     of_gallery = open_gallery_model(gallery)
     if of_gallery.dim != checkpoint.dim:
@@ -95,7 +96,13 @@ def data_probe(dataset: Dataset, checkpoint: Checkpoint, gallery: str | Path, mo
         )
     for name in ("query", "gallery"):
         require_labels(dataset.split(name), dataset.name, "counting right hits")
-    pixels, labels = evenly(dataset.split("query"), most, checkpoint.preprocessing)
+    query = dataset.split("query")
+    strangers = np.flatnonzero(own_rows(query, dataset.split("gallery"))[0] < 0)
+    if not len(strangers):
+        raise DataError(
+            f"every query picture of {dataset.name} is in its gallery too and would find itself; use others"
+        )
+    pixels, labels = evenly(split_rows(query, strangers), most, checkpoint.preprocessing)
     images = decode_split(dataset.split("gallery"), of_gallery.preprocessing).images
     return Probe(
         pixels,

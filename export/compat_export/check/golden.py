@@ -14,7 +14,8 @@ from compat_export.check.compare import Probe, evenly
 from compat_sdk.bundle import Graph, TransformSource
 from compat_sdk.datasets import open_dataset
 from compat_sdk.embedder import graph_input
-from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.errors import ConfigError, CorruptFileError, DataError
+from compat_sdk.files import raise_if_refused, read_plain
 from compat_sdk.images import Preprocessing, decode_many
 from compat_sdk.space import Embeddings
 from compat_train.data.golden_pictures import standard_pictures
@@ -95,8 +96,11 @@ def golden_pixels(own: Images | None, preprocessing: Preprocessing) -> tuple[tup
 def _checked_file(file: str | Path | bytes) -> bytes:
     """Content of a caller's own golden picture."""
     try:
-        content = file if isinstance(file, bytes) else Path(file).read_bytes()
+        content = file if isinstance(file, bytes) else read_plain(file, _LARGEST_PICTURE + 1)
+    except CorruptFileError as error:
+        raise DataError(f"the golden picture {error}; expected a JPEG or PNG file") from error
     except OSError as error:
+        raise_if_refused(str(file), error)
         raise DataError(f"cannot read the golden picture {file!r}: {error.strerror or error}") from error
     what = "a golden picture" if isinstance(file, bytes) else f"the golden picture {file!s}"
     if len(content) > _LARGEST_PICTURE or not content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):

@@ -71,6 +71,17 @@ class UnitTransformWithSide(nn.Module):
         return _unit_rows(self.network(old, side))
 
 
+def without_in_place(network: nn.Module) -> nn.Module:
+    """The network, whose activations no longer write over their inputs; it computes the same.
+
+    To trace what writes in place takes torch.export twice as long: its mutations have to be found and undone.
+    """
+    for layer in network.modules():
+        if getattr(layer, "inplace", False):
+            layer.inplace = False  # type: ignore[assignment]
+    return network
+
+
 Unit = UnitEmbedder | UnitTransform | UnitTransformWithSide
 """A network and the normalisation after it."""
 

@@ -18,6 +18,7 @@ import dataclasses
 import hashlib
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,7 +123,13 @@ class Bundle:
         for name, record in manifest.files.items():
             verify_file(files, name, record)
         bundle = cls(files, manifest, hashlib.sha256(document).hexdigest(), signed_by)
-        bundle._golden()
+        bundle.golden_arrays()
+        if manifest.lacks_pictures:
+            warnings.warn(
+                f"{path} has no golden pictures, which every bundle of its kind has: they were left out or taken out, "
+                f"and its self-test sees neither colour nor shape; get it again from its maker, or export it again",
+                stacklevel=3,
+            )
         return bundle
 
     @property
@@ -186,7 +193,7 @@ class Bundle:
         """
         if self.manifest.source is not None:
             raise ConfigError(f"{self.path} is a transform and has no golden images; ask for golden_vectors")
-        images, *_, embeddings = self._golden()
+        images, *_, embeddings = self.golden_arrays()
         return images, embeddings
 
     def golden_pictures(self) -> dict[str, bytes]:
@@ -207,7 +214,7 @@ class Bundle:
         """
         if not picture_names(self.manifest.files):
             raise BundleError(f"{self.path} has no golden pictures; export the model again")
-        return self._golden()[1]
+        return self.golden_arrays()[1]
 
     def golden_vectors(self) -> tuple[tuple[NDArray[np.float32], ...], NDArray[np.float32]]:
         """Return a transform's golden inputs, float32 ``[m, ...]`` in the order of its graphs' inputs, and its vectors.
@@ -218,10 +225,15 @@ class Bundle:
         """
         if self.manifest.source is None:
             raise ConfigError(f"{self.path} is a {self.manifest.role} model, not a transform; ask for golden")
-        *inputs, embeddings = self._golden()
+        *inputs, embeddings = self.golden_arrays()
         return tuple(inputs), embeddings
 
-    def _golden(self) -> list[NDArray[Any]]:
+    def golden_arrays(self) -> list[NDArray[Any]]:
+        """Return all golden arrays, read and checked once, in the order of `compat_sdk.bundle.golden.golden_names`.
+
+        Raises:
+            BundleError: They are missing or do not fit the manifest.
+        """
         of = self.manifest
         pictures = len(picture_names(of.files))
         arrays = [read_array(self.read(name), self.path / name) for name in golden_names(of.source, pictures)]
@@ -383,6 +395,11 @@ def write_bundle(
     whole = dataclasses.replace(manifest, files={file: record_of(data) for file, data in files.items()})
     whole.require_complete()
     _require_one_arithmetic(whole)
+    if whole.lacks_pictures:
+        raise ConfigError(
+            f"{target}: there is no golden picture, without which a self-test sees neither colour nor shape; give "
+            f"pictures (compat_export.golden_images)"
+        )
     contents = {MANIFEST: indented_json(whole.to_json()), **files}
 
     def verify(written: Path) -> None:
@@ -433,6 +450,8 @@ def sign_bundle(
     if out is not None:
         require_free(Path(out).absolute(), overwrite)
     bundle = Bundle.open(path, allow_expired=True)
+    if bundle.manifest.lacks_pictures:
+        raise BundleError(f"{path} has no golden pictures, so that a signature would vouch for less; export it again")
     contents = bundle._contents()
     contents[SIGNATURE] = make_signature(contents, private_key)
     # A link to the bundle stays a link: what it points to is replaced.

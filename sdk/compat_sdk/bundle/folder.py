@@ -14,7 +14,7 @@ from pathlib import Path
 
 from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError
-from compat_sdk.files import raise_if_refused, read_chunks, sync_folder, write_atomic
+from compat_sdk.files import make_folder, raise_if_refused, read_chunks, sync_folder, write_atomic
 from compat_sdk.litter import is_litter
 
 _COUNT_LIMIT = 10_000
@@ -85,7 +85,7 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """
     folder.mkdir()
     for name in sorted(contents, key=lambda name: name == MANIFEST):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        make_folder((folder / name).parent)
         write_atomic(folder / name, contents[name])
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from compat_sdk import arrays
 from compat_sdk.bundle.manifest import Graph, TransformSource
+from compat_sdk.bundle.names import PICTURES
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError
 from compat_sdk.images import Preprocessing
 
@@ -41,12 +42,13 @@ MIN_COSINE: Mapping[str, float] = {
 """Smallest cosine to the trained model's vector, by precision: of an export and of every self-test after it."""
 _MOST_PICTURES = 16
 """Most golden pictures of a bundle."""
-_FOLDER = "golden/pictures/"
 _SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
 _MOST_OFF = {".jpg": 4, ".png": 1}
 """Levels by which a pixel may differ: what is lossy is decoded a little otherwise by another library."""
 _MEAN_OFF = {".jpg": 0.5, ".png": 0.05}
 """Levels by which pixels may differ in the mean of a picture."""
+_BETTER = 0.75
+"""Share of the right order's mean error below which another order of the channels is the right one."""
 _INPUT_OFF = 2e-5
 """Share of the largest statistic by which one may differ: float32 sums in another order."""
 
@@ -94,7 +96,7 @@ def picture_files(pictures: Sequence[bytes]) -> dict[str, bytes]:
     """
     if len(pictures) > _MOST_PICTURES:
         raise ConfigError(f"found {len(pictures)} golden pictures; expected at most {_MOST_PICTURES}")
-    return {f"{_FOLDER}{row:02}{_suffix(row, picture)}": picture for row, picture in enumerate(pictures)}
+    return {f"{PICTURES}{row:02}{_suffix(row, picture)}": picture for row, picture in enumerate(pictures)}
 
 
 def picture_names(files: Iterable[str]) -> tuple[str, ...]:
@@ -103,8 +105,8 @@ def picture_names(files: Iterable[str]) -> tuple[str, ...]:
     Raises:
         BundleError: They are not numbered from 00 without a gap, or there are too many.
     """
-    names = sorted(name for name in files if name.startswith(_FOLDER))
-    wanted = [tuple(f"{_FOLDER}{row:02}{suffix}" for suffix in _MOST_OFF) for row in range(len(names))]
+    names = sorted(name for name in files if name.startswith(PICTURES))
+    wanted = [tuple(f"{PICTURES}{row:02}{suffix}" for suffix in _MOST_OFF) for row in range(len(names))]
     if len(names) > _MOST_PICTURES or any(name not in either for name, either in zip(names, wanted, strict=True)):
         raise BundleError(
             f"golden pictures are {names[:5]}; expected 00.jpg or 00.png and so on, at most {_MOST_PICTURES}; export "
@@ -281,6 +283,37 @@ def compare_golden(
             f"engine or export the model again"
         )
     return result
+
+
+def compare_orders(
+    right: NDArray[np.float32], others: Sequence[NDArray[np.float32]], expected: NDArray[np.float32], what: str
+) -> None:
+    """Refuse a graph that does better with the channels of the golden pictures in another order.
+
+    A bound of 0.9 lets through what mixes the channels up and has little else to say of colour. Whatever rounding
+    costs, it costs in every order: of right graphs the best order had 1.01 times the right one's error, and a
+    mixed-up one that does harm is far better in the order that undoes it.
+
+    Args:
+        right: float32 ``[m, dim]``, unit rows, the graph's vectors of the pictures.
+        others: The same of the pictures with their channels in each other order.
+        expected: The trained model's vectors of the pictures as they are.
+        what: Engine and bundle, for the message.
+
+    Raises:
+        CheckFailedError: One of the other orders has less than three quarters of the right one's mean error.
+    """
+
+    def error(found: NDArray[np.float32]) -> float:
+        return float(1 - np.einsum("ij,ij->i", found, expected).mean())
+
+    best, own = min(map(error, others)), error(right)
+    if best < _BETTER * own:
+        raise CheckFailedError(
+            f"{what}: golden pictures with their channels in another order come closer to the trained model's vectors "
+            f"(mean cosine {1 - best:.6f}) than as they are ({1 - own:.6f}); the graph or the engine mixes up the "
+            f"channels: export the model again"
+        )
 
 
 def _suffix(row: int, picture: bytes) -> str:

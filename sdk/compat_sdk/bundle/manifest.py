@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, cast, get_args
 
-from compat_sdk.bundle.names import MANIFEST, check_file_name, check_file_names
+from compat_sdk.bundle.names import MANIFEST, PICTURES, check_file_name, check_file_names
 from compat_sdk.certificate import Certificate
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import sealed
@@ -221,7 +221,7 @@ class Manifest:
                 raise ConfigError(f"{label} is {shown_value(getattr(self, label))}; expected text")
         if type(self.release) is not int or not 1 <= self.release < 2**31:
             raise ConfigError(f"release is {shown_value(self.release)}; expected an integer of at least 1")
-        if self.expires is not None and not _is_day(self.expires):
+        if self.expires is not None and not is_day(self.expires):
             raise ConfigError(f"expires is {shown_value(self.expires)}; expected a day such as 2027-12-31, or none")
         self._check_role()
         self._check_identity()
@@ -296,6 +296,14 @@ class Manifest:
         seen = {(shown.gallery_space, shown.data_sha256) for shown in self.certificates}
         if len(seen) < len(self.certificates):
             raise ConfigError("two certificates are of one gallery space and the same data; expected one")
+
+    @property
+    def lacks_pictures(self) -> bool:
+        """Whether golden pictures were left out or taken out, though the model says all that decides its vectors.
+
+        A self-test then sees neither colour nor shape. Bundles of 0.7 and before never had any, nor has a transform.
+        """
+        return self.identity is not None and not any(name.startswith(PICTURES) for name in self.files)
 
     def certificates_for(self, gallery_space: str) -> tuple[Certificate, ...]:
         """The evaluations that show that the model may search this space; none if it is only declared."""
@@ -403,8 +411,8 @@ def record_of(data: bytes) -> FileRecord:
     return FileRecord(hashlib.sha256(data).hexdigest(), len(data))
 
 
-def _is_day(value: object) -> bool:
-    """Whether this is a day of the calendar in the one form ``YYYY-MM-DD``."""
+def is_day(value: object) -> bool:
+    """Return whether this is a day of the calendar in the one form ``YYYY-MM-DD``."""
     try:
         return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
     except ValueError:

@@ -1,4 +1,4 @@
-"""Names of files inside a bundle: the two that are fixed, and what the others may be called."""
+"""Names of files inside a bundle: those that are fixed, and what the others may be called."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from compat_sdk.shown import shown_value
 
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
+PICTURES = "golden/pictures/"
+"""Folder of the golden pictures, see `compat_sdk.bundle.golden`."""
 
 
 def check_file_name(name: str) -> str:

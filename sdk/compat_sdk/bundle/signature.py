@@ -14,6 +14,7 @@ Source: OpenSSF Model Signing Specification v1.0, https://github.com/ossf/model-
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import tempfile
@@ -25,6 +26,7 @@ from typing import Any
 from compat_sdk.bundle.names import SIGNATURE
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, MissingExtraError
 from compat_sdk.files import raise_if_refused, read_plain
+from compat_sdk.shown import shortened
 
 _KEY_LIMIT = 64 << 10
 
@@ -134,7 +136,13 @@ def require_signature(
                     raise_if_refused(folder, problem)
                 said.append(("Key mismatch" in str(problem), _words(problem)))
     others, reason = min(said)  # what the right key says, rather than that another one is not it
-    of = keys[0].name if len(keys) == 1 else f"any of {len(keys)} known makers" if others else "a known maker"
+    of = (
+        shortened(keys[0].name, 60)
+        if len(keys) == 1
+        else f"any of {len(keys)} known makers"
+        if others
+        else "a known maker"
+    )
     raise error(
         f"{what} does not carry a valid signature of {of}: {reason}; do not use it, get it again from its source, and "
         f"check that the key is its maker's"
@@ -197,8 +205,17 @@ def _every_file() -> Any:
 
 def _key_path(key: str | os.PathLike[str]) -> Path:
     path = Path(key)
-    if not path.is_file():
-        raise ConfigError(f"there is no key file {path}; make a pair with openssl, see `compat-sdk bundle sign --help`")
+    try:
+        found = path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise_if_refused(path, error)
+        found = False
+    if not found:
+        raise ConfigError(
+            f"there is no key file {shortened(str(path), 100)}; make a pair with openssl, see `compat-sdk bundle sign "
+            f"--help`"
+        )
     return path
 
 
@@ -206,4 +223,4 @@ def _words(error: Exception) -> str:
     """What the library says, in one line; of its list of digests the names of the files."""
     text = " ".join(str(error).split()) or type(error).__name__
     changed = re.findall(r"Hash mismatch for \W*([\w./-]+)", text)
-    return f"it was made for other content of {', '.join(changed[:5])}" if changed else text[:120]
+    return f"it was made for other content of {', '.join(changed[:5])}" if changed else shortened(text, 100)

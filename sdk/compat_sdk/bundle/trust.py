@@ -38,7 +38,7 @@ from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.bundle.signature import PublicKey, require_signature, require_signing
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, GalleryError
 from compat_sdk.files import parse_json, parse_toml, raise_if_refused, read_plain
-from compat_sdk.shown import shown_value
+from compat_sdk.shown import shortened, shown_value
 
 _GALLERY_ROLE = "index"  # what a maker of galleries, which are no bundles, may be limited to
 _ROLES = (*get_args(Role), _GALLERY_ROLE)
@@ -54,7 +54,7 @@ class Maker:
         key: Public key.
         roles: May sign models of these roles, and galleries if ``"index"`` is among them; None for anything.
         spaces: Of these embedding spaces; None for all.
-        bundles: Bundles of these names; None for all. Galleries have no name.
+        bundles: Bundles of these names; None for all. It says nothing of galleries.
 
     Raises:
         ConfigError: A role that there is not, or no name.
@@ -70,7 +70,8 @@ class Maker:
         if not self.name:
             raise ConfigError("a maker has no name; expected one for people")
         if wrong := set(self.roles or ()) - set(_ROLES):
-            raise ConfigError(f"maker {self.name} has the role {min(wrong)!r}; expected some of {', '.join(_ROLES)}")
+            found = f"maker {shortened(self.name)} has the role {shown_value(min(wrong))}"
+            raise ConfigError(f"{found}; expected some of {', '.join(_ROLES)}")
 
     def problem(self, role: str, space: str, name: str | None) -> str | None:
         """Say what this maker may not sign about something, or return None.
@@ -93,7 +94,7 @@ class Trust:
 
     Attributes:
         makers: At least one.
-        least_release: By name of a bundle, the lowest release that is taken.
+        least_release: By name of a bundle or a gallery, the lowest release that is taken.
         galleries: Whether commands that take galleries want them signed too; `compat_sdk.gallery.Gallery.open` does
             whenever it is given a trust.
 
@@ -110,7 +111,9 @@ class Trust:
             raise ConfigError("there is no maker to trust; expected at least one, with a name and a public_key")
         for name, least in self.least_release.items():
             if type(least) is not int or least < 1:
-                raise ConfigError(f"least_release of {name!r} is {least!r}; expected an integer of at least 1")
+                raise ConfigError(
+                    f"least_release of {shown_value(name)} is {shown_value(least)}; expected an integer of at least 1"
+                )
 
     @classmethod
     def of_key(cls, public_key: str | os.PathLike[str]) -> Trust:
@@ -166,36 +169,48 @@ class Trust:
 
         def check(found: Manifest) -> str:
             signer = _allowed(signers, os.fspath(files.path), found.role, found.space, found.name, BundleError)
-            least = self.least_release.get(found.name, 1)
-            if found.release < least:
-                raise BundleError(
-                    f"{files.path} is release {found.release} of {found.name}, and {least} or later is trusted: an old "
-                    f"version was put in the place of a newer one; get the newest from its maker"
-                )
+            self._require_release(Path(files.path), found.name, found.release, BundleError)
             return signer
 
         return check
 
-    def require_gallery_signer(self, path: Path, name: str, state: bytes, signature: bytes) -> Callable[[str], str]:
+    def require_gallery_signer(
+        self, path: Path, contents: Mapping[str, bytes], signature: bytes
+    ) -> Callable[[str, str, int, str | None], str]:
         """Check that a known maker signed the state of a gallery, which has the digest of every file of it.
 
         Args:
             path: Folder of the gallery, for errors.
-            name: Of the state's file.
-            state: Content of it, as it will be parsed.
+            contents: Content of the state and of the release by file name, as they will be parsed.
             signature: Content of the gallery's ``signature.json``.
 
         Returns:
-            What is to be called with the gallery's space: it raises GalleryError unless the signer may sign such a
-            gallery, and returns the name of the signer.
+            What is to be called with the gallery's space, its name, release and last day: it raises GalleryError unless
+            the signer may sign such a gallery and it is new enough, and returns the name of the signer.
 
         Raises:
             GalleryError: The signature is of nobody who is known, or of another state.
             ConfigError: A key cannot be used.
             MissingExtraError: model-signing is not installed.
         """
-        signers = self._signers(os.fspath(path), [(name, iter((state,)))], signature, GalleryError)
-        return lambda space: _allowed(signers, os.fspath(path), _GALLERY_ROLE, space, None, GalleryError)
+        files = [(name, iter((content,))) for name, content in contents.items()]
+        signers = self._signers(os.fspath(path), files, signature, GalleryError)
+
+        def check(space: str, name: str, release: int, expires: str | None) -> str:
+            signer = _allowed(signers, os.fspath(path), _GALLERY_ROLE, space, None, GalleryError)
+            self._require_release(path, name, release, GalleryError)
+            _require_day(expires, name, path, GalleryError)
+            return signer
+
+        return check
+
+    def _require_release(self, path: Path, name: str, release: int, error: type[CorruptFileError]) -> None:
+        least = self.least_release.get(name, 1)
+        if release < least:
+            raise error(
+                f"{path} is release {release} of {name}, and {least} or later is trusted: an old version was put in "
+                f"the place of a newer one; get the newest from its maker"
+            )
 
     def _signers(
         self,
@@ -253,10 +268,14 @@ def require_current(manifest: Manifest, path: object) -> None:
     Raises:
         BundleError: Its ``expires`` is past, by this machine's clock in UTC.
     """
-    if manifest.expires is not None and _today() > date.fromisoformat(manifest.expires):
-        raise BundleError(
-            f"{path} was meant to be used until {manifest.expires}, and by this machine's clock it is {_today()}; get "
-            f"a newer release of {manifest.name} from its maker, or set the clock"
+    _require_day(manifest.expires, manifest.name, path, BundleError)
+
+
+def _require_day(expires: str | None, name: str, path: object, error: type[CorruptFileError]) -> None:
+    if expires is not None and _today() > date.fromisoformat(expires):
+        raise error(
+            f"{path} was meant to be used until {expires}, and by this machine's clock it is {_today()}; get a newer "
+            f"release of {name} from its maker, or set the clock"
         )
 
 
@@ -302,7 +321,7 @@ def _maker(value: object, folder: Path) -> Maker:
     name, key = found["name"], found["public_key"]
     for label in ("roles", "spaces", "bundles"):
         if not all(isinstance(item, str) for item in found.get(label, [])):
-            raise ConfigError(f"{label} of maker {name} are {shown_value(found[label])}; expected texts")
+            raise ConfigError(f"{label} of maker {shortened(name)} are {shown_value(found[label])}; expected texts")
         if label in found:
             found[label] = tuple(found[label])
     pem = PublicKey(name, key.encode()) if "-----BEGIN" in key else PublicKey.read(folder / key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from compat_sdk.datasets.repeats import Groups, same_bytes, same_files, same_names
 from compat_sdk.datasets.split import Dataset, Split, is_array
 from compat_sdk.errors import DataError, ImageError
+from compat_sdk.files import raise_if_refused
 from compat_sdk.images import FoundPictures, PictureFile, TarMember, image_size, open_image
 from compat_sdk.workers import usable_cores
 
@@ -32,7 +35,7 @@ class Problem:
     Attributes:
         kind: ``"missing-split"``, ``"empty-split"``, ``"corrupt-image"``, ``"duplicate-id"``,
             ``"conflicting-labels"``, ``"one-class"``, ``"one-image-class"``, ``"unlabelled"``, ``"unmatched-query"``,
-            ``"val-overlap"``, ``"left-out"`` or ``"shared-image"``.
+            ``"val-overlap"``, ``"left-out"``, ``"linked-image"``, ``"conflicting-copies"`` or ``"shared-image"``.
         split: Name of the split.
         severity: ``"error"`` when training or evaluation will refuse it, otherwise ``"warning"``.
         count: How many images or classes are concerned.
@@ -53,7 +56,10 @@ def check_dataset(dataset: Dataset, *, decode: bool = True) -> list[Problem]:
 
     Args:
         dataset: What to look at.
-        decode: Also read every image: finds corrupt files and images that stand in two splits.
+        decode: Also read every image: finds corrupt files, and images that stand in two splits or under two labels.
+
+    Raises:
+        SystemRefusedError: The system refused to read an image, so that nothing is known of it.
     """
     problems: list[Problem] = []
     for name in _REQUIRED:
@@ -65,6 +71,8 @@ def check_dataset(dataset: Dataset, *, decode: bool = True) -> list[Problem]:
     problems.extend(_check_identities(dataset))
     if decode:
         problems.extend(_check_images(dataset))
+        for split in dataset.splits.values():
+            problems.extend(_copied(split))
     return sorted(problems, key=lambda problem: problem.severity != "error")
 
 
@@ -114,28 +122,54 @@ def _image_sizes(split: Split) -> set[tuple[int, int]]:
 def require_consistent(split: Split) -> None:
     """Refuse a split that lists one image twice: with two labels it teaches and scores nonsense.
 
+    A link to an image of the same label, and a copy under another label, may be meant: they are warned of.
+
     Raises:
-        DataError: An id stands more than once.
+        DataError: An id or a file stands more than once, see `check_dataset`.
+        SystemRefusedError: The system refused to read an image.
     """
-    for problem in _repeated(split):
-        raise DataError(f"{problem.message}, such as {problem.examples[0]}; `compat-sdk data info` lists all")
+    for problem in (*_repeated(split), *_copied(split)):
+        told = f"{problem.message}, such as {problem.examples[0]}; `compat-sdk data info` lists all"
+        if problem.severity == "error":
+            raise DataError(told)
+        warnings.warn(told, stacklevel=2)
 
 
 def _repeated(split: Split) -> Iterable[Problem]:
-    if len(set(split.ids)) == len(split.ids):
-        return
-    labels: dict[str, set[str]] = {}
-    counts: Counter[str] = Counter(split.ids)
-    for image, label in zip(split.ids, split.labels, strict=True):
-        labels.setdefault(image, set()).add(label)
-    conflicting = [image for image, found in labels.items() if len(found) > 1]
+    """What stands in a split more than once, as a name or as a file."""
+    names, files = same_names(split), same_files(split)
+    conflicting = _of_two_labels(split, [*names, *files])
     if conflicting:
         message = f"{len(conflicting)} images of the {split.name} split stand more than once, with different labels"
         yield _problem("conflicting-labels", split.name, "error", conflicting, message)
-    repeated = [image for image, count in counts.items() if count > 1 and len(labels[image]) == 1]
+    repeated = [split.ids[rows[0]] for rows in names if len({split.labels[row] for row in rows}) == 1]
     if repeated:
         message = f"{len(repeated)} ids stand more than once in the {split.name} split; list each image once"
         yield _problem("duplicate-id", split.name, "error", repeated, message)
+    told = {*conflicting, *repeated}
+    linked = [split.ids[rows[0]] for rows in files if split.ids[rows[0]] not in told]
+    if linked:
+        message = f"{len(linked)} images of the {split.name} split stand there again as a link, and count again"
+        yield _problem("linked-image", split.name, "warning", linked, message)
+
+
+def _copied(split: Split) -> Iterable[Problem]:
+    """Images whose very bytes stand in a split under two labels, in two files."""
+    known = {row for rows in same_files(split) for row in rows[1:]}
+    groups = [tuple(row for row in rows if row not in known) for rows in same_bytes(split)]
+    copied = _of_two_labels(split, [rows for rows in groups if rows])
+    if copied:
+        message = (
+            f"{len(copied)} images of the {split.name} split are byte for byte others with another label; keep the "
+            f"right one"
+        )
+        yield _problem("conflicting-copies", split.name, "warning", copied, message)
+
+
+def _of_two_labels(split: Split, groups: Groups) -> list[str]:
+    """The first id of every group whose rows differ in their label, each once."""
+    found = [split.ids[rows[0]] for rows in groups if len({split.labels[row] for row in rows}) > 1]
+    return list(dict.fromkeys(found))
 
 
 def _check_split(split: Split) -> Iterable[Problem]:
@@ -220,6 +254,7 @@ def _read(image: PictureFile | object) -> bytes | ImageError:
         content = image.read() if isinstance(image, TarMember) else image.read_bytes()
         open_image(content)
     except OSError as error:
+        raise_if_refused(image, error)
         return ImageError(str(image), error.strerror or str(error))
     except ImageError as error:
         return error

@@ -9,7 +9,7 @@ import numpy as np
 
 from compat_sdk.datasets.split import Dataset
 from compat_sdk.errors import DataError, ImageError
-from compat_sdk.files import canonical_json
+from compat_sdk.files import canonical_json, raise_if_refused
 from compat_sdk.images import PictureFile
 from compat_sdk.images.member import file_sha256
 
@@ -26,6 +26,7 @@ def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
 
     Raises:
         DataError: A split is missing, or a file cannot be read.
+        SystemRefusedError: The system refused to read a file.
     """
     digest = hashlib.sha256()
     for name in splits:
@@ -52,6 +53,7 @@ def _content(image: PictureFile | np.ndarray) -> list[object]:
     try:
         digest = picture_sha256(image)
     except OSError as error:
+        raise_if_refused(image, error)
         raise DataError(f"cannot read {image}: {error.strerror or error}; repair it or leave it out") from error
     except ImageError as error:
         raise DataError(f"{error}; repair it or leave it out") from error

@@ -5,6 +5,7 @@ Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", se
 
 from __future__ import annotations
 
+import errno
 import gzip
 import math
 import os
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CorruptFileError, DataError
-from compat_sdk.files import open_plain, raise_if_refused
+from compat_sdk.files import open_plain, raise_if_refused, write_atomic
 
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -52,6 +53,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error, OverflowError, MemoryError, CorruptFileError) as error:
         if isinstance(error, OSError):
             raise_if_refused(path, error)
+        if isinstance(error, MemoryError):
+            raise_if_refused(path, OSError(errno.ENOMEM, "there is not enough memory"))
         raise DataError(f"cannot read {path}: {error}; check the path or download the file again") from error
     if len(body) != expected:
         found = f"{len(body)} bytes" if len(body) < expected else "more bytes"
@@ -62,4 +65,4 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
 def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
     """Writes an array as a gzip-compressed IDX file, the same bytes for the same array."""
     header = bytes([0, 0, _UNSIGNED_BYTE, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(gzip.compress(header + np.ascontiguousarray(array).tobytes(), 9, mtime=0))
+    write_atomic(path, gzip.compress(header + np.ascontiguousarray(array).tobytes(), 9, mtime=0))

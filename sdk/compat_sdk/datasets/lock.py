@@ -7,7 +7,7 @@ another pixel, another label, or a picture in another split. A lock is written o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -64,17 +64,8 @@ def require_locked(data: Path) -> None:
     """
     place = _lock_place(data)
     locked = _locked(place)
-    if locked is None:
-        return
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        found = pool.map(lambda name: _difference(place.parent / name, locked[name]), locked)
-        changed = {name: difference for name, difference in zip(locked, found, strict=True) if difference}
-    if changed:
-        first = next(iter(changed))
-        raise DataError(
-            f"{shortened(str(data))} is not what {place.name} locked: {len(changed)} of {len(locked)} files differ, "
-            f"first {shortened(first)}, which {changed[first]}; {_AGAIN}"
-        )
+    if locked is not None:
+        _require_unchanged(data, place, locked)
 
 
 def require_all_locked(data: Path, files: Iterable[Path]) -> None:
@@ -87,9 +78,52 @@ def require_all_locked(data: Path, files: Iterable[Path]) -> None:
     locked = _locked(place)
     if locked is None:
         return
-    names = set(_names(place.parent, files))
-    if names != locked.keys():
-        added, lost = sorted(names - locked.keys()), sorted(locked.keys() - names)
+    _require_same_names(data, place, set(_names(place.parent, files)), set(locked))
+
+
+def require_pictures_locked(folder: Path, pictures: Sequence[Path]) -> None:
+    """Refuse pictures of a plain folder that a lock in it, or in a folder around it, does not have as they are.
+
+    A lock that lists nothing in the folder is of other data. That of a manifest says nothing of pictures that the
+    manifest does not list.
+
+    Args:
+        folder: Where they were looked for.
+        pictures: All that were found in it.
+
+    Raises:
+        DataError: A locked picture is missing or changed, one was added, or a lock is damaged.
+    """
+    root = folder.resolve()
+    for around in (root, *root.parents):
+        for place in sorted({around / LOCK, *around.glob(f"*.{LOCK}")}):
+            inside = root.relative_to(around)
+            locked = {
+                name: record for name, record in (_locked(place) or {}).items() if Path(name).is_relative_to(inside)
+            }
+            if not locked:
+                continue
+            if place.name == LOCK:
+                found = {(inside / path.relative_to(folder)).as_posix() for path in pictures}
+                _require_same_names(folder, place, found, set(locked))
+            _require_unchanged(folder, place, locked)
+
+
+def _require_unchanged(data: Path, place: Path, locked: Mapping[str, Mapping[str, object]]) -> None:
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        found = pool.map(lambda name: _difference(place.parent / name, locked[name]), locked)
+        changed = {name: difference for name, difference in zip(locked, found, strict=True) if difference}
+    if changed:
+        first = next(iter(changed))
+        raise DataError(
+            f"{shortened(str(data))} is not what {place.name} locked: {len(changed)} of {len(locked)} files differ, "
+            f"first {shortened(first)}, which {changed[first]}; {_AGAIN}"
+        )
+
+
+def _require_same_names(data: Path, place: Path, found: set[str], locked: set[str]) -> None:
+    if found != locked:
+        added, lost = sorted(found - locked), sorted(locked - found)
         raise DataError(
             f"{shortened(str(data))} is not what {place.name} locked: {len(added)} files were added and {len(lost)} "
             f"are left out, such as {shortened((added or lost)[0])}; {_AGAIN}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from compat_sdk.datasets.content import picture_sha256
 from compat_sdk.datasets.split import Split
 from compat_sdk.errors import ImageError
+from compat_sdk.files import raise_if_refused
 from compat_sdk.images import PictureFile, TarMember
 from compat_sdk.images.member import stamp_of
 
@@ -23,6 +24,9 @@ def own_rows(query: Split, gallery: Split) -> tuple[NDArray[np.int64], int]:
 
     Returns:
         The gallery row of each query's own picture, -1 for none; and how many queries have further copies there.
+
+    Raises:
+        SystemRefusedError: The system refused to read a picture, so that nobody knows whether it is one.
     """
     queries, rows = list(_keys(query.images)), list(_keys(gallery.images))
     shared = {size for size, _ in queries} & {size for size, _ in rows}
@@ -56,8 +60,11 @@ def _keys(images: Iterable[Any]) -> Iterable[tuple[object, Any]]:
 def _digest(image: Any) -> str | None:
     try:
         return picture_sha256(image)
-    except (OSError, ImageError):  # whoever decodes it says so
+    except ImageError:  # whoever decodes it says so
         return None
+    except OSError as error:
+        raise_if_refused(image, error)
+        return None  # whoever decodes it says so
 
 
 def _is_same_file(one: Any, other: Any) -> bool:

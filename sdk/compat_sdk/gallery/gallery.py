@@ -23,6 +23,7 @@ from compat_sdk.files import canonical_json, make_folder, write_atomic
 from compat_sdk.gallery import store
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.lock import write_lock
+from compat_sdk.gallery.release import RELEASE_FILE, Release, next_release
 from compat_sdk.gallery.snapshot import Snapshot, load_snapshot, own_vectors
 from compat_sdk.gallery.writer import append, build_index, check_names, compact, compact_folder, select, writing
 from compat_sdk.space import Embeddings, check_space, covers_all
@@ -129,18 +130,35 @@ class Gallery:
         """Whether a signature is there; only opening with a public key or a trust file tells whether it holds."""
         return os.path.lexists(Path(path) / store.SIGNATURE)
 
-    def sign(self, private_key: str | os.PathLike[str], *, timeout: float = _WAIT_S) -> None:
+    def sign(
+        self,
+        private_key: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        release: int | None = None,
+        expires: str | None = None,
+        allow_older: bool = False,
+        timeout: float = _WAIT_S,
+    ) -> Release:
         """Check every file and sign the gallery as it is; any later change makes the signature void, and deletes it.
 
-        Signed is gallery.json, which has the digests of all vectors, ids, labels and of the index.
+        Signed is gallery.json, which has the digests of all vectors, ids, labels and of the index, and which version
+        of the gallery this is: a trust file refuses what is below its ``least_release``.
 
         Args:
             private_key: PEM file of the private key, see `compat_sdk.bundle.signature`.
+            name: Of the gallery, 1 to 120 printable characters; None for that of its last signature, or the folder's.
+            release: Counts the signed versions of one name, from 1; None for one more than the last.
+            expires: Last day on which the signature counts, ``YYYY-MM-DD`` in UTC; None for no such day.
+            allow_older: Take a release below that of the last signature.
             timeout: See `add`.
+
+        Returns:
+            Which version was signed.
 
         Raises:
             GalleryError: A file is damaged, or the index was not built here: signing would vouch for it.
-            ConfigError: The key cannot be used.
+            ConfigError: The key cannot be used, a value is out of its range, or the release below the last one.
             MissingExtraError: model-signing is not installed.
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
@@ -155,7 +173,12 @@ class Gallery:
                 problems.append(f"the index was not built here; repair it first: compat-sdk index repair {self.path}")
             if problems:
                 raise GalleryError(f"{self.path} cannot be signed: {problems[0]}")
-            write_atomic(self.path / store.SIGNATURE, make_signature({store.STATE_FILE: data}, private_key))
+            made = next_release(self.path, name, release, expires, allow_older=allow_older)
+            contents = {store.STATE_FILE: data, RELEASE_FILE: made.to_bytes()}
+            signature = make_signature(contents, private_key)
+            write_atomic(self.path / RELEASE_FILE, contents[RELEASE_FILE])
+            write_atomic(self.path / store.SIGNATURE, signature)
+            return made
 
     def __len__(self) -> int:
         return len(self._snapshot)
@@ -351,7 +374,7 @@ class Gallery:
             reasons = ["it was not built here"]
         if snapshot.state.index is None or not reasons:
             return []
-        self.build_index("usearch", **snapshot.state.index.options)
+        self.build_index("usearch", **snapshot.state.index.build_options)
         return [f"rebuilt the usearch index: {reason}" for reason in reasons]
 
     def verify(self) -> list[str]:

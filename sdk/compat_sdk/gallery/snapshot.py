@@ -25,7 +25,9 @@ from compat_sdk.errors import (
     VectorError,
 )
 from compat_sdk.gallery.files import RESTORE, StoredParts, as_unit, problem_with, read_checked, read_names
+from compat_sdk.gallery.release import RELEASE_FILE, Release, read_release
 from compat_sdk.gallery.store import (
+    INDEX_KIND,
     SIGNATURE,
     STATE_FILE,
     State,
@@ -138,7 +140,7 @@ class Snapshot:
                 self._say_foreign("the exact scan answers" if index == "auto" else "one is built in memory")
                 if index == "auto":
                     return self.exact
-                self.usearch = UsearchIndex.build(self.vectors, **self.state.index.options)
+                self.usearch = UsearchIndex.build(self.vectors, **self.state.index.build_options)
             else:
                 self.usearch = self._load_index(self.state.index)
         return self.usearch
@@ -171,12 +173,12 @@ class Snapshot:
         return missing and read_state(self.folder).identity != self.state.identity
 
     def _load_index(self, record: StoredIndex) -> UsearchIndex:
-        if record.kind != "usearch":
+        if record.kind != INDEX_KIND:
             raise GalleryError(
                 f"found an index of kind {shown_value(record.kind)}, this release reads 'usearch'; {_REPAIR}"
             )
         content = read_checked(self.folder, record.file, _REPAIR)
-        expansion = record.options.get("expansion_search", 64)
+        expansion = record.build_options.get("expansion_search", 64)
         vouched = record.file.sha256 == self.vouched
         return UsearchIndex.load(content, len(self), self.state.dim, expansion_search=expansion, vouched=vouched)
 
@@ -257,13 +259,25 @@ def load_snapshot(
 
 
 def _require_signer(folder: Path, state: bytes, trust: Trust) -> Callable[[str], str]:
-    signature = read_signature(folder)
+    """Check who signed the state and the release, before either is parsed; what comes back takes the space."""
+    signature, release = read_signature(folder), read_release(folder)
     if signature is None:
         raise GalleryError(
             f"{folder} is not signed: it has no {SIGNATURE}; sign it with `compat-sdk index sign`, or open it without "
             f"a public key and without a trust file"
         )
-    return trust.require_gallery_signer(folder, STATE_FILE, state, signature)
+    if release is None:
+        raise GalleryError(
+            f"the signature of {folder} covers no {RELEASE_FILE}, so that any older version could take its place; sign "
+            f"it again with `compat-sdk index sign`"
+        )
+    check = trust.require_gallery_signer(folder, {STATE_FILE: state, RELEASE_FILE: release}, signature)
+
+    def allowed(space: str) -> str:
+        told = Release.parse(release, folder / RELEASE_FILE)
+        return check(space, told.name, told.release, told.expires)
+
+    return allowed
 
 
 def checked(embeddings: object, dim: int) -> NDArray[np.float32]:
@@ -288,12 +302,13 @@ def own_vectors(embeddings: object, state: State) -> NDArray[np.float32]:
         VectorError: See `checked`.
     """
     if isinstance(embeddings, Embeddings) and embeddings.space != state.space:
-        error = IncompatibleSpaceError(embeddings.space, embeddings.searches, state.space)
-        error.args = (
+        raise IncompatibleSpaceError(
+            embeddings.space,
+            embeddings.searches,
+            state.space,
             f"found vectors in space {embeddings.space}, expected the gallery's own space {state.space}; "
             f"embed the images with the gallery's model",
         )
-        raise error
     return checked(embeddings, state.dim)
 
 

@@ -5,7 +5,8 @@
     rows-GENERATION-RANDOM.json      their ids and labels; .jsonl where they are more than 65,536
     index-GENERATION-RANDOM.usearch  optional graph over all rows: a cache
     gallery.lock                     held by the one process that writes
-    signature.json                   if the gallery was signed: a signature over gallery.json, and so over all it names
+    signature.json                   if the gallery was signed: a signature over gallery.json, and so over all it names,
+    release.json                     and over this: which of its versions it is, see `compat_sdk.gallery.release`
     upgrade/                         an upgrade to another space, see `compat_sdk.upgrade`; no file of it counts
 
 A writer adds files under new names, makes them durable, and then replaces gallery.json in one step. Whoever
@@ -47,10 +48,14 @@ _LINES_VERSION = 3  # as 1 or 2, with a table of several lines; without one, as 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OURS = re.compile(r"(vectors|rows|index)-(?P<generation>\d+)-[0-9a-f]{16}\.(npy|jsonl?|usearch)")
 SIGNATURE = "signature.json"
-LAYOUT: Layout = {r"(gallery|signature)\.json|gallery\.lock|origins\.jsonl": None, _OURS.pattern: None}
+LAYOUT: Layout = {r"(gallery|signature|release)\.json|gallery\.lock|origins\.jsonl": None, _OURS.pattern: None}
 """What a gallery leaves in its folder, beside an upgrade and its lock."""
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
 _SIGNATURE_LIMIT = 4 << 20
+INDEX_KIND = "usearch"
+"""The one kind of index that this release builds and reads."""
+_LEAST = {"connectivity": 2, "expansion_add": 1, "expansion_search": 1}
+_MOST_OPTION = 1 << 16  # what a file says is built again must not take the memory of the machine
 _DEAD_AFTER_S = 1.0  # a commit takes two system calls; a writer that took this long between them is gone
 
 
@@ -62,6 +67,14 @@ class StoredIndex:
     content: int
     options: Mapping[str, int]
     file: StoredFile
+
+    @property
+    def build_options(self) -> dict[str, int]:
+        """How to build it again: options that `UsearchIndex.build` knows, in its range; none of another engine's."""
+        if self.kind != INDEX_KIND:
+            return {}
+        told = {name: value for name, value in self.options.items() if name in _LEAST and type(value) is int}
+        return {name: value for name, value in told.items() if _LEAST[name] <= value <= _MOST_OPTION}
 
 
 @dataclass(frozen=True)

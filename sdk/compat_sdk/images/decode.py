@@ -6,6 +6,7 @@ of its size, and it is that fraction which the limit counts. Colour profiles are
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -18,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin, WebPImagePlugin
 
-from compat_sdk.errors import ConfigError, ImageError
+from compat_sdk.errors import CompatError, ConfigError, ImageError
+from compat_sdk.files import raise_if_refused
 from compat_sdk.images.member import TarMember
 
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | TarMember
@@ -66,6 +68,7 @@ def load_image(image: ImageLike, at_least: int = 0) -> tuple[Image.Image, int]:
     Raises:
         ImageError: It cannot be read, is of a format outside `FORMATS`, has more pixels than the limit, or is an
             array of another type or shape.
+        SystemRefusedError: The system refused to open or read it, or has no memory for it; nothing is known of it.
     """
     source = _name(image)
     try:
@@ -80,8 +83,7 @@ def load_image(image: ImageLike, at_least: int = 0) -> tuple[Image.Image, int]:
     except ImageError as error:
         raise ImageError(source, error.reason) from None
     except Exception as error:
-        # Pillow raises whatever its parser met: OSError, SyntaxError, struct.error, zlib.error ...
-        raise ImageError(source, str(error) or type(error).__name__) from error
+        raise _refusal(source, error) from error
 
 
 def image_size(path: str | os.PathLike[str] | TarMember) -> tuple[int, int]:
@@ -89,14 +91,15 @@ def image_size(path: str | os.PathLike[str] | TarMember) -> tuple[int, int]:
 
     Raises:
         ImageError: It cannot be read, or is of a format outside `FORMATS`.
+        SystemRefusedError: The system refused to open or read it.
     """
     try:
         with _plain_file(path) as file, _opened(file) as opened:
             return opened.size
     except ImageError as error:
         raise ImageError(str(path), error.reason) from None
-    except Exception as error:  # as in `load_image`
-        raise ImageError(str(path), str(error) or type(error).__name__) from error
+    except Exception as error:
+        raise _refusal(str(path), error) from error
 
 
 def limit_pixels(most: int | None) -> None:
@@ -113,6 +116,15 @@ def limit_pixels(most: int | None) -> None:
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
         raise ConfigError(f"the limit of pixels is {most!r}, expected an integer of at least 1")
     _most_pixels = MOST_PIXELS if most is None else most
+
+
+def _refusal(source: str, error: Exception) -> CompatError:
+    """What to raise for whatever Pillow raised: OSError, SyntaxError, struct.error, zlib.error, MemoryError ..."""
+    if isinstance(error, OSError):
+        raise_if_refused(source, error)
+    if isinstance(error, MemoryError):
+        raise_if_refused(source, OSError(errno.ENOMEM, "there is not enough memory"), "decode")
+    return ImageError(source, str(error) or type(error).__name__)
 
 
 def _plain_file(image: str | os.PathLike[str] | TarMember) -> BinaryIO:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compat_sdk.errors import DataError
+from compat_sdk.files import raise_if_refused
 from compat_sdk.litter import is_litter
 
 SUFFIXES = frozenset(
@@ -66,22 +67,24 @@ def find_pictures(folder: Path) -> FoundPictures:
 
     Raises:
         DataError: There is no such folder, or one in it cannot be read.
+        SystemRefusedError: The system refused to read one.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; expected a folder of images")
     paths: list[Path] = []
     left_out: Counter[str] = Counter()
     entered: set[tuple[int, int]] = set()
-    _walk(folder, paths, left_out, entered)
+    try:
+        _walk(folder, paths, left_out, entered)
+    except OSError as error:
+        raise_if_refused(error.filename or folder, error)
+        raise DataError(f"cannot read {error.filename or folder}: {error.strerror or error}; move it away") from error
     return FoundPictures(tuple(sorted(paths)), dict(left_out))
 
 
 def _walk(folder: Path, paths: list[Path], left_out: Counter[str], entered: set[tuple[int, int]]) -> None:
-    try:
-        status = folder.stat()
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"cannot read {folder}: {error.strerror or error}; give permission, or move it away") from error
+    status = folder.stat()
+    entries = sorted(folder.iterdir())
     if status.st_ino and (status.st_dev, status.st_ino) in entered:
         left_out[SEEN] += 1
         return

@@ -53,14 +53,15 @@ PictureFile: TypeAlias = Path | TarMember
 """A picture on a disk: a file of its own, or a member of a tar file."""
 
 
-def stamp_of(picture: PictureFile) -> tuple[int, int]:
-    """Bytes of a picture, and the time in nanoseconds when its file, or its tar file, last changed.
+def stamp_of(picture: PictureFile) -> tuple[int, int, int]:
+    """Bytes of a picture, and when its file, or its tar file, was last written and last changed, in nanoseconds.
 
     Raises:
         OSError: The file cannot be looked at.
     """
     status = (picture.tar if isinstance(picture, TarMember) else picture).stat()
-    return picture.size if isinstance(picture, TarMember) else status.st_size, status.st_mtime_ns
+    size = picture.size if isinstance(picture, TarMember) else status.st_size
+    return size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def file_sha256(picture: PictureFile) -> str:

@@ -7,6 +7,7 @@ moves pixels by 14 grey levels on a 12-megapixel photo and moves the embedding w
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from compat_sdk.errors import ImageError
+from compat_sdk.errors import ImageError, SystemRefusedError
 from compat_sdk.images.decode import FORMATS, ImageLike, describe, load_image, turn_upright
 from compat_sdk.images.preprocessing import Preprocessing
 from compat_sdk.workers import usable_cores
@@ -159,7 +160,11 @@ def decode_readable(
         threads: Threads that decode; None takes one per usable core.
 
     Returns:
-        uint8 ``[n, size, size, 3]`` of those that can be read, their positions, and the errors of the others.
+        uint8 ``[n, size, size, 3]`` of those that can be read, their positions, and the errors of the others, among
+        them files that this user may not read.
+
+    Raises:
+        SystemRefusedError: The system refuses whatever is asked of it, such as one more open file.
     """
 
     def decode(position: int) -> NDArray[np.uint8] | ImageError:
@@ -167,6 +172,10 @@ def decode_readable(
             return pixels_at(images, position, preprocessing)
         except ImageError as error:
             return error
+        except SystemRefusedError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM):  # what is refused to every file alike
+                raise
+            return ImageError(f"{error.path} (position {position})", str(error))
 
     with ThreadPoolExecutor(usable_cores() if threads is None else max(1, threads), "compat-decode") as pool:
         decoded = list(pool.map(decode, range(len(images))))

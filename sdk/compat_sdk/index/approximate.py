@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, ForeignIndexError, GalleryError, MissingExtraError
+from compat_sdk.files import write_atomic
 from compat_sdk.index import built_here
 from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.index.vectors import check_k, check_vectors
@@ -112,12 +113,12 @@ class UsearchIndex:
         return index
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index to a file.
+        """Write the index to a file, see `compat_sdk.files.write_atomic`.
 
         Raises:
             OSError: The file cannot be written.
         """
-        Path(path).write_bytes(self.to_bytes())
+        write_atomic(path, self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """Return the content of an index file, and note that it was built here, see `compat_sdk.index.built_here`.

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from compat_sdk.errors import ConfigError, SystemRefusedError
-from compat_sdk.files import raise_if_refused
+from compat_sdk.files import make_folder, raise_if_refused, sync_folder
 
 _MOST = 4096
 """Index files that are remembered; beyond that the oldest are forgotten."""
@@ -33,7 +33,7 @@ def prepare() -> Path:
     """
     folder = _folder()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, 0o700)
     except OSError as error:
         raise SystemRefusedError(
             os.fspath(folder),
@@ -54,6 +54,7 @@ def note(content: bytes) -> None:
     path = folder / hashlib.sha256(content).hexdigest()
     try:
         path.touch(mode=0o600)
+        sync_folder(folder)
         known = sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime_ns)
         for oldest in known[: max(0, len(known) - _MOST)]:
             oldest.unlink(missing_ok=True)

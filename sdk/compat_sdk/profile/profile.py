@@ -17,6 +17,7 @@ from compat_sdk.embedder import Embedder
 from compat_sdk.engines import choose_graph
 from compat_sdk.errors import ConfigError
 from compat_sdk.profile.cold_start import ColdStart, measure_cold_start
+from compat_sdk.shown import escaped
 
 _ENOUGH_RUNS = 20
 
@@ -188,12 +189,13 @@ def profile_bundle(
 def format_table(profiles: Sequence[Profile]) -> str:
     """The profiles as an aligned plain-text table, one row each, with a heading and units."""
     titles = ("model", "size", "MMAC", "paper", "params M", "graph MiB", "engine", "precision")
-    rows = [(*titles, "p50 ms", "p95 ms", "cold ms", "peak MiB")]
+    rows: list[tuple[str, ...]] = [(*titles, "p50 ms", "p95 ms", "cold ms", "peak MiB")]
     for p in profiles:
         peak = "-" if p.cold.peak_mib is None else f"{p.cold.peak_mib:.0f}"
         operations = (f"{p.mmacs:.1f}", f"{p.mmacs_paper:.1f}", f"{p.params_m:.2f}", f"{p.graph_mib:.2f}")
         times = (f"{p.warm.p50_ms:.2f}", f"{p.warm.p95_ms:.2f}", f"{p.cold.total_ms:.0f}")
-        rows.append((p.name, str(p.size), *operations, p.engine, p.precision, *times, peak))
+        cells = (p.name, str(p.size), *operations, p.engine, p.precision, *times, peak)
+        rows.append(tuple(map(escaped, cells)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     text_columns = (0, 6, 7)
     lines = [

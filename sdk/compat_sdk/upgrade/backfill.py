@@ -131,6 +131,7 @@ def backfill_curve(
     *,
     fractions: Sequence[float] = _TENTHS,
     memory_mib: float = 256,
+    exclude_self: NDArray[np.int64] | None = None,
 ) -> BackfillCurve:
     """Accuracy of the new model's queries while a gallery is embedded again in an order.
 
@@ -143,6 +144,7 @@ def backfill_curve(
         order: Every row once, the first to be embedded again in front. [n]
         fractions: Shares of the rows to measure at, rising, at least two.
         memory_mib: Bound on the memory of one ranking, in MiB.
+        exclude_self: Gallery row of each query's own image, see `compat_sdk.metrics.score_queries`. [q]
 
     Raises:
         VectorError: Vectors are not finite unit-norm float32 rows of one length.
@@ -159,6 +161,7 @@ def backfill_curve(
             partly_backfilled(transformed, new, order, share),
             gallery_labels,
             memory_mib=memory_mib,
+            exclude_self=exclude_self,
         )
         for share in shares
     ]

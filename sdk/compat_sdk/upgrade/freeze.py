@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.arrays import read_array
 from compat_sdk.errors import GalleryError
-from compat_sdk.files import link_or_copy
+from compat_sdk.files import link_or_copy, make_folder
 from compat_sdk.gallery.files import (
     RESTORE,
     Segment,
@@ -64,7 +64,7 @@ def freeze(
         OSError: The disk is full, the folder not writable, or a writer deleted the file meanwhile.
     """
     for name in (SOURCES, SIDE):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / name)
     side_segments, pairing = list[Segment](), None
     if side is not None:
         side_segments = [_link(side.folder, folder / SIDE, segment) for segment in side.state.segments]

@@ -28,6 +28,7 @@ SOURCES, SIDE, SHARDS, BEFORE, AFTER = "sources", "side", "shards", "before", "a
 LOCK_FILE = "upgrade.lock"
 _MANIFEST = "manifest.json"
 _FORMAT, _VERSION = "compat-sdk-upgrade", 1
+_MOST_SHARDS = 1 << 20  # each is a file, and all of them are listed in memory
 _FILE = re.compile(r"(vectors|rows|pairs)-\d+-[0-9a-f]{16}\.(npy|jsonl?)")
 LAYOUT: Layout = {
     r"manifest\.json": None,
@@ -93,6 +94,9 @@ class Manifest:
         block_rows: Rows that the transform sees at once.
         model: What the gallery will remember of its model after the cutover.
         dtype: Of the gallery's files, old and new.
+
+    Raises:
+        ConfigError: There are more than 1,048,576 shards.
     """
 
     transform: Mapping[str, str]
@@ -102,6 +106,14 @@ class Manifest:
     shard_rows: int
     block_rows: int
     sources: tuple[Source, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = sum(-(-source.segment.rows // self.shard_rows) for source in self.sources)
+        if count > _MOST_SHARDS:
+            raise ConfigError(
+                f"shard_rows is {self.shard_rows}, which makes {count} shards of {self.rows} rows; expected at most "
+                f"{_MOST_SHARDS} shards: take more rows for each"
+            )
 
     @property
     def rows(self) -> int:

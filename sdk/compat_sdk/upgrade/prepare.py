@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError, StateError
+from compat_sdk.files import make_folder
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot, load_snapshot
 from compat_sdk.gallery.store import read_state
@@ -177,7 +178,7 @@ def _freeze(
                 shutil.rmtree(folder)
             raise
         write_manifest(folder, manifest)
-    (folder / SHARDS).mkdir(exist_ok=True)
+    make_folder(folder / SHARDS)
     return manifest
 
 
@@ -228,9 +229,10 @@ def _shown(identity: Mapping[str, str]) -> str:
 
 
 def _other_space(what: str, found: Snapshot, expected: str) -> IncompatibleSpaceError:
-    error = IncompatibleSpaceError(found.state.space, (), expected)
-    error.args = (
+    return IncompatibleSpaceError(
+        found.state.space,
+        (),
+        expected,
         f"{what} is in space {found.state.space} with dimension {found.state.dim}, the transform takes {expected}; "
         f"use the transform that was trained for them",
     )
-    return error

@@ -345,9 +345,16 @@ def _check_auto(config: QueryConfig) -> None:
 def _check_vectors(config: QueryConfig) -> None:
     """Refuse settings of terms that have no weight: they would be ignored."""
     weights = config.term_weights
+    if config.centred and weights["adaptation"]:
+        raise ConfigError(
+            "centring is on, and adaptation trains psi towards vectors that still lack the mean; leave one out",
+            setting="centring",
+        )
     defaults = {entry.name: entry.default for entry in fields(config)}
     for key, terms in _SETTINGS_OF.items():
         value = getattr(config, key)
+        if key == "centring" and weights["gallery"] and config.unseen == "all-prototypes":
+            continue  # class means are vectors too
         if value != defaults[key] and not any(weights[name] for name in terms):
             raise ConfigError(
                 f"{key} is {value!r}, but the terms that it is about, {' and '.join(terms)}, have weight 0 here; leave "

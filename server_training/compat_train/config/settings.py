@@ -71,11 +71,13 @@ def config_from_mapping(
 def changed_settings(saved: object, wanted: Mapping[str, Any]) -> str:
     """What differs between settings in a file and those of now, tables compared entry by entry; empty: nothing does.
 
+    It goes into an error, and so is shortened to 120 characters.
+
     Args:
         saved: JSON values.
         wanted: Values that JSON can hold.
     """
-    return "; ".join(_changes(saved, json.loads(json.dumps(wanted))))
+    return shortened("; ".join(_changes(saved, json.loads(json.dumps(wanted)))), 120)
 
 
 def _read(

@@ -36,7 +36,7 @@ def canvas_of(augmentation: Augmentation, model: Preprocessing, *others: Preproc
         raise ConfigError(
             f"canvas is {augmentation.canvas}, and a model sees {largest} pixels; expected {largest} or more, or 0",
             setting="canvas",
-        )
+        ).within("augmentation.")
     return replace(decoding(model), size=augmentation.canvas or largest)
 
 
@@ -55,4 +55,4 @@ def refuse_canvas(augmentation: Augmentation, what: str) -> None:
             f"canvas is {augmentation.canvas}, but {what} takes crops from images as its models decode them; leave it "
             f"out",
             setting="canvas",
-        )
+        ).within("augmentation.")

@@ -14,6 +14,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.files import sync_folder
 from compat_train.runs.run_files import alone
 
 ResultT = TypeVar("ResultT")
@@ -50,6 +51,7 @@ def write_mapped(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.
             mapped.flush()
             del mapped
             temporary.replace(path)
+            sync_folder(path.parent)
         finally:
             with suppress(OSError):  # on Windows a file that is still mapped stays, until the next call
                 temporary.unlink(missing_ok=True)

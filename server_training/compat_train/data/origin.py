@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import ImageError
+from compat_sdk.files import raise_if_refused
 from compat_sdk.images import PictureFile
 from compat_sdk.images.member import file_sha256, stamp_of
 
@@ -43,14 +44,18 @@ class Origin:
 
     @cached_property
     def stamps(self) -> str:
-        """SHA-256 of ids, labels, and each file's size and time of change; `content` where there are no files."""
+        """SHA-256 of ids, labels, and each file's size and times of change; `content` where there are no files.
+
+        The inode's own time is one of them: a picture of the same size, put in place with the old one's date, differs.
+        """
         if is_array(self._images):
             return self.content
         digest = self._names()
         for path in self._images:
             try:
-                digest.update("{},{};".format(*stamp_of(path)).encode())
-            except OSError:
+                digest.update("{},{},{};".format(*stamp_of(path)).encode())
+            except OSError as error:
+                raise_if_refused(path, error)
                 digest.update(b"missing;")
         return digest.hexdigest()
 
@@ -66,7 +71,10 @@ class Origin:
             for path in self._images:
                 try:
                     digest.update(bytes.fromhex(file_sha256(path)))
-                except (OSError, ImageError):  # whoever decodes it says so
+                except ImageError:  # whoever decodes it says so
+                    digest.update(b"missing;")
+                except OSError as error:
+                    raise_if_refused(path, error)  # or other data would be blamed
                     digest.update(b"missing;")
         return digest.hexdigest()
 

@@ -181,7 +181,7 @@ def _key(split: Split, preprocessing: Preprocessing) -> str:
     else:
         for path in images:
             try:
-                digest.update("{},{};".format(*stamp_of(path)).encode())
+                digest.update("{},{},{};".format(*stamp_of(path)).encode())
             except OSError:
                 digest.update(b"missing;")
     return digest.hexdigest()[:24]

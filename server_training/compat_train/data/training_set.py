@@ -32,12 +32,14 @@ class TrainingSet:
         labels: int64 ``[n]``, positions in ``classes``; -1 of images without labels.
         classes: Class names, sorted; none where the images have no labels.
         source: What the images were decoded from; None where only they are known.
+        ids: Name of each image; empty where only the pixels are known.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     source: Origin | None = field(default=None, repr=False)
+    ids: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def has_labels(self) -> bool:
@@ -113,7 +115,8 @@ def load_training_set(
     classes = tuple(sorted(set(names) - {""}))
     numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
     labels = np.fromiter((numbers[name] for name in names), np.int64, len(names))
-    return TrainingSet(decoded.images, labels, classes, _origin(split))
+    ids = tuple(split.ids[row] for row in decoded.kept)
+    return TrainingSet(decoded.images, labels, classes, _origin(split), ids)
 
 
 def _require_classes(split: Split, source: Source, what: str) -> None:

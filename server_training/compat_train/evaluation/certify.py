@@ -9,7 +9,7 @@ from compat_sdk.bundle import Bundle, is_bundle
 from compat_sdk.certificate import Accuracy, Certificate
 from compat_sdk.datasets import Dataset
 from compat_sdk.datasets.content import content_sha256
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import ConfigError, IncompatibleSpaceError
 from compat_sdk.metrics import RetrievalScores
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.evaluation.evaluate import Evaluation
@@ -28,7 +28,8 @@ def require_certifiable(query: str | Path, gallery: str | Path) -> None:
         gallery: RUN or BUNDLE of the gallery model.
 
     Raises:
-        ConfigError: The query model is no RUN, is in an old space, or does not declare the gallery's space.
+        ConfigError: The query model is no RUN, or is in an old space.
+        IncompatibleSpaceError: It does not declare that it searches the gallery's space.
         CompatError: One of them cannot be read.
     """
     _require(Path(query), _space_of(Path(gallery)))
@@ -81,9 +82,12 @@ def _require(query: Path, gallery_space: str) -> Checkpoint:
             f"{query} is in the old space {model.space}, which covers the weights alone; train it again to certify it"
         )
     if gallery_space not in model.searches:
-        raise ConfigError(
+        raise IncompatibleSpaceError(
+            model.space,
+            model.searches,
+            gallery_space,
             f"{query} declares that it searches {', '.join(model.searches) or 'no other space'}, not {gallery_space}; "
-            f"expected the gallery model that it was trained for"
+            f"expected the gallery model that it was trained for",
         )
     return model
 

@@ -92,6 +92,7 @@ def open_model(
         return Model(
             name=checkpoint.name,
             space=checkpoint.space,
+            role=checkpoint.role,
             searches=checkpoint.searches,
             dim=checkpoint.dim,
             mmacs=None,

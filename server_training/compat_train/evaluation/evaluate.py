@@ -36,6 +36,7 @@ from compat_sdk.metrics import (
     summarise,
 )
 from compat_sdk.progress import Progress
+from compat_sdk.shown import escaped
 from compat_sdk.space import Embeddings, may_search
 from compat_train.data.pixels import decode_split
 from compat_train.device import torch_threads
@@ -160,8 +161,10 @@ class Evaluation:
             f"gallery of {self.gallery_size} images"
         )
         lines.append(
-            f"query model {self.query_name}, {_cost(self.query_mmacs)}; "
-            f"gallery model {self.gallery_name}, {_cost(self.gallery_mmacs)}"
+            escaped(
+                f"query model {self.query_name}, {_cost(self.query_mmacs)}; "
+                f"gallery model {self.gallery_name}, {_cost(self.gallery_mmacs)}"
+            )
         )
         lines.extend(overlap_lines(self.own, self.copies))
         if not self.declared:

@@ -17,9 +17,10 @@ import numpy as np
 
 from compat_sdk.bundle import Bundle, Trust, is_bundle
 from compat_sdk.datasets import Dataset, own_rows
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import ConfigError, IncompatibleSpaceError
 from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise, upgrade_gain
 from compat_sdk.progress import Progress
+from compat_sdk.shown import escaped
 from compat_sdk.space import Embeddings
 from compat_train.device import torch_threads
 from compat_train.evaluation.cka import linear_cka
@@ -111,8 +112,10 @@ class UpgradeEvaluation:
         alignment = ", ".join(f"{name.replace('_', ' and ')} {value:.3f}" for name, value in self.cka.items())
         lines.append(f"mean cosine of transformed and new embeddings {self.cosine:.3f}; linear CKA: {alignment}")
         lines.append(
-            f"{self.queries} queries, gallery of {self.gallery_size} images; old model {self.names[0]}, new model "
-            f"{self.names[1]}, transforms {', '.join(self.names[2:])}"
+            escaped(
+                f"{self.queries} queries, gallery of {self.gallery_size} images; old model {self.names[0]}, new model "
+                f"{self.names[1]}, transforms {', '.join(self.names[2:])}"
+            )
         )
         return "\n".join([*lines, *overlap_lines(self.own, self.copies)])
 
@@ -149,8 +152,8 @@ def evaluate_upgrade(
     Raises:
         DataError: A split is missing or empty, an image cannot be read, or no query has a match in the gallery.
         BundleError: A bundle is damaged, or not signed as is asked for.
-        ConfigError: There is no transform, too few or too many ``sides``, or a transform was trained for another
-            model than the one before it.
+        ConfigError: There is no transform, or too few or too many ``sides``.
+        IncompatibleSpaceError: A transform was trained for another model than the one before it.
     """
     if not transforms:
         raise ConfigError("there is no transform to evaluate; pass the RUN of `compat-sdk train upgrade`")
@@ -166,9 +169,12 @@ def evaluate_upgrade(
     sources = [_source(path, device, threads, trust) for path in sides]
     models = [open_model(path, device=device, threads=threads, trust=trust) for path in (old, new)]
     if steps[-1].spaces.space != models[1].space:
-        raise ConfigError(
+        raise IncompatibleSpaceError(
+            models[1].space,
+            (),
+            steps[-1].spaces.space,
             f"the last transform gives space {steps[-1].spaces.space}, but the new model {models[1].name} writes in "
-            f"{models[1].space}; pass the model that the transform was trained for"
+            f"{models[1].space}; pass the model that the transform was trained for",
         )
     encoders = [source for source in sources if isinstance(source, Model)]
     found: dict[str, list[Embeddings]] = {"old": [], "new": [], "transformed": []}

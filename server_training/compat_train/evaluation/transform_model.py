@@ -13,7 +13,7 @@ from torch import nn
 
 from compat_sdk.bundle import Trust, is_bundle
 from compat_sdk.bundle.trust import refuse_run
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import ConfigError, IncompatibleSpaceError
 from compat_sdk.space import Embeddings, TransformSpaces
 from compat_sdk.transform import Transform
 from compat_sdk.unit import check_rows
@@ -44,8 +44,8 @@ class TransformModel:
         """Transformed embeddings, rows in the order of ``old``.
 
         Raises:
-            ConfigError: An input is in another space than the transform was trained for, or side-information is
-                missing, or given to a transform that takes none.
+            IncompatibleSpaceError: An input is in another space than the transform was trained for.
+            ConfigError: Side-information is missing, or given to a transform that takes none.
             VectorError: An output has no direction.
         """
         spaces = self.spaces
@@ -60,9 +60,12 @@ class TransformModel:
             ("side-information", side, spaces.side_space),
         ):
             if embeddings is not None and embeddings.space != space:
-                raise ConfigError(
+                raise IncompatibleSpaceError(
+                    embeddings.space,
+                    (),
+                    str(space),
                     f"transform {self.name} takes {what} in space {space}, found {embeddings.space}; pass the model "
-                    f"that it was trained with"
+                    f"that it was trained with",
                 )
         return Embeddings(self.apply(old.vectors, None if side is None else side.vectors), spaces.space)
 

@@ -2,13 +2,14 @@
 
 An image has one view, or two where it is mirrored alone, or as many as `Augmentation.fixed_views` says; these are
 embedded before the first step, in blocks, into a folder that later trainings share. Of endless views the gallery model
-runs on every batch.
+runs on every batch. Of a gallery model that is known by its vectors alone, each image has one, whatever its view.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from compat_sdk.errors import DataError
 from compat_sdk.progress import Progress
 from compat_sdk.unit import check_rows
 from compat_train.config.training import Augmentation, config_to_json
@@ -25,6 +27,7 @@ from compat_train.data.batches import Batch, normalise, unit_range
 from compat_train.data.kept_vectors import kept_vectors
 from compat_train.data.views import Views, fixed_views
 from compat_train.device import place
+from compat_train.models.adopted import VECTORS
 from compat_train.runs.checkpoint import Checkpoint
 
 _BLOCK = 1024
@@ -45,6 +48,7 @@ class GalleryOutputs:
         bf16: bool = False,
         kept: Path | None = None,
         sees_batches: bool = True,
+        ids: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> None:
         """Embeds every view if there are so many, as far as they are not kept already.
@@ -59,24 +63,30 @@ class GalleryOutputs:
                 them in memory.
             sees_batches: Whether a batch's images are the gallery model's views too; otherwise they are another
                 model's, of another size or mean, and the gallery model's are taken from ``pixels``.
+            ids: Names of the images, by which a model finds them that is known by its vectors alone.
             progress: Called with the number of views that are embedded.
 
         Raises:
+            DataError: An image has no vector, of a model that is known by its vectors alone.
             VectorError: An image has no embedding.
             TrainingError: Another process writes outputs in the folder.
         """
+        stored = gallery.arch == VECTORS
         self._frozen = _Frozen(gallery, pixels, augmentation, device)
         self._device, self._bf16, self._sees_batches = device, bf16, sees_batches
         self._images = len(pixels)
-        self.cached = augmentation.views is not None
-        if self.cached:
+        self._views = 1 if stored else augmentation.views
+        self.cached = self._views is not None
+        if stored:
+            self._outputs = _stored(gallery, ids, np.arange(len(pixels), dtype=np.int64))
+        elif self.cached:
             self._outputs = _outputs(self._frozen, np.arange(len(pixels), dtype=np.int64), kept, progress)
 
     def of_batch(self, batch: Batch) -> Tensor:
         """Embeddings ``[n, dim]`` of a batch's own views, any norm, without gradient; those of before if there are."""
         if not self.cached:
             return self.of_images(self.images_of(batch))
-        row = batch.number * self._images + batch.index
+        row = batch.number % (self._views or 1) * self._images + batch.index
         return torch.from_numpy(self._outputs[row.numpy()]).to(self._device)
 
     def images_of(self, batch: Batch) -> Tensor:
@@ -104,6 +114,7 @@ def plain_outputs(
     device: torch.device,
     *,
     kept: Path | None = None,
+    ids: Sequence[str] = (),
 ) -> Tensor:
     """Unit-norm embeddings ``[len(rows), dim]`` of some training images as they are, by the gallery model.
 
@@ -113,9 +124,22 @@ def plain_outputs(
         rows: Which of them.
         device: Where to run, and where the result lies.
         kept: Folder where they outlive the process; None keeps them in memory.
+        ids: Names of all images, by which a model finds them that is known by its vectors alone.
+
+    Raises:
+        VectorError: An image has no embedding.
+        DataError: An image has no vector, of a model that is known by its vectors alone.
     """
+    if gallery.arch == VECTORS:
+        return torch.from_numpy(_stored(gallery, ids, rows)).to(device)
     found = _outputs(_Frozen(gallery, pixels, Augmentation(), device), rows, kept, None)
     return torch.from_numpy(np.array(found)).to(device)
+
+
+def _stored(gallery: Checkpoint, ids: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    if len(rows) and not ids:
+        raise DataError(f"{gallery.path} is known by its vectors alone, and the images have no names to find them by")
+    return gallery.stored([ids[row] for row in rows.tolist()])
 
 
 class _Frozen:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from compat_train.data.batches import step_generator
+from compat_train.data.training_set import TrainingSet
 from compat_train.losses.centred import mean_vector
 from compat_train.methods.gallery_outputs import plain_outputs
 from compat_train.runs.checkpoint import Checkpoint
@@ -57,17 +56,17 @@ class GalleryVectors:
 
 
 def gallery_vectors(
-    gallery: Checkpoint, pixels: NDArray[np.uint8], device: torch.device, *, seed: int, kept: Path | None = None
+    gallery: Checkpoint, data: TrainingSet, device: torch.device, *, seed: int, kept: Path | None = None
 ) -> GalleryVectors:
     """Embeds at most 8,192 training images by the gallery model, in an order that the seed draws.
 
     Args:
         gallery: The frozen gallery model.
-        pixels: uint8 ``[n, size, size, 3]``, decoded as the model does.
+        data: Training images, decoded as the model does.
         device: Where to run, and where the vectors stay.
         seed: Of the draw, at least 0.
         kept: Folder where they outlive the process; None keeps them in memory.
     """
-    images = torch.randperm(len(pixels), generator=step_generator(seed, _DRAW, 0))[:_MOST]
-    vectors = plain_outputs(gallery, pixels, images.numpy(), device, kept=kept)
+    images = torch.randperm(len(data.pixels), generator=step_generator(seed, _DRAW, 0))[:_MOST]
+    vectors = plain_outputs(gallery, data.pixels, images.numpy(), device, kept=kept, ids=data.ids)
     return GalleryVectors(vectors, images, mean_vector(vectors))

@@ -122,6 +122,11 @@ def _setup(
     frozen, targets = kappa_g, rows.to(device)
     if weights["gallery"]:
         frozen, targets = extended_classifier(config.unseen_as, gallery, data, rows, device)
+    if vectors is None and (config.centred or config.needs_bank):
+        vectors = gallery_vectors(gallery, data, device, seed=config.execution.seed, kept=shown.kept)
+    mean = vectors.mean if vectors is not None and config.centred else None
+    if mean is not None and frozen is not None and config.unseen_as == "all-prototypes":
+        frozen = frozen - mean  # the class means of centred targets
     soft = bool(weights["gallery"]) and config.unseen_as == "lwf"
     looked_at = ("kd", "regression", "adaptation", "csd", "infonce", "aml")
     looks = any(weights[name] for name in looked_at) or config.selecting != "uniform" or soft
@@ -136,14 +141,13 @@ def _setup(
             bf16=bf16,
             kept=shown.kept,
             sees_batches=shown.shared,
+            ids=data.ids,
             progress=progress,
         )
     centres = limits = None
     if weights["alignment"] or weights["boundary"]:
-        of_training = training_embeddings(gallery, data.pixels, device)
+        of_training = training_embeddings(gallery, data.pixels, device, ids=data.ids)
         centres, limits = class_centres(of_training, torch.from_numpy(data.labels).to(device), len(data.classes))
-    if vectors is None and (config.centred or config.needs_bank):
-        vectors = gallery_vectors(gallery, data.pixels, device, seed=config.execution.seed, kept=shown.kept)
     return Setup(
         config=config,
         chosen=config.classification or gallery.classification,
@@ -157,7 +161,7 @@ def _setup(
         centres=centres,
         limits=limits,
         psi=psi,
-        mean=vectors.mean if vectors is not None and config.centred else None,
+        mean=mean,
         bank=vectors.bank(config.bank) if vectors is not None and config.needs_bank else None,
         has_labels=data.has_labels,
     )
@@ -167,6 +171,8 @@ def _image_weights(setup: Setup, of_gallery: Tensor | None, labels: Tensor) -> T
     """Share of each image in the terms that draw it to the old model; sum 1."""
     assert setup.frozen is not None and of_gallery is not None  # checked by gallery_rows
     config = setup.config
+    if config.unseen_as == "all-prototypes":
+        of_gallery = setup.target(of_gallery)
     logits = config.selection_scale * cosine_logits(of_gallery, setup.frozen)
     match config.selecting:
         case "entropy":

@@ -9,16 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from compat_sdk.files import make_folder
 from compat_sdk.outputs import delete_own, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.training import QueryConfig, config_to_json
+from compat_train.data.canvas import canvas_of
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.losses.centred import centred
 from compat_train.methods.centred_output import Cone, write_mean
-from compat_train.methods.choose import choose, knows_classes
+from compat_train.methods.choose import choose, knows_classes, takes_class_means
 from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.methods.gallery_vectors import gallery_vectors
@@ -75,6 +77,7 @@ def train_query(
         return finished
     require_run(run, QUERY_RUN, settings)
     own = config.preprocessing or gallery.preprocessing
+    canvas_of(config.augmentation, own, gallery.preprocessing)  # refuses one that is too small before any work
     start = starting_state(config, published, dim=gallery.dim, size=own.size)
     kept = run / "embeddings"
     if config.teacher_outputs is not None:
@@ -92,7 +95,7 @@ def train_query(
         )
     vectors = None
     if _needs_vectors(config, gallery, data):
-        vectors = gallery_vectors(gallery, data.pixels, device, seed=config.execution.seed, kept=kept)
+        vectors = gallery_vectors(gallery, data, device, seed=config.execution.seed, kept=kept)
     config, choices = choose(config, gallery, data, vectors)
     write_choices(run, choices)
     if progress is not None:
@@ -151,6 +154,8 @@ def train_query(
 
     def finish() -> None:
         if cone is not None and vectors is not None:
+            if "classifier" in trained:
+                del trained["classifier"]  # it was trained on vectors without the mean
             write_mean(embedder, cone, plain(), vectors.images.numpy(), own, device)
 
     checkpoint = fit_embedder(
@@ -188,13 +193,13 @@ def _needs_vectors(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) 
         return True
     if config.method == "auto":
         return not knows_classes(gallery, data)
-    return config.centred or config.needs_bank
+    return config.centred or config.needs_bank or takes_class_means(config, gallery)
 
 
 def _save_adaptation(config: QueryConfig, new: Checkpoint, old: Checkpoint, psi: nn.Module) -> None:
     """Writes psi, from the old model's space into the new one's, as a RUN inside the new model's."""
     folder = new.path / ADAPTATION
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     TransformRun(
         path=folder,
         method="dmu",

@@ -17,6 +17,8 @@ soft labels and rows for every class are the choices of its public code and of l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -52,7 +54,7 @@ def extended_classifier(
         return gallery.classifier.detach().to(device), rows.to(device)
     numbers = unknown.nonzero()[:, 0]
     wanted = np.flatnonzero(np.isin(data.labels, numbers.numpy()))
-    embeddings = training_embeddings(gallery, data.pixels, device, wanted)
+    embeddings = training_embeddings(gallery, data.pixels, device, wanted, ids=data.ids)
     labels = torch.from_numpy(data.labels[wanted]).to(device)
     found = class_means(embeddings, labels, len(data.classes))[numbers.to(device)]
     if unseen == "all-prototypes":
@@ -82,8 +84,16 @@ def class_means(embeddings: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def training_embeddings(
-    gallery: Checkpoint, pixels: NDArray[np.uint8], device: torch.device, rows: NDArray[np.int64] | None = None
+    gallery: Checkpoint,
+    pixels: NDArray[np.uint8],
+    device: torch.device,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    ids: Sequence[str] = (),
 ) -> Tensor:
-    """Unit-norm embeddings ``[n, dim]`` of the plain training images, or some rows of them, by the old model."""
+    """Unit-norm embeddings ``[n, dim]`` of the plain training images, or some rows of them, by the old model.
+
+    See `plain_outputs`.
+    """
     chosen = np.arange(len(pixels), dtype=np.int64) if rows is None else rows
-    return plain_outputs(gallery, pixels, chosen, device)
+    return plain_outputs(gallery, pixels, chosen, device, ids=ids)

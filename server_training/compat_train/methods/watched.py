@@ -82,7 +82,8 @@ def watch_of(
         DataError: None of the images can be read.
     """
     decoded = decode_split(split, gallery.preprocessing, skip_budget=max(0, len(split) - 1))
-    of_gallery = training_embeddings(gallery, decoded.images, device)
+    ids = [split.ids[row] for row in decoded.kept]
+    of_gallery = training_embeddings(gallery, decoded.images, device, ids=ids)
     images: NDArray[np.uint8] = decoded.images
     if decoding(preprocessing) != decoding(gallery.preprocessing):
         images = decode_split(split_rows(split, decoded.kept), preprocessing).images

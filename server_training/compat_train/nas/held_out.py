@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.datasets import Dataset, Split, require_consistent, require_labels
+from compat_sdk.datasets import Dataset, Split, own_rows, require_consistent, require_labels
 from compat_sdk.errors import DataError
+from compat_train.data.training_set import split_rows
 from compat_train.runs.checkpoint import Checkpoint
 
 
@@ -44,21 +45,24 @@ def check_held_out(dataset: Dataset, gallery: Checkpoint | None) -> Split:
 def sides(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of the query and the gallery side of a validation split, of identities that are on both.
 
-    The split's own marks tell the sides apart; without any, every second image of each identity is a query.
+    The split's own marks tell the sides apart; without any, every second image of each identity is a query. An image
+    of the query side whose very picture is on the gallery side too is no query: it would find itself.
 
     Raises:
         DataError: Fewer than two identities are on both sides.
+        SystemRefusedError: The system refused to read an image.
     """
     labels = np.unique(np.array(split.labels), return_inverse=True)[1].astype(np.int64)
     side = np.array(split.query_side) if split.query_side is not None else alternate(labels)
-    both = np.intersect1d(labels[side], labels[~side])
+    queries, others = np.flatnonzero(side), np.flatnonzero(~side)
+    queries = queries[own_rows(split_rows(split, queries), split_rows(split, others))[0] < 0]
+    both = np.intersect1d(labels[queries], labels[others])
     if len(both) < 2:
         raise DataError(
             f"the validation split has {len(both)} identities with images on the query and the gallery side; "
-            f"expected at least 2, each with two images or more"
+            f"expected at least 2, each with two images or more that are not copies"
         )
-    usable = np.isin(labels, both)
-    return np.flatnonzero(usable & side), np.flatnonzero(usable & ~side)
+    return queries[np.isin(labels[queries], both)], others[np.isin(labels[others], both)]
 
 
 def alternate(labels: NDArray[np.int64]) -> NDArray[np.bool_]:

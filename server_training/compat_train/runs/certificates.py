@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compat_sdk.certificate import Certificate
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files import read_json, write_json_atomic
+from compat_sdk.files import make_folder, read_json, write_json_atomic
 from compat_sdk.shown import shortened
 
 CERTIFICATES = "certificates"
@@ -25,7 +25,7 @@ def write_certificate(run: Path, certificate: Certificate) -> Path:
         OSError: The RUN cannot be written.
     """
     folder = run / CERTIFICATES
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     path = folder / f"{certificate.gallery_space}-{certificate.data_sha256[:16]}.json"
     write_json_atomic(path, certificate.to_json())
     return path

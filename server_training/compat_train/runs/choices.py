@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import read_json, write_atomic
+from compat_sdk.files import make_folder, read_json, write_atomic
 
 _FILE = "choices.json"
 
@@ -34,7 +34,7 @@ class Choice:
 def write_choices(run: Path, choices: Sequence[Choice]) -> None:
     """Notes them in the RUN; no file where nothing was chosen."""
     if choices:
-        run.mkdir(parents=True, exist_ok=True)
+        make_folder(run)
         write_atomic(run / _FILE, json.dumps({"choices": [asdict(choice) for choice in choices]}, indent=2).encode())
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import read_json, write_json_atomic
+from compat_sdk.files import make_folder, read_json, sealed_json, unsealed, write_atomic
 from compat_train.data.origin import Origin
 
 _RECORD = "data.json"
 
-_FORMAT, _VERSION = "compat-sdk-run-data", 1
+_FORMAT, _VERSION = "compat-sdk-run-data", 2  # version 1 has no digest of its own
 
 
 def write_data_record(folder: Path, origin: Origin) -> None:
@@ -20,7 +21,7 @@ def write_data_record(folder: Path, origin: Origin) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     record = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -29,7 +30,7 @@ def write_data_record(folder: Path, origin: Origin) -> None:
         "stamps": origin.stamps,
         "sha256": origin.content,
     }
-    write_json_atomic(folder / _RECORD, record)
+    write_atomic(folder / _RECORD, sealed_json(record))
 
 
 def require_same_data(folder: Path, origin: Origin) -> None:
@@ -43,13 +44,9 @@ def require_same_data(folder: Path, origin: Origin) -> None:
         CorruptFileError: The record is damaged.
     """
     path = folder / _RECORD
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
-    record: dict[str, Any] = read_json(path)
-    if (record.get("format"), record.get("version")) != (_FORMAT, _VERSION) or not isinstance(
-        record.get("sha256"), str
-    ):
-        raise CorruptFileError(f"{path} is no {_FORMAT} version {_VERSION}; train into another folder, or delete it")
+    record = _read(path)
     if record.get("stamps") == origin.stamps or record["sha256"] == origin.content:
         return
     before, now = (record.get("images"), record.get("classes")), (origin.images, origin.classes)
@@ -58,3 +55,11 @@ def require_same_data(folder: Path, origin: Origin) -> None:
         f"what is in {folder} was made from other data ({counts}"
         f"{'; files or labels changed' if before == now else ''}); train into another folder, or delete this one"
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = read_json(path)
+    version = record.get("version")
+    if record.get("format") != _FORMAT or version not in (1, _VERSION) or not isinstance(record.get("sha256"), str):
+        raise CorruptFileError(f"{path} is no {_FORMAT} version {_VERSION}; train into another folder, or delete it")
+    return unsealed(record, str(path), required=version != 1)

@@ -11,11 +11,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, parse_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files import file_problem, make_folder, parse_json, read_plain, sealed_json, unsealed, write_atomic
 from compat_sdk.outputs import delete_own
 from compat_sdk.shown import shortened
 from compat_train.runs.layout import STATE
 from compat_train.runs.run_files import on_cpu, read_tensors
+from compat_train.runs.saving import saving
 
 
 class ResumePoints:
@@ -27,18 +28,23 @@ class ResumePoints:
         self._keep = keep
 
     def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Writes one resume point; the older ones beyond the last two are removed afterwards."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Writes one resume point; the older ones beyond the last two are removed afterwards.
+
+        Raises:
+            TrainingError: The disk is full, or the folder cannot be written; the older ones stay.
+        """
         data = save_tensors(on_cpu(tensors))
         stem = f"step-{step:09d}"
-        write_atomic(self._folder / f"{stem}.safetensors", data)
         record = {
             "step": step,
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
             "facts": dict(facts),
         }
-        write_atomic(self._folder / f"{stem}.json", sealed_json(record))
+        with saving(self._folder):
+            make_folder(self._folder)
+            write_atomic(self._folder / f"{stem}.safetensors", data)
+            write_atomic(self._folder / f"{stem}.json", sealed_json(record))
         for old in sorted(self._folder.glob("step-*.json"))[: -self._keep]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -53,12 +59,14 @@ class ResumePoints:
         for manifest in sorted(self._folder.glob("step-*.json"), reverse=True):
             weights = manifest.with_suffix(".safetensors")
             try:
-                found = parse_json(manifest.read_bytes(), str(manifest))
+                found = parse_json(read_plain(manifest), str(manifest))
                 record: Any = unsealed(found, str(manifest), required=False)
+                if type(record["step"]) is not int or not isinstance(record["facts"], dict):
+                    raise CorruptFileError(f"{manifest} is no resume point")
                 if problem := file_problem(weights, record):
                     raise CorruptFileError(f"{weights} {problem}")
                 return (
-                    int(record["step"]),
+                    record["step"],
                     read_tensors(weights.read_bytes(), str(weights)),
                     record["facts"],
                     damaged,

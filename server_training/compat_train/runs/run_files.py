@@ -19,9 +19,19 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, open_locked, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files import (
+    file_problem,
+    make_folder,
+    open_locked,
+    raise_if_refused,
+    read_json,
+    sealed_json,
+    unsealed,
+    write_atomic,
+)
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import covers_all
+from compat_train.runs.saving import saving
 from compat_train.runs.tensors_header import check_header
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
@@ -49,14 +59,18 @@ def alone(lock: Path, work: str) -> Iterator[None]:
         work: What is done, for the error, such as ``training in RUN``.
 
     Raises:
-        TrainingError: Another process holds the lock.
-        OSError: The folder cannot be written.
+        TrainingError: Another process holds the lock, or it is no file.
+        SystemRefusedError: The system refused to write it.
+        OSError: The folder cannot be made.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(lock.parent)
     try:
         file = open_locked(lock)
     except BlockingIOError as error:
         raise TrainingError(f"another process is {work}; wait until it is done, or write to another folder") from error
+    except OSError as error:
+        raise_if_refused(lock, error, "write")
+        raise TrainingError(f"cannot hold {lock} ({error.strerror or error}); move it away") from error
     with file:
         yield
 
@@ -70,13 +84,14 @@ def write_run(run: Path, model: Mapping[str, Any], tensors: Mapping[str, Tensor]
         tensors: Weights by name.
 
     Raises:
-        OSError: The folder is missing or cannot be written.
+        TrainingError: The disk is full, or the folder is missing or cannot be written.
     """
     weights = save_tensors(on_cpu(tensors))
-    write_atomic(run / WEIGHTS, weights)
     digest = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
     record = {"format": _FORMAT, "version": _VERSION, "weights": digest, "model": dict(model)}
-    write_atomic(run / RECORD, sealed_json(record))
+    with saving(run):
+        write_atomic(run / WEIGHTS, weights)
+        write_atomic(run / RECORD, sealed_json(record))
 
 
 def read_role(run: str | Path) -> str:

@@ -4,34 +4,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-pytest.importorskip("coremltools")
-
 import torch
+from numpy.typing import NDArray
 
 from compat_export.convert.conversion import Options, Port
 from compat_export.convert.to_coreml import convert
 from compat_export.convert.unit import UnitEmbedder
-from compat_export.mil.quiet import quiet_coremltools
 from compat_train.models import build_model
 from tests.export.coreml_nets import settled
-
-
-@pytest.fixture(scope="session")
-def coremltools() -> Any:
-    with quiet_coremltools() as module:
-        return module
+from tests.export.embedders import FEW_LAYERS
 
 
 @pytest.fixture(scope="session")
 def embedder() -> torch.nn.Module:
     torch.manual_seed(0)
-    return settled(UnitEmbedder(build_model("resnet18", dim=16, width=0.125)))
+    return settled(UnitEmbedder(build_model(FEW_LAYERS, dim=16)))
 
 
 @pytest.fixture(scope="session")
-def files(embedder: torch.nn.Module) -> dict[str, bytes]:
+def files(coremltools: Any, embedder: torch.nn.Module) -> dict[str, bytes]:
     return convert(embedder, [Port("image", (3, 28, 28))], Options())
 
 

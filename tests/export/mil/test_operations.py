@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-pytest.importorskip("coremltools")
-
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 

@@ -5,11 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-pytest.importorskip("coremltools")
-
 import torch
+from numpy.typing import NDArray
 
 from compat_export.mil import CoreMLTwin, Package, Program
 from compat_export.mil.blobs import decode_elements, unpack_bits

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("coremltools")
-
 from compat_export.check.parity import Parity, measure_parity, require_parity
 from compat_export.mil import CoreMLTwin, Package, Program
 from compat_sdk.errors import BundleError, CheckFailedError

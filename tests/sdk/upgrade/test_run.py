@@ -192,6 +192,18 @@ def test_rows_removed_or_changed_meanwhile_are_seen_as_what_they_are(pair: tuple
     close(again.vectors, np.stack(list(wanted.values())))
 
 
+def test_a_last_row_with_another_vector_under_its_id_and_label_is_another_row(pair: tuple[Path, Path]) -> None:
+    gallery, side = pair
+    run(gallery, side)
+    opened = Gallery.open(gallery)
+    last, label = opened.ids[-1], opened.labels[-1]
+    opened.remove([last])
+    opened.add(Embeddings(vectors(1, 16, 77), OLD), [last], [label])
+    with pytest.raises(ConfigError, match="1 of 65 rows"):
+        upgrade.cutover(gallery)
+    assert run(gallery, side).added == 1
+
+
 def test_compacting_the_gallery_and_its_side_information_takes_nothing_from_a_run(pair: tuple[Path, Path]) -> None:
     gallery, side = pair
     wanted = expected(gallery, side)
@@ -404,3 +416,17 @@ def test_a_record_of_another_transform_or_of_other_rows_counts_for_nothing(pair:
     assert shards.read_record(folder, shard, manifest.transform) is not None
     assert shards.read_record(folder, shard, {"version": "2"}) is None
     assert shards.read_record(folder, replace(shard, stop=shard.stop - 1), manifest.transform) is None
+
+
+def test_more_shards_than_memory_can_list_are_refused_in_a_run_and_in_a_file(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery, side = pair
+    run(gallery, side)
+    monkeypatch.setattr(layout, "_MOST_SHARDS", 6)
+    with pytest.raises(GalleryError, match="shards"):
+        upgrade.verify(gallery, Toy(SIDE))
+    shutil.rmtree(gallery / "upgrade")
+    with pytest.raises(ConfigError, match="take more rows"):
+        run(gallery, side)
+    assert run(gallery, side, shard_rows=20).shards <= 6

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
 from compat_train.models.layers import fold_batch_norms
 from compat_train.models.search_space import SCALES, Member, space_named
 from compat_train.models.supernet import Supernet, take_member
-from compat_train.nas.cmp.candidate import recalibrate
+from compat_train.nas.cmp import candidate
+from compat_train.nas.cmp.candidate import CandidateEvaluator, recalibrate
 from compat_train.nas.cmp.config import SupernetConfig
 from compat_train.nas.cmp.cost import cost_table
 from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import MemberSchedule
+from compat_train.nas.cmp.validation import Validation
 
 SPACES = {
     "shuffle": "shuffle,stem=4,channels=8-16-24-32,repeats=1-1-2-1,last=16",
@@ -75,11 +80,39 @@ def test_recalibration_gives_the_statistics_of_the_images_and_folding_changes_no
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (preprocessing.mean, preprocessing.std))
     stem = network.stem[0]((images - mean) / std).detach()
     assert not torch.allclose(network.stem[1].running_mean, stem.mean((0, 2, 3)), atol=1e-3)
+    with pytest.raises(TrainingError, match="64 images are too few to recalibrate batch norms on in batches of 65"):
+        recalibrate(network, pixels, preprocessing, batch=65)
     recalibrate(network, pixels, preprocessing, batch=16)
     torch.testing.assert_close(network.stem[1].running_mean, stem.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
     with torch.no_grad():
         before = network(images)
         torch.testing.assert_close(fold_batch_norms(network)(images), before, atol=1e-4, rtol=1e-3)
+
+
+def test_a_candidate_is_judged_with_statistics_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    member, preprocessing = drawn(SPACES["shuffle"], 0), Preprocessing(size=32)
+    state = Supernet(member.space, dim=8).state_dict()
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    labels, unit = np.arange(8), np.eye(8, dtype=np.float32)
+    images = Validation(pixels, labels, pixels, labels, unit, calibration=pixels)
+    judged: list[torch.nn.Module] = []
+
+    def embed(network: torch.nn.Module, *_: object, **__: object) -> np.ndarray:
+        judged.append(network)
+        return unit
+
+    (tmp_path / "weights").write_bytes(b"")
+    monkeypatch.setattr(candidate, "read_tensors", lambda *_: state)
+    monkeypatch.setattr(candidate, "embed_images", embed)
+    monkeypatch.setattr(candidate.Validation, "load", lambda _: images)
+    evaluator = CandidateEvaluator(tmp_path / "weights", tmp_path, preprocessing, 8, 1, rank=1, batch=4)
+    assert evaluator()(member, "across").across == 1
+    expected = take_member(state, member, dim=8, stem_stride=1)
+    recalibrate(expected, pixels, preprocessing, batch=4)
+    given = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(judged[0](given), expected(given), atol=1e-4, rtol=1e-3)
 
 
 def test_the_schedule_opens_the_scales_from_the_largest_and_is_a_function_of_the_step() -> None:

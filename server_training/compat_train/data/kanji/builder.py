@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 from PIL import features
 
-from compat_sdk.errors import CompatError, ConfigError, DataError
-from compat_sdk.files import sha256_file
-from compat_sdk.outputs import Layout, delete_own, require_own
+from compat_sdk.arrays import save_array
+from compat_sdk.bundle.folder import replace_folder
+from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, DataError
+from compat_sdk.files import make_folder, read_json, sha256_file, write_atomic
+from compat_sdk.outputs import Layout, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.workers import Workers, usable_cores
 from compat_train.data.kanji.faces import FACES, Face
@@ -94,11 +96,11 @@ def build_kanji(
     rows = plan_rows(identities, characters, faces, present[kept])
     order = np.concatenate([rows[name] for name in rows])
     kept_rows = np.asarray(kept)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        np.save(folder / "images.npy", tiles[kept_rows[order[:, 1]], order[:, 0]])
-        np.save(folder / "rows.npy", order)
+        save_array(folder / "images.npy", tiles[kept_rows[order[:, 1]], order[:, 0]])
+        save_array(folder / "rows.npy", order)
         meta = {
             "format": FORMAT,
             "version": VERSION,
@@ -113,11 +115,9 @@ def build_kanji(
             "pillow": pillow_version,
             "freetype": features.version("freetype2"),
         }
-        (folder / "meta.json").write_text(json.dumps(meta, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_atomic(folder / "meta.json", (json.dumps(meta, indent=2, ensure_ascii=False) + "\n").encode())
         folder.chmod(0o755)
-        if out.exists():
-            delete_own(out, _LAYOUT)
-        folder.replace(out)
+        replace_folder(folder, out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -181,10 +181,10 @@ def _require_replaceable(out: Path) -> None:
     if not out.exists() or not any(out.iterdir()):
         return
     try:
-        meta = json.loads((out / "meta.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        meta = None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        meta = read_json(out / "meta.json")
+    except CorruptFileError:
+        meta = {}
+    if meta.get("format") != FORMAT:
         raise ConfigError(f"{out} exists and is not a kanji set; choose another folder or empty this one")
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
 from compat_train.device import device_of, place, torch_threads
 from compat_train.embed import embed_images, input_tensor
@@ -121,7 +122,15 @@ def recalibrate(
         preprocessing: Of the network.
         device: Where to run.
         batch: Images per step.
+
+    Raises:
+        TrainingError: There are fewer images than one batch, so that no statistics could be made.
     """
+    if len(pixels) < batch:
+        raise TrainingError(
+            f"{len(pixels)} images are too few to recalibrate batch norms on in batches of {batch}; expected at least "
+            f"one batch: choose a smaller batch, or more calibration images"
+        )
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()

@@ -18,10 +18,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
-from compat_sdk.files import parse_json, sealed, unsealed, write_atomic
+from compat_sdk.files import (
+    make_folder,
+    open_to_append,
+    parse_json,
+    raise_if_refused,
+    read_plain,
+    sealed,
+    unsealed,
+    write_atomic,
+)
 from compat_sdk.workers import Workers
 from compat_train.config.settings import changed_settings
 from compat_train.models.search_space import Member
+from compat_train.runs.saving import saving
 
 Need = Literal["own", "across", "both"]
 """Which scores are wanted."""
@@ -85,7 +95,9 @@ class Evaluations:
         self._measure: Measure | None = None
         self._pool: Workers | None = None
         self._scores = _open(path, settings)
-        self._file = path.open("ab")
+        self._path = path
+        with saving(path):
+            self._file = open_to_append(path)
 
     def scores(self, members: Sequence[Member], need: Need) -> list[Score]:
         """Scores of members in their order; what is not known yet is measured and recorded.
@@ -94,7 +106,7 @@ class Evaluations:
         whatever it lacks.
 
         Raises:
-            TrainingError: Workers cannot be started. Without workers, whatever ``make`` raises.
+            TrainingError: Workers cannot be started, or the disk is full. Without workers, whatever ``make`` raises.
         """
         tasks: dict[str, _Task] = {}
         for member in members:
@@ -112,9 +124,6 @@ class Evaluations:
         except BaseException:
             self._stop(now=True)
             raise
-        finally:
-            if tasks:
-                os.fsync(self._file.fileno())
         found = [self._scores[member.name] for member in members]
         # An error in what is not wanted here is no error: the answer must not depend on what else was asked for before.
         return [Score(score.own, score.across) if score.has(need) else score for score in found]
@@ -134,8 +143,10 @@ class Evaluations:
         known = self._scores.get(member.name, Score())
         own = new.own if known.own is None else known.own
         across = new.across if known.across is None else known.across
-        self._file.write(_line({"arch": member.name, "own": own, "across": across, "error": new.error}))
-        self._file.flush()
+        with saving(self._path):
+            self._file.write(_line({"arch": member.name, "own": own, "across": across, "error": new.error}))
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._scores[member.name] = Score(own, across, new.error)
 
     def _in_workers(self, waiting: deque[_Task]) -> None:
@@ -225,9 +236,9 @@ def _line(value: Mapping[str, Any]) -> bytes:
 
 def _open(path: Path, settings: Mapping[str, Any]) -> dict[str, Score]:
     """Reads a file of scores and cuts off an unfinished last line; starts the file where there is none."""
-    data = path.read_bytes() if path.exists() else b""
+    data = _content(path)
     if not data:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomic(path, _line({"format": _FORMAT, "version": _VERSION, "settings": settings}))
         return {}
     whole = data[: data.rfind(b"\n") + 1]
@@ -237,6 +248,14 @@ def _open(path: Path, settings: Mapping[str, Any]) -> dict[str, Score]:
     if len(whole) < len(data):
         os.truncate(path, len(whole))
     return scores
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_plain(path) if os.path.lexists(path) else b""
+    except OSError as error:
+        raise_if_refused(path, error)
+        raise CorruptFileError(f"cannot read {path}: {error.strerror or error}; move it away") from error
 
 
 def _check_header(path: Path, line: bytes, settings: Mapping[str, Any]) -> bool:

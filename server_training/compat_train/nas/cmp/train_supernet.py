@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -177,7 +178,7 @@ def train_supernet(
 
 
 def _finished(out: Path, settings: dict[str, object], origin: Origin) -> Path | None:
-    if not (out / MANIFEST).is_file():
+    if not os.path.lexists(out / MANIFEST):
         return None
     found = unsealed(read_json(out / MANIFEST), str(out / MANIFEST), required=False)
     if changes := changed_settings(found.get("settings"), settings):

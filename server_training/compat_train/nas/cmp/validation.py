@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.arrays import read_array
+from compat_sdk.arrays import read_array, save_array
 from compat_sdk.datasets import Split
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files import make_folder, raise_if_refused, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.shown import shortened
 from compat_sdk.spread import spread
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
@@ -48,9 +49,9 @@ class Validation:
 
     def save(self, folder: Path, settings: Mapping[str, object]) -> None:
         """Writes the arrays as ``.npy`` files, then a digest of them all with the settings that decided them."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for name in _ARRAYS:
-            np.save(folder / f"{name}.npy", np.ascontiguousarray(getattr(self, name)), allow_pickle=False)
+            save_array(folder / f"{name}.npy", getattr(self, name))
         write_atomic(folder / DIGEST, sealed_json({"sha256": self.sha256(), "settings": dict(settings)}))
 
     def sha256(self) -> str:
@@ -71,10 +72,13 @@ class Validation:
         try:
             found = Validation.load(folder).sha256()
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError):
+                raise_if_refused(folder, error)
             raise CorruptFileError(f"an array in {folder} cannot be read ({error}); delete the folder") from error
         if found != record.get("sha256"):
+            known = shortened(str(record.get("sha256")))
             raise CorruptFileError(
-                f"the arrays in {folder} have SHA-256 {found}, expected {record.get('sha256')}; delete the folder, and "
+                f"the arrays in {folder} have SHA-256 {found}, expected {known}; delete the folder, and "
                 f"scores.jsonl beside it, to prepare and measure again"
             )
         return record.get("settings")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.datasets import Dataset, require_consistent
+from compat_sdk.datasets.content import picture_sha256
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing
 from compat_train.data.mapped_file import write_mapped
@@ -81,7 +82,8 @@ def search_images(
         folder: Of the run; copies of images that are mapped into memory are written there.
 
     Raises:
-        DataError: A class has too few images, the validation split cannot judge, or an image cannot be read.
+        DataError: A class has too few images or copies alone, the validation split cannot judge, or an image cannot
+            be read.
         ConfigError: ``held_out`` is set, and the validation split judges.
     """
     val = dataset.splits.get("val")
@@ -153,6 +155,12 @@ def _held_out(config: GlobalConfig, data: TrainingSet, folder: Path) -> SearchIm
     learnt = TrainingSet(_picked(data.pixels, rest, folder / "search.pixels"), data.labels[rest], data.classes)
     side = alternate(data.labels[held]) if retrieval else np.ones(len(held), np.bool_)
     queries, others = held[side], held[~side]
+    if retrieval:
+        known = {picture_sha256(data.pixels[row]) for row in others}
+        strangers = [picture_sha256(data.pixels[row]) not in known for row in queries]
+        if not any(strangers):
+            raise DataError("every held-out query has its very picture in the gallery; give the classes more images")
+        queries = queries[strangers]
     return SearchImages(
         learnt,
         queries=np.ascontiguousarray(data.pixels[queries]),

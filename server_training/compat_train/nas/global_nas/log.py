@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import parse_json, sealed, unsealed, write_atomic
+from compat_sdk.files import make_folder, parse_json, raise_if_refused, read_plain, sealed, unsealed, write_atomic
 from compat_train.config.settings import changed_settings
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.search import Step
+from compat_train.runs.saving import saving
 
 _FORMAT, _VERSION = "compat-sdk-global-search", 2
-_KEYS = {"stage", "arch", "epochs", "score", "decision"}
+_FIGURES = ("cpu_seconds", "wall_seconds", "resumed")
 
 
 class CandidateLog:
@@ -39,11 +41,10 @@ class CandidateLog:
         self._path, self._repeated = path, 0
         self.rows: list[dict[str, Any]] = []
         self._header = {"format": _FORMAT, "version": _VERSION, "settings": dict(settings)}
-        if not path.exists():
+        if not os.path.lexists(path):
             return
         header, *lines = [
-            parse_json(line, f"line {number} of {path}")
-            for number, line in enumerate(path.read_bytes().splitlines(), 1)
+            parse_json(line, f"line {number} of {path}") for number, line in enumerate(_lines(path), 1)
         ] or [{}]
         saved, version = header.get("settings"), header.get("version")
         if header.get("format") != _FORMAT or version not in (1, _VERSION) or not isinstance(saved, dict):
@@ -55,7 +56,7 @@ class CandidateLog:
         unsealed(header, f"line 1 of {path}", required=version == _VERSION)
         for number, line in enumerate(lines, 2):
             row = unsealed(line, f"line {number} of {path}", required=version == _VERSION)
-            if not _KEYS <= row.keys():
+            if not _is_step(row):
                 raise CorruptFileError(f"line {number} of {path} is no step of a search; move the file away")
             self.rows.append(row)
 
@@ -79,6 +80,7 @@ class CandidateLog:
 
         Raises:
             CorruptFileError: The log has another step in this place.
+            TrainingError: The disk is full, or the folder cannot be written.
         """
         row = {
             "stage": step.stage,
@@ -97,6 +99,23 @@ class CandidateLog:
         else:
             self.rows.append(row | figures)
             lines = "".join(json.dumps(sealed(line), allow_nan=False) + "\n" for line in (self._header, *self.rows))
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._path, lines.encode())
+            with saving(self._path):
+                make_folder(self._path.parent)
+                write_atomic(self._path, lines.encode())
         self._repeated += 1
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return read_plain(path).splitlines()
+    except OSError as error:
+        raise_if_refused(path, error)
+        raise CorruptFileError(f"cannot read {path}: {error.strerror or error}; move it away to start again") from error
+
+
+def _is_step(row: Mapping[str, Any]) -> bool:
+    texts = all(isinstance(row.get(name), str) for name in ("stage", "arch", "decision"))
+    score = row.get("score", "")
+    scored = score is None or (type(score) in (int, float) and 0 <= score <= 1)
+    figures = all(type(row.get(name, 0.0)) in (int, float, bool) for name in _FIGURES)
+    return texts and scored and figures and type(row.get("epochs")) is int
