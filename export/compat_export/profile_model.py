@@ -19,6 +19,7 @@ from compat_sdk.profile import Profile, profile_bundle
 from compat_train.config.training import Classification
 from compat_train.embed import embed_images
 from compat_train.models.build import build_model
+from compat_train.models.timm_network import require_size
 from compat_train.runs.checkpoint import Checkpoint
 
 
@@ -67,11 +68,12 @@ def untrained_checkpoint(arch: str, *, size: int = 112, dim: int = 128, width: f
         width: Multiplier of the channel counts, above 0.
 
     Raises:
-        ConfigError: Unknown architecture, or a setting out of range.
+        ConfigError: Unknown architecture, a setting out of range, or a size that the network does not take.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(arch, dim=dim, width=width)
+    require_size(model, arch, size)
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm2d) and not layer.weight.any():
             torch.nn.init.constant_(layer.weight, 0.1)

@@ -331,9 +331,7 @@ def open_plain(path: str | os.PathLike[str]) -> io.BufferedReader:
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
     file = open(path, "rb", opener=without_waiting)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise CorruptFileError(f"{os.fspath(path)} is a pipe or a device; expected a plain file")
+    _require_plain(file, path)
     return file
 
 
@@ -352,12 +350,20 @@ def open_to_append(path: str | os.PathLike[str]) -> io.BufferedWriter:
         file = open(path, "ab", opener=without_waiting)
     except OSError as error:
         if error.errno == errno.ENXIO:  # what Linux says of a pipe that nobody reads, and of a socket
-            raise CorruptFileError(f"{os.fspath(path)} is a pipe or a device; expected a plain file") from error
+            raise _no_plain_file(path) from error
         raise
+    _require_plain(file, path)
+    return file
+
+
+def _require_plain(file: io.BufferedReader | io.BufferedWriter, path: str | os.PathLike[str]) -> None:
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise CorruptFileError(f"{os.fspath(path)} is a pipe or a device; expected a plain file")
-    return file
+        raise _no_plain_file(path)
+
+
+def _no_plain_file(path: str | os.PathLike[str]) -> CorruptFileError:
+    return CorruptFileError(f"{os.fspath(path)} is a pipe or a device; expected a plain file")
 
 
 def check_plain(value: object) -> None:

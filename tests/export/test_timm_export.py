@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from compat_export import export
+from benchmarks.accuracy.timm_networks import NETWORKS, measure
+from compat_export import TARGETS, export
 from compat_export.profile_model import untrained_checkpoint
 from compat_export.subject import subject_of
 from compat_train.models import count_cost
@@ -48,3 +49,12 @@ def test_graphs_are_compared_with_the_network_that_was_trained(monkeypatch: pyte
     monkeypatch.undo()
     assert called == [32]
     assert (subject.golden.reference == subject_of(checkpoint).golden.reference).all()
+
+
+@needs_timm
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_at_parity_on_every_target(name: str) -> None:
+    rows = measure(name, TARGETS, 112)
+    assert [row["target"] for row in rows if row.get("worst_cosine", 0) > 0.99999] == list(TARGETS), rows
+    assert all(row["max_abs_difference"] < 1e-4 and row["pair_cosine"] < 0.95 for row in rows)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load
+from safetensors.torch import load, save_file
 
 from compat_cli.commands.train import COMMANDS
 from compat_cli.origins import Origins
@@ -51,11 +51,19 @@ def main() -> None:
     _images(HERE / "images")
     _tables(HERE)
     _run(HERE / "run")
+    _weights(HERE / "weights")
     size = {"preprocessing": Preprocessing(size=16)}
     shown = certificate("tiny-8-aaaaaaaaaaaa", "big-8-bbbbbbbbbbbb")
     bundle = make_bundle(HERE / "bundle", certificates=(shown,), expires="2030-12-31", **size)
     bundle.copy_to(HERE / "zip" / "bundle.zip")
     records(HERE)
+
+
+def _weights(folder: Path) -> None:
+    folder.mkdir()
+    state = {"layer.weight": torch.linspace(-1, 1, 6).reshape(2, 3), "layer.steps": torch.tensor(3)}
+    torch.save({"state_dict": state}, folder / "w.pth")
+    save_file(state, folder / "w.safetensors")
 
 
 def _images(folder: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import random
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from compat_cli.commands.train import COMMANDS
 from compat_cli.origins import Origins
@@ -43,6 +47,7 @@ from compat_train.runs.layout import RUN, require_run
 from compat_train.runs.log import TrainingLog, read_log
 from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import alone
+from compat_train.runs.weights_file import read_weights
 from tests.fuzz.mutate import changed, mutant, toml
 from tests.fuzz.reader import LONGEST_MESSAGE, Case, Forge, Reader
 from tests.golden.files import HERE
@@ -78,6 +83,10 @@ def _readers() -> Iterator[Reader]:
     weights = _cases([*runs, _OWN / "run"], "model.safetensors")
     yield Reader(
         "weights", _run, weights, True, _listed("model.json"), (b'"dtype"', b'"F32"', b'"I64"', b"__metadata__")
+    )
+    published = _cases([_OWN / "weights"], "*")
+    yield Reader(
+        "published-weights", _published, published, False, _rezipped, (b"cstorage\n", b"\x80\x02", b"PK\3\4", b"q\0")
     )
     yield Reader("certificate", _certified, _cases([_OWN / "run"], "certificates/*.json"), True, _value, _JSON)
     yield Reader("recipe", _recipe, _cases([_RELEASED], "recipe.toml"), False, _table, _TOML)
@@ -211,6 +220,11 @@ def _run(folder: Path, target: str) -> object:
     found.build()
     rest = {name: value for name, value in found.__dict__.items() if name not in ("state", "classifier", "path")}
     return rest, {name: value.numpy().tobytes() for name, value in found.state.items()}
+
+
+def _published(folder: Path, target: str) -> object:
+    found = read_weights(folder / target)
+    return {name: value.numpy().tobytes() for name, value in found.tensors.items() if value.dtype != torch.bfloat16}
 
 
 def _certified(folder: Path, target: str) -> object:
@@ -371,6 +385,19 @@ def _rows(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
     except (ValueError, RecursionError):
         flat = [line.replace(b"\n", b" ") for line in sealed]
     return {target: b"\n".join(flat) + draw.choice((b"\n", b"\n", b""))}
+
+
+def _rezipped(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
+    """The same archive with one entry changed and its checksum made anew; other bytes where it is none."""
+    before, buffer = (folder / target).read_bytes(), io.BytesIO()
+    if not target.endswith(".pth"):
+        return {target: mutant(before, [before], (), draw)}
+    with zipfile.ZipFile(io.BytesIO(before)) as source, zipfile.ZipFile(buffer, "w") as archive:
+        chosen = draw.choice([name for name in source.namelist() if name.endswith(("data.pkl", "data.pkl", "/0"))])
+        for name in source.namelist():
+            data = source.read(name)
+            archive.writestr(name, mutant(data, [data], (), draw) if name == chosen else data)
+    return {target: buffer.getvalue()}
 
 
 def _listed(holder: str) -> Forge:

@@ -199,7 +199,7 @@ FILES = (
         47,
         "a locked dataset has no file that its lock does not list",
         f"{SDK}/datasets/lock.py",
-        "    if names != locked.keys():\n",
+        "    if found != locked:\n",
         "    if False:\n",
         tests_in(_LOCKED, "a_picture_that_was_added_renamed_or_removed_is_refused_until_it_is_locked_again"),
     ),

@@ -68,8 +68,8 @@ GALLERIES = (
         18,
         "an atomic write is one rename",
         f"{SDK}/files.py",
-        "        temporary.replace(target)\n    sync_folder(target.parent)\n",
-        "        target.write_bytes(data)\n    sync_folder(target.parent)\n",
+        "        temporary.replace(target)\n    finally:\n",
+        "        target.write_bytes(temporary.read_bytes())\n    finally:\n",
         tests_in("sdk/test_syncs.py", "an_atomic_write_is_on_the_disk_before_and_after_its_name"),
     ),
     Defence(

@@ -293,7 +293,7 @@ MAKERS = (
         45,
         "the self-test compares the graph's input: mean, std, channels",
         f"{SDK}/embedder.py",
-        "            compare_inputs(input_statistics(fed), self.bundle.golden_inputs(), path)\n",
+        "            compare_inputs(input_statistics(fed), inputs[0], path)\n",
         "",
         tests_in(
             _GOLDEN,
@@ -311,7 +311,7 @@ MAKERS = (
     Defence(
         45,
         "the golden pictures are of several sizes, shapes and kinds",
-        "export/compat_export/check/golden.py",
+        "server_training/compat_train/data/golden_pictures.py",
         "tuple(path.read_bytes() for path",
         'tuple((PICTURES / "05.png").read_bytes() for path',
         tests_in(_GOLDEN, "a_changed_step_from_bytes_to_pixels_is_seen_at_every_usual_size"),

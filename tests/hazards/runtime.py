@@ -17,7 +17,7 @@ RUNTIME = (
         1,
         "whatever a decoder raises is one typed error",
         f"{SDK}/images/decode.py",
-        "        raise ImageError(source, str(error) or type(error).__name__) from error\n",
+        "        raise _refusal(source, error) from error\n",
         "        raise\n",
         tests_in(
             "sdk/test_preprocess.py",
@@ -328,16 +328,16 @@ RUNTIME = (
         14,
         "a bundle's last day",
         f"{SDK}/bundle/trust.py",
-        "if manifest.expires is not None and _today() > date.fromisoformat(manifest.expires):",
-        "if False:",
+        "    _require_day(manifest.expires, manifest.name, path, BundleError)\n",
+        "",
         tests_in("sdk/test_trust.py", "a_bundle_is_refused_after_its_last_day"),
     ),
     Defence(
         14,
         "the least release that a trust file names",
         f"{SDK}/bundle/trust.py",
-        "            if found.release < least:\n",
-        "            if False:\n",
+        "        if release < least:\n",
+        "        if False:\n",
         tests_in(
             "sdk/test_trust.py", "an_older_release_than_the_trust_file_names_is_refused_though_its_signature_holds"
         ),

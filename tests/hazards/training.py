@@ -202,8 +202,8 @@ TRAINING = (
         40,
         "a log that is cut back is whole at every moment",
         f"{TRAIN}/runs/log.py",
-        "            write_atomic(self._path, ",
-        "            self._path.write_bytes(",
+        "    write_atomic(path, ",
+        "    path.write_bytes(",
         tests_in("train/test_full_disk.py", "a_log_is_there_whole_whenever_a_run_goes_on"),
     ),
     Defence(

@@ -14,9 +14,11 @@ import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer.main
 from PIL import Image
@@ -61,6 +63,7 @@ NOT_RUN: Mapping[str, str] = {
     "compat-sdk quickstart": "minutes; tests/pipeline/test_quickstart.py runs it on less",
     "make": "demo, test, check and bare are what runs this test, or hours; that the Makefile has them is checked",
     "pip install": "a test downloads nothing; that the extra exists is checked",
+    "python -m tests.crash": "hours, or minutes; tests/crash runs less of it",
     "python -m tests.fuzz": "hours, or minutes; tests/fuzz/test_fuzz.py runs it on less",
     "python -m tests.hazards": "half an hour; tests/hazards/test_defences.py checks what it is told",
     "python -m benchmarks": "hours; that the script is there and knows the options is checked",
@@ -154,8 +157,9 @@ def known_options(words: Sequence[str]) -> set[str] | None:
 
 def assert_script(name: str, options: Sequence[str], where: str) -> None:
     """The script is there, where a path names it or else in benchmarks/, and its text has the options."""
+    name = name.partition("::")[0]
     name = name.replace(".", "/") + ".py" if name.startswith("benchmarks.") else name
-    name = name.replace(".", "/") + "/__main__.py" if name.startswith("tests.") else name
+    name = name.replace(".", "/") + "/__main__.py" if name.startswith("tests.") else name.partition("::")[0]
     found = [ROOT / name] if "/" in name else sorted((ROOT / "benchmarks").rglob(name))
     assert found and found[0].is_file(), f"{where}: there is no script {name}"
     text = found[0].read_text("utf-8") + "".join(
@@ -202,7 +206,7 @@ def test_every_reason_not_to_run_is_still_needed() -> None:
 
 @pytest.fixture
 def photos_of_a_reader(tmp_path: Path) -> Path:
-    """A folder with `photos/`, the same with identities of its own to validate on as `D`, and `holiday.jpg`."""
+    """A folder with `photos/`, the same with identities to validate on as `D`, `holiday.jpg` and `teacher.onnx`."""
     root = tmp_path
     dataset = open_dataset("sample")
     names = sorted(dataset.splits["train"].classes)
@@ -217,6 +221,10 @@ def photos_of_a_reader(tmp_path: Path) -> Path:
     shutil.copytree(root / "D", root / "photos", ignore=shutil.ignore_patterns("val"))
     Image.fromarray(dataset.splits["query"].images[0]).resize((64, 48)).convert("RGB").save(root / "holiday.jpg")  # type: ignore[arg-type]
     shutil.copytree(ROOT / "recipes", root / "recipes")
+    if find_spec("onnx"):
+        from tests.train.adoption.graphs import network
+
+        network(root / "teacher.onnx")
     if missing_extra("compat-sdk bundle sign") is None:
         from tests.sdk.signing import key_pair
 
@@ -317,6 +325,22 @@ def test_the_pages_do_what_they_say_in_their_order(upgrading: Path, run: Run, na
     type_all(ROOT / "docs" / name, run)
 
 
+def test_the_page_of_gallery_models_does_what_it_says_in_its_order(photos_of_a_reader: Path, run: Run) -> None:
+    for module in (*EXTRAS["adopt-onnx"][1], "onnxscript"):
+        pytest.importorskip(module)
+    from tests.train.adoption.graphs import network
+
+    with chdir(photos_of_a_reader):
+        network(Path("several.onnx"), outputs=("pooled", "scores"))
+        pictures = sorted(Path("photos/train").rglob("*.png"))
+        Path("drawings").mkdir()
+        for number, picture in enumerate(pictures):
+            shutil.copy(picture, f"drawings/{number}.png")
+        vectors = np.random.default_rng(0).standard_normal((len(pictures), 8)).astype(np.float32)
+        np.savez("vectors.npz", ids=np.array([str(number) for number in range(len(pictures))]), vectors=vectors)
+        type_all(ROOT / "docs" / "any-gallery-model.md", run)
+
+
 def test_the_page_of_trust_does_what_it_says_in_its_order(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +368,10 @@ def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
 
 
 def test_every_document_with_something_to_run_is_run() -> None:
-    run_here = {ROOT / "README.md", ROOT / "docs" / "upgrading.md", ROOT / "docs" / "trust.md"}
+    run_here = {
+        ROOT / "README.md",
+        *(ROOT / "docs" / name for name in ("upgrading.md", "trust.md", "any-gallery-model.md")),
+    }
     for document in DOCUMENTS:
         left = [s for s in steps_of(document) if isinstance(s, Block) or not_run(s.text) is None]
         assert not left or document in run_here, f"{document.name} line {left[0].line} is run by no test"

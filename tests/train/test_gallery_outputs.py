@@ -152,6 +152,8 @@ def test_two_models_of_different_sizes_are_shown_the_same_views(
     told = config(clothes, preprocessing=small, augmentation=augmentation)
     shown = shown_images(told, gallery, data, cache=tmp_path, kept=None)
     assert shown.preprocessing == small and not shown.shared
+    source = shown.seen.pixels if augmentation.random_crop else data.pixels
+    assert shown.pixels is source, "crops of both models are taken from one canvas"
     batch = batch_of(shown.seen, augmentation, small)
     outputs = GalleryOutputs(gallery, shown.pixels, augmentation, CPU, sees_batches=shown.shared)
     theirs = outputs.images_of(batch)

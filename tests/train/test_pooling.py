@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 import pytest
@@ -11,8 +10,9 @@ import torch
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_train.models import build_model, count_cost
 from compat_train.models.layers import GeneralisedMeanPool, GlobalAveragePool
+from tests.timm_here import make_timm_loadable, needs_timm
 
-needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+make_timm_loadable()
 
 
 def test_the_generalised_mean_by_hand() -> None:

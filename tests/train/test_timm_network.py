@@ -12,7 +12,7 @@ from torch import nn
 
 from compat_sdk.errors import CompatError, ConfigError, MissingExtraError
 from compat_sdk.images import Preprocessing
-from compat_train import Execution, GalleryConfig, Optimisation, Source, train_gallery
+from compat_train import Execution, GalleryConfig, Optimisation, QueryConfig, Source, train_gallery
 from compat_train.config.settings import config_from_mapping
 from compat_train.models import build_model, count_cost
 from compat_train.models.timm_network import as_deployed, require_size, timm_preprocessing
@@ -100,23 +100,23 @@ def test_pooled_features_are_the_embedding_at_their_own_length() -> None:
 
 
 @needs_timm
-def test_a_size_that_a_network_does_not_take_is_refused_before_data_is_read(tmp_path: Path) -> None:
+def test_a_size_that_a_network_does_not_take_is_refused_before_data_is_read(clothes: Path, tmp_path: Path) -> None:
     model = build_model("timm:test_vit")
     require_size(model, "timm:test_vit", 96)
     assert model.training
     with pytest.raises(ConfigError, match=r"size is 100, which timm:test_vit does not take .*its own size is 160"):
         require_size(model, "timm:test_vit", 100)
     config = GalleryConfig(
-        source=Source(data=str(tmp_path / "nothing.csv")), arch="timm:test_vit", preprocessing=Preprocessing(size=100)
+        source=Source(data=str(clothes)), arch="timm:test_vit", preprocessing=Preprocessing(size=100)
     )
     with pytest.raises(ConfigError, match="does not take"):
         train_gallery(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "pixels").exists()
 
 
 @needs_timm
 @pytest.mark.parametrize("name", ["repvit_m0_9", "mobileone_s0", "fastvit_t8", "test_vit"])
-def test_the_deployed_network_is_the_same_function_with_fewer_layers(name: str) -> None:
+def test_the_deployed_network_is_the_same_function_and_costs_less(name: str) -> None:
     trained = settled(f"timm:{name}", 64)
     before = {key: value.clone() for key, value in trained.state_dict().items()}
     deployed = as_deployed(trained, 64)
@@ -125,8 +125,8 @@ def test_the_deployed_network_is_the_same_function_with_fewer_layers(name: str) 
         expected, found = trained(images), deployed(images)
     assert (expected - found).abs().max() < 1e-4 * expected.abs().max()
     whole, merged = count_cost(trained, 64), count_cost(deployed, 64)
-    assert merged.mmacs <= whole.mmacs and merged.params_m <= whole.params_m
-    assert (merged.mmacs < 0.99 * whole.mmacs) == (name in ("mobileone_s0", "fastvit_t8"))
+    fewer = name != "test_vit"
+    assert ((merged.mmacs < whole.mmacs), (merged.params_m < whole.params_m)) == (fewer, True)
     assert all(torch.equal(value, before[key]) for key, value in trained.state_dict().items())
 
 
@@ -155,8 +155,11 @@ def test_what_published_weights_expect_of_an_image_is_known() -> None:
 
 
 @needs_timm
-def test_with_published_weights_a_gallery_model_prepares_images_as_they_expect() -> None:
+def test_with_published_weights_images_are_prepared_as_they_expect() -> None:
     told = {"source": {"data": "sample"}, "arch": "timm:test_vit", "weights": "w.safetensors"}
+    query = config_from_mapping(QueryConfig, told | {"gallery": "g", "preprocessing": {"size": 96}})
+    assert query.preprocessing == timm_preprocessing("timm:test_vit", 96)
+    assert config_from_mapping(QueryConfig, told | {"gallery": "g", "weights": None}).preprocessing is None
     assert config_from_mapping(GalleryConfig, told).preprocessing == timm_preprocessing("timm:test_vit")
     other = config_from_mapping(GalleryConfig, told | {"preprocessing": {"size": 96}}).preprocessing
     assert other == timm_preprocessing("timm:test_vit", 96)

@@ -182,7 +182,8 @@ def _per_layer(models: list[str], size: int, trust: Trust | None, *, as_json: bo
     extras.require("train")
     from compat_sdk.bundle import is_bundle
     from compat_train.models.build import build_model
-    from compat_train.models.cost import per_layer
+    from compat_train.models.cost import count_cost, per_layer
+    from compat_train.models.timm_network import as_deployed, require_size
     from compat_train.runs.checkpoint import Checkpoint
 
     shown, texts = [], []
@@ -192,9 +193,12 @@ def _per_layer(models: list[str], size: int, trust: Trust | None, *, as_json: bo
         if Path(model).is_dir():
             _refuse_run(Path(model), trust)
             checkpoint = Checkpoint.load(model)
-            layers = per_layer(checkpoint.build(), checkpoint.preprocessing.size)
+            network, side = checkpoint.build(), checkpoint.preprocessing.size
         else:
-            layers = per_layer(build_model(model), size)
+            network, side = build_model(model).eval(), size
+            require_size(network, model, side)
+        deployed = as_deployed(network, side)
+        layers = per_layer(deployed, side)
         rows = [
             [
                 layer.name,
@@ -207,9 +211,11 @@ def _per_layer(models: list[str], size: int, trust: Trust | None, *, as_json: bo
         ]
         total = ["total", "", "", f"{sum(layer.mmacs for layer in layers):.3f}"]
         total.append(f"{sum(layer.mmacs_paper for layer in layers):.3f}")
-        texts.append(
-            f"{escaped(str(model))}\n{console.table(['layer', 'kind', 'output', 'MMAC', 'paper'], [*rows, total])}"
-        )
+        rows.append(total)
+        if deployed is not network:
+            trained = count_cost(network, side)
+            rows.append(["as trained", "", "", f"{trained.mmacs:.3f}", f"{trained.mmacs_paper:.3f}"])
+        texts.append(f"{escaped(str(model))}\n{console.table(['layer', 'kind', 'output', 'MMAC', 'paper'], rows)}")
         shown.append(
             {
                 "name": model,

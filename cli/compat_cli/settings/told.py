@@ -54,9 +54,10 @@ class Told:
         run, laid = self.values.get(like), dict[str, Any](defaults or {})
         if isinstance(run, str) and (isinstance(loss, Mapping) or isinstance(preprocessing, Mapping)):
             from compat_train.adoption.opening import open_gallery_model
+            from compat_train.config.gallery import published_preprocessing
 
             gallery = open_gallery_model(run)
-            if isinstance(preprocessing, Mapping):
+            if isinstance(preprocessing, Mapping) and not published_preprocessing(self.values):
                 laid["preprocessing"] = gallery.preprocessing
             if isinstance(loss, Mapping):
                 laid["classification"] = gallery.classification.under(loss)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.bundle.trust import refuse_run
+from compat_sdk.files import make_folder
 from compat_sdk.outputs import require_own
 from compat_train.adoption.files import bundle_model, module_model, onnx_model
 from compat_train.adoption.found import Found, Wanted
@@ -39,7 +40,7 @@ def adopt(source: str, out: str | Path, wanted: Wanted | None = None) -> Adoptio
     space, and with another crop in another. A model in a bundle and vectors of a gallery keep theirs.
 
     Args:
-        source: See `compat_train.adoption.source.FORMS`.
+        source: See `parse_source`.
         out: RUN folder, absent, empty, or with an adopted model, which is replaced.
         wanted: What the source does not say itself, or otherwise.
 
@@ -58,7 +59,7 @@ def adopt(source: str, out: str | Path, wanted: Wanted | None = None) -> Adoptio
     found = find(parsed, run, wanted)
     checkpoint = found.checkpoint
     proof = None if found.original is None else prove(checkpoint, found.original)
-    run.mkdir(parents=True, exist_ok=True)
+    make_folder(run)
     checkpoint.save()
     return Adoption(Checkpoint.load(run), proof)
 

@@ -12,7 +12,7 @@ from compat_sdk.shown import shortened
 
 Kind = Literal["timm", "open_clip", "huggingface", "module", "onnx", "vectors", "bundle"]
 
-FORMS = (
+_FORMS = (
     "timm:NAME, open_clip:NAME:FILE, huggingface:FOLDER, module:PACKAGE.MODULE:CALLABLE, onnx:FILE, vectors:FILE, "
     "or a bundle"
 )
@@ -35,7 +35,7 @@ class AdoptSource:
 
 
 def is_source(text: str) -> bool:
-    """Whether a text is one of `FORMS` other than a bundle: it begins with a kind and a colon."""
+    """Whether a text is one of `_FORMS` other than a bundle: it begins with a kind and a colon."""
     kind, colon, _ = text.partition(":")
     return bool(colon) and kind in get_args(Kind) and kind != "bundle"
 
@@ -44,7 +44,7 @@ def parse_source(text: str) -> AdoptSource:
     """The source that a text names.
 
     Raises:
-        ConfigError: It is of none of the `FORMS`.
+        ConfigError: It is of none of the `_FORMS`.
     """
     kind, colon, rest = text.partition(":")
     match kind:
@@ -73,4 +73,4 @@ def parse_source(text: str) -> AdoptSource:
             return AdoptSource("bundle", "", path)
         if (path / "model.json").is_file():
             raise ConfigError(f"{text} is a RUN already; every command takes it as it is, leave `adopt` out")
-    raise ConfigError(f"found no model {shortened(text)!r}; expected {FORMS}")
+    raise ConfigError(f"found no model {shortened(text)!r}; expected {_FORMS}")

@@ -53,7 +53,7 @@ def stored_vectors(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     for name in ("weights", "mean", "std", "channels", "layout", "output"):
         if getattr(wanted, name) is not None:
             raise ConfigError(f"--{name} is about a network, and {source.file} has vectors alone; leave it out")
-    ids, rows, space = read_table(source.file)
+    ids, rows, space = _read_table(source.file)
     if len(set(ids)) != len(ids):
         repeated = Counter(ids).most_common(1)[0][0]
         raise DataError(f"{source.file} has the id {shown_value(repeated)} more than once; expected each once")
@@ -80,7 +80,7 @@ def stored_vectors(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     return Found(checkpoint=checkpoint if space is None else replace(checkpoint, space=space), original=None)
 
 
-def read_table(path: Path) -> Table:
+def _read_table(path: Path) -> Table:
     """Ids and vectors of a Parquet file, of an ``.npz`` with ``ids`` and ``vectors``, or of a gallery folder.
 
     Raises:

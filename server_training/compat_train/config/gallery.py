@@ -44,13 +44,8 @@ class GalleryConfig:
 
     @staticmethod
     def defaults_for(told: Mapping[str, Any]) -> dict[str, Preprocessing]:
-        """What is done to an image where nothing else is told: what published weights of timm were trained with."""
-        arch = told.get("arch")
-        if told.get("weights") is None or not isinstance(arch, str) or not arch.startswith(_TIMM):
-            return {}
-        from compat_train.models.timm_network import timm_preprocessing
-
-        return {"preprocessing": timm_preprocessing(arch)}
+        """What is done to an image where nothing else is told; see `published_preprocessing`."""
+        return published_preprocessing(told)
 
 
 def check_model(dim: int, width: float, stem_stride: int) -> None:
@@ -71,3 +66,24 @@ def check_weights(arch: str, weights: str | None) -> None:
         )
     if weights == "":
         raise ConfigError("weights is empty; expected a file, or hub", setting="weights")
+
+
+def published_preprocessing(told: Mapping[str, Any]) -> dict[str, Preprocessing]:
+    """What published weights of a network of timm were trained with, as the default of ``preprocessing``.
+
+    Args:
+        told: Settings of a training, of which ``arch`` and ``weights`` count.
+
+    Returns:
+        Nothing for other networks and for fresh weights.
+
+    Raises:
+        ConfigError: timm has no such network.
+        MissingExtraError: timm is not installed.
+    """
+    arch = told.get("arch")
+    if told.get("weights") is None or not isinstance(arch, str) or not arch.startswith(_TIMM):
+        return {}
+    from compat_train.models.timm_network import timm_preprocessing
+
+    return {"preprocessing": timm_preprocessing(arch)}

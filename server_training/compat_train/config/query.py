@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
 from compat_train.config.checks import check_choices, check_range
 from compat_train.config.fields import about, setting
-from compat_train.config.gallery import check_model, check_weights
+from compat_train.config.gallery import check_model, check_weights, published_preprocessing
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
 
 QueryMethod = Literal[
@@ -183,7 +183,10 @@ class QueryConfig:
         added=True,
     )
     preprocessing: Preprocessing | None = setting(
-        None, "what is done to an image first", otherwise="the gallery model's", added=True
+        None,
+        "what is done to an image first",
+        otherwise="the gallery model's; with weights of a network of timm, what they expect",
+        added=True,
     )
     teacher_outputs: str | None = setting(
         None,
@@ -197,6 +200,11 @@ class QueryConfig:
     augmentation: Augmentation = setting(Augmentation(), "random changes of the training images")
     execution: Execution = setting(Execution(), "where it runs")
     license: str = setting("unspecified", "licence of the trained weights, for the bundle")
+
+    @staticmethod
+    def defaults_for(told: Mapping[str, Any]) -> dict[str, Preprocessing]:
+        """What is done to an image where nothing else is told; see `published_preprocessing`."""
+        return published_preprocessing(told)
 
     def __post_init__(self) -> None:
         check_choices(self)

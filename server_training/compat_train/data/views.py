@@ -17,7 +17,7 @@ from torch import Tensor
 
 from compat_train.config.training import Augmentation
 
-Numbers = Callable[[], Tensor]
+_Numbers = Callable[[], Tensor]
 """Gives, at each call, one number in [0, 1) for each image: float32 ``[n]`` on the CPU."""
 
 _FIXED = 4
@@ -45,7 +45,7 @@ class Views:
     blur: Tensor | None = None
 
 
-def _draw_views(count: int, augmentation: Augmentation, numbers: Numbers) -> Views:
+def _draw_views(count: int, augmentation: Augmentation, numbers: _Numbers) -> Views:
     """One random view of each image.
 
     What is off takes no numbers, and what came to the package later takes its own last: so the views of a run of an
@@ -90,8 +90,8 @@ def fixed_views(augmentation: Augmentation, view: int, rows: Sequence[int] | NDA
     return _draw_views(len(rows), augmentation, _hashed(augmentation.views_seed, view, np.asarray(rows, np.uint64)))
 
 
-def _hashed(seed: int, view: int, rows: NDArray[np.uint64]) -> Numbers:
-    """Numbers that are a hash of seed, view, row and the count of calls: SplitMix64, with the 24 bits of a float32."""
+def _hashed(seed: int, view: int, rows: NDArray[np.uint64]) -> _Numbers:
+    """_Numbers that are a hash of seed, view, row and the count of calls: SplitMix64, with the 24 bits of a float32."""
     state = np.random.SeedSequence((seed, _FIXED, view)).generate_state(1, np.uint64)[0]
     own = _mixed(rows * np.uint64(_STEP) + state)
     calls = 0
@@ -116,7 +116,7 @@ def _between(numbers: Tensor, low: float, high: float) -> Tensor:
     return numbers * (high - low) + low
 
 
-def _affine(augmentation: Augmentation, numbers: Numbers) -> Tensor:
+def _affine(augmentation: Augmentation, numbers: _Numbers) -> Tensor:
     """Shift, scale and turn: the "mis-alignment" of seed 000, section 4.2."""
     angle = _between(numbers(), -augmentation.rotate, augmentation.rotate) * (math.pi / 180)
     zoom = 1 + _between(numbers(), -augmentation.zoom, augmentation.zoom)
@@ -125,7 +125,7 @@ def _affine(augmentation: Augmentation, numbers: Numbers) -> Tensor:
     return torch.stack((cos, -sin, moved_x, sin, cos, moved_y), 1).view(-1, 2, 3)
 
 
-def _box(augmentation: Augmentation, numbers: Numbers) -> Tensor:
+def _box(augmentation: Augmentation, numbers: _Numbers) -> Tensor:
     """A rectangle of random area, proportions and place, within the image.
 
     The area is uniform, and the proportion uniform in its logarithm; a side that would be longer than the image's is

@@ -20,6 +20,7 @@ from compat_train.device import device_of
 from compat_train.embed import embed_images
 from compat_train.models.adopted import VECTORS
 from compat_train.models.cost import count_cost
+from compat_train.models.timm_network import as_deployed
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,7 @@ def open_model(
         role=checkpoint.role,
         searches=checkpoint.searches,
         dim=checkpoint.dim,
-        mmacs=count_cost(network, preprocessing.size).mmacs,
+        mmacs=count_cost(as_deployed(network, preprocessing.size), preprocessing.size).mmacs,
         preprocessing=preprocessing,
         certificates=checkpoint.certificates,
         embed=lambda pixels: embed_images(network, pixels, preprocessing, device=where, channels_last=True),

@@ -14,7 +14,7 @@ from compat_train.models.pretrained import hub_state, matched_state
 from compat_train.models.timm_network import require_size
 from compat_train.runs.weights_file import Weights, read_weights
 
-HUB = "hub"
+_HUB = "hub"
 """What ``weights`` says for a download from timm's hub, which nothing else begins."""
 
 
@@ -28,7 +28,7 @@ def published_weights(config: GalleryConfig | QueryConfig) -> Weights | None:
     """
     if config.weights is None:
         return None
-    if config.weights == HUB:
+    if config.weights == _HUB:
         tensors, digest = hub_state(config.arch)
         return Weights(f"the hub's {config.arch}", digest, tensors)
     return read_weights(config.weights)
