@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from compat_export.convert.conversion import OUTPUT, SMALLEST_COMPRESSED, Options, Port, Precision
+from compat_export.convert.low_rank import merge_axes
 from compat_export.mil.quiet import EXTRA, quiet_coremltools
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images import Preprocessing
@@ -158,7 +159,7 @@ def _exported(module: nn.Module, inputs: Sequence[Port], batch: int | None) -> A
     rows = torch.export.Dim("batch")
     free = tuple({0: rows} for _ in inputs) if batch is None else None
     with torch.no_grad():
-        return torch.export.export(module, samples, dynamic_shapes=free).run_decompositions({})
+        return merge_axes(torch.export.export(module, samples, dynamic_shapes=free).run_decompositions({}))
 
 
 def _compressed(coremltools: Any, model: Any, precision: str) -> Any:
