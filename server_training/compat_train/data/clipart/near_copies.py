@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-HASH_PX = 12
+_HASH_PX = 12
 _NEAR = 0.3
 _BLOCK = 512
 
@@ -19,7 +19,7 @@ def picture_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Args:
         pixels: uint8 ``[h, w, 3]``, a drawing on white.
     """
-    small = Image.fromarray(pixels).resize((HASH_PX, HASH_PX), Image.Resampling.BOX)
+    small = Image.fromarray(pixels).resize((_HASH_PX, _HASH_PX), Image.Resampling.BOX)
     return (255 - np.asarray(small)).reshape(-1)
 
 
