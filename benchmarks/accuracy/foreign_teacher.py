@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from compat_train import Wanted, adopt
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.training import Augmentation, Execution, Optimisation, QueryConfig, Source, config_to_json
 from compat_train.data.training_set import load_training_set
-from compat_train.evaluation.evaluate import evaluate
+from compat_train.evaluation.evaluate import Evaluation, evaluate_each
 from compat_train.losses.centred import centred
 from compat_train.methods.centred_output import Cone, write_mean
 from compat_train.methods.gallery_vectors import gallery_vectors
@@ -51,6 +51,7 @@ from compat_train.runs.checkpoint import Checkpoint, identity_of
 HERE = Path(__file__).parent
 SYSTEMS = ("query_query", "query_gallery", "gallery_gallery")
 METHODS = ("ridge", "csd", "regression-centred", "infonce", "aml", "regression")
+KEY = ("method", "weights", "size", "epochs", "seed")
 CPU = torch.device("cpu")
 _RATES = {"pretrained": 5e-4, "fresh": 2e-3}
 _VIEWS = Augmentation(random_crop=0.4, rotate=10.0, colour=0.25)
@@ -82,7 +83,7 @@ class Plan:
     @property
     def key(self) -> tuple[object, ...]:
         """What tells its row from every other."""
-        return self.method, self.weights, self.size, self.epochs, self.seed
+        return tuple(getattr(self, name) for name in KEY)
 
 
 def query_config(plan: Plan, options: argparse.Namespace) -> QueryConfig:
@@ -112,7 +113,7 @@ def ridge_line(config: QueryConfig, run: Path) -> Checkpoint:
     own = config.preprocessing or gallery.preprocessing
     data = load_training_set(config.source, gallery.preprocessing, labels_for=None)
     vectors = gallery_vectors(
-        gallery, data.pixels, CPU, seed=config.execution.seed, kept=Path(config.teacher_outputs or run / "embeddings")
+        gallery, data, CPU, seed=config.execution.seed, kept=Path(config.teacher_outputs or run / "embeddings")
     )
     network = build_model(config.arch, dim=gallery.dim, stem_stride=config.stem_stride)
     network.load_state_dict(starting_state(config, published_weights(config), dim=gallery.dim, size=own.size) or {})
@@ -141,19 +142,23 @@ def ridge_line(config: QueryConfig, run: Path) -> Checkpoint:
     return made
 
 
-def run_plan(plan: Plan, options: argparse.Namespace) -> Row:
-    """Trains what a plan says, and measures it."""
-    run, config = options.runs / plan.name, query_config(plan, options)
-    before = time.process_time()
-    if plan.method != "ridge":
-        train_query(config, run)
-    elif not (run / "model.json").is_file():
-        ridge_line(config, run)
-    minutes = (time.process_time() - before) / 60
-    found = evaluate(open_dataset(options.data), run, options.runs / "teacher", threads=1)
+def trained(todo: Sequence[Plan], options: argparse.Namespace, minutes: dict[Plan, float]) -> Iterator[Path]:
+    """Trains one plan after the other, each when it is asked for; notes minutes of the processor, gives RUN folders."""
+    for plan in todo:
+        run, config = options.runs / plan.name, query_config(plan, options)
+        before = time.process_time()
+        if plan.method != "ridge":
+            train_query(config, run)
+        elif not (run / "model.json").is_file():
+            ridge_line(config, run)
+        minutes[plan] = (time.process_time() - before) / 60
+        yield run
+
+
+def row_of(plan: Plan, found: Evaluation, minutes: float, views: int) -> Row:
+    """What is kept of one evaluation: its JSON and each query's hit at rank 1, as bits."""
     hits = {system: packed(found.per_query[system].hits(1) > 0) for system in SYSTEMS}
-    key = dict(zip(("method", "weights", "size", "epochs", "seed"), plan.key, strict=True))
-    return {**key, "views": options.views, "cpu_minutes": round(minutes, 1), "hits": hits} | found.to_json()
+    return {**asdict(plan), "views": views, "cpu_minutes": round(minutes, 1), "hits": hits} | found.to_json()
 
 
 def hits_of(row: Row, system: str) -> Hits:
@@ -220,20 +225,22 @@ def plans(options: argparse.Namespace) -> Iterator[Plan]:
 def run_all(options: argparse.Namespace) -> None:
     """Computes the rows that are missing."""
     torch.set_num_threads(1)
-    key = ("method", "weights", "size", "epochs", "seed")
     if not (options.runs / "teacher" / "model.json").is_file():
         wanted = Wanted(output="Reshape:0", mean=(123 / 255, 117 / 255, 104 / 255), std=(1 / 255,) * 3, channels="bgr")
         adopt(f"onnx:{options.onnx}", options.runs / "teacher", wanted)
-    for plan in plans(options):
-        if plan.key in Rows(options.out, *key):
-            continue
-        row = run_plan(plan, options)
-        rows = Rows(options.out, *key)  # another process may have added some
+    todo = [plan for plan in plans(options) if plan.key not in Rows(options.out, *KEY)]
+    minutes: dict[Plan, float] = {}
+    # The gallery model embeds queries and gallery once, before the second training.
+    runs = trained(todo, options, minutes)
+    every = evaluate_each(open_dataset(options.data), runs, options.runs / "teacher", threads=1)
+    for plan, found in zip(todo, every, strict=True):
+        row = row_of(plan, found, minutes[plan], options.views)
+        rows = Rows(options.out, *KEY)  # another process may have added some
         rows.facts |= {"torch": torch.__version__, "machine": machine()}
         rows.add([row])
+        across, own, paragon = (100 * row[system]["cmc"]["1"] for system in ("query_gallery", *SYSTEMS[::2]))
         print(
-            f"{plan.name}: M(q,q) {row['query_query']['cmc']['1']:.3f} M(q,g) {row['query_gallery']['cmc']['1']:.3f} "
-            f"M(g,g) {row['gallery_gallery']['cmc']['1']:.3f}, {row['cpu_minutes']} minutes",
+            f"{plan.name}: M(q,g) {across:.1f}, M(q,q) {own:.1f}, M(g,g) {paragon:.1f}, {minutes[plan]:.1f} minutes",
             flush=True,
         )
 

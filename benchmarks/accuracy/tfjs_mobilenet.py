@@ -103,7 +103,9 @@ def torch_state(layers: list[dict[str, Any]], weights: Mapping[str, _Array], *, 
     """
     network = build_model("mobilenet_v2", dim=_FEATURES, stem_stride=2)
     places = [
-        (key, part) for key, part in network.features.named_modules() if isinstance(part, nn.Conv2d | nn.BatchNorm2d)
+        (key, part)
+        for key, part in network.get_submodule("features").named_modules()
+        if isinstance(part, nn.Conv2d | nn.BatchNorm2d)
     ]
     kinds = ("Conv2D", "DepthwiseConv2D", "BatchNormalization")
     sources = [layer for layer in layers if layer["class_name"] in kinds]
@@ -171,7 +173,8 @@ def main() -> None:
     network = build_model("mobilenet_v2", dim=_FEATURES, stem_stride=2)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     save_file(torch_state(layers, weights, turned=False), options.out)
-    print(f"{options.out}: {sum(value.numel() for value in network.features.parameters()) / 1e6:.3f} M parameters")
+    millions = sum(value.numel() for value in network.get_submodule("features").parameters()) / 1e6
+    print(f"{options.out}: {millions:.3f} M parameters")
 
 
 def _run_layer(
@@ -193,9 +196,9 @@ def _run_layer(
         return F.conv2d(first, kernel, stride=stride, groups=first.shape[1] if kind == "DepthwiseConv2D" else 1)
     if kind == "BatchNormalization":
         scale, shift, mean, variance = (value.to(first.dtype)[:, None, None] for value in _norm(name, weights))
-        return (first - mean) / (variance + config["epsilon"]).sqrt() * scale + shift
+        return (first - mean) / (variance + float(config["epsilon"])).sqrt() * scale + shift
     if kind == "ReLU":
-        return first.clamp(0, config["max_value"])
+        return first.clamp(0, float(config["max_value"]))
     if kind == "Add":
         return inputs[0] + inputs[1]
     raise CorruptFileError(f"the graph has a layer {kind}; expected those of MobileNetV2")

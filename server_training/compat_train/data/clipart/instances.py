@@ -59,5 +59,4 @@ def homography(of: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.f
     for (x, y), (u, v) in zip(of, to, strict=True):
         rows.append([x, y, 1, 0, 0, 0, -u * x, -u * y])
         rows.append([0, 0, 0, x, y, 1, -v * x, -v * y])
-    found: NDArray[np.float64] = np.linalg.solve(np.array(rows, np.float64), to.reshape(-1))
-    return found
+    return np.linalg.solve(np.array(rows, np.float64), to.reshape(-1)).astype(np.float64)
