@@ -13,13 +13,14 @@ from compat_sdk.errors import ConfigError
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.runs.checkpoint import Checkpoint
+from tests.export.embedders import FEW_LAYERS
 
 
 def test_an_architecture_is_profiled_through_the_engine() -> None:
-    profile = profile_architecture("resnet18", size=28, dim=16, width=0.125, runs=3)
+    profile = profile_architecture(FEW_LAYERS, size=28, dim=16, runs=3)
     found = profile.to_json()
-    cost = count_cost(build_model("resnet18", dim=16, width=0.125).eval(), 28)
-    assert (found["name"], found["size"], found["engine"]) == ("resnet18", 28, "onnxruntime")
+    cost = count_cost(build_model(FEW_LAYERS, dim=16).eval(), 28)
+    assert (found["name"], found["size"], found["engine"]) == (FEW_LAYERS, 28, "onnxruntime")
     assert (found["mmacs"], found["mmacs_paper"], found["params_m"]) == (
         cost.mmacs,
         cost.mmacs_paper,

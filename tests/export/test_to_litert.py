@@ -123,6 +123,7 @@ def test_two_inputs_keep_their_names_in_order() -> None:
     assert np.abs(run(graph, old=old, side=side) - embed(module, old, side)).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(in_bytes: bytes) -> None:
     code = (
         "import hashlib\n"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+FEW_LAYERS = "global:plain:16:s3c3s3"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ARGUMENTS = {
     "01_search_a_gallery.py": (),
@@ -25,8 +27,18 @@ SAYS = {
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("examples")
+def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two runs that the second example leaves, of few layers: by these an export takes its time."""
+    pytest.importorskip("torch")
+    from compat_export.profile_model import untrained_checkpoint
+
+    folder = tmp_path_factory.mktemp("small-runs")
+    fresh = untrained_checkpoint(FEW_LAYERS, size=28, dim=16)
+    for role, searches in (("gallery", ()), ("query", ("gallery-16-small",))):
+        made = replace(fresh, path=folder / f"{role}-run", role=role, space=f"{role}-16-small", searches=searches)
+        made.path.mkdir()
+        made.save()
+    return folder
 
 
 def test_every_example_is_listed_and_short() -> None:
@@ -35,8 +47,7 @@ def test_every_example_is_listed_and_short() -> None:
     assert all(len(path.read_text().splitlines()) < 60 for path in found)
 
 
-@pytest.mark.parametrize("name", sorted(ARGUMENTS))
-def test_the_example_runs(name: str, out: Path) -> None:
+def run(name: str, out: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / name, "--out", out, *ARGUMENTS[name]],
         capture_output=True,
@@ -46,3 +57,21 @@ def test_the_example_runs(name: str, out: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert SAYS[name] in done.stdout
+
+
+@pytest.mark.parametrize("name", ["01_search_a_gallery.py", "02_train_a_compatible_query_model.py"])
+def test_the_example_runs(name: str, tmp_path: Path) -> None:
+    run(name, tmp_path)
+    if name.startswith("02"):
+        assert {path.parent.name for path in tmp_path.glob("*/model.json")} == {"gallery-run", "query-run"}
+
+
+def test_the_examples_that_follow_run_on_what_the_second_leaves(small_runs: Path) -> None:
+    for name in ("03_export.py", "04_index_and_search_your_photos.py"):
+        run(name, small_runs)
+
+
+@pytest.mark.slow
+def test_the_examples_run_one_after_another(tmp_path: Path) -> None:
+    for name in sorted(ARGUMENTS):
+        run(name, tmp_path)

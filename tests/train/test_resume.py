@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import signal
 import subprocess
@@ -11,6 +10,8 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,6 @@ from compat_train.loop import DivergedError
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.runs.log import read_log
-
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from tests.train.test_resume import gallery_config
-from compat_train.methods.gallery import train_gallery
-train_gallery(gallery_config({data!r}), {out!r}, progress=lambda *a: print("step", flush=True))
-"""
 
 
 def gallery_config(data: str | Path, *, lr: float = 0.1) -> GalleryConfig:
@@ -81,21 +73,31 @@ def test_a_run_stopped_after_any_step_ends_with_the_same_weights(
     assert [row["step"] for row in read_log(undisturbed)] == list(range(1, 10))
 
 
+def train_and_say_each_step(data: Path, run: Path, said: Connection) -> None:
+    """What a process that is killed was doing: ``said`` gets a message for each step."""
+    train_gallery(gallery_config(data), run, progress=lambda *report: said.send("step"))
+
+
 def test_a_process_killed_at_random_moments_ends_with_the_same_weights(
     clothes: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    out, root = tmp_path / "run", str(Path(__file__).parents[2])
-    script = SCRIPT.format(root=root, data=str(clothes), out=str(out))
+    out = tmp_path / "run"
+    # Torch is loaded once, by the process that these are copies of; none is a copy of this one and of its threads.
+    processes = get_context("forkserver")
+    processes.set_forkserver_preload(["compat_train.methods.gallery"])
     chance = random.Random(3)
     for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
-        assert process.stdout is not None
+        heard, said = processes.Pipe(duplex=False)
+        process = processes.Process(target=train_and_say_each_step, args=(clothes, out, said))
+        process.start()
+        said.close()
         for _ in range(chance.randrange(1, 6)):
-            process.stdout.readline()
+            heard.recv()
         time.sleep(chance.random() * 0.05)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    train_gallery(gallery_config(clothes), out)
     assert weights(out) == weights(undisturbed)
     assert not (out / "state").exists()
 

@@ -71,28 +71,43 @@ def cost_table(space: SearchSpace, *, size: int, dim: int = 128, stem_stride: in
 
 
 def _block_costs(space: SearchSpace, shape: BlockShape, side: int) -> NDArray[np.int64]:
-    with torch.device("meta"):
-        return np.array(
+    return np.array(
+        [
             [
-                [
-                    _multiply_adds(build_block(operation, shape, space.hidden(shape, scale)), side)
-                    for scale in range(len(SCALES))
-                ]
-                for operation in space.operations
-            ],
-            np.int64,
+                _multiply_adds(_convolutions(operation, shape, space.hidden(shape, scale)), side)
+                for scale in range(len(SCALES))
+            ]
+            for operation in space.operations
+        ],
+        np.int64,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _convolutions(operation: str, shape: BlockShape, hidden: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Stride and number of weights of each convolution, by the paths through a block: the same for every size."""
+    with torch.device("meta"):
+        block = build_block(operation, shape, hidden)
+    return tuple(
+        tuple(
+            (_of(layer).stride[0], _of(layer).weight.numel()) for layer in path.modules() if isinstance(layer, ConvBN)
         )
+        for path in block.children()
+    )
 
 
-def _multiply_adds(block: nn.Module, side: int) -> int:
+def _of(layer: ConvBN) -> nn.Conv2d:
+    conv = layer[0]
+    assert isinstance(conv, nn.Conv2d)
+    return conv
+
+
+def _multiply_adds(paths: tuple[tuple[tuple[int, int], ...], ...], side: int) -> int:
     """Of a block whose input has this side: every weight of a convolution meets every pixel of its output once."""
     total = 0
-    for path in block.children():
+    for path in paths:
         here = side
-        for layer in path.modules():
-            if isinstance(layer, ConvBN):
-                conv = layer[0]
-                assert isinstance(conv, nn.Conv2d)
-                here = -(-here // conv.stride[0])
-                total += conv.weight.numel() * here**2
+        for stride, weights in path:
+            here = -(-here // stride)
+            total += weights * here**2
     return total
