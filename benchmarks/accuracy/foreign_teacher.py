@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from compat_sdk.datasets import open_dataset
 from compat_sdk.images import Preprocessing
 from compat_train import Wanted, adopt
 from compat_train.adoption.opening import open_gallery_model
+from compat_train.config.query import QueryMethod
 from compat_train.config.training import Augmentation, Execution, Optimisation, QueryConfig, Source, config_to_json
 from compat_train.data.training_set import load_training_set
 from compat_train.evaluation.evaluate import Evaluation, evaluate_each
@@ -92,7 +93,7 @@ def query_config(plan: Plan, options: argparse.Namespace) -> QueryConfig:
     return QueryConfig(
         source=Source(data=str(options.data)),
         gallery=str(options.runs / "teacher"),
-        method="regression-centred" if plan.method == "ridge" else plan.method,
+        method=cast(QueryMethod, "regression-centred" if plan.method == "ridge" else plan.method),
         arch="mobilenet_v2",
         stem_stride=2,
         weights=str(options.weights) if pretrained else None,
@@ -192,10 +193,10 @@ def write_report(rows: Sequence[Row], facts: Row, page: Path) -> None:
     parts = []
     if rows:
         first = rows[0]
-        paragon = mean_cell(hits_of(first, "gallery_gallery"))
+        alone = mean_cell(hits_of(first, "gallery_gallery"))
         note = (
             f"Top-1 in percent of {first['queries']} queries among {first['gallery_size']} drawings, means over the "
-            f"seeds, 95 % intervals bootstrapped over seeds and queries. The gallery model itself, M(g,g): {paragon}, "
+            f"seeds, 95 % intervals bootstrapped over seeds and queries. The gallery model itself, M(g,g): {alone}, "
             f"at {first['gallery_mmacs']:.0f} MMACs. Minutes are the processor's, on one thread; the first row of a "
             f"length pays for the gallery model's outputs."
         )

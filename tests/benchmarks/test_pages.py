@@ -18,6 +18,7 @@ PAGES = {
     "accuracy/export_targets": "accuracy.export_targets",
     "accuracy/kanji_compatibility": "accuracy.kanji_compatibility",
     "accuracy/quantised_accuracy": "accuracy.quantised_accuracy",
+    "accuracy/timm_networks": "accuracy.timm_networks",
     "speed/engine_latency": "speed.engine_latency",
     "studies/cmp_nas/cmp_nas": "studies.cmp_nas.run",
     "studies/global_nas/global_nas": "studies.global_nas.run",
