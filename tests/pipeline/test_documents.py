@@ -57,6 +57,7 @@ SLOW = ("--target coreml", "--target tflite", 'engine="litert"')
 """Parts of commands and statements that the default run leaves out: two converters take a minute to load and run."""
 NOT_RUN: Mapping[str, str] = {
     "compat-sdk data build kanji": "it draws with fonts that few machines have",
+    "compat-sdk data build clipart": "it reads drawings that few machines have",
     "compat-sdk run recipes/": "hours, on data that have to be downloaded or drawn; the recipe is read instead",
     "compat-sdk export runs/cmp/networks/r3-0.95-1-0": "the network is the result of a benchmark of hours",
     "compat-sdk quickstart": "minutes; tests/pipeline/test_quickstart.py runs it on less",

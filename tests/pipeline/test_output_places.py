@@ -36,6 +36,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "run": ("run", "recipe.toml", "--out"),
     "index build": ("index", "build", "--model", "bundles/gallery.bundle", "--images", "photos", "--out"),
     "data build kanji": ("data", "build", "kanji", "--out"),
+    "data build clipart": ("data", "build", "clipart", "--out"),
     "adopt": ("adopt", "bundles/gallery.bundle", "--out"),
     "quickstart": ("quickstart", "--out"),
 }

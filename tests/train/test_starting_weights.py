@@ -119,6 +119,27 @@ def test_the_classifier_is_left_out_and_the_layer_to_the_embedding_is_fresh(of_t
             assert torch.equal(value, of_timm[name.removeprefix("features.")].half().float())
 
 
+@pytest.mark.parametrize(("arch", "last"), [("shufflenet_v2", "head."), ("mobilenet_v3", "head.2.")])
+def test_only_the_layer_to_the_embedding_may_be_missing_and_only_as_a_whole(
+    arch: str, last: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    published = build_model(arch, width=0.25, dim=8).state_dict()
+    file = tmp_path / "model.safetensors"
+    save_file({name: value for name, value in published.items() if not name.startswith(last)}, file)
+    start = start_of(file, arch=arch)
+    torch.manual_seed(0)
+    fresh = build_model(arch, width=0.25, dim=8).state_dict()
+    assert start.keys() == fresh.keys()
+    for name, value in start.items():
+        assert torch.equal(value, (fresh if name.startswith(last) else published)[name]), name
+    with pytest.raises(DataError, match=f"it looks like {arch}"):
+        start_of(file, arch="resnet18")
+    save_file({name: value for name, value in published.items() if name != f"{last}bias"}, file)
+    with pytest.raises(DataError, match=f"it lacks {last}bias"):
+        start_of(file, arch=arch)
+
+
 @needs_timm
 @pytest.mark.parametrize(
     ("change", "said"),

@@ -1,4 +1,4 @@
-"""`compat-sdk data`: look at a dataset, build the kanji set."""
+"""`compat-sdk data`: look at a dataset, build the kanji set or the clipart set."""
 
 from __future__ import annotations
 
@@ -93,3 +93,34 @@ def build_kanji(
     console.report(
         facts, f"images: {counts}\nuse it with: --data kanji --root {escaped(str(done.path))}", as_json=as_json
     )
+
+
+@_build_app.command("clipart")
+def build_clipart(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--source", help="Folder of drawings; where Debian's openclipart-png puts them.", show_default=False
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Processes that read; one per CPU.", show_default=False)
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make drawings a benchmark: pictures without labels to train on, and instances of unseen ones to search for."""
+    from compat_train.data.clipart.builder import build_clipart as build
+
+    with console.working() as progress:
+        done = build(out, source=source, progress=progress, processes=processes)
+    facts = {
+        "data": str(done.path),
+        "images": dict(done.images),
+        "identities": done.identities,
+        "left_out": dict(done.left_out),
+    }
+    counts = ", ".join(f"{name} {count}" for name, count in done.images.items())
+    left_out = ", ".join(f"{count} {why}" for why, count in sorted(done.left_out.items())) or "none"
+    text = f"images: {counts}\nleft out: {left_out}\nuse it with: --data {escaped(str(done.path))}"
+    console.report(facts, text, as_json=as_json)

@@ -8,8 +8,8 @@ from pathlib import Path
 from compat_sdk.datasets.shards import is_shard, open_shards
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import DataError
-from compat_sdk.images import find_pictures
-from compat_sdk.images.finding import is_picture
+from compat_sdk.images import FoundPictures, find_pictures
+from compat_sdk.images.finding import is_hidden, is_picture
 from compat_sdk.litter import is_litter
 from compat_sdk.shown import shortened
 
@@ -22,7 +22,8 @@ def open_folder(root: Path) -> Dataset:
     """Returns a dataset whose ids are the images' paths relative to ``root``, with ``/``.
 
     A folder with none of these sub-folders holds pictures without labels, however deep, all of them to train on; or tar
-    files of such, see `compat_sdk.datasets.shards`.
+    files of such, see `compat_sdk.datasets.shards`. Beside ``query/`` and ``gallery/``, a ``train/`` without
+    sub-folders holds pictures without labels too.
 
     What is no picture, and hidden files and folders, are left out and counted. Folders within an identity's folder,
     and those that links in it point to, belong to that identity. Two spellings of a name in Unicode are one identity.
@@ -34,7 +35,11 @@ def open_folder(root: Path) -> Dataset:
     present = [name for name in SPLIT_NAMES if (root / name).is_dir()]
     if not present:
         return _without_splits(root)
-    splits = {name: _read_split(root, name) for name in present}
+    splits = {name: _read_split(root, name) for name in present if name != "train"}
+    if "train" in present:
+        flat = _is_flat(root / "train")
+        train = _without_labels(root, find_pictures(root / "train")) if flat else _read_split(root, "train")
+        splits = {"train": train} | splits
     return Dataset(name=root.resolve().name, splits=splits, description=f"images in folders: {', '.join(present)}")
 
 
@@ -51,9 +56,19 @@ def _without_splits(root: Path) -> Dataset:
     if not found.paths:
         inside = shortened(", ".join(sorted(path.name for path in root.iterdir())[:5])) or "nothing"
         raise DataError(f"{root} holds {inside}; {_LAYOUT}, or pictures without labels")
-    ids = tuple(path.relative_to(root).as_posix() for path in found.paths)
-    split = Split("train", found.paths, ("",) * len(ids), ids, left_out=found.left_out)
+    split = _without_labels(root, found)
     return Dataset(name=root.resolve().name, splits={"train": split}, description="images without labels in a folder")
+
+
+def _without_labels(root: Path, found: FoundPictures) -> Split:
+    ids = tuple(path.relative_to(root).as_posix() for path in found.paths)
+    return Split("train", found.paths, ("",) * len(ids), ids, left_out=found.left_out)
+
+
+def _is_flat(folder: Path) -> bool:
+    """Whether pictures lie in the folder itself, and no folder lies beside them that is looked into."""
+    entries = [entry for entry in folder.iterdir() if not is_hidden(entry.name)]
+    return any(is_picture(entry.name) for entry in entries) and not any(entry.is_dir() for entry in entries)
 
 
 def _read_split(root: Path, name: str) -> Split:

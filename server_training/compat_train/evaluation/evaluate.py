@@ -15,7 +15,7 @@ Source: Darwinian Model Upgrades, Eq. 5, seed 003.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -218,7 +218,7 @@ def evaluate(
 
 def evaluate_each(
     dataset: Dataset,
-    queries: Sequence[str | Path],
+    queries: Iterable[str | Path],
     gallery: str | Path,
     *,
     memory_mib: float = 256,
@@ -229,7 +229,7 @@ def evaluate_each(
 ) -> Iterator[Evaluation]:
     """As `evaluate`, for several query models of one gallery model, which embeds and is ranked once.
 
-    Yields one `Evaluation` per entry of ``queries``, in order, each when it is done.
+    Yields one `Evaluation` per entry of ``queries``, in order, each when it is done and before the next is asked for.
     """
     splits = {name: filled_split(dataset, name) for name in ("query", "gallery")}
     own_images, copies = own_rows(splits["query"], splits["gallery"])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from compat_sdk.errors import CompatError, DataError
+from compat_sdk.errors import CompatError, DataError, TrainingError
 from compat_sdk.shown import shortened
 from compat_train.models.build import ARCHITECTURES, build_model
+from compat_train.models.last_layer import last_linear
 from compat_train.models.timm_network import TimmNetwork, classifier_keys, hub_features, timm_relatives
 
 _RUN = "embedder."
@@ -24,9 +25,10 @@ _COUNTER = ".num_batches_tracked"
 def matched_state(network: nn.Module, arch: str, tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """The state of a network with published weights in it; what they do not have stays as it is in the network.
 
-    Only two things may be missing or left over: the classifier of a network of timm, whose place the layer to the
-    embedding has, and the step counters of batch norms. A file in its authors' own names, which timm can translate, is
-    translated. Of a RUN, in which weights are called ``embedder.``, the whole embedding network is taken.
+    Only three things may be missing or left over: the classifier of a network of timm, whose place the layer to the
+    embedding has; that layer of another network, as a whole; and the step counters of batch norms. A file in its
+    authors' own names, which timm can translate, is translated. Of a RUN, in which weights are called ``embedder.``,
+    the whole embedding network is taken.
 
     Args:
         network: Freshly built; it is left as it was.
@@ -40,7 +42,9 @@ def matched_state(network: nn.Module, arch: str, tensors: Mapping[str, Tensor], 
     of_run = {key.removeprefix(_RUN): value for key, value in tensors.items() if key.startswith(_RUN)}
     if of_run or not isinstance(network, TimmNetwork):
         state, found = network.state_dict(), of_run or dict(tensors)
-        return state | _exactly(state, found, arch, name)
+        last = frozenset() if of_run else _absent_last_layer(network, found)
+        wanted = {key: value for key, value in state.items() if key not in last}
+        return state | _exactly(wanted, found, arch, name)
     state, left = network.features.state_dict(), classifier_keys(arch)
     found = {key: value for key, value in tensors.items() if key not in left}
     if state.keys() != found.keys():
@@ -74,6 +78,17 @@ def _translated(features: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[s
     except Exception:  # it is written for one kind of file, and others may make it raise anything
         return tensors
     return found if isinstance(found, dict) else tensors
+
+
+def _absent_last_layer(network: nn.Module, found: Iterable[str]) -> frozenset[str]:
+    """Names of the weights of the layer to the embedding, where none of them was found: nobody published it."""
+    try:
+        layer = last_linear(network)
+    except TrainingError:
+        return frozenset()
+    (place,) = (name for name, module in network.named_modules() if module is layer)
+    names = frozenset(f"{place}.{key}" for key in layer.state_dict())
+    return names if names.isdisjoint(found) else frozenset()
 
 
 def _exactly(state: Mapping[str, Tensor], found: Mapping[str, Tensor], arch: str, name: str) -> dict[str, Tensor]:
@@ -114,7 +129,7 @@ def _looks_like(found: Mapping[str, Tensor], arch: str) -> str | None:
             fits = all(shapes.get(key) == shape for key, shape in state.items())
             if fits and (not rest or rest <= classifier_keys(name)):
                 return name
-        elif shapes.keys() == state.keys():  # of some width and dimension
+        elif shapes.keys() == state.keys() - _absent_last_layer(network, shapes):  # of some width and dimension
             return name
     return None
 
