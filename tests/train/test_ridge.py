@@ -119,3 +119,14 @@ def test_a_trained_networks_batch_norms_keep_their_statistics() -> None:
     before = {name: value.clone() for name, value in network.named_buffers()}
     start_by_ridge(network, pixels, np.arange(8), torch.randn(8, 4), SIZE, CPU)
     assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+
+
+def test_statistics_from_a_file_without_counters_are_kept() -> None:
+    network = build_model("shufflenet_v2", dim=4, width=0.25)
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.running_mean.fill_(0.1)  # type: ignore[union-attr, operator]
+    assert all(norm.num_batches_tracked == 0 for norm in norms)  # as safetensors of a hub leave them
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    start_by_ridge(network, pixels, np.arange(8), torch.randn(8, 4), SIZE, CPU)
+    assert all(bool((norm.running_mean == 0.1).all()) for norm in norms)  # type: ignore[union-attr]

@@ -99,7 +99,7 @@ def start_by_ridge(
     """
     last = last_linear(network)
     norms = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    if norms and all(norm.num_batches_tracked == 0 for norm in norms if norm.num_batches_tracked is not None):
+    if norms and all(_untouched(norm) for norm in norms):
         _take_statistics(network, norms, pixels, images, preprocessing, device)
     features: list[Tensor] = []
     hook = last.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach().float().cpu()))
@@ -115,6 +115,12 @@ def start_by_ridge(
         last.weight.copy_(found.weight)
         last.bias.copy_(found.bias)
     return found
+
+
+def _untouched(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    """Whether the statistics are still those that a batch norm is built with; published weights lack the counters."""
+    mean, variance = norm.running_mean, norm.running_var
+    return mean is None or variance is None or bool((mean == 0).all() and (variance == 1).all())
 
 
 def _take_statistics(
