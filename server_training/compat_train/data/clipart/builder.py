@@ -41,7 +41,7 @@ DEBIAN_FOLDER = Path("/usr/share/openclipart/png")
 PACKAGE = "openclipart-png"
 HELD_OUT = 600
 """Drawings that are searched for, and not trained on, where there are at least four times as many."""
-INSTANCES = 3
+_INSTANCES = 3
 """Queries of each drawing."""
 SEED = 0
 _LEAST = 8  # drawings
@@ -120,9 +120,9 @@ def build_clipart(
         for name in held_out:
             _save(folder / "gallery" / name / "drawing.png", sheets[name])
             draws = np.random.default_rng(list(hashlib.sha256(f"{SEED}:{name}".encode()).digest()))
-            for number in range(1, INSTANCES + 1):
+            for number in range(1, _INSTANCES + 1):
                 _save(folder / "query" / name / f"{number}.png", instance(sheets[name], draws))
-        images = {"train": len(train), "query": INSTANCES * len(held_out), "gallery": len(held_out)}
+        images = {"train": len(train), "query": _INSTANCES * len(held_out), "gallery": len(held_out)}
         meta = {
             "format": FORMAT,
             "version": VERSION,
