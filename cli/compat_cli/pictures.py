@@ -178,6 +178,9 @@ def open_model(
         from compat_sdk.embedder import Embedder
 
         return _BundleModel(Embedder.load(path, engine=engine, threads=threads, trust=trust))
+    from compat_sdk.bundle.trust import refuse_run
+
+    refuse_run(path, trust)
     return _RunModel(path, device, threads, trust)
 
 

@@ -225,7 +225,7 @@ def test_progress_ends_at_its_total(few, runs):
 def test_a_path_that_is_no_model_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="expected a RUN"):
         open_model(tmp_path / "nothing")
-    with pytest.raises(TrainingError):
+    with pytest.raises(ConfigError, match="neither a bundle"):
         open_model(tmp_path)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compat_cli import console, extras, options
 from compat_sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from compat_sdk.bundle import Trust
 
 _ABOUT = "As it was trained; what the model says itself if not given."
 
@@ -55,6 +58,9 @@ def adopt(
     as_json: options.Json = False,
 ) -> None:
     """Make a gallery model from elsewhere a RUN: it is proven equal to its original and names its space."""
+    makers = options.trusted(public_key, trust)
+    if makers is not None:  # before anything that only a server has is asked for
+        _require_signed(source, makers)
     extras.require("train")
     if full_range not in (1.0, 255.0):
         raise ConfigError(f"--range is {full_range:g}; expected 1, or 255 for a model of bytes")
@@ -74,7 +80,7 @@ def adopt(
         output=output,
         images=images,
         license=license_name,
-        trust=options.trusted(public_key, trust),
+        trust=makers,
     )
     with console.working():
         done = adopt_model(source, out, wanted)
@@ -96,6 +102,17 @@ def adopt(
             f"input{files}"
         )
     console.report(facts, "\n".join(lines), as_json=as_json)
+
+
+def _require_signed(source: str, makers: Trust) -> None:
+    """Refuses a bundle without a signature that is trusted, and what can have none."""
+    from compat_sdk.bundle import Bundle, is_bundle
+    from compat_sdk.bundle.trust import refuse_run
+
+    if is_bundle(source):
+        Bundle.open(source, trust=makers)
+    else:
+        refuse_run(source, makers)
 
 
 def _three(flag: str, text: str | None, full_range: float) -> tuple[float, float, float] | None:
