@@ -24,18 +24,18 @@ from compat_train.runs.checkpoint import Checkpoint, identity_of
 SIZE = 28
 
 
-def save_run(path, seed, *, dim=16, arch="resnet18", searches=(), role="gallery", preprocessing=None):
+def save_run(path, seed, *, dim=16, arch="resnet18", width=0.125, searches=(), role="gallery", preprocessing=None):
     torch.manual_seed(seed)
-    model = build_model(arch, dim=dim, width=0.125, stem_stride=1)
+    model = build_model(arch, dim=dim, width=width, stem_stride=1)
     state = model.state_dict()
     taken = preprocessing or Preprocessing(SIZE)
-    identity = identity_of(state, arch=arch, dim=dim, width=0.125, stem_stride=1, preprocessing=taken)
+    identity = identity_of(state, arch=arch, dim=dim, width=width, stem_stride=1, preprocessing=taken)
     checkpoint = Checkpoint(
         path=path,
         role=role,
         arch=arch,
         dim=dim,
-        width=0.125,
+        width=width,
         stem_stride=1,
         preprocessing=taken,
         space=identity.space,
@@ -70,7 +70,7 @@ def first(split, count):
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     gallery = save_run(folder / "large", 1)
-    save_run(folder / "small", 2, role="query", searches=(gallery.space,))
+    save_run(folder / "small", 2, arch="global:plain:16:s3c3s3", width=1.0, role="query", searches=(gallery.space,))
     return folder
 
 
@@ -134,9 +134,11 @@ def test_the_json_has_what_checks_read(evaluation, runs):
     assert set(found["rule"]) == {"difference", "lo", "hi"}
     assert (found["compatible"], found["declared"]) == (evaluation.compatible, True)
     assert (found["queries"], found["gallery_size"], found["skipped"]) == (60, 120, 0)
-    cost = count_cost(Checkpoint.load(runs / "small").build(), SIZE).mmacs
-    assert found["query_mmacs"] == found["gallery_mmacs"] == pytest.approx(cost)
-    assert found["amortised_mmacs"]["heterogeneous"][0] == pytest.approx(cost)
+    costs = [count_cost(Checkpoint.load(runs / name).build(), SIZE).mmacs for name in ("small", "large")]
+    assert [found["query_mmacs"], found["gallery_mmacs"]] == pytest.approx(costs)
+    assert costs[0] != costs[1]
+    curve, ratio = found["amortised_mmacs"], found["amortised_mmacs"]["ratios"][0]
+    assert curve["heterogeneous"][0] == pytest.approx((costs[1] + ratio * costs[0]) / (1 + ratio))
 
 
 def test_the_table_reads_in_percent(evaluation):

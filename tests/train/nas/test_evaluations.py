@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -21,14 +22,25 @@ from compat_sdk.errors import ConfigError, CorruptFileError, ImageError, Trainin
 from compat_sdk.files import sealed, unsealed
 from compat_train.models.search_space import Member
 from compat_train.nas.cmp.evaluations import Evaluations, Measure, Need, Score
-from tests.train.nas.toy import MEMBERS, SETTINGS, Toy, across_of, die_on_start, own_of, raise_on_start, toy_search
+from tests.train.nas.toy import (
+    MEMBERS,
+    SETTINGS,
+    Toy,
+    across_of,
+    die_on_start,
+    own_of,
+    raise_on_start,
+    toy_costs,
+    toy_search,
+)
 
 SCRIPT = """
-import sys
+import pickle, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.train.nas.toy import toy_search
-toy_search(Path({path!r}), {workers}, 0.01, lambda *report: print("round", flush=True))
+costs = pickle.loads(Path({costs!r}).read_bytes())
+toy_search(Path({path!r}), {workers}, 0.01, lambda *report: print("round", flush=True), costs)
 sys.stdin.read()  # until it is killed, however late that is
 """
 
@@ -275,8 +287,10 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_ranking(
 ) -> None:
     (tmp_path / "whole").mkdir()
     undisturbed = toy_search(tmp_path / "whole" / "scores.jsonl")
-    path = tmp_path / "scores.jsonl"
-    script = SCRIPT.format(root=str(Path(__file__).parents[3]), path=str(path), workers=workers)
+    path, costs = tmp_path / "scores.jsonl", tmp_path / "costs.pickle"
+    costs.write_bytes(pickle.dumps(toy_costs()))
+    root = str(Path(__file__).parents[3])
+    script = SCRIPT.format(root=root, path=str(path), costs=str(costs), workers=workers)
     chance = random.Random(workers)
     for rounds in moments:
         process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -9,10 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compat_sdk.errors import ImageError
 from compat_train.models.search_space import Member, SearchSpace
 from compat_train.nas.cmp.evaluations import Evaluations, Measure, Need, Score
+
+if TYPE_CHECKING:
+    from compat_train.nas.cmp.cost import CostTable
 
 SPACE = SearchSpace()
 SETTINGS = {"supernet": "ab12", "validation": {"queries": 40, "digest": "cd34"}}
@@ -80,16 +84,25 @@ def die_on_start() -> Measure:
     raise AssertionError
 
 
-def toy_search(
-    path: Path, workers: int = 0, seconds: float = 0.0, progress: Callable[..., None] | None = None
-) -> list[tuple[str, float, int]]:
-    """A whole search with remembered scores: names, rewards and rounds, best first."""
-    from compat_train.nas.cmp.config import SearchConfig
+def toy_costs() -> CostTable:
     from compat_train.nas.cmp.cost import cost_table
+
+    return cost_table(SPACE, size=32)
+
+
+def toy_search(
+    path: Path,
+    workers: int = 0,
+    seconds: float = 0.0,
+    progress: Callable[..., None] | None = None,
+    costs: CostTable | None = None,
+) -> list[tuple[str, float, int]]:
+    """A whole search with remembered scores: names, rewards and rounds, best first. Costs take seconds to count."""
+    from compat_train.nas.cmp.config import SearchConfig
     from compat_train.nas.cmp.evolve import search
     from compat_train.nas.cmp.sampling import MemberSampler
 
-    costs = cost_table(SPACE, size=32)
+    costs = costs or toy_costs()
     toy = Toy(path.with_name("calls.txt"), raising=(9,), seconds=seconds)
     config = SearchConfig(population=8, parents=3, crossovers=3, mutations=3, rounds=5, seed=4)
     with Evaluations(path, SETTINGS, toy, workers=workers) as evaluations:
