@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from compat_sdk.datasets import Dataset, Split, open_dataset
-from compat_sdk.errors import ConfigError, CorruptFileError, DataError, ImageError, TrainingError, VectorError
+from compat_sdk.errors import ConfigError, CorruptFileError, DataError, ImageError, VectorError
 from compat_sdk.images import Preprocessing, to_input
 from compat_sdk.metrics import score_queries, summarise
 from compat_train.config.training import Classification
