@@ -181,7 +181,7 @@ def open_model(
     from compat_sdk.bundle.trust import refuse_run
 
     refuse_run(path, trust)
-    return _RunModel(path, device, threads, trust)
+    return _RunModel(path, device, threads)
 
 
 def embed_in_chunks(
@@ -231,11 +231,11 @@ class _BundleModel:
 
 
 class _RunModel:
-    def __init__(self, path: Path, device: str, threads: int | None, trust: Trust | None) -> None:
+    def __init__(self, path: Path, device: str, threads: int | None) -> None:
         extras.require("train")
         from compat_train.evaluation.evaluate import open_model as open_run
 
-        self._model = open_run(path, device=device, threads=threads, trust=trust)
+        self._model = open_run(path, device=device, threads=threads)
         self._threads = threads
         self.name: str = self._model.name
         self.space: str = self._model.space

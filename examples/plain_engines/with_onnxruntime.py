@@ -7,6 +7,7 @@ them. The manifest says all that a client must know: what is done to a picture, 
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -24,13 +25,17 @@ def decoded(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     """A picture's file as the model wants it: uint8 [size, size, 3], RGB, upright."""
     size, kernel = steps["size"], Image.Resampling[steps["resize"].upper()]
     picture: Image.Image = Image.open(path)
+    kept = steps.get("crop", 1.0)  # central part of the sides; left out where all is kept
     if steps["draft"]:  # a JPEG is decoded at a fraction of its size, no smaller than this many times what is needed
-        picture.draft(None, (steps["draft"] * size, steps["draft"] * size))
+        least = math.ceil(steps["draft"] * size / kept)
+        picture.draft(None, (least, least))
     if picture.has_transparency_data:  # laid on white
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-    side = min(picture.size)
-    left, top = (picture.width - side) / 2, (picture.height - side) / 2
-    box = (left, top, left + side, top + side) if steps["fit"] == "crop" else None
+    width, height = picture.width * kept, picture.height * kept
+    if steps["fit"] == "crop":
+        width = height = min(width, height)
+    left, top = (picture.width - width) / 2, (picture.height - height) / 2
+    box = (left, top, left + width, top + height)
     return np.array(ImageOps.exif_transpose(picture.convert("RGB").resize((size, size), kernel, box=box)))
 
 

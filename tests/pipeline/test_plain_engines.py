@@ -115,6 +115,7 @@ def swapped(name: str, value: object) -> Callable[[dict[str, Any]], None]:
         (False, swapped("std", [1 / 255, 1 / 255, 1 / 255])),
         (False, swapped("channels", "rgb")),
         (False, swapped("fit", "stretch")),
+        (False, swapped("crop", 0.6)),
     ],
 )
 def test_a_client_obeys_the_manifest_and_says_in_one_line_that_its_vectors_are_off(

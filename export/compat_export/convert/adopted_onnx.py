@@ -36,7 +36,7 @@ def with_unit_length(network: OnnxNetwork, options: Options) -> onnx.ModelProto:
 
     if options.pixels is not None:
         raise ConfigError("pixels inside the graph are not made for an adopted ONNX model; leave --pixels out")
-    model = onnx.load_model_from_string(network.graph.cpu().numpy().tobytes())
+    model = onnx.load_model_from_string(network.serialised)
     graph = model.graph
     graph.node[-1].output[0] = _RAW
     opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))

@@ -13,7 +13,6 @@ from torch import nn
 
 from compat_sdk.bundle import Bundle
 from compat_sdk.errors import ConfigError
-from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
 from compat_train.adoption.found import Found, Original, Wanted, adopted_checkpoint
 from compat_train.adoption.onnx_file import (
@@ -22,12 +21,13 @@ from compat_train.adoption.onnx_file import (
     find_ports,
     one_form,
     original_outputs,
+    parse_onnx,
     read_onnx,
     with_output,
 )
 from compat_train.adoption.source import AdoptSource
 from compat_train.models.adopted import imported_network, output_dim
-from compat_train.models.onnx_network import GRAPH
+from compat_train.models.onnx_network import graph_state
 from compat_train.models.pretrained import matched_state
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.weights_file import read_weights
@@ -51,14 +51,13 @@ def onnx_model(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
         raise ConfigError(f"{path} takes images of {ports.size} pixels, and --size says {wanted.size}; leave it out")
     preprocessing = _told(wanted, ports.size, str(path))
     graph = one_form(model, ports)
-    state = {GRAPH: torch.from_numpy(np.frombuffer(graph, np.uint8).copy())}
     whole = with_output(model, ports.output)
     checkpoint = adopted_checkpoint(
         out=out,
         arch="onnx",
         dim=dimension(graph, preprocessing.size),
         preprocessing=preprocessing,
-        state=state,
+        state=graph_state(graph),
         wanted=wanted,
         network={},
         origin={
@@ -95,23 +94,20 @@ def bundle_model(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
         )
     graph = graphs[0]
     data = next(iter(bundle.graph_files(graph).values()))
-    own = manifest.preprocessing
-    path = Path(source.file)
-    model = _parsed(data, path)
+    path = source.file
+    model = parse_onnx(data, path)
     ports = find_ports(model, path, output=graph.output, layout=cast("Layout", graph.layout))
-    inner = one_form(model, ports)
-    kept: Identity | None = manifest.identity
     checkpoint = adopted_checkpoint(
         out=out,
         arch="onnx",
         dim=manifest.dim,
-        preprocessing=own,
-        state={GRAPH: torch.from_numpy(np.frombuffer(inner, np.uint8).copy())},
+        preprocessing=manifest.preprocessing,
+        state=graph_state(one_form(model, ports)),
         wanted=replace(wanted, license=manifest.license),
         network={},
         origin={"kind": "bundle", "file": path.name, "name": manifest.name, "arch": manifest.arch},
     )
-    checkpoint = replace(checkpoint, space=manifest.space, searches=manifest.searches, of_bundle=kept)
+    checkpoint = replace(checkpoint, space=manifest.space, searches=manifest.searches, of_bundle=manifest.identity)
     return Found(checkpoint=checkpoint, original=Original(lambda inputs: original_outputs(data, ports, list(inputs))))
 
 
@@ -188,13 +184,6 @@ def _told(wanted: Wanted, size: int | None, name: str) -> Preprocessing:
             f"{_IMAGENET} for most networks of ImageNet"
         )
     return wanted.over({} if size is None else {"size": size})
-
-
-def _parsed(data: bytes, path: Path) -> Any:
-    """The graph of a bundle, whose digest has been compared."""
-    import onnx
-
-    return onnx.load_model_from_string(data)
 
 
 _OF_BUNDLES = ("weights", "size", "mean", "std", "channels", "fit", "resize", "crop", "layout", "output")

@@ -65,13 +65,22 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         ConfigError: There is no such file, or it holds more than 2 GiB, which no ONNX file can inline.
         CorruptFileError: It is no ONNX model, or a damaged one.
     """
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist or is no file; expected an ONNX model")
+    return parse_onnx(read_plain(path), path)
+
+
+def parse_onnx(data: bytes, path: Path) -> onnx.ModelProto:
+    """The content of an ONNX file, or the graph of a bundle; see `read_onnx`.
+
+    Args:
+        data: The serialised model.
+        path: For messages; what it keeps outside itself lies beside it.
+    """
     if find_spec("onnx") is None:
         raise MissingExtraError("onnx", "adopt-onnx")
     import onnx
 
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist or is no file; expected an ONNX model")
-    data = read_plain(path)
     if data[:1] != b"\x08":  # the first field of every ONNX model is its version, a varint with field number 1
         raise CorruptFileError(f"{path} starts with {data[:8]!r}, an ONNX model with the byte 8; give another file")
     try:

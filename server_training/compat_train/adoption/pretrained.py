@@ -273,8 +273,9 @@ def timm_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
 
 
 def _pooled_features(arch: str) -> int:
-    """Numbers that a network of timm pools, before any head."""
-    head = build_model(arch, dim=2).head
+    """Numbers that a network of timm pools, before any head; no weights are drawn to tell."""
+    with torch.device("meta"):
+        head = build_model(arch, dim=2).head
     assert isinstance(head, nn.Linear)
     return head.in_features
 

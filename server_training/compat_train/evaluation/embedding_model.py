@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,32 +89,28 @@ def open_model(
         )
     refuse_run(path, trust)
     checkpoint = open_gallery_model(source)
-    if checkpoint.arch == VECTORS:
-        return Model(
-            name=checkpoint.name,
-            space=checkpoint.space,
-            role=checkpoint.role,
-            searches=checkpoint.searches,
-            dim=checkpoint.dim,
-            mmacs=None,
-            preprocessing=checkpoint.preprocessing,
-            certificates=(),
-            embed=_embeds_nothing,
-            stored=checkpoint.stored,
-        )
-    where = device_of(device)
-    network = checkpoint.build()
     preprocessing = checkpoint.preprocessing
-    return Model(
+    model = Model(
         name=checkpoint.name,
         space=checkpoint.space,
         role=checkpoint.role,
         searches=checkpoint.searches,
         dim=checkpoint.dim,
-        mmacs=count_cost(as_deployed(network, preprocessing.size), preprocessing.size).mmacs,
+        mmacs=None,
         preprocessing=preprocessing,
         certificates=checkpoint.certificates,
+        embed=_embeds_nothing,
+        stored=checkpoint.stored,
+    )
+    if checkpoint.arch == VECTORS:
+        return model
+    where = device_of(device)
+    network = checkpoint.build()
+    return replace(
+        model,
+        mmacs=count_cost(as_deployed(network, preprocessing.size), preprocessing.size).mmacs,
         embed=lambda pixels: embed_images(network, pixels, preprocessing, device=where, channels_last=True),
+        stored=None,
     )
 
 

@@ -142,7 +142,7 @@ def _trace(model: nn.Module, size: int) -> tuple[tuple[LayerCost, ...], int]:
 
 
 def _of_onnx(network: OnnxNetwork, size: int) -> tuple[tuple[LayerCost, ...], int]:
-    rows, weights = onnx_rows(network.graph.cpu().numpy().tobytes(), size)
+    rows, weights = onnx_rows(network.serialised, size)
     layers = [
         LayerCost(
             name=name,

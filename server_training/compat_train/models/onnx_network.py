@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,6 +11,11 @@ from compat_sdk.engines.onnxruntime import OnnxRuntimeEngine
 GRAPH = "graph"
 """Name of the one tensor in the state: the graph, byte by byte."""
 _BATCH = 32
+
+
+def graph_state(graph: bytes) -> dict[str, Tensor]:
+    """The state of an `OnnxNetwork` with this graph."""
+    return {GRAPH: torch.from_numpy(np.frombuffer(graph, np.uint8).copy())}
 
 
 class OnnxNetwork(nn.Module):
@@ -30,8 +33,13 @@ class OnnxNetwork(nn.Module):
     def __init__(self, graph: bytes) -> None:
         super().__init__()
         self.graph: Tensor
-        self.register_buffer(GRAPH, torch.from_numpy(np.frombuffer(graph, np.uint8).copy()))
+        self.register_buffer(GRAPH, graph_state(graph)[GRAPH])
         self._engine = OnnxRuntimeEngine(graph, threads=torch.get_num_threads())
+
+    @property
+    def serialised(self) -> bytes:
+        """The graph as it was given."""
+        return self.graph.cpu().numpy().tobytes()
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -45,4 +53,4 @@ class OnnxNetwork(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, object]) -> OnnxNetwork:
         """A copy with an engine of its own: sessions of onnxruntime cannot be copied."""
-        return OnnxNetwork(bytes(copy.copy(self.graph).cpu().numpy()))
+        return OnnxNetwork(self.serialised)
