@@ -66,6 +66,7 @@ def adopt(source: str, out: str | Path, wanted: Wanted | None = None) -> Adoptio
 
 def find(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     """The model of a source, in memory; see `adopt`."""
+    wanted.refuse_ignored(source)
     match source.kind:
         case "onnx":
             return onnx_model(source, out, wanted)

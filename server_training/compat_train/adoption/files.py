@@ -43,8 +43,6 @@ def onnx_model(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     """
     assert source.file is not None
     path = source.file
-    if wanted.weights is not None:
-        raise ConfigError("an ONNX file holds its weights; leave --weights out")
     model = read_onnx(path)
     ports = find_ports(model, path, output=wanted.output, layout=cast("Layout | None", wanted.layout))
     if None not in (ports.size, wanted.size) and ports.size != wanted.size:
@@ -75,12 +73,10 @@ def bundle_model(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     """The model in a bundle, which keeps its space; what its preprocessing is, the bundle says.
 
     Raises:
-        ConfigError: It is a transform, it has no ONNX graph at fp32, or something is told that the bundle itself says.
+        ConfigError: It is a transform, or it has no ONNX graph at fp32.
         BundleError: It is damaged.
     """
     assert source.file is not None
-    if told := [name for name in _OF_BUNDLES if getattr(wanted, name) is not None]:
-        raise ConfigError(f"{source.file} is a bundle, which says its own {told[0]}; leave --{told[0]} out")
     bundle = Bundle.open(source.file, trust=wanted.trust)
     manifest = bundle.manifest
     if manifest.preprocessing is None:
@@ -184,6 +180,3 @@ def _told(wanted: Wanted, size: int | None, name: str) -> Preprocessing:
             f"{_IMAGENET} for most networks of ImageNet"
         )
     return wanted.over({} if size is None else {"size": size})
-
-
-_OF_BUNDLES = ("weights", "size", "mean", "std", "channels", "fit", "resize", "crop", "layout", "output")

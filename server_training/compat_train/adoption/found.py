@@ -12,11 +12,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compat_sdk.bundle import Trust
+from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
+from compat_sdk.shown import shown_value
+from compat_train.adoption.source import AdoptSource, Kind
 from compat_train.config.training import Classification
 from compat_train.runs.checkpoint import Checkpoint, identity_of
 
 _PREPARING = ("size", "mean", "std", "channels", "fit", "resize", "crop")
+_TAKEN: Mapping[Kind, tuple[str, ...]] = {
+    "onnx": (*_PREPARING, "layout", "output"),
+    "bundle": (),
+    "module": (*_PREPARING, "weights"),
+    "timm": (*_PREPARING, "weights"),
+    "open_clip": _PREPARING,
+    "huggingface": (*_PREPARING, "output"),
+    "vectors": ("size", "fit", "resize", "crop", "images"),
+}
+"""What each kind of source can be told."""
+_REASONS: Mapping[Kind, str] = {
+    "bundle": "{source} is a bundle, which says its own {name}",
+    "vectors": "--{name} is about a network, and {source} has vectors alone",
+}
+_LAYOUTS = ("nchw", "nhwc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +55,9 @@ class Wanted:
         images: Folder of the pictures that vectors belong to.
         license: Licence of the weights.
         trust: Whose signature a bundle must have; None for no matter whose.
+
+    Raises:
+        ConfigError: The layout is no order of axes.
     """
 
     weights: Path | None = None
@@ -52,6 +73,22 @@ class Wanted:
     images: Path | None = None
     license: str = "unspecified"
     trust: Trust | None = None
+
+    def __post_init__(self) -> None:
+        if self.layout not in (None, *_LAYOUTS):
+            raise ConfigError(f"layout is {shown_value(self.layout)}; expected one of {', '.join(_LAYOUTS)}")
+
+    def refuse_ignored(self, source: AdoptSource) -> None:
+        """Refuse what was told and would mean nothing to a source of this kind.
+
+        Raises:
+            ConfigError: Something was.
+        """
+        names = {name for taken in _TAKEN.values() for name in taken} - set(_TAKEN[source.kind])
+        if told := [name for name in sorted(names) if getattr(self, name) is not None]:
+            reason = _REASONS.get(source.kind, "a source {kind} has no use for {name}")
+            said = reason.format(kind=f"{source.kind}:", source=source.file, name=told[0])
+            raise ConfigError(f"{said}; leave --{told[0]} out")
 
     @property
     def prepares(self) -> bool:

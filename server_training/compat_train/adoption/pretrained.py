@@ -46,8 +46,6 @@ def open_clip_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
         MissingExtraError: open_clip is not installed.
     """
     assert source.file is not None
-    if wanted.weights is not None:
-        raise ConfigError("open_clip:NAME:FILE names the weights; leave --weights out")
     model = open_clip_model(source.name)
     weights = read_weights(source.file)
     model.load_state_dict(matched_state(model, source.name, weights.tensors, weights.name))
@@ -89,8 +87,6 @@ def huggingface_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Foun
                 f"{folder} has no {name}; expected a folder as save_pretrained writes it, weights in one "
                 f"model.safetensors"
             )
-    if wanted.weights is not None:
-        raise ConfigError("huggingface:FOLDER names the weights; leave --weights out")
     config = json.dumps(dict(read_json(folder / "config.json")), sort_keys=True)
     own = _of_processor(read_json(folder / "preprocessor_config.json"), str(folder))
     preprocessing = wanted.over(own)

@@ -42,7 +42,7 @@ def stored_vectors(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     """The vectors of a table, each under the path of its picture below ``wanted.images``.
 
     Raises:
-        ConfigError: No folder of pictures is told, or something that only a network has.
+        ConfigError: No folder of pictures is told.
         DataError: No id is a picture's, ids are not distinct, or rows are not finite or of no length.
         CorruptFileError: The table is damaged or of another form.
         MissingExtraError: pyarrow is not installed, for a Parquet file.
@@ -50,9 +50,6 @@ def stored_vectors(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     assert source.file is not None
     if wanted.images is None:
         raise ConfigError("vectors:FILE needs --images, the folder of the pictures that they are of")
-    for name in ("weights", "mean", "std", "channels", "layout", "output"):
-        if getattr(wanted, name) is not None:
-            raise ConfigError(f"--{name} is about a network, and {source.file} has vectors alone; leave it out")
     ids, rows, space = _read_table(source.file)
     if len(set(ids)) != len(ids):
         repeated = Counter(ids).most_common(1)[0][0]

@@ -134,6 +134,30 @@ def test_the_model_in_a_bundle_keeps_its_space(tmp_path: Path) -> None:
         adopt(str(bundle), tmp_path / "other", Wanted(size=16))
 
 
+@pytest.mark.parametrize(
+    ("source", "wanted", "name"),
+    [
+        ("onnx:x.onnx", {"images": Path("photos")}, "images"),
+        ("module:a:b", {"layout": "nhwc"}, "layout"),
+        ("module:a:b", {"output": "x"}, "output"),
+        ("timm:resnet18", {"output": "x"}, "output"),
+        ("open_clip:ViT-B-32:w.pt", {"weights": Path("w.pt")}, "weights"),
+        ("huggingface:folder", {"weights": Path("w.pt")}, "weights"),
+        ("vectors:t.npz", {"mean": (0.5, 0.5, 0.5)}, "mean"),
+    ],
+)
+def test_what_a_source_would_ignore_is_refused(
+    source: str, wanted: dict[str, object], name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=f"leave --{name} out"):
+        adopt(source, tmp_path / "run", Wanted(**wanted))  # type: ignore[arg-type]
+
+
+def test_a_layout_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nchw, nhwc"):
+        Wanted(layout="hwc")
+
+
 def test_the_opener_takes_all_of_them(tmp_path: Path) -> None:
     bundle = copy_of("0.7", tmp_path / "old") / "bundles" / "gallery.bundle"
     run = tmp_path / "old" / "runs" / "gallery"
