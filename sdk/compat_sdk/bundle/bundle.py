@@ -287,11 +287,11 @@ def opened(
     Args:
         bundle: The bundle, or one that is opened already.
         load: Makes it, and reads files of the bundle for that.
-        public_key: See `Bundle.open`; not for an opened bundle.
-        trust: See `Bundle.open`; not for an opened bundle.
+        public_key: PEM file of the maker's public key, whose signature is then required; not for an opened bundle.
+        trust: A trust file, or what was read from one; not for an opened bundle, nor beside ``public_key``.
 
     Raises:
-        BundleError: See `Bundle.open`, or of ``load``.
+        BundleError: The bundle is damaged or not signed as is asked for, or ``load`` found that it is.
         ConfigError: The bundle is opened already, and a signature is asked for.
     """
     if isinstance(bundle, Bundle):

@@ -80,8 +80,9 @@ def plan(
         workers: As for `run`.
 
     Raises:
-        ConfigError: See `run`; or fewer than two ids of ``held_out`` are in the gallery.
-        IncompatibleSpaceError: See `run`; or ``held_out`` is not in the new space.
+        ConfigError: The arguments do not fit each other or an upgrade that was begun; or fewer than two
+            ids of ``held_out`` are in the gallery.
+        IncompatibleSpaceError: The transform is for another gallery; or ``held_out`` is not in the new space.
         DataError: Rows have no side-information.
         VectorError: The transform gave vectors that no index may see.
         GalleryError: A gallery or the upgrade is damaged.
