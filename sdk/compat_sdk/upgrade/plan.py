@@ -153,7 +153,13 @@ def open_held_out(path: Path, space: str, dim: int) -> Snapshot:
     """
     held_out = load_snapshot(path, False)
     if held_out.state.space != space or held_out.state.dim != dim:
-        raise IncompatibleSpaceError(held_out.state.space, (), space)
+        raise IncompatibleSpaceError(
+            held_out.state.space,
+            (),
+            space,
+            f"held-out gallery {path} is in space {held_out.state.space} with dimension {held_out.state.dim}, the "
+            f"upgrade leads to {space} with {dim}; expected vectors of the new model: embed the images with it",
+        )
     return held_out
 
 
