@@ -105,7 +105,10 @@ def export(
 def publish(request: Request, subject: Subject, progress: Progress | None = None) -> ExportReport:
     """Convert a subject to each graph that is asked for, compare each before the next, and write the bundle.
 
-    Raises: See `export`.
+    Raises:
+        ConfigError: The subject or a target does not have an option that is asked for, or ``out`` exists.
+        CheckFailedError: A graph disagrees with PyTorch, or the bundle fails its self-test; nothing was published.
+        MissingExtraError: A converter or an engine is not installed.
     """
     started = time.perf_counter()
     subject.require(request.options)

@@ -45,7 +45,7 @@ def profile_architecture(
         runs: Warm calls measured.
 
     Returns:
-        Operations, latency and memory at stem stride 1, as seed 000 counts them.
+        Operations, latency and memory at stem stride 1, as CMP-NAS counts them.
 
     Raises:
         ConfigError: Unknown architecture, or a setting out of range.

@@ -32,7 +32,7 @@ from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.run_files import read_role
 from compat_train.runs.transform_run import TransformRun
 
-_TIERS = (100, 230, 330)  # budgets of seed 000 for query models, in millions of multiply-accumulates
+_TIERS = (100, 230, 330)  # budgets of CMP-NAS for query models, in millions of multiply-accumulates
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +74,8 @@ def subject_of(
 
     Args:
         source: Folder of a finished run, or what was loaded from one.
-        golden: See `_of_checkpoint` and `_of_transform`.
-        probe: See `_of_checkpoint`.
+        golden: Images besides the standard pictures, of which 8 are kept; for a transform a pair of vectors or None.
+        probe: Searches by which rank overlap and accuracy are compared; the bundled sample by default.
 
     Raises:
         ConfigError: Images or a probe for a transform, or vectors for a model of images.
@@ -108,7 +108,7 @@ def _of_checkpoint(checkpoint: Checkpoint, images: Images | None, probe: Probe |
         probe: Searches by which rank overlap and accuracy are compared; the bundled sample by default.
 
     Raises:
-        DataError: See `compat_export.check.golden.golden_pixels`.
+        DataError: Golden images of another type, shape or format.
     """
     preprocessing = checkpoint.preprocessing
     pictures, pixels = golden_pixels(images, preprocessing)

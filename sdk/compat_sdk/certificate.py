@@ -52,9 +52,9 @@ class Accuracy:
 _PAIRS = ("query_query", "query_gallery", "gallery_gallery")
 
 QUERY_RULE = "M(q,g) > M(q,q)"
-"""Of a query model: mixing the two models beats the small one alone (seed 000, section 3.1)."""
+"""Of a query model: mixing the two models beats the small one alone (CMP-NAS, section 3.1)."""
 NEW_MODEL_RULE = "M(new,old) > M(old,old)"
-"""Of a new gallery model: its queries do better in the old gallery than the old model's own (seed 003, Eq. 5)."""
+"""Of a new gallery model: its queries do better in the old gallery than the old model's own (DMU, Eq. 5)."""
 
 
 @dataclass(frozen=True)

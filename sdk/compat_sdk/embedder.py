@@ -109,7 +109,7 @@ class Embedder:
                 grows with it. Rounded up to whole blocks of a graph with a fixed batch.
             precision: Which of the engine's graphs, such as ``"fp16"``; None takes the first listed.
             public_key: Require this maker's signature, see `compat_sdk.bundle.Bundle.open`.
-            trust: Require the signature of a maker that is known, see there.
+            trust: Require the signature of a maker that this trust file, or what was read from one, names.
 
         Raises:
             BundleError: The bundle is damaged, incomplete or past its last day, or not signed as is asked for.
@@ -180,8 +180,8 @@ class Embedder:
 
         Raises:
             ImageError: ``pixels`` has another type or shape.
-            VectorError: See `embed`.
-            BundleError: See `embed`.
+            VectorError: The model gave NaN, infinity or a vector of zeros; ``rows`` are the positions.
+            BundleError: The graph gave another shape than the manifest states.
         """
         starts = range(0, len(pixels), self._batch)
         batches = (self._input(pixels[start : start + self._batch]) for start in starts)

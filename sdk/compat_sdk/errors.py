@@ -145,17 +145,9 @@ class IncompatibleSpaceError(CompatError):
         gallery_space: Space of the gallery, or that a transform takes.
     """
 
-    def __init__(
-        self, query_space: str, searches: Sequence[str], gallery_space: str, message: str | None = None
-    ) -> None:
-        """Say so of a search, or, where it is about something else, in a message of its own."""
-        may = ", ".join(searches) if searches else "no other space"
-        super().__init__(
-            message
-            or f"query vectors are in space {query_space} and may search {may}, but the gallery is in space "
-            f"{gallery_space}; embed the queries with the gallery's own model or with a query model trained "
-            f"against it"
-        )
+    def __init__(self, query_space: str, searches: Sequence[str], gallery_space: str, message: str) -> None:
+        """Say it in the words of the place that refuses: only that place knows what the vectors were wanted for."""
+        super().__init__(message)
         self.query_space = query_space
         self.searches = tuple(searches)
         self.gallery_space = gallery_space

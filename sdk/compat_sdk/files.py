@@ -86,7 +86,7 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     """An open file that takes the name ``target`` at the end, whole and on the disk, or is gone if the block fails.
 
     Raises:
-        OSError: See `write_atomic`.
+        OSError: The folder does not exist or is not writable, or the disk is full; the old file is untouched.
     """
     temporary = _beside(target)
     try:
@@ -141,7 +141,7 @@ def open_locked(path: str | os.PathLike[str]) -> BinaryIO:
 
     Raises:
         BlockingIOError: Another process holds it.
-        CorruptFileError: See `open_to_append`.
+        CorruptFileError: It is a pipe, a device or a socket.
         OSError: It cannot be opened for writing.
     """
     file = open_to_append(path)
@@ -165,7 +165,7 @@ def write_json_atomic(path: str | os.PathLike[str], value: object) -> None:
 
     Raises:
         ValueError: ``value`` holds NaN or infinity, which JSON cannot carry.
-        OSError: See `write_atomic`.
+        OSError: The folder does not exist or is not writable, or the disk is full; the old file is untouched.
     """
     write_atomic(path, indented_json(value))
 

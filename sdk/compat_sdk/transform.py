@@ -72,7 +72,7 @@ class Transform:
             threads: Threads of the engine; None leaves it to the engine.
             precision: Which of the engine's graphs, such as ``"fp16"``; None takes the first listed.
             public_key: Require this maker's signature, see `compat_sdk.bundle.Bundle.open`.
-            trust: Require the signature of a maker that is known, see there.
+            trust: Require the signature of a maker that this trust file, or what was read from one, names.
 
         Raises:
             BundleError: The bundle is damaged, incomplete or past its last day, or not signed as is asked for.

@@ -57,8 +57,8 @@ def unit_rows(vectors: NDArray[np.float32], what: str, advice: str) -> NDArray[n
 
     Args:
         vectors: float32 ``[n, dim]``.
-        what: See `check_rows`.
-        advice: See `check_rows`.
+        what: What the rows are, for the message: ``vectors``, or ``images have no embedding``.
+        advice: What to do, for the message.
 
     Returns:
         float32 ``[n, dim]``, C-contiguous.

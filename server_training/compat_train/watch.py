@@ -63,7 +63,7 @@ class Look:
 
     @staticmethod
     def from_json(row: dict[str, Any]) -> Look:
-        """What `to_json` made."""
+        """The look that `to_json` wrote, ``near_chance`` being computed again."""
         return Look(**{name: value for name, value in row.items() if name != "near_chance"})
 
     def __str__(self) -> str:

@@ -121,7 +121,7 @@ def test_an_order_or_shares_that_cannot_be_are_refused(
 
 
 def test_upgrade_gain_and_degradation_are_those_of_table_1() -> None:
-    # Seed 003, 30 % to 100 % of the data, DMU: 18.93 -> 22.56 and 25.58 -> 25.00.
+    # Of the paper DMU, 30 % to 100 % of the data: 18.93 -> 22.56 and 25.58 -> 25.00.
     assert 100 * upgrade_gain(22.56, 18.93) == pytest.approx(19.18, abs=0.005)
     assert 100 * discriminativeness_degradation(25.58, 25.00) == pytest.approx(2.27, abs=0.005)
     assert discriminativeness_degradation(0.5, 0.6) < 0 < upgrade_gain(0.6, 0.5)

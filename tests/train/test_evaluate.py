@@ -345,7 +345,7 @@ def test_a_new_gallery_model_is_held_to_the_old_model_and_a_query_model_to_itsel
             **{pair: dataclasses.replace(getattr(found, pair), cmc={1: top, 5: 1, 10: 1}) for pair, top in scores},
         )
 
-    # The row of seed 003, table 1, that M(q,g) > M(q,q) would fail: 22.56 < 25.00, though > 18.93.
+    # The row of DMU, table 1, that M(q,g) > M(q,q) would fail: 22.56 < 25.00, though > 18.93.
     shown = with_top1(0.25, 0.2256, 0.1893)
     assert shown.compatible
     assert shown.rule_text == "M(new,old) > M(old,old) (of a new gallery model): 22.6 % against 18.9 %"

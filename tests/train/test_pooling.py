@@ -1,4 +1,4 @@
-"""Generalised-mean pooling, and the transformer of seed 003."""
+"""Generalised-mean pooling, and the transformer of DMU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each method of seed 000, Eq. 1, learns from, and what it declares."""
+"""What each method of CMP-NAS, Eq. 1, learns from, and what it declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracies after every epoch of one training, as seed 002, section 3.2, reads them off."""
+"""Accuracies after every epoch of one training, as the paper Global NAS reads them off in section 3.2."""
 
 from __future__ import annotations
 

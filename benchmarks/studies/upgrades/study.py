@@ -130,7 +130,7 @@ class Study:
         return self.scores.row(self.scores.upgraded(self.runs.psi(name, old, target, **settings), old, None), target)
 
     def _sequence(self, name: str) -> dict[str, Any]:
-        """Two upgrades in a row, each model compatible with the one before it: seed 003, table 6."""
+        """Two upgrades in a row, each model compatible with the one before it: DMU, table 6."""
         first, second, third = self.runs.chain(name)
         one = self.runs.psi(f"psi-{second.name}", first, second, "old")
         two = self.runs.psi(f"psi-{third.name}", second, third)

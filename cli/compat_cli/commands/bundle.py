@@ -38,6 +38,7 @@ def info(
 ) -> None:
     """The manifest: space, cost, preprocessing, files. Every file's digest is checked on the way."""
     from compat_sdk.bundle import Bundle
+    from compat_sdk.bundle.names import CARD
 
     makers = options.trusted(public_key, trust)
     with console.working():  # the signing library prints its warnings on stdout
@@ -62,6 +63,7 @@ def info(
         "graphs": graphs,
         "files": {name: {"sha256": record.sha256, "bytes": record.bytes} for name, record in manifest.files.items()},
         "golden_pictures": len(bundle.golden_pictures()),
+        "card": CARD if CARD in manifest.files else None,
         "form": bundle.form,
         "signed": bundle.signed,
         "space_covers": _covers(manifest.space),

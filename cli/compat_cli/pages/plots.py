@@ -48,7 +48,7 @@ def accuracy(bars: Sequence[Mapping[str, Any]], chance: float) -> str:
 
 
 def amortised(ratios: Sequence[float], curves: Mapping[str, Sequence[float]]) -> str:
-    """Mean cost per embedded image against queries per gallery image (seed 000, Fig. 3b).
+    """Mean cost per embedded image against queries per gallery image (CMP-NAS, Fig. 3b).
 
     Args:
         ratios: Queries per gallery image.

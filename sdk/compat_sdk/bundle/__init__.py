@@ -2,6 +2,7 @@
 
 names      what files inside a bundle may be called
 manifest   manifest.json: what a bundle says about its model
+card       the manifest as a page for people
 golden     a few inputs, and the vectors that the trained model makes of them
 folder     the files of a bundle that is a folder
 archive    the files of a bundle that is a zip

@@ -2,6 +2,7 @@
 
     NAME/manifest.json             what the model is, its preprocessing, its space, SHA-256 and size of each file
     NAME/model.onnx                one graph per target and precision; a graph may be a folder, such as an .mlpackage
+    NAME/MODEL_CARD.md             the manifest as a page for people, see `compat_sdk.bundle.card`
     NAME/golden/...                inputs and what the trained model made of them, see `compat_sdk.bundle.golden`
     NAME/signature.json            if the bundle was signed: a signature over all of the above
 
@@ -26,6 +27,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.bundle.card import model_card
 from compat_sdk.bundle.files import BundleFiles, open_files, parse_manifest, read_document, verify_file
 from compat_sdk.bundle.folder import stepped_aside
 from compat_sdk.bundle.golden import (
@@ -38,7 +40,7 @@ from compat_sdk.bundle.golden import (
     read_array,
 )
 from compat_sdk.bundle.manifest import FileRecord, Graph, Manifest, TransformSource, record_of
-from compat_sdk.bundle.names import MANIFEST, SIGNATURE
+from compat_sdk.bundle.names import CARD, MANIFEST, SIGNATURE
 from compat_sdk.bundle.publish import publish, require_free
 from compat_sdk.bundle.signature import make_signature
 from compat_sdk.bundle.trust import Trust, require_current, trust_of
@@ -287,11 +289,11 @@ def opened(
     Args:
         bundle: The bundle, or one that is opened already.
         load: Makes it, and reads files of the bundle for that.
-        public_key: See `Bundle.open`; not for an opened bundle.
-        trust: See `Bundle.open`; not for an opened bundle.
+        public_key: PEM file of the maker's public key, whose signature is then required; not for an opened bundle.
+        trust: A trust file, or what was read from one; not for an opened bundle, nor beside ``public_key``.
 
     Raises:
-        BundleError: See `Bundle.open`, or of ``load``.
+        BundleError: The bundle is damaged or not signed as is asked for, or ``load`` found that it is.
         ConfigError: The bundle is opened already, and a signature is asked for.
     """
     if isinstance(bundle, Bundle):
@@ -360,8 +362,8 @@ def write_bundle(
     Args:
         path: The bundle to make, a zip if it ends with ``.zip``, else a folder. Equal arguments give equal bytes.
         manifest: What it says, without its files.
-        graph_files: Content of every file except the golden ones, by name inside the bundle; a graph that is a folder
-            has its files there as ``FOLDER/...``.
+        graph_files: Content of every file except the golden ones and the model card, which is made of the manifest,
+            by name inside the bundle; a graph that is a folder has its files there as ``FOLDER/...``.
         golden: uint8 ``[m, size, size, 3]``, or for a transform the float32 ``[m, ...]`` of each input; then the
             float32 ``[m, dim]`` that the trained model makes of them. With pictures the statistics of the model's
             input, float32 ``[m, 3, 2]``, lie between the two, and the first rows are the pictures'.
@@ -372,8 +374,8 @@ def write_bundle(
         allow_older: Also replace a newer release of the same model.
 
     Raises:
-        ConfigError: The manifest has files already or lacks a graph or a graph's file, its preprocessing is not what
-            all of its graphs take, ``path`` exists, or is to be overwritten and is no bundle.
+        ConfigError: The manifest has files already or lacks a graph or a graph's file, a file has the card's name, the
+            preprocessing is not what all graphs take, ``path`` exists, or is to be overwritten and is no bundle.
         BundleError: The golden arrays do not fit, or a file is a pickle or an archive.
         OSError: The bundle cannot be written; nothing is published.
     """
@@ -381,7 +383,9 @@ def write_bundle(
     require_free(target, overwrite)
     if manifest.files:
         raise ConfigError(f"the manifest lists {len(manifest.files)} files; expected none, they are taken from content")
-    files = {**graph_files, **picture_files(pictures)}
+    if CARD in graph_files:
+        raise ConfigError(f"graph_files has a {CARD}; expected none: the card is written from the manifest")
+    files = {**graph_files, CARD: model_card(manifest).encode(), **picture_files(pictures)}
     problem = golden_problem(
         golden,
         dim=manifest.dim,

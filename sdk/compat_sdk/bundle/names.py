@@ -12,6 +12,8 @@ from compat_sdk.shown import shown_value
 
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
+CARD = "MODEL_CARD.md"
+"""The manifest as a page for people, see `compat_sdk.bundle.card`; bundles of 0.7 and before have none."""
 PICTURES = "golden/pictures/"
 """Folder of the golden pictures, see `compat_sdk.bundle.golden`."""
 

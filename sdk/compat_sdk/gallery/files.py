@@ -205,7 +205,7 @@ class StoredParts(Sequence[NDArray[Any]]):
         """Open one part, or name some that are opened later.
 
         Raises:
-            GalleryError: See `open_vectors`.
+            GalleryError: A file is missing, or does not hold vectors of this shape and type.
         """
         if isinstance(index, slice):
             return StoredParts(self._folder, self._segments[index], self._dim, self._dtype)
@@ -261,7 +261,7 @@ class NameCursor:
         """Yield the names of rows ``start`` to ``stop``, which were not passed yet.
 
         Raises:
-            GalleryError: See `read_names`.
+            GalleryError: The file is missing, damaged, or of another length.
         """
         while start < stop:
             ids, labels = self._line

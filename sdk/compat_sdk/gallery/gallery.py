@@ -151,7 +151,7 @@ class Gallery:
             release: Counts the signed versions of one name, from 1; None for one more than the last.
             expires: Last day on which the signature counts, ``YYYY-MM-DD`` in UTC; None for no such day.
             allow_older: Take a release below that of the last signature.
-            timeout: See `add`.
+            timeout: Seconds to wait while others write, first come first served; 0 does not wait.
 
         Returns:
             Which version was signed.
@@ -293,7 +293,7 @@ class Gallery:
 
         Args:
             ids: Any number of them.
-            timeout: See `add`.
+            timeout: Seconds to wait while others write, first come first served; 0 does not wait.
 
         Raises:
             GalleryLockedError: Another process is writing.
@@ -319,7 +319,7 @@ class Gallery:
         """Merge all segments into one; rows, their order and a fresh index stay as they are.
 
         Args:
-            timeout: See `add`.
+            timeout: Seconds to wait while others write, first come first served; 0 does not wait.
 
         Raises:
             GalleryLockedError: Another process is writing.
@@ -333,7 +333,7 @@ class Gallery:
 
         Args:
             path: Folder of the gallery.
-            timeout: See `add`.
+            timeout: Seconds to wait while others write, first come first served; 0 does not wait.
 
         Raises:
             GalleryError: No gallery, or a damaged one.
@@ -347,7 +347,7 @@ class Gallery:
 
         Args:
             kind: ``"usearch"``.
-            timeout: See `add`.
+            timeout: Seconds to wait while others write, first come first served; 0 does not wait.
             **options: ``connectivity``, ``expansion_add``, ``expansion_search``, ``threads``; see
                 `compat_sdk.index.approximate.UsearchIndex.build`.
 

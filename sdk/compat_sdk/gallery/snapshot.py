@@ -118,7 +118,7 @@ class Snapshot:
             ) from error
 
     def search(self, query: Embeddings, k: int, index: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See `compat_sdk.gallery.Gallery.search_rows`."""
+        """Row numbers and cosines of the best ``k`` rows, as `compat_sdk.gallery.Gallery.search_rows` returns them."""
         if isinstance(query, Embeddings):
             require_compatible(query, self.state.space)
         vectors = checked(query, self.state.dim)
@@ -299,7 +299,7 @@ def own_vectors(embeddings: object, state: State) -> NDArray[np.float32]:
 
     Raises:
         IncompatibleSpaceError: They are in another space; that they may search it is not enough.
-        VectorError: See `checked`.
+        VectorError: Not Embeddings, another dimension, or vectors that no index may see.
     """
     if isinstance(embeddings, Embeddings) and embeddings.space != state.space:
         raise IncompatibleSpaceError(

@@ -64,7 +64,7 @@ def to_pixels(image: ImageLike, preprocessing: Preprocessing) -> NDArray[np.uint
     An array that already has this shape is returned as it is.
 
     Raises:
-        ImageError: See `open_image`.
+        ImageError: The picture cannot be decoded, is too large, or is not of a known kind.
     """
     size = preprocessing.size
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == (size, size, 3):

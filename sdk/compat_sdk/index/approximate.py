@@ -90,7 +90,7 @@ class UsearchIndex:
                 every time.
 
         Raises:
-            VectorError: See `check_vectors`.
+            VectorError: Wrong type, shape or dimension, or rows that are not finite and of unit length.
             ConfigError: An option is out of its range.
             MissingExtraError: usearch is not installed.
         """
@@ -151,8 +151,8 @@ class UsearchIndex:
             source: Path of the file, or its content.
             rows: Number of vectors that the index must hold.
             dim: Dimension that it must have.
-            expansion_search: See `build`; the file does not keep it.
-            threads: See `build`.
+            expansion_search: Candidates kept while searching, which the file does not keep.
+            threads: Threads of searches; all cores when None.
             vouched: A signature of someone who is trusted was checked over this very content.
 
         Raises:

@@ -48,7 +48,9 @@ def prepare() -> Path:
 def note(content: bytes) -> None:
     """Note that an index file of this content was built here.
 
-    Raises: See `prepare`.
+    Raises:
+        ConfigError: Others than this user may write to the folder of the notes.
+        SystemRefusedError: It cannot be made.
     """
     folder = prepare()
     path = folder / hashlib.sha256(content).hexdigest()

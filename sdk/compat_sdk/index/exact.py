@@ -43,7 +43,8 @@ class ExactIndex:
                 (memory-mapped segments of a gallery).
 
         Raises:
-            VectorError: See `check_vectors`; row numbers count over all arrays.
+            VectorError: Wrong type, shape or dimension, or rows that are not finite and of unit length; row
+                numbers count over all arrays.
         """
         parts = [vectors] if isinstance(vectors, np.ndarray) else list(vectors)
         if not parts:

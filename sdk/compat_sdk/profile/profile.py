@@ -142,7 +142,7 @@ def profile_bundle(
         runs: Warm calls measured; fewer when they take longer than 10 s.
         cold_starts: Fresh processes started; medians are reported.
         public_key: Require this maker's signature, see `compat_sdk.bundle.Bundle.open`.
-        trust: Require the signature of a maker that is known, see there.
+        trust: Require the signature of a maker that this trust file, or what was read from one, names.
 
     Returns:
         Operations as the bundle records them, and what was measured on this machine.

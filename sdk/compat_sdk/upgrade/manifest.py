@@ -79,7 +79,7 @@ class Shard:
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """Number of rows in the shard."""
         return self.stop - self.start
 
 
@@ -188,7 +188,7 @@ def require_manifest(gallery: Path) -> Manifest:
 
     Raises:
         StateError: No upgrade was begun.
-        GalleryError: See `read_manifest`.
+        GalleryError: The manifest is damaged, or of a version that this release cannot read.
     """
     manifest = read_manifest(gallery / FOLDER)
     if manifest is None:

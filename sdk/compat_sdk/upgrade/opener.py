@@ -121,7 +121,7 @@ class BundleTransform:
         Raises:
             BundleError: It is damaged, or another one than when the run began.
             MissingExtraError: Its engine is not installed.
-            ConfigError: See `compat_sdk.transform.Transform.load`.
+            ConfigError: The bundle is a model of images, or the engine is unknown or cannot run here.
         """
         from compat_sdk.bundle import Bundle
         from compat_sdk.engines import choose_graph

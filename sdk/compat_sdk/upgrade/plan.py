@@ -80,8 +80,9 @@ def plan(
         workers: As for `run`.
 
     Raises:
-        ConfigError: See `run`; or fewer than two ids of ``held_out`` are in the gallery.
-        IncompatibleSpaceError: See `run`; or ``held_out`` is not in the new space.
+        ConfigError: The arguments do not fit each other or an upgrade that was begun; or fewer than two
+            ids of ``held_out`` are in the gallery.
+        IncompatibleSpaceError: The transform is for another gallery; or ``held_out`` is not in the new space.
         DataError: Rows have no side-information.
         VectorError: The transform gave vectors that no index may see.
         GalleryError: A gallery or the upgrade is damaged.
@@ -152,7 +153,13 @@ def open_held_out(path: Path, space: str, dim: int) -> Snapshot:
     """
     held_out = load_snapshot(path, False)
     if held_out.state.space != space or held_out.state.dim != dim:
-        raise IncompatibleSpaceError(held_out.state.space, (), space)
+        raise IncompatibleSpaceError(
+            held_out.state.space,
+            (),
+            space,
+            f"held-out gallery {path} is in space {held_out.state.space} with dimension {held_out.state.dim}, the "
+            f"upgrade leads to {space} with {dim}; expected vectors of the new model: embed the images with it",
+        )
     return held_out
 
 

@@ -100,7 +100,7 @@ def new_manifest(
 
     Raises:
         ConfigError: A size is below 1.
-        IncompatibleSpaceError: See `require_old`.
+        IncompatibleSpaceError: The gallery is in another space than the transform takes.
     """
     require_old(transform, gallery)
     for name, value in (("shard_rows", shard_rows), ("block_rows", block_rows)):
@@ -128,12 +128,12 @@ def prepare(
     """Freeze the rows that are new, and return the manifest and how many they are; the lock must be held.
 
     Raises:
-        ConfigError: See `compat_sdk.upgrade.run.run`, as for the others.
-        IncompatibleSpaceError: See there.
-        DataError: See there.
-        GalleryError: See there.
-        CompatError: See there.
-        OSError: See `compat_sdk.upgrade.freeze.freeze`.
+        ConfigError: A size is below 1, or the upgrade was begun with another transform or other sizes.
+        IncompatibleSpaceError: The gallery or the side-information is in another space than the transform takes.
+        DataError: Rows have no side-information; the message names them.
+        GalleryError: A file of the gallery or of the upgrade is damaged.
+        CompatError: The transform, or a gallery that it needs, cannot be read.
+        OSError: The disk is full, or the folder is not writable.
     """
     folder = gallery / FOLDER
     while True:

@@ -61,7 +61,7 @@ def run(
         side: Gallery with the side-information of the same ids, if the transform takes any.
         shard_rows: Rows per shard, fixed when the upgrade is begun.
         block_rows: Rows that the transform sees at once, fixed likewise.
-        workers: See `compat_sdk.upgrade.mapping.map_local`.
+        workers: Processes; as many as there are cores if None.
         ray: Map the shards with Ray.
         progress: Called with the stage, rows done, rows in all, and figures: rows transformed per second.
 

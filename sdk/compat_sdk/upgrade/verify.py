@@ -166,7 +166,14 @@ def _given(
     if embedded is not None:
         ids, vectors = embedded
         if vectors.space != manifest.spaces.space or vectors.dim != manifest.spaces.dim:
-            raise IncompatibleSpaceError(vectors.space, vectors.searches, manifest.spaces.space)
+            raise IncompatibleSpaceError(
+                vectors.space,
+                vectors.searches,
+                manifest.spaces.space,
+                f"the model writes in space {vectors.space} with dimension {vectors.dim}, the upgrade leads to "
+                f"{manifest.spaces.space} with {manifest.spaces.dim}; expected the new model that the transform was "
+                f"trained for",
+            )
         return ids, StackedRows([vectors.vectors], manifest.spaces.dim)
     if held_out is None:
         return None

@@ -40,7 +40,7 @@ def adopt(source: str, out: str | Path, wanted: Wanted | None = None) -> Adoptio
     space, and with another crop in another. A model in a bundle and vectors of a gallery keep theirs.
 
     Args:
-        source: See `parse_source`.
+        source: What is adopted, such as ``onnx:FILE``, ``timm:NAME``, ``vectors:FILE``, or the path of a bundle.
         out: RUN folder, absent, empty, or with an adopted model, which is replaced.
         wanted: What the source does not say itself, or otherwise.
 

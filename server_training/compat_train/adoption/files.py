@@ -39,7 +39,8 @@ def onnx_model(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     """An ONNX file.
 
     Raises:
-        ConfigError: See `find_ports`; or its preprocessing, which the file does not hold, is not told.
+        ConfigError: It takes anything but one image or has several outputs; or its preprocessing,
+            which the file does not hold, is not told.
     """
     assert source.file is not None
     path = source.file

@@ -18,7 +18,7 @@ _TIMM = "timm:"
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryConfig:
-    """A gallery model: seed 000, section 4.2."""
+    """A gallery model, trained as in CMP-NAS, https://arxiv.org/abs/2105.06047, section 4.2."""
 
     source: Source = field(metadata=about("the images it learns from"))
     arch: str = setting("resnet101", "architecture name")

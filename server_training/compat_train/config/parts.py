@@ -135,9 +135,9 @@ class Optimisation:
 
 @dataclass(frozen=True, kw_only=True)
 class Classification:
-    """The classification loss L1 of seed 000, Eq. 1.
+    """The classification loss L1 of CMP-NAS, Eq. 1.
 
-    Seed 003 takes arcface, with margin 0.3 and scale 30 on landmarks, 0.5 and 64 on faces.
+    DMU takes arcface, with margin 0.3 and scale 30 on landmarks, 0.5 and 64 on faces.
     """
 
     loss: Literal["cosface", "arcface", "norm-softmax"] = setting("cosface", "classification loss")

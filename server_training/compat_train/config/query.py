@@ -65,7 +65,7 @@ def method_weights(term: str) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class QueryConfig:
-    """A model trained against an older or larger one, the gallery run: seed 000, Eq. 1, and the new model of seed 003.
+    """A model trained against an older or larger one, the gallery run: CMP-NAS, Eq. 1, and the new model of DMU.
 
     The loss is ``own * L1(own classifier) + gallery * L1(gallery classifier) + kd * distillation +
     regression * (1 - cosine) + alignment * |own classifier - centres|² + boundary * excess + adaptation * L1(own
@@ -127,10 +127,10 @@ class QueryConfig:
         added=True,
     )
     selection_scale: float = setting(
-        1.0, "factor on the old model's cosines in the selection; seed 003 has none", added=True
+        1.0, "factor on the old model's cosines in the selection; DMU has none", added=True
     )
     selection_temperature: float = setting(
-        1.0, "temperature of the selection's softmax over the batch; seed 003 has none", added=True
+        1.0, "temperature of the selection's softmax over the batch; DMU has none", added=True
     )
     unseen: Unseen | None = setting(
         None, "what a class is that the gallery model never saw", otherwise="prototypes", added=True

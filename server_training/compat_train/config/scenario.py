@@ -16,9 +16,9 @@ from compat_train.config.fields import setting
 class Scenario:
     """Which part of a training split a run sees: the old or the new model's share of the data.
 
-    Extended data (seed 003): the old model with ``fraction`` 0.3, the new one with everything. Open data: the old one
+    Extended data (DMU): the old model with ``fraction`` 0.3, the new one with everything. Open data: the old one
     with ``fraction`` 0.3, the new one with the same and ``complement``. Extended class: ``class_fraction`` 0.3 with
-    ``class_order`` random. Class ranges (seed 001): ``classes`` "0-499". A smaller fraction is a subset of a larger
+    ``class_order`` random. Class ranges (FCT): ``classes`` "0-499". A smaller fraction is a subset of a larger
     one with the same seed. Numbers of classes count in the sorted list of class names, where "10" is before "9".
     """
 

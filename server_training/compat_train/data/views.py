@@ -117,7 +117,7 @@ def _between(numbers: Tensor, low: float, high: float) -> Tensor:
 
 
 def _affine(augmentation: Augmentation, numbers: _Numbers) -> Tensor:
-    """Shift, scale and turn: the "mis-alignment" of seed 000, section 4.2."""
+    """Shift, scale and turn: the "mis-alignment" of CMP-NAS, section 4.2."""
     angle = _between(numbers(), -augmentation.rotate, augmentation.rotate) * (math.pi / 180)
     zoom = 1 + _between(numbers(), -augmentation.zoom, augmentation.zoom)
     moved_x, moved_y = (2 * _between(numbers(), -augmentation.shift, augmentation.shift) for _ in range(2))

@@ -47,7 +47,7 @@ def certify(evaluation: Evaluation, dataset: Dataset, query: str | Path) -> Path
         The certificate's file.
 
     Raises:
-        ConfigError: See `require_certifiable`; or the evaluation is of another query model.
+        ConfigError: The query model is no RUN or in an old space; or the evaluation is of another query model.
         DataError: A picture cannot be read.
         OSError: The RUN cannot be written.
     """

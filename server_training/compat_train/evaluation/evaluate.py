@@ -9,7 +9,7 @@ A new gallery model is held to another rule, M(new, old) > M(old, old): its quer
 than the old model's, or nobody would deploy it before the gallery is embedded again. That it does better still in a
 gallery of its own, M(new, new), is what it was trained for, and no fault.
 
-Source: Darwinian Model Upgrades, Eq. 5, seed 003.
+Source: Darwinian Model Upgrades (DMU), https://arxiv.org/abs/2210.06954, Eq. 5.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ def knowledge_distillation_loss(
 ) -> Tensor:
     """Divergence of the softened query distribution from the softened gallery distribution.
 
-    Source: Hinton et al., 2015, https://arxiv.org/abs/1503.02531, section 2; the second term of seed 000,
+    Source: Hinton et al., 2015, https://arxiv.org/abs/1503.02531, section 2; the second term of CMP-NAS,
     Eq. 1, for the method "knowledge distillation". The factor temperature² keeps the gradient's size.
 
     Args:
@@ -45,7 +45,7 @@ def embedding_regression_loss(
     On the unit sphere this is half the squared distance, the regression of Budnik and Avrithis. It needs no
     labels, so it also holds on images of no class at all.
 
-    Source: Budnik and Avrithis, CVPR 2021, https://arxiv.org/abs/2006.16331, Eq. 6 (reference [3] of seed 000).
+    Source: Budnik and Avrithis, CVPR 2021, https://arxiv.org/abs/2006.16331, Eq. 6 (reference [3] of CMP-NAS).
 
     Args:
         embeddings: ``[batch, dim]`` of the query model, any norm.

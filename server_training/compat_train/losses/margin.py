@@ -77,7 +77,7 @@ def angular_margin_loss(
     cosine falls by ``sin(margin)``, what it falls by at the right angle; up to there the loss is the paper's.
 
     Source: Deng et al., ArcFace, CVPR 2019, https://arxiv.org/abs/1801.07698, Eq. 3 (its public code departs from it
-    for angles above ``pi - margin``, too late for this); Eq. 1 of seed 003, with margin 0.3 and scale 30 for landmarks,
+    for angles above ``pi - margin``, too late for this); Eq. 1 of DMU, with margin 0.3 and scale 30 for landmarks,
     0.5 and 64 for faces.
 
     Args:

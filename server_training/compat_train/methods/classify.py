@@ -22,7 +22,7 @@ RunT = TypeVar("RunT", Checkpoint, TransformRun)
 
 
 def new_classifier(classes: int, dim: int) -> nn.Linear:
-    """A bias-free last layer, kappa of seed 000: one weight row of length ``dim`` per class."""
+    """A bias-free last layer, kappa of CMP-NAS: one weight row of length ``dim`` per class."""
     classifier = nn.Linear(dim, classes, bias=False)
     nn.init.normal_(classifier.weight, std=dim**-0.5)
     return classifier
@@ -36,7 +36,7 @@ def classification_loss(
     *,
     reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
-    """The loss L1 of seed 000, Eq. 1, as the configuration chooses it; see `compat_train.losses.margin`.
+    """The loss L1 of CMP-NAS, Eq. 1, as the configuration chooses it; see `compat_train.losses.margin`.
 
     Embeddings and class weights are normalised in all of them, so BCT under it is the normalised form, which its
     public code has as an option and reports to be better.

@@ -1,4 +1,4 @@
-"""Training a gallery model: a large network under a classification loss (seed 000, section 4.2)."""
+"""Training a gallery model: a large network under a classification loss (CMP-NAS, section 4.2)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def inherit(
 
     Source: magnitude: Li et al., ICLR 2017, https://arxiv.org/abs/1608.08710, section 3.1 (independent layers).
     channel: He, Zhang and Sun, ICCV 2017, https://arxiv.org/abs/1707.06168, section 3. kappa_q from kappa_g, and
-    the pruned query models: seed 000, section 3.2.1 and table 4.
+    the pruned query models: CMP-NAS, section 3.2.1 and table 4.
 
     Args:
         embedder: Freshly built query network; the work is done on its device.

@@ -1,4 +1,4 @@
-"""The loss of a model that is trained towards a frozen one: seed 000, Eq. 1, and the terms of later methods.
+"""The loss of a model that is trained towards a frozen one: CMP-NAS, Eq. 1, and the terms of later methods.
 
     loss = own * L1(w, kappa) + gallery * L1(w, kappa_g) + kd * KD + regression * (1 - cos(phi, phi_g))
            + alignment * |kappa - centres|² + boundary * max(0, limit - cos(phi, centre))
@@ -8,7 +8,7 @@
 The paper prints kappa_q in the second term too; its text ("compatible with the gallery classifier") and BCT
 itself need the gallery's classifier kappa_g, held constant, and so does this. The terms of the second line are LCE's.
 
-Method "dmu" is BCT whose images do not count alike in the second and the fourth term: seed 003, Eq. 8 to 11, where
+Method "dmu" is BCT whose images do not count alike in the second and the fourth term: DMU, Eq. 8 to 11, where
 the frozen model is the old one and the trained one is new; the last term trains psi beside it, which also moves the new
 classifier. Old and new model see the same augmented view, not one each: the weights are about the image.
 

@@ -1,4 +1,4 @@
-"""Training a model against a fixed one: a query model for a gallery (seed 000), or a new for an old (seed 003)."""
+"""Training a model against a fixed one: a query model for a gallery (CMP-NAS), or a new for an old (DMU)."""
 
 from __future__ import annotations
 

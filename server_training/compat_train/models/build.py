@@ -56,8 +56,8 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
     Args:
         arch: One of :data:`ARCHITECTURES`, or a member of a search space: ``cmp:...`` or ``global:...``. A ``_0.5`` at
             the end of a name is the network at width 0.5. ``resnet101_pruned0.9``, and so for each ResNet and every
-            fraction between 0 and 1, lacks 90 % of the filters inside its residual branches (seed 000, table 4).
-            ``_gem`` at the end of a ResNet's name or of ``swin_tiny`` pools by the generalised mean (seed 003, section
+            fraction between 0 and 1, lacks 90 % of the filters inside its residual branches (CMP-NAS, table 4).
+            ``_gem`` at the end of a ResNet's name or of ``swin_tiny`` pools by the generalised mean (DMU, section
             4.1). ``timm:NAME`` is a network of the package timm; see `compat_train.models.timm_network`.
         dim: Length of the embedding, at least 1.
         width: Multiplier of the channel counts, above 0. On top of the width in the name, if there is one.

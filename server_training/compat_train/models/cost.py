@@ -1,4 +1,4 @@
-"""What a model costs: multiply-adds and parameters, by the convention of seed 000."""
+"""What a model costs: multiply-adds and parameters, by the convention of CMP-NAS."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Cost:
 
     Attributes:
         mmacs: Multiply-adds of convolutions, linear layers and matrix products, in millions.
-        mmacs_paper: The same plus 2 per output element of a batch norm: the "FLOPs" of seed 000, table 5.
+        mmacs_paper: The same plus 2 per output element of a batch norm: the "FLOPs" of CMP-NAS, table 5.
         params_m: Parameters that the forward pass uses, in millions.
     """
 
@@ -69,7 +69,7 @@ def count_cost(model: nn.Module, size: int) -> Cost:
     What runs as a bare function, above all the two products of an attention, is counted by PyTorch. The model is left
     as it was found.
 
-    Table 5 of seed 000 ("FLOPs") is ``mmacs_paper`` at 112 pixels with stem stride 1, to within 1 %.
+    Table 5 of CMP-NAS ("FLOPs") is ``mmacs_paper`` at 112 pixels with stem stride 1, to within 1 %.
     ResNet-101 with a head of 128 gives 7600 (the table says 7597). The small networks match with a head of
     1000, the width of their papers' classifiers: MobileNetV1 579 (579) and 0.5x 155 (155), MobileNetV3 225
     (226), ProxylessNAS 331 (332), ShuffleNetV1 147 (148), ShuffleNetV2 149 (149); a head of 128 takes about 1

@@ -76,7 +76,8 @@ class GlobalNetwork(nn.Module):
     computes the same with the ReLU at the head of each layer, so that it has none before the pool: there its last 1x1,
     the pool and the classifier are one linear map. The paper names no order; the ReLU costs no parameter, and is here.
 
-    Source: seed 002, section 3.1; `compat_train.models.global_space` says what was read from the authors' logs.
+    Source: Global NAS, https://arxiv.org/abs/2502.03553, section 3.1;
+    `compat_train.models.global_space` says what was read from the authors' logs.
 
     Args:
         member: Depth, width, operations and kernels.

@@ -12,7 +12,8 @@ count. So the parameters in the release's logs come out to the last digit: of th
 kernels that were found, at the width of the macro search. All-separable networks of the same depths and widths have
 413,826, 322,197, 317,810 and 368,506.
 
-Source: Siddiqui, Kyrkou and Theocharides, Efficient Global Neural Architecture Search (seed 002), sections 3.1 and 4.2;
+Source: Siddiqui, Kyrkou and Theocharides, Efficient Global Neural Architecture Search (Global NAS),
+https://arxiv.org/abs/2502.03553, sections 3.1 and 4.2;
 release at https://github.com/siddikui/Efficient-Macro-Micro-NAS.
 """
 

@@ -55,7 +55,7 @@ class _NarrowPointwise(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """As a convolution."""
+        """The same values as a convolution; in training by another kernel."""
         if not self.training:
             return super().forward(input)
         return F.conv2d(input[:, :, ::2, ::2], self.weight, self.bias)
@@ -100,7 +100,7 @@ class GeneralisedMeanPool(nn.Module):
     root, which changes nothing in exact arithmetic and keeps half precision from overflowing (41 cubed does).
 
     Source: Radenovic, Tolias and Chum, TPAMI 2018, https://arxiv.org/abs/1711.02512, Eq. 2, with the exponent 3 held
-    fixed as in seed 003, section 4.1.
+    fixed as in DMU, section 4.1.
     """
 
     def forward(self, features: Tensor) -> Tensor:

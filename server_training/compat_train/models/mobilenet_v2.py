@@ -57,7 +57,7 @@ class MobileNetV2(nn.Module):
 
     On cost: at 112 pixels with stem stride 1 and a 1000-way head this network has 300.8 million
     multiply-adds (314.1 with batch norms), where its paper says 300, and 97.1 (104.4) at width 0.5; a head
-    of 128 takes 1.1 off. Table 5 of seed 000 lists 329 and 100: a variant with a 1x1 expansion convolution in the
+    of 128 takes 1.1 off. Table 5 of CMP-NAS lists 329 and 100: a variant with a 1x1 expansion convolution in the
     first block, whose expansion is 1, unrounded widths and a classifier without bias gives 327.8 and 99.4.
 
     Source: Sandler et al., CVPR 2018, https://arxiv.org/abs/1801.04381, table 2.

@@ -42,7 +42,7 @@ class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions and a shortcut; the first 1x1 carries the stride.
 
     That place of the stride is the paper's ("v1"). Many libraries moved it to the 3x3 ("v1.5"), which costs
-    ResNet-101 3 % more multiply-adds and does not give the figure that seed 000 states.
+    ResNet-101 3 % more multiply-adds and does not give the figure that CMP-NAS states.
 
     Args:
         channels_in: Input channels.
@@ -71,7 +71,7 @@ class Bottleneck(nn.Module):
 
 
 def _filters_left(planes: int, kept: float) -> int:
-    # Not rounded to multiples of 8: the fraction is what seed 000 states, and a stage of 8 could lose none.
+    # Not rounded to multiples of 8: the fraction is what CMP-NAS states, and a stage of 8 could lose none.
     return max(1, round(planes * kept))
 
 
@@ -85,7 +85,7 @@ class ResNet(nn.Module):
     """Residual network from images to embeddings that are not normalised.
 
     Stem of a 7x7 convolution and a 3x3 max-pool of stride 2, four stages, global average pool, linear layer.
-    The linear layer has a bias and no batch norm after it (seed 000 names neither): pooled features are all
+    The linear layer has a bias and no batch norm after it (CMP-NAS names neither): pooled features are all
     positive, and the bias lets the embedding move their common offset away.
 
     Source: He et al., CVPR 2016, https://arxiv.org/abs/1512.03385, table 1; projection shortcuts where the
@@ -102,8 +102,8 @@ class ResNet(nn.Module):
             its shortcuts alone (Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 5.1). It helps
             deep networks through their first steps.
         kept: Fraction of the filters inside the residual branches that is left, above 0 and at most 1; each
-            layer has at least 1. 0.1 is the query model of seed 000, table 4.
-        generalised_mean: Pool by the generalised mean, as seed 003 does, instead of the mean.
+            layer has at least 1. 0.1 is the query model of CMP-NAS, table 4.
+        generalised_mean: Pool by the generalised mean, as DMU does, instead of the mean.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from compat_train.models.channels import scale_channels
 Kind = Literal["shuffle", "ane"]
 
 SCALES = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
-"""Channel scales of seed 000; a member stores their positions."""
+"""Channel scales of CMP-NAS; a member stores their positions."""
 
 OPERATIONS: dict[Kind, tuple[str, ...]] = {
     "shuffle": ("shuffle3", "shuffle5", "shuffle7", "xception"),
@@ -45,7 +45,7 @@ class BlockShape:
 class SearchSpace:
     """A family of networks: stem, four stages of choice blocks, last convolution, embedding.
 
-    ``shuffle`` is seed 000's. ``ane`` holds inverted residuals with plain ReLU and no channel shuffle: shuffles cost
+    ``shuffle`` is CMP-NAS's. ``ane`` holds inverted residuals with plain ReLU and no channel shuffle: shuffles cost
     far more on phones than their multiply-adds say, and hard-swish loses precision on Apple's engine.
 
     Attributes:

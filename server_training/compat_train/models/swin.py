@@ -1,4 +1,4 @@
-"""Swin Transformer, tiny, from the package timm: the transformer of seed 003, appendix B."""
+"""Swin Transformer, tiny, of the package timm: that of DMU, https://arxiv.org/abs/2210.06954, appendix B."""
 
 from __future__ import annotations
 

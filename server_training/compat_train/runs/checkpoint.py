@@ -56,7 +56,7 @@ class Checkpoint:
         license: Licence of the weights.
         config: The whole configuration of the run, as JSON values.
         state: Weights of the embedding network.
-        classifier: ``[classes, dim]`` weights of the last layer, kappa in seed 000; None when it has none.
+        classifier: ``[classes, dim]`` weights of the last layer, kappa in CMP-NAS; None when it has none.
         network: What else decides a network that was not trained here, by name.
         of_bundle: Identity of the model in a bundle that this one was taken from, whose space it keeps.
     """

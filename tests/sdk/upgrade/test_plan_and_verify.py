@@ -83,7 +83,7 @@ def test_held_out_vectors_of_another_space_or_without_shared_ids_are_refused(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     gallery, side = pair
-    with pytest.raises(IncompatibleSpaceError):
+    with pytest.raises(IncompatibleSpaceError, match=r"held-out gallery .*vectors of the new model"):
         upgrade.plan(gallery, Toy(), side=side, held_out=side)
     other = Gallery.create(tmp_path / "other", space=NEW, dim=24)
     other.add(Embeddings(vectors(2, 24, 0), NEW), ["x", "image-0"])
@@ -120,7 +120,7 @@ def test_an_upgrade_that_is_well_has_no_problems_before_and_after_the_cutover(
     embedded = Gallery.open(path)
     again = upgrade.verify(gallery, Toy(), embedded=(embedded.ids, Embeddings(embedded.vectors, NEW)))
     assert again.accuracy is not None and again.accuracy.rows == 39
-    with pytest.raises(IncompatibleSpaceError):
+    with pytest.raises(IncompatibleSpaceError, match="the new model that the transform was trained for"):
         upgrade.verify(gallery, Toy(), embedded=(["a"], Embeddings(vectors(1, 24, 0), "other-space")))
 
 

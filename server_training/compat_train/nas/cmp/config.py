@@ -25,7 +25,7 @@ TABLE_5 = (
     "shufflenet_v1",
     "shufflenet_v2",
 )
-"""Static query networks of seed 000, table 5."""
+"""Static query networks of CMP-NAS, table 5."""
 
 
 _TRAINING = Optimisation(epochs=32, lr=1.3)  # of query models, section 4.2; the supernet's is not given there
@@ -109,7 +109,7 @@ class ValidationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CmpConfig:
-    """CMP-NAS: seed 000, section 3.2.2 and 4.2."""
+    """CMP-NAS, https://arxiv.org/abs/2105.06047, sections 3.2.2 and 4.2."""
 
     source: Source = field(metadata=about("the images it learns from"))
     gallery: str = field(metadata=about("RUN folder of the gallery model"))

@@ -1,6 +1,6 @@
 """Members drawn uniformly within a range of multiply-adds.
 
-Uniform draws from the whole space of seed 000 never come near its smallest tier: of 4,000 draws at 112 pixels none is
+Uniform draws from the whole space of CMP-NAS never come near its smallest tier: of 4,000 draws at 112 pixels none is
 below 230 MMACs but for one in a thousand. Since a member's cost is a sum over blocks, the number of ways to reach each
 total can be counted from the last block to the first, and a member drawn by following the counts forwards.
 """

@@ -85,7 +85,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class GlobalConfig:
-    """Efficient Global NAS: seed 002, sections 3.2, 3.3 and 4.1, with two objectives beyond it.
+    """Efficient Global NAS, https://arxiv.org/abs/2502.03553, sections 3.2, 3.3 and 4.1, with two objectives beyond it.
 
     Where this differs from the authors' release: Its networks end in a linear layer with a logit per class; these end
     in an embedding, so that they can be exported and searched with, and classes are told by cosines times 16: the

@@ -34,7 +34,7 @@ class TrainedNetwork:
     evaluation: Evaluation | None = None
 
     def to_json(self) -> dict[str, object]:
-        """JSON values."""
+        """The attributes as JSON values, the evaluation as its own report has it."""
         return {
             "run": str(self.run),
             "arch": self.arch,
@@ -81,7 +81,7 @@ class GlobalResult:
 
         Random members whose training diverged are left out, which lowers it.
 
-        Source: Efficient Global Neural Architecture Search (seed 002), section 4.1, after Yang et al., NAS evaluation
+        Source: Efficient Global Neural Architecture Search, section 4.1, after Yang et al., NAS evaluation
         is frustratingly hard, https://arxiv.org/abs/1912.12522.
         """
         if not self.random:

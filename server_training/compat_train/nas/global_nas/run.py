@@ -8,7 +8,7 @@
 
 Each part is kept once it is finished, so a run that was killed goes on where it stopped, with the same result.
 
-Source: Siddiqui, Kyrkou and Theocharides, Efficient Global Neural Architecture Search (seed 002), sections 3 and 4.1.
+Source: Siddiqui, Kyrkou and Theocharides, Efficient Global Neural Architecture Search, sections 3 and 4.1.
 """
 
 from __future__ import annotations

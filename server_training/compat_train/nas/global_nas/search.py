@@ -6,7 +6,7 @@ learn, or less to learn it with, is not ranked below the others for want of trai
 which one candidate hands on to the next, adopted or not: the first pruned network has two more than the deepest one
 that was tried.
 
-Source: Siddiqui, Kyrkou and Theocharides, Efficient Global Neural Architecture Search (seed 002), sections 3.2, 3.3
+Source: Siddiqui, Kyrkou and Theocharides, Efficient Global Neural Architecture Search, sections 3.2, 3.3
 and Algorithm 1, https://github.com/siddikui/Efficient-Macro-Micro-NAS.
 """
 
