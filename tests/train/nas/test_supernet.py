@@ -91,7 +91,7 @@ def test_recalibration_gives_the_statistics_of_the_images_and_folding_changes_no
 
 
 @pytest.mark.parametrize("cone", [None, Cone(torch.linspace(-0.4, 0.4, 8), 0.5)], ids=["plain", "centred"])
-def test_a_candidate_is_judged_with_statistics_of_its_own_and_the_mean_of_its_targets(
+def test_a_candidate_is_judged_with_statistics_of_its_own(
     cone: Cone | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
