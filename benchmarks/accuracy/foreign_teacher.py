@@ -13,8 +13,8 @@ and 112 pixels. Training drawings have no labels. Queries are instances of 600 d
 
 Each row is one training, named by method, start, size, length, views and seed. The line "ridge" is the closed form
 alone: the least-squares layer from the network's features to the gallery's vectors, without a step of training.
-Finished runs are kept in ``--runs`` and not trained again; the gallery model's outputs are computed once for all of them. Rows go to
-foreign_teacher.json as they come, and the table of all that are there to foreign_teacher.md.
+Finished runs are kept in ``--runs`` and not trained again; the gallery model's outputs are computed once for all of
+them. Rows go to foreign_teacher.json as they come, and the table of all that are there to foreign_teacher.md.
 """
 
 from __future__ import annotations
