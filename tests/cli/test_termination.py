@@ -38,7 +38,9 @@ def work(tmp_path: Path) -> Path:
             folder = tmp_path / "photos" / split / name
             folder.mkdir(parents=True)
             for number in range(4):
-                colours = np.random.default_rng([number, *f"{split}{name}".encode()]).integers(0, 256, (28, 28, 3), np.uint8)
+                colours = np.random.default_rng([number, *f"{split}{name}".encode()]).integers(
+                    0, 256, (28, 28, 3), np.uint8
+                )
                 Image.fromarray(colours).save(folder / f"{number}.png")
     make_bundle(tmp_path / "model.bundle", graph=onnx_graph())
     return tmp_path
