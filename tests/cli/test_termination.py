@@ -1,4 +1,4 @@
-"""A command that is asked to end, as `docker stop` asks, says so, leaves nothing half done, and has its own exit code."""
+"""A command that is asked to end, as `docker stop` asks, says so, leaves nothing half done, and has an exit code."""
 
 from __future__ import annotations
 
