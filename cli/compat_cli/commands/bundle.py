@@ -39,6 +39,7 @@ def info(
     """The manifest: space, cost, preprocessing, files. Every file's digest is checked on the way."""
     from compat_sdk.bundle import Bundle
     from compat_sdk.bundle.names import CARD
+    from compat_sdk.transform_identity import TransformIdentity
 
     makers = options.trusted(public_key, trust)
     with console.working():  # the signing library prints its warnings on stdout
@@ -81,6 +82,9 @@ def info(
         side = "" if source.side_space is None else f" with {source.side_space} ({source.side_dim} numbers) beside it"
         old = f"{source.old_space} ({source.old_dim} numbers){side}"
         shown["transforms"] = f"{old} -> {manifest.space} ({manifest.dim} numbers)"
+        shown["transform"] = "unnamed, as in a bundle of 0.7 or before: no digest covers what decides its vectors"
+        if isinstance(manifest.identity, TransformIdentity):
+            shown["transform"] = f"{manifest.identity.name} ({_COVERS['all']})"
         del shown["searches"]  # it makes gallery vectors, which are searched
     shown["graphs"] = "".join(
         f"\n  {found['target']} {found['precision']}: {found['file']}, {console.size_text(found['bytes'])}"

@@ -49,7 +49,7 @@ def _train_side_info(told: Told, out: Path, as_json: bool) -> None:
         "space": done.space,
     }
     line = f"{done.path}: side-information encoder {done.arch} ({done.method}), space {done.space}"
-    console.report(facts, line, as_json=as_json)
+    console.report(facts, console.lines([line]), as_json=as_json)
 
 
 def _train_upgrade(told: Told, out: Path, as_json: bool) -> None:
@@ -70,7 +70,7 @@ def _train_upgrade(told: Told, out: Path, as_json: bool) -> None:
         **asdict(done.spaces),
     }
     line = f"{done.path}: transform ({done.method}) {done.spaces}"
-    console.report(facts, line, as_json=as_json)
+    console.report(facts, console.lines([line]), as_json=as_json)
 
 
 _SCHEDULE = ("optimisation.epochs", "optimisation.batch", "optimisation.lr")

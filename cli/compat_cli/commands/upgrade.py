@@ -104,7 +104,7 @@ def run(
         opener = _opener(transform, engine, precision, threads, wanted)
         done = upgrade.run(path, opener, side=side, workers=workers, ray=ray, shard_rows=shard_rows, progress=progress)
     text = f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now; next: upgrade cutover {path}"
-    console.report(asdict(done), text, as_json=as_json)
+    console.report(asdict(done), console.lines([text]), as_json=as_json)
 
 
 @app.command("verify")

@@ -126,6 +126,11 @@ def read_run(run: Path, roles: tuple[str, ...]) -> tuple[dict[str, Any], dict[st
             f"{run} is {_KINDS.get(model['role'], 'something else')} (role {shortened(model['role'])}); "
             f"expected {wanted}"
         )
+    if model["role"] == "transform" and record["version"] != 1 and "identity" not in model:
+        raise CorruptFileError(
+            f"{run / RECORD} does not name its transform, as every record of its version does: the name was taken out; "
+            f"restore it from a copy or train again"
+        )
     digest: Any = record.get("weights")
     known = isinstance(digest, dict) and {"bytes", "sha256"} <= digest.keys()
     problem = file_problem(run / WEIGHTS, digest) if known else "has no record"

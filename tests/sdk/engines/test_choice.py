@@ -18,8 +18,8 @@ from compat_sdk.engines import choice as engine_module
 from compat_sdk.engines import choose_graph, open_engine, open_graph
 from compat_sdk.engines.choice import ENGINES
 from compat_sdk.errors import BundleError, ConfigError, ImageError, MissingExtraError
-from compat_sdk.images import Preprocessing, to_input
-from tests.sdk.bundles import SIZE, LinearEngine, make_bundle
+from compat_sdk.images import Preprocessing, to_input, to_pixels
+from tests.sdk.bundles import SIZE, LinearEngine, make_bundle, picture
 from tests.sdk.engines.tiny import DIM, GRAPHS, embed
 
 FILES = {"onnx": "tiny.onnx", "tflite": "tiny.tflite", "executorch": "tiny.pte"}
@@ -29,6 +29,7 @@ PREPARED = Preprocessing(size=8)
 
 def golden() -> tuple[np.ndarray, np.ndarray]:
     pixels = np.random.default_rng(5).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    pixels[0] = to_pixels(picture(), PREPARED)
     return pixels, embed(to_input(pixels, PREPARED))
 
 

@@ -18,6 +18,7 @@ from compat_sdk.gallery import Gallery
 from compat_sdk.space import Embeddings
 from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import compare
+from compat_sdk.upgrade.manifest import Shards
 from tests.sdk import transforms
 from tests.sdk.upgrade.toy import NEW, OLD, Toy, ToyTransform, add, expected, make, unit, vectors
 
@@ -233,3 +234,17 @@ def test_rows_that_come_out_otherwise_when_they_are_transformed_again_are_a_prob
     found = upgrade.verify(gallery, _Turned())
     assert found.lowest_cosine is not None and found.lowest_cosine < 0.9
     assert [problem.split(" of ")[0] for problem in found.problems] == ["a sample"]
+
+
+def test_shards_cover_every_row_once_and_are_made_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = Shards([5, 0, 4, 1], 2)
+    assert [(one.number, one.source, one.start, one.stop, one.first) for one in shards] == [
+        (0, 0, 0, 2, 0), (1, 0, 2, 4, 2), (2, 0, 4, 5, 4), (3, 2, 0, 2, 5), (4, 2, 2, 4, 7), (5, 3, 0, 1, 9),
+    ]  # fmt: skip
+    assert shards[-1] == shards[5] and shards[4:] == [shards[4], shards[5]] and len(shards) == 6
+    with pytest.raises(IndexError):
+        shards[6]
+    made: list[tuple[int, ...]] = []
+    monkeypatch.setattr("compat_sdk.upgrade.manifest.Shard", lambda *told: made.append(told))
+    many = Shards([1 << 60], 1 << 40)
+    assert len(many) == 1 << 20 and many[:3] and len(made) == 3
