@@ -1,4 +1,4 @@
-"""What MkDocs is told besides mkdocs.yml: pages from outside docs/, their links, and that nothing is loaded from elsewhere.
+"""What MkDocs is told besides mkdocs.yml: pages from outside docs/, their links, and to load nothing from elsewhere.
 
 README.md is the site's first page, and CONTRIBUTING.md, CHANGELOG.md and the pages of benchmarks/ lie in it as in the
 repository. So a link is written once, as the repository has it, and leads to the same place here. What a link names
@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[2]
 _PAGES = {".md", ".png", ".svg"}
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 _CODE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)\s*$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
-_LOADED = re.compile(r"<(?:script|img|source|iframe)\b[^>]*\bsrc=[\"']?(?:https?:)?//|<link\b[^>]*\bhref=[\"']?(?:https?:)?//")
+_LOADED = re.compile(
+    r"<(?:script|img|source|iframe)\b[^>]*\bsrc=[\"']?(?:https?:)?//|<link\b[^>]*\bhref=[\"']?(?:https?:)?//"
+)
 
 
 def _outside() -> Iterator[tuple[str, str]]:
@@ -50,7 +52,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     here = page.file.src_uri
     source = _SOURCES.get(here, f"docs/{here}")
     parts = _CODE.split(markdown)
-    return "".join(part if number % 2 else _LINK.sub(lambda m: _link(m, source, here), part) for number, part in enumerate(parts))
+    return "".join(
+        part if number % 2 else _LINK.sub(lambda m: _link(m, source, here), part) for number, part in enumerate(parts)
+    )
 
 
 def _link(found: re.Match[str], source: str, here: str) -> str:
@@ -70,5 +74,7 @@ def _link(found: re.Match[str], source: str, here: str) -> str:
 def on_post_page(output: str, page: Any, **_: Any) -> str:
     """Refuses a page that loads anything from another host."""
     if found := _LOADED.search(output):
-        raise PluginError(f"{page.file.src_uri} loads something from elsewhere: {output[found.start() : found.end() + 60]}")
+        raise PluginError(
+            f"{page.file.src_uri} loads something from elsewhere: {output[found.start() : found.end() + 60]}"
+        )
     return output
