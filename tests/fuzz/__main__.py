@@ -106,7 +106,7 @@ def _page(totals: dict[str, Tally]) -> str:
     lines = [
         "# Mutants of every file that is read",
         "",
-        f"**{mutants:,} mutants, {faults:,} faults: all others were read as the file says, or refused in a short line.**",
+        f"**{mutants:,} mutants, {faults:,} faults: all others were read as they are, or refused in a short line.**",
         "",
         "| reader | mutants | read | refused | faults |",
         "|---|---|---|---|---|",
