@@ -27,7 +27,12 @@ with suppress(ImportError):
 
 TESTS = Path(__file__).parent
 LONGEST = ("export", "pipeline", "train")
-WITH_CONVERTERS = ("tests/export/", "tests/pipeline/test_plain_engines.py", "tests/cli/test_cli.py")
+WITH_CONVERTERS = (
+    "tests/export/",
+    "tests/pipeline/test_plain_engines.py",
+    "tests/cli/test_cli.py",
+    "tests/train/adoption/test_pretrained.py",
+)
 """These go to one process: to load the converters, as `compat-sdk doctor` does too, takes half a minute."""
 
 

@@ -57,6 +57,14 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
         "regression alone, on 1,800 characters (1,300 of them new) without their labels",
         {"method": "regression", "data": "kanji", "epochs": 4},
     ),
+    "infonce-unlabelled": (
+        "which of a bank's gallery vectors is the image's own, on the same 1,800 characters",
+        {"method": "infonce", "data": "kanji", "epochs": 4},
+    ),
+    "csd-unlabelled": (
+        "similarities to a bank of gallery vectors, on the same 1,800 characters",
+        {"method": "csd", "data": "kanji", "epochs": 4},
+    ),
     "regression-mixed-query-faces": (
         "the same, on images in the queries' faces only",
         {"method": "regression", "mixed": True, "data": "kanji-500-query-faces", "epochs": 12},

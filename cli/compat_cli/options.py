@@ -14,14 +14,25 @@ if TYPE_CHECKING:
 
 Data = Annotated[
     str,
-    typer.Option("--data", help="A folder with train/ query/ gallery/, a CSV manifest, or a name such as sample."),
+    typer.Option(
+        "--data",
+        help="A folder of `data split`, or with train/ query/ gallery/; a CSV manifest; or a name such as sample.",
+    ),
 ]
 OptionalData = Annotated[
     str | None,
-    typer.Option("--data", help="A folder with train/ query/ gallery/, a CSV manifest, or a name such as sample."),
+    typer.Option(
+        "--data",
+        help="A folder of `data split`, or with train/ query/ gallery/; a CSV manifest; or a name such as sample.",
+    ),
 ]
 Root = Annotated[
-    Path | None, typer.Option("--root", help="Folder that holds the files of a named dataset.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--root",
+        help="Folder that holds the files of a named dataset, or in which a manifest's paths begin.",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]

@@ -35,6 +35,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "nas global": (*GLOBAL, "--out"),
     "run": ("run", "recipe.toml", "--out"),
     "index build": ("index", "build", "--model", "bundles/gallery.bundle", "--images", "photos", "--out"),
+    "data split": ("data", "split", "photos", "--by", "picture", "--val", "0", "--out"),
     "data build kanji": ("data", "build", "kanji", "--out"),
     "data build clipart": ("data", "build", "clipart", "--out"),
     "adopt": ("adopt", "bundles/gallery.bundle", "--out"),

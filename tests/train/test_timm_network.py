@@ -15,8 +15,8 @@ from compat_sdk.images import Preprocessing
 from compat_train import Execution, GalleryConfig, Optimisation, QueryConfig, Source, train_gallery
 from compat_train.config.settings import config_from_mapping
 from compat_train.models import build_model, count_cost
+from compat_train.models.optional_package import import_timm
 from compat_train.models.timm_network import as_deployed, require_size, timm_preprocessing
-from compat_train.models.timm_package import import_timm
 from tests.timm_here import make_timm_loadable, needs_timm
 
 make_timm_loadable()
@@ -44,7 +44,7 @@ def test_a_timm_that_does_not_load_is_one_error(monkeypatch: pytest.MonkeyPatch)
     def broken(_: str) -> None:
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr("compat_train.models.timm_package.importlib.import_module", broken)
+    monkeypatch.setattr("compat_train.models.optional_package.importlib.import_module", broken)
     for arch in ("timm:resnet18", "swin_tiny"):
         with pytest.raises(CompatError, match="torchvision that was built for the torch that is here"):
             build_model(arch)

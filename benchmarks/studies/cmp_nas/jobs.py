@@ -69,6 +69,7 @@ def jobs_of_seed(root: str, runs: Path, seed: int, searches: list[dict[str, Any]
         }
         if budget == MAIN:
             remedies["regression-mixed"] = replace(base.training(best), method="regression", mixed=True)
+            remedies["infonce-unlabelled"] = replace(remedies["regression-unlabelled"], method="infonce")
         for name, config in remedies.items():
             about = {"stage": "remedy", "variant": name, "budget": budget}
             yield 5, Job(f"{name}-{budget:g}", seed, config, about)

@@ -134,6 +134,7 @@ def _tiers(rows: Sequence[Row]) -> str:
             ("r3", "BCT"),
             ("regression-mixed", "regression, also on cut-and-paste images"),
             ("regression-unlabelled", "regression on 1,800 characters without labels"),
+            ("infonce-unlabelled", "InfoNCE on 1,800 characters without labels"),
         ):
             chosen = _of(
                 found,

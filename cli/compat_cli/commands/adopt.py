@@ -52,7 +52,9 @@ def adopt(
     layout: Annotated[
         str | None, typer.Option("--layout", help="nchw or nhwc, where an ONNX model's input does not tell.")
     ] = None,
-    license_name: Annotated[str, typer.Option("--license", help="Licence of the weights.")] = "unspecified",
+    license_name: Annotated[
+        str | None, typer.Option("--license", help="Licence of the weights; a bundle says its own.")
+    ] = None,
     public_key: options.PublicKey = None,
     trust: options.TrustFile = None,
     as_json: options.Json = False,

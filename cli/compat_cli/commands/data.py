@@ -1,10 +1,11 @@
-"""`compat-sdk data`: look at a dataset, build the kanji set or the clipart set."""
+"""`compat-sdk data`: look at a dataset, divide pictures into its splits, build the kanji set or the clipart set."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,7 +13,12 @@ from compat_cli import console, options
 from compat_sdk.errors import CheckFailedError
 from compat_sdk.shown import escaped
 
-app = typer.Typer(help="Look at a dataset, or build one.", no_args_is_help=True, rich_markup_mode=None)
+if TYPE_CHECKING:
+    from compat_sdk.datasets.partition import By
+
+app = typer.Typer(
+    help="Look at a dataset, make one of your pictures, or build one.", no_args_is_help=True, rich_markup_mode=None
+)
 _build_app = typer.Typer(help="Build a dataset on this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(_build_app, name="build")
 
@@ -39,6 +45,75 @@ def info(
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
         raise CheckFailedError(f"{errors} problem(s) above must be repaired before {data} can be used")
+
+
+@app.command("split")
+def split(
+    photos: Annotated[
+        str,
+        typer.Argument(
+            metavar="PHOTOS", help="A folder with one sub-folder per identity, or a CSV file with columns path,label."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; it opens as a dataset: --data OUT.")],
+    val: Annotated[
+        float, typer.Option("--val", help="Fraction that judges candidates and watches trainings; 0 for none.")
+    ] = 0.1,
+    test: Annotated[float, typer.Option("--test", help="Fraction that is searched with and searched in.")] = 0.3,
+    queries: Annotated[
+        float, typer.Option("--queries", help="Fraction of an identity's test pictures that are queries.")
+    ] = 0.3,
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by",
+            metavar="identity|picture",
+            help="identity: those of query and gallery are in no other split, as in use. picture: all identities are "
+            "in all splits, for a few of them with many pictures.",
+        ),
+    ] = "identity",
+    relative: Annotated[
+        bool, typer.Option("--relative", help="Write paths relative to PHOTOS; the dataset opens with --root PHOTOS.")
+    ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="Folder that relative paths of a CSV file begin in.", show_default=False),
+    ] = None,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Divide pictures into train, val, query and gallery. No picture is copied or moved.
+
+    Equal pictures count once, so that none stands in two splits. The same pictures and seed give the same division.
+    """
+    from compat_sdk.datasets import Shares, divide
+    from compat_sdk.datasets.partition import DIVISION
+    from compat_sdk.images import FoundPictures
+    from compat_sdk.outputs import require_own
+
+    require_own(out, DIVISION, "data split")
+    shares = Shares(val=val, test=test, queries=queries, by=cast("By", by), seed=seed)
+    done = divide(photos, shares, root=root)
+    written = done.write(out, relative=relative)
+    sizes = {name: (len(part), len(part.classes)) for name, part in done.splits.items()}
+    facts = {
+        "data": str(out),
+        "manifest": str(written),
+        "root": str(photos if root is None else root) if relative else None,
+        "images": {name: images for name, (images, _) in sizes.items()},
+        "identities": {name: identities for name, (_, identities) in sizes.items()},
+        "left_out": dict(done.left_out),
+        "untested_identities": done.untested,
+        "seed": seed,
+    }
+    rows = [[name, str(images), str(identities)] for name, (images, identities) in sizes.items()]
+    lines = console.table(["split", "images", "identities"], rows).splitlines()
+    lines += [FoundPictures((), done.left_out).note()] if done.left_out else []
+    if done.untested:
+        lines.append(f"{done.untested} identities have too few pictures to be searched for; theirs are in train or val")
+    with_root = f" --root {shlex.quote(str(facts['root']))}" if relative else ""
+    lines.append(f"use it with: --data {shlex.quote(str(out))}{with_root}")
+    console.report(facts, console.lines(lines), as_json=as_json)
 
 
 def _text(facts: Mapping[str, Any]) -> str:

@@ -214,7 +214,7 @@ class Manifest:
         check_dim("dim", self.dim)
         for label in ("mmacs", "mmacs_paper", "params_m"):
             value = getattr(self, label)
-            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
                 raise ConfigError(f"{label} is {shown_value(value)}; expected a finite number of at least 0")
         for label in ("license", "arch", "created_by"):
             if not isinstance(getattr(self, label), str):

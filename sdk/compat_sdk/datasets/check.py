@@ -36,7 +36,7 @@ class Problem:
         kind: ``"missing-split"``, ``"empty-split"``, ``"corrupt-image"``, ``"duplicate-id"``,
             ``"conflicting-labels"``, ``"one-class"``, ``"one-image-class"``, ``"unlabelled"``, ``"unmatched-query"``,
             ``"val-overlap"``, ``"left-out"``, ``"linked-image"``, ``"conflicting-copies"`` or ``"shared-image"``.
-        split: Name of the split.
+        split: Name of the split; empty for what lies beside them.
         severity: ``"error"`` when training or evaluation will refuse it, otherwise ``"warning"``.
         count: How many images or classes are concerned.
         message: What was found and what to do, for people.
@@ -66,6 +66,10 @@ def check_dataset(dataset: Dataset, *, decode: bool = True) -> list[Problem]:
         if name not in dataset.splits:
             message = f"there is no {name} split; add one before a command that needs it"
             problems.append(Problem("missing-split", name, "warning", 1, message))
+    if dataset.left_out:
+        note = FoundPictures((), dataset.left_out).note()
+        message = f"beside the splits, {note}"
+        problems.append(Problem("left-out", "", "warning", sum(dataset.left_out.values()), message))
     for split in dataset.splits.values():
         problems.extend(_check_split(split))
     problems.extend(_check_identities(dataset))

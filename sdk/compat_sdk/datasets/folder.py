@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from compat_sdk.datasets.lock import LOCK
 from compat_sdk.datasets.shards import is_shard, open_shards
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import DataError
 from compat_sdk.images import FoundPictures, find_pictures
-from compat_sdk.images.finding import is_hidden, is_picture
+from compat_sdk.images.finding import HIDDEN, is_hidden, is_picture
 from compat_sdk.litter import is_litter
 from compat_sdk.shown import shortened
 
 _LAYOUT = f"expected sub-folders named {', '.join(SPLIT_NAMES)}, each with one sub-folder of images per identity"
 
 _EMPTY = "identity without a picture"
+_LOOSE, _BESIDE = "picture in no identity's folder", "folder beside the splits"
 
 
 def open_folder(root: Path) -> Dataset:
@@ -40,7 +42,44 @@ def open_folder(root: Path) -> Dataset:
         flat = _is_flat(root / "train")
         train = _without_labels(root, find_pictures(root / "train")) if flat else _read_split(root, "train")
         splits = {"train": train} | splits
-    return Dataset(name=root.resolve().name, splits=splits, description=f"images in folders: {', '.join(present)}")
+    return Dataset(
+        name=root.resolve().name,
+        splits=splits,
+        description=f"images in folders: {', '.join(present)}",
+        left_out=_beside(root, present),
+    )
+
+
+def open_identities(root: Path) -> Split:
+    """Returns the pictures of a folder with one sub-folder per identity, as one split to train on.
+
+    Raises:
+        DataError: There are splits already, or no sub-folder has a picture.
+    """
+    present = [name for name in SPLIT_NAMES if (root / name).is_dir()]
+    if present:
+        raise DataError(
+            f"{root} has the splits {', '.join(present)} already; use it as it is, or divide one of them, such as "
+            f"{root / present[0]}"
+        )
+    split = _read_identities(root, root, "train", loose=True)
+    if not len(split):
+        inside = FoundPictures((), split.left_out).note() or "nothing in it"
+        raise DataError(
+            f"{root} has no pictures in folders ({shortened(inside, 120)}); expected one folder of pictures per "
+            f"identity, or a CSV file path,label"
+        )
+    return split
+
+
+def _beside(root: Path, present: list[str]) -> dict[str, int]:
+    """What lies beside the folders of the splits and is no part of the dataset, by ending or reason."""
+    left_out: Counter[str] = Counter()
+    for entry in root.iterdir():
+        ours = entry.name in present or entry.name == LOCK or is_litter(entry.name) or is_hidden(entry.name)
+        if not ours:
+            left_out[_BESIDE if entry.is_dir() else entry.suffix.lower() or "without an ending"] += 1
+    return dict(left_out)
 
 
 def _without_splits(root: Path) -> Dataset:
@@ -72,19 +111,29 @@ def _is_flat(folder: Path) -> bool:
 
 
 def _read_split(root: Path, name: str) -> Split:
+    return _read_identities(root, root / name, name, loose=False)
+
+
+def _read_identities(root: Path, folder: Path, name: str, *, loose: bool) -> Split:
+    """The pictures of a folder's sub-folders; ``loose``: those in the folder itself are left out, else refused."""
     images: list[Path] = []
     labels: list[str] = []
     left_out: Counter[str] = Counter()
-    for entry in sorted((root / name).iterdir()):
-        if entry.name.startswith(".") or (is_litter(entry.name) and not entry.is_dir()):
+    for entry in sorted(folder.iterdir()):
+        if is_litter(entry.name) and not entry.is_dir():
             continue
-        if entry.is_dir():
+        if is_hidden(entry.name):
+            if entry.is_dir() or is_picture(entry.name):
+                left_out[HIDDEN] += 1
+        elif entry.is_dir():
             found = find_pictures(entry)
             images.extend(found.paths)
             labels.extend([identity_name(entry.name, entry)] * len(found.paths))
             left_out.update(found.left_out)
             if not found.paths:
                 left_out[_EMPTY] += 1
+        elif is_picture(entry.name) and loose:
+            left_out[_LOOSE] += 1
         elif is_picture(entry.name):
             raise DataError(f"{entry} lies outside an identity's folder; {_LAYOUT}")
         else:

@@ -1,9 +1,10 @@
-"""Datasets listed in a CSV file with the columns ``path,label,split``, or ``path`` alone."""
+"""Datasets listed in a CSV file with the columns ``path,label,split``, or ``path`` alone; or ``path,label``, to divide."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
@@ -11,41 +12,76 @@ from compat_sdk.errors import CorruptFileError, DataError
 from compat_sdk.files import open_plain, raise_if_refused
 from compat_sdk.shown import shortened
 
+MANIFEST = "compat-data.csv"
+"""Name of the manifest of a folder that holds nothing else."""
 _COLUMNS = ("path", "label", "split")
 
 
-def open_manifest(manifest: Path) -> Dataset:
+def open_manifest(manifest: Path, root: Path | None = None) -> Dataset:
     """Returns the dataset of a CSV manifest; its ids are the paths as the file gives them.
 
     Without a column ``label`` its images have no identities, and without ``split`` too, all are to train on.
 
     The file is UTF-8, with or without a byte-order mark; fields may be quoted; the columns may stand in
-    any order and others may stand beside them. Paths are relative to the manifest's folder, with ``/``, and
-    do not leave it: a manifest may come from elsewhere and must not name files outside the dataset.
+    any order and others may stand beside them. Paths have ``/`` between folders. They are absolute, or relative to
+    ``root`` and do not leave it.
+
+    Args:
+        manifest: The file.
+        root: Folder that relative paths begin in; the manifest's own if not given.
 
     Raises:
         DataError: A wrong column, split, path or row; the message gives the line.
     """
-    folder = manifest.parent
-    paths: dict[str, list[Path]] = {}
-    labels: dict[str, list[str]] = {}
-    ids: dict[str, list[str]] = {}
+    rows = _rows(manifest, root, (set(), {"label"}, {"split", "label"}))
+    present = {row[0] for row in rows}
+    splits = {name: _split(name, [row for row in rows if row[0] == name]) for name in SPLIT_NAMES if name in present}
+    return Dataset(name=manifest.stem, splits=splits, description=f"images listed in {manifest.name}")
+
+
+def open_labelled_list(manifest: Path, root: Path | None = None) -> Split:
+    """Returns the pictures of a CSV file ``path,label``, which stand in no split yet, as one to train on.
+
+    Raises:
+        DataError: See `open_manifest`; or it has splits already.
+    """
+    if manifest.suffix.lower() != ".csv" or not manifest.is_file():
+        raise DataError(
+            f"found no folder and no .csv file {shortened(str(manifest))}; expected pictures with identities"
+        )
+    return _split("train", _rows(manifest, root, ({"split"},)))
+
+
+_Row = tuple[str, Path, str, str]
+
+
+def _split(name: str, rows: Sequence[_Row]) -> Split:
+    images, labels, ids = (tuple(row[place] for row in rows) for place in (1, 2, 3))
+    return Split(name, images, labels, ids)  # type: ignore[arg-type]  # a row's places differ in type
+
+
+def _rows(manifest: Path, root: Path | None, absent: Sequence[set[str]]) -> list[_Row]:
+    """Split, place, label and path of each row; ``absent``: which columns may be missing, one set for each form."""
+    folder = manifest.parent if root is None else root
+    if root is not None and not root.is_dir():
+        raise DataError(
+            f"root is {root}, which is no folder; expected the folder that the paths of {manifest} begin in"
+        )
+    found: list[_Row] = []
     line = 1
     try:
         with io.TextIOWrapper(open_plain(manifest), "utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            places = _places(manifest, header)
+            places = _places(manifest, header, absent)
             line = reader.line_num + 1
             for row in reader:
                 if row:
                     if len(row) != len(header):
                         raise DataError(f"it has {len(row)} fields, expected {len(header)}; quote fields with commas")
                     path, label, split = (row[place] if isinstance(place, int) else place for place in places)
-                    _check_row(path, label if isinstance(places[1], int) else None, split)
-                    paths.setdefault(split, []).append(folder / path)
-                    labels.setdefault(split, []).append(identity_name(label, f"line {line}"))
-                    ids.setdefault(split, []).append(path)
+                    check_row(path, label if isinstance(places[1], int) else None, split)
+                    found.append((split, folder / path, identity_name(label, f"line {line}"), path))
                 line = reader.line_num + 1
     except DataError as error:
         if line == 1:
@@ -57,29 +93,32 @@ def open_manifest(manifest: Path) -> Dataset:
         raise DataError(
             f"cannot read {manifest} at line {line}: {shortened(str(error))}; expected a UTF-8 CSV file"
         ) from error
-    if not paths:
+    if not found:
         raise DataError(f"{manifest} lists no images; expected rows of {','.join(_COLUMNS)}")
-    splits = {
-        name: Split(name, tuple(paths[name]), tuple(labels[name]), tuple(ids[name]))
-        for name in SPLIT_NAMES
-        if name in paths
-    }
-    return Dataset(name=manifest.stem, splits=splits, description=f"images listed in {manifest.name}")
+    return found
 
 
-def _places(manifest: Path, header: list[str]) -> list[int | str]:
+def _places(manifest: Path, header: list[str], absent: Sequence[set[str]]) -> list[int | str]:
     """Where each column stands in a row, or the value that all rows have without it."""
     has = {column: header.count(column) for column in _COLUMNS}
-    if has["path"] != 1 or max(has.values()) > 1 or (has["label"] and not has["split"]):
+    if max(has.values()) > 1 or {column for column in _COLUMNS if not has[column]} not in absent:
+        forms = [",".join(column for column in _COLUMNS if column not in lacking) for lacking in absent]
+        more = "" if len(forms) == 1 else f", or {' or '.join(forms[1:])} alone for images without labels"
+        to_divide = "; `compat-sdk data split` divides path,label" if has["label"] and not has["split"] else ""
         raise DataError(
             f"{manifest} line 1 has the columns {shortened(','.join(header)) or 'nothing'}; expected "
-            f"{','.join(_COLUMNS)}, or path,split or path alone for images without labels"
+            f"{forms[0]}{more}{to_divide}"
         )
     without = {"label": "", "split": "train"}
     return [header.index(column) if has[column] else without[column] for column in _COLUMNS]
 
 
-def _check_row(path: str, label: str | None, split: str) -> None:
+def check_row(path: str, label: str | None, split: str) -> None:
+    """Refuse a row that no manifest may have; ``label`` is None where it has no such column.
+
+    Raises:
+        DataError: The split is unknown, the label empty, or the path is empty, leaves its folder or has a backslash.
+    """
     if split not in SPLIT_NAMES:
         raise DataError(f"found split {shortened(repr(split))}; expected one of {', '.join(SPLIT_NAMES)}")
     if label is not None and not label.strip():
@@ -88,9 +127,10 @@ def _check_row(path: str, label: str | None, split: str) -> None:
         raise DataError(f"found path {shortened(repr(path))}; expected the path of an image")
     if "\\" in path:
         raise DataError(f"found path {shortened(repr(path))}; write / between folders")
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or PureWindowsPath(path).drive or ".." in parts.parts:
+    absolute = Path(path).is_absolute()
+    elsewhere = PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive  # on another system
+    if ".." in PurePosixPath(path).parts or (elsewhere and not absolute):
         raise DataError(
-            f"found path {shortened(repr(path))}; expected a path relative to the manifest's folder that stays inside "
-            f"it; move the images beside the manifest"
+            f"found path {shortened(repr(path))}; expected an absolute path, or one that stays inside the manifest's "
+            f"folder or --root"
         )

@@ -1,9 +1,9 @@
 """Opens a dataset, says what is wrong with it, and says what is in it.
 
-A dataset is a folder (``train/ query/ gallery/``, a sub-folder per identity; ``val/`` optional), a CSV
-manifest (``path,label,split``) or a name from :data:`NAMES`. Identities of ``query`` and ``gallery`` may be
-unseen in ``train`` (open set). Pictures without labels, all to train on, are a folder of them, a ``.txt`` list, a CSV
-manifest with a column ``path`` alone, or tar files.
+A dataset is a folder (``train/ query/ gallery/``, a sub-folder per identity; ``val/`` optional), a CSV manifest
+(``path,label,split``), a folder with such a manifest as ``compat-data.csv``, or a name from :data:`NAMES`. Identities of
+``query`` and ``gallery`` may be unseen in ``train`` (open set). Pictures without labels, all to train on, are a folder of
+them, a ``.txt`` list, a CSV manifest with a column ``path`` alone, or tar files.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from compat_sdk.datasets.folder import open_folder
 from compat_sdk.datasets.kanji import FILES as KANJI_FILES
 from compat_sdk.datasets.kanji import is_kanji_folder, open_kanji
 from compat_sdk.datasets.lock import require_all_locked, require_locked, write_lock
-from compat_sdk.datasets.manifest import open_manifest
-from compat_sdk.datasets.split import Dataset, is_array
+from compat_sdk.datasets.manifest import MANIFEST, open_manifest
+from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, is_array
 from compat_sdk.errors import DataError
 from compat_sdk.images import TarMember
 from compat_sdk.shown import shortened
@@ -33,7 +33,7 @@ def open_dataset(data: str | Path, root: Path | None = None) -> Dataset:
             wins over a folder of the same name: write ``./sample`` for the folder. A folder that the kanji builder
             wrote opens as the kanji set.
         root: Where the files of a named dataset are: ``fashion-mnist`` (by default where Debian puts
-            them), and the kanji sets.
+            them), and the kanji sets; or where the relative paths of a CSV manifest begin.
 
     Raises:
         DataError: There is no such dataset, it is malformed, ``root`` has no meaning for it, or it has a lock and is
@@ -75,7 +75,13 @@ def _place(data: str | Path, root: Path | None) -> Path | None:
         return root or DEBIAN_FOLDER
     if data in NAMES:
         return root
-    return Path(data)
+    return _manifest_in(Path(data)) or Path(data)
+
+
+def _manifest_in(folder: Path) -> Path | None:
+    """The manifest of a folder that has one, and no pictures of its own in splits."""
+    manifest = folder / MANIFEST
+    return manifest if manifest.is_file() and not any((folder / name).is_dir() for name in SPLIT_NAMES) else None
 
 
 def _files(dataset: Dataset, data: str | Path, place: Path) -> list[Path]:
@@ -102,14 +108,17 @@ def _open(data: str | Path, root: Path | None) -> Dataset:
         return open_kanji(root, identities=500, query_faces_only=True)
     if data == "kanji-500-seen":
         return open_kanji(root, identities=500, seen=True)
+    path = Path(data)
+    listed = _manifest_in(path) or (path if path.suffix.lower() == ".csv" and path.is_file() else None)
+    if listed is not None and data != "sample":
+        return open_manifest(listed, root)
     if root is not None:
         raise DataError(f"root was given as {root}, but {data} needs none; leave it out")
     if data == "sample":
         return open_sample()
-    path = Path(data)
     if path.is_dir():
         return open_kanji(path) if is_kanji_folder(path) else open_folder(path)
-    opens = {".csv": open_manifest, listing.SUFFIX: listing.open_listing, shards.SUFFIX: shards.open_shards}
+    opens = {listing.SUFFIX: listing.open_listing, shards.SUFFIX: shards.open_shards}
     if path.is_file() and (open_file := opens.get(path.suffix.lower())):
         return open_file(path)
     raise DataError(

@@ -90,11 +90,13 @@ class Dataset:
         name: What was opened: a dataset's name, or the name of its folder or file.
         splits: By split name. ``train``, ``query`` and ``gallery`` as a rule, ``val`` sometimes.
         description: One line for people.
+        left_out: What lies beside the splits and is no part of them, by ending or reason.
     """
 
     name: str
     splits: Mapping[str, Split] = field(repr=False)
     description: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def split(self, name: str) -> Split:
         """Returns one split.

@@ -270,7 +270,10 @@ def parse_state(folder: Path, data: bytes) -> State:
     try:
         if _render(body) != data:
             raise GalleryError(f"{path} differs from its own digest; {_RESTORE}")
-        return _parse(body)
+        state = _parse(body)
+        if _rendered(state) != data:  # a field or a type, however deep, that no state has
+            raise ValueError("it holds what no gallery says")
+        return state
     except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise GalleryError(f"{path} is malformed ({shortened(repr(error), 160)}); {_RESTORE}") from error
 

@@ -141,7 +141,7 @@ def _three(name: str, value: object) -> tuple[float, float, float]:
     if (
         not isinstance(value, Sequence)
         or len(value) != 3
-        or not all(isinstance(v, int | float) and math.isfinite(v) for v in value)
+        or not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in value)
     ):
         raise ConfigError(f"{name} is {shown_value(value)}; expected three finite numbers", setting=name)
     return float(value[0]), float(value[1]), float(value[2])

@@ -21,13 +21,13 @@ from compat_train.runs.checkpoint import Checkpoint, identity_of
 
 _PREPARING = ("size", "mean", "std", "channels", "fit", "resize", "crop")
 _TAKEN: Mapping[Kind, tuple[str, ...]] = {
-    "onnx": (*_PREPARING, "layout", "output"),
+    "onnx": (*_PREPARING, "license", "layout", "output"),
     "bundle": (),
-    "module": (*_PREPARING, "weights"),
-    "timm": (*_PREPARING, "weights"),
-    "open_clip": _PREPARING,
-    "huggingface": (*_PREPARING, "output"),
-    "vectors": ("size", "fit", "resize", "crop", "images"),
+    "module": (*_PREPARING, "license", "weights"),
+    "timm": (*_PREPARING, "license", "weights"),
+    "open_clip": (*_PREPARING, "license"),
+    "huggingface": (*_PREPARING, "license", "output"),
+    "vectors": ("size", "fit", "resize", "crop", "images", "license"),
 }
 """What each kind of source can be told."""
 _REASONS: Mapping[Kind, str] = {
@@ -53,7 +53,7 @@ class Wanted:
         layout: Order of an ONNX input's axes, ``nchw`` or ``nhwc``.
         output: Name of the output that is the embedding.
         images: Folder of the pictures that vectors belong to.
-        license: Licence of the weights.
+        license: Licence of the weights; "unspecified" where nobody says.
         trust: Whose signature a bundle must have; None for no matter whose.
 
     Raises:
@@ -71,7 +71,7 @@ class Wanted:
     layout: str | None = None
     output: str | None = None
     images: Path | None = None
-    license: str = "unspecified"
+    license: str | None = None
     trust: Trust | None = None
 
     def __post_init__(self) -> None:
@@ -173,7 +173,7 @@ def adopted_checkpoint(
         classes=(),
         method="adopted",
         classification=Classification(),
-        license=wanted.license,
+        license=wanted.license or "unspecified",
         config={"adopted": dict(origin)},
         state=state,
         classifier=None,

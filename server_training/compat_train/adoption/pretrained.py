@@ -28,9 +28,9 @@ from compat_train.models.adopted import (
     output_dim,
 )
 from compat_train.models.build import build_model
+from compat_train.models.optional_package import import_optional, import_timm
 from compat_train.models.pretrained import matched_state
 from compat_train.models.timm_network import TimmNetwork, require_size, timm_preprocessing
-from compat_train.models.timm_package import import_timm
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.weights_file import read_weights
 
@@ -50,14 +50,12 @@ def open_clip_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     weights = read_weights(source.file)
     model.load_state_dict(matched_state(model, source.name, weights.tensors, weights.name))
     model.eval()
-    import open_clip
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    stated: Mapping[str, Any] = open_clip.get_model_preprocess_cfg(model)
+    stated: Mapping[str, Any] = import_optional("open_clip", "open-clip").get_model_preprocess_cfg(model)
     preprocessing = wanted.over(_of_open_clip(stated, source.name))
     network = OpenClipNetwork(model).eval()
     dim = output_dim(network, preprocessing.size)
-    transform = image_transform_v2(PreprocessCfg(**dict(stated)), is_train=False)
+    prepared = import_optional("open_clip.transform", "open-clip")
+    transform = prepared.image_transform_v2(prepared.PreprocessCfg(**dict(stated)), is_train=False)
     checkpoint = adopted_checkpoint(
         out=out,
         arch=f"open_clip:{source.name}",
@@ -119,12 +117,17 @@ def _loaded(folder: Path, config: str) -> nn.Module:
     """
     huggingface_model(config)
     read_weights(folder / "model.safetensors")  # refused before the package's own reader sees it
-    import transformers
-
+    transformers = import_optional("transformers", "huggingface")
     load: Any = transformers.AutoModel.from_pretrained
-    model, info = load(
-        str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-    )
+    try:
+        model, info = load(
+            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:  # the package raises whatever its models do
+        raise CorruptFileError(
+            f"{folder / 'model.safetensors'} does not fit the model of config.json ({shortened(str(error), 120)}); "
+            f"restore both from one release"
+        ) from error
     if missing := sorted(info["missing_keys"]) or [str(item) for item in info["mismatched_keys"]]:
         raise CorruptFileError(
             f"{folder / 'model.safetensors'} lacks {len(missing)} weights of the model, such as "
@@ -147,8 +150,7 @@ def _through(
 
 def _processor(folder: Path) -> Callable[[Image.Image], Tensor]:
     """The preprocessing of transformers itself."""
-    import transformers
-
+    transformers = import_optional("transformers", "huggingface")
     load: Any = transformers.AutoImageProcessor.from_pretrained
     processor = load(str(folder), local_files_only=True)
 
@@ -185,30 +187,63 @@ def _of_processor(stated: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Fields of `Preprocessing` from a preprocessor_config.json.
 
     Raises:
-        ConfigError: It does something that is not done here.
+        ConfigError: It does something that is not done here, or a value is not of the kind that transformers writes.
     """
-    size, cropped = stated.get("size"), stated.get("crop_size")
-    edges = {"height": size, "width": size} if isinstance(size, int) else dict(size or {})
-    kernel = _KERNELS.get(stated.get("resample", 2), "unknown")
-    found: dict[str, Any] = {"resize": kernel}
+    edges, cropped = _edges(stated, "size", where), _edges(stated, "crop_size", where)
+    kernel = stated.get("resample", 2)
+    if kernel not in tuple(_KERNELS):
+        raise ConfigError(f"{where} has resample {_said(stated, 'resample')}; expected one of Pillow's kernels, 0 to 5")
+    found: dict[str, Any] = {"resize": _KERNELS[kernel]}
+    shortest = edges.get("shortest_edge", edges.get("height"))
     if stated.get("do_center_crop"):
-        sides = {cropped} if isinstance(cropped, int) else set(dict(cropped or {}).values())
-        shortest = edges.get("shortest_edge", edges.get("height"))
-        if len(sides) != 1 or not isinstance(shortest, int):
-            raise ConfigError(f"{where} crops to {cropped} after a resize to {size}; expected a square of one side")
-        side = sides.pop()
+        side = cropped.get("height")
+        if side is None or side != cropped.get("width") or shortest is None:
+            raise ConfigError(
+                f"{where} crops to {_said(stated, 'crop_size')} after a resize to {_said(stated, 'size')}; expected a "
+                f"square of one side"
+            )
         found |= {"fit": "crop", "size": side, "crop": side / shortest}
     elif "crop_pct" in stated and "shortest_edge" in edges:
-        found |= {"fit": "crop", "size": edges["shortest_edge"], "crop": stated["crop_pct"]}
-    elif edges.get("height") is not None and edges.get("height") == edges.get("width"):
+        found |= {"fit": "crop", "size": edges["shortest_edge"], "crop": _number(stated, "crop_pct", 1.0, where)}
+    elif "height" in edges and edges["height"] == edges.get("width"):
         found |= {"fit": "stretch", "size": edges["height"]}
     else:
-        raise ConfigError(f"{where} resizes to {size} without a crop; expected a square: give --size and --fit")
-    if stated.get("do_rescale", True) and abs(255 * stated.get("rescale_factor", 1 / 255) - 1) > 1e-6:
-        raise ConfigError(f"{where} rescales by {stated['rescale_factor']}; expected 1/255")
+        raise ConfigError(
+            f"{where} resizes to {_said(stated, 'size')} without a crop; expected a square: give --size and --fit"
+        )
+    factor = _number(stated, "rescale_factor", 1 / 255, where)
+    if stated.get("do_rescale", True) and abs(255 * factor - 1) > 1e-6:
+        raise ConfigError(f"{where} rescales by {factor}; expected 1/255")
     if not stated.get("do_normalize", True):
         return found | {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-    return found | {"mean": tuple(stated["image_mean"]), "std": tuple(stated["image_std"])}
+    return found | {"mean": _channels(stated, "image_mean", where), "std": _channels(stated, "image_std", where)}
+
+
+def _edges(stated: Mapping[str, Any], key: str, where: str) -> dict[str, int]:
+    """Sides in pixels by name; one number is height and width."""
+    value = stated.get(key)
+    edges = {"height": value, "width": value} if isinstance(value, int) else value or {}
+    if not isinstance(edges, Mapping) or not all(type(side) is int and side > 0 for side in edges.values()):
+        raise ConfigError(f"{where} has {key} {_said(stated, key)}; expected pixels, as height, width or shortest_edge")
+    return dict(edges)
+
+
+def _number(stated: Mapping[str, Any], key: str, default: float, where: str) -> float:
+    value = stated.get(key, default)
+    if type(value) not in (int, float) or not value > 0:
+        raise ConfigError(f"{where} has {key} {_said(stated, key)}; expected a number above 0")
+    return float(value)
+
+
+def _channels(stated: Mapping[str, Any], key: str, where: str) -> tuple[float, ...]:
+    value = stated.get(key)
+    if not isinstance(value, list) or len(value) != 3 or not all(type(part) in (int, float) for part in value):
+        raise ConfigError(f"{where} has {key} {_said(stated, key)}; expected three numbers: red, green and blue")
+    return tuple(map(float, value))
+
+
+def _said(stated: Mapping[str, Any], key: str) -> str:
+    return shortened(str(stated.get(key)), 60)
 
 
 @torch.no_grad()

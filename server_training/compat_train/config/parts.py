@@ -195,7 +195,9 @@ class Source:
             "their folder, a .txt list, or .tar files"
         )
     )
-    root: str | None = setting(None, "folder that holds the files of a named dataset")
+    root: str | None = setting(
+        None, "folder that holds the files of a named dataset, or in which a manifest's paths begin"
+    )
     unreadable: int = setting(0, "corrupt images that are left out with a warning before it becomes an error")
     scenario: Scenario = setting(Scenario(), "which part of the training split", added=True)
 

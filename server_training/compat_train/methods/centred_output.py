@@ -21,6 +21,7 @@ is a pretrained ResNet whose mean has length 0.81; the query models see 16 x 16 
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,7 @@ from compat_train.models.last_layer import last_linear
 _BATCH = 128
 _MOST = 1024
 _LENGTHS = 2.0
+_MEAN, _LENGTH = "cone.mean", "cone.length"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,17 @@ class Cone:
 
     mean: Tensor
     length: float
+
+    def to_state(self) -> dict[str, Tensor]:
+        """Tensors for a file of weights, under names that no network has."""
+        return {_MEAN: self.mean.detach().cpu().contiguous(), _LENGTH: torch.tensor(self.length)}
+
+    @staticmethod
+    def from_state(state: MutableMapping[str, Tensor]) -> Cone | None:
+        """Takes out of a file's tensors what `to_state` put in; None where nothing did."""
+        if _MEAN not in state:
+            return None
+        return Cone(state.pop(_MEAN), float(state.pop(_LENGTH)))
 
     @staticmethod
     def around(vectors: Tensor, mean: Tensor) -> Cone:

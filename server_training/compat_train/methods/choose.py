@@ -32,21 +32,22 @@ def choose(
         config: As it was told.
         gallery: The gallery model.
         data: Training images.
-        vectors: The gallery model's vectors of training images; needed for "auto" where `needs_vectors` says so.
+        vectors: The gallery model's vectors of training images, of which "auto" tells how far they share a direction;
+            None where only the choice is asked for.
     """
     choices = []
     if config.method == "auto":
-        if knows_classes(gallery, data):
+        if _knows_classes(gallery, data):
             config = config.taking("bct-regression")
             because = "the images have labels and the gallery model has a classifier for them"
         else:
-            assert vectors is not None  # made where a classifier is missing
             config = config.taking("csd")
-            lack = _lack(gallery, data)
-            length = float(vectors.mean.norm())
-            because = f"{lack}; the gallery's vectors share a mean of length {length:.2f}, which it takes off"
+            because = _lack(gallery, data)
+            if vectors is not None:
+                length = float(vectors.mean.norm())
+                because += f"; the gallery's vectors share a mean of length {length:.2f}, which it takes off"
         choices.append(Choice("method", config.method, because))
-    if takes_class_means(config, gallery):
+    if _takes_class_means(config, gallery):
         # Within a narrow cone class means are so close to each other that no margin fits between them.
         centring = not config.term_weights["adaptation"] if config.centring is None else config.centring
         config = replace(config, unseen="all-prototypes", centring=centring)
@@ -63,11 +64,18 @@ def _lack(gallery: Checkpoint, data: TrainingSet) -> str:
     return "the gallery model knows none of the classes"
 
 
-def takes_class_means(config: QueryConfig, gallery: Checkpoint) -> bool:
+def needs_vectors(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) -> bool:
+    """Whether a term, or the choice of a method, asks for the gallery model's vectors of plain training images."""
+    if config.method == "auto":
+        return not _knows_classes(gallery, data)
+    return config.centred or config.needs_bank or _takes_class_means(config, gallery)
+
+
+def _takes_class_means(config: QueryConfig, gallery: Checkpoint) -> bool:
     """Whether a term is about a classifier that the gallery model lacks, and nobody said what takes its place."""
     return bool(config.term_weights["gallery"]) and gallery.classifier is None and config.unseen is None
 
 
-def knows_classes(gallery: Checkpoint, data: TrainingSet) -> bool:
+def _knows_classes(gallery: Checkpoint, data: TrainingSet) -> bool:
     """Whether some training class has a row in the gallery model's classifier."""
     return gallery.classifier is not None and data.has_labels and bool(set(data.classes) & set(gallery.classes))

@@ -20,7 +20,7 @@ from compat_train.data.training_set import TrainingSet, load_training_set, origi
 from compat_train.device import device_of, place
 from compat_train.losses.centred import centred
 from compat_train.methods.centred_output import Cone, write_mean
-from compat_train.methods.choose import choose, knows_classes, takes_class_means
+from compat_train.methods.choose import choose, needs_vectors
 from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.methods.gallery_vectors import gallery_vectors
@@ -189,11 +189,7 @@ def train_query(
 
 def _needs_vectors(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) -> bool:
     """Whether something asks for the gallery model's vectors of plain training images."""
-    if config.start == "ridge" or (config.watch and not data.has_labels):
-        return True
-    if config.method == "auto":
-        return not knows_classes(gallery, data)
-    return config.centred or config.needs_bank or takes_class_means(config, gallery)
+    return config.start == "ridge" or bool(config.watch and not data.has_labels) or needs_vectors(config, gallery, data)
 
 
 def _save_adaptation(config: QueryConfig, new: Checkpoint, old: Checkpoint, psi: nn.Module) -> None:

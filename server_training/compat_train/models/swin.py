@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import CompatError
 from compat_train.models.layers import GeneralisedMeanPool, GlobalAveragePool
-from compat_train.models.timm_package import import_timm
+from compat_train.models.optional_package import import_timm
 
 _HEADS = (3, 6, 12, 24)
 

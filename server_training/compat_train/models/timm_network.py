@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from compat_sdk.errors import CompatError, ConfigError
 from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shortened, shown_value
-from compat_train.models.timm_package import import_timm
+from compat_train.models.optional_package import import_timm
 
 _PREFIX, _POOLED = "timm:", "/pooled"
 _NAME = re.compile(r"([a-z0-9][a-z0-9_]*)(\.[a-z0-9][a-z0-9_]*)?", re.ASCII)

@@ -141,6 +141,7 @@ def test_the_model_in_a_bundle_keeps_its_space(tmp_path: Path) -> None:
         ("module:a:b", {"layout": "nhwc"}, "layout"),
         ("module:a:b", {"output": "x"}, "output"),
         ("timm:resnet18", {"output": "x"}, "output"),
+        ("{bundle}", {"license": "mit"}, "license"),
         ("open_clip:ViT-B-32:w.pt", {"weights": Path("w.pt")}, "weights"),
         ("huggingface:folder", {"weights": Path("w.pt")}, "weights"),
         ("vectors:t.npz", {"mean": (0.5, 0.5, 0.5)}, "mean"),
@@ -149,6 +150,7 @@ def test_the_model_in_a_bundle_keeps_its_space(tmp_path: Path) -> None:
 def test_what_a_source_would_ignore_is_refused(
     source: str, wanted: dict[str, object], name: str, tmp_path: Path
 ) -> None:
+    source = source.format(bundle=copy_of("0.7", tmp_path / "old") / "bundles" / "gallery.bundle")
     with pytest.raises(ConfigError, match=f"leave --{name} out"):
         adopt(source, tmp_path / "run", Wanted(**wanted))  # type: ignore[arg-type]
 

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, DataError, TrainingError
+from compat_train.config.query import AnyMethod
 from compat_train.config.training import Execution
 from compat_train.embed import embed_images
+from compat_train.methods.centred_output import Cone
+from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.models.search_space import is_member_name
 from compat_train.nas.cmp.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
 from compat_train.nas.cmp.evaluations import Score
@@ -23,7 +27,7 @@ from compat_train.nas.cmp.run import open_evaluations, prepare, search_query_mod
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.cmp.validation import Validation
 from compat_train.runs.checkpoint import Checkpoint
-from compat_train.runs.run_files import alone
+from compat_train.runs.run_files import alone, read_tensors
 
 
 class Stop(BaseException):
@@ -216,11 +220,33 @@ def refusal(config: CmpConfig, out: Path) -> str:
     return str(caught.value)
 
 
-def test_a_gallery_run_without_a_classifier_is_refused(smallest: CmpConfig, gallery_run: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def without_classifier(smallest: CmpConfig, gallery_run: Path, tmp_path: Path) -> CmpConfig:
+    """The smallest search for a gallery model that was trained elsewhere."""
     bare = replace(Checkpoint.load(gallery_run), path=tmp_path / "bare", classifier=None)
     bare.path.mkdir()
     bare.save()
-    assert "has no classifier" in refusal(replace(smallest, gallery=str(bare.path)), tmp_path / "out")
+    return replace(smallest, gallery=str(bare.path))
+
+
+def test_a_method_that_needs_the_classifier_is_refused_where_there_is_none(
+    without_classifier: CmpConfig, tmp_path: Path
+) -> None:
+    assert "has no classifier" in refusal(replace(without_classifier, method="kd"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("method", ["bct", "auto"])
+def test_a_supernet_learns_from_vectors_alone_and_keeps_their_mean(
+    method: AnyMethod, without_classifier: CmpConfig, tmp_path: Path
+) -> None:
+    """As `train query` does: class means for the classifier of bct, csd for auto, both less the common mean."""
+    config = replace(without_classifier, method=method)
+    prepared = prepare(config, tmp_path)
+    weights = train_supernet(config, prepared.gallery, prepared.data, tmp_path / "supernet")
+    cone = Cone.from_state(read_tensors(weights.read_bytes(), ""))
+    vectors = gallery_vectors(prepared.gallery, prepared.data, torch.device("cpu"), seed=0)
+    assert cone is not None
+    torch.testing.assert_close(cone.mean, vectors.mean)
 
 
 def test_validation_identities_that_were_trained_on_are_refused(

@@ -10,6 +10,7 @@ import torch
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
+from compat_train.methods.centred_output import Cone, write_mean
 from compat_train.models.layers import fold_batch_norms
 from compat_train.models.search_space import SCALES, Member, space_named
 from compat_train.models.supernet import Supernet, take_member
@@ -89,10 +90,14 @@ def test_recalibration_gives_the_statistics_of_the_images_and_folding_changes_no
         torch.testing.assert_close(fold_batch_norms(network)(images), before, atol=1e-4, rtol=1e-3)
 
 
-def test_a_candidate_is_judged_with_statistics_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cone", [None, Cone(torch.linspace(-0.4, 0.4, 8), 0.5)], ids=["plain", "centred"])
+def test_a_candidate_is_judged_with_statistics_of_its_own(
+    cone: Cone | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     member, preprocessing = drawn(SPACES["shuffle"], 0), Preprocessing(size=32)
     state = Supernet(member.space, dim=8).state_dict()
+    kept = state | ({} if cone is None else cone.to_state())
     pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
     labels, unit = np.arange(8), np.eye(8, dtype=np.float32)
     images = Validation(pixels, labels, pixels, labels, unit, calibration=pixels)
@@ -103,13 +108,15 @@ def test_a_candidate_is_judged_with_statistics_of_its_own(tmp_path: Path, monkey
         return unit
 
     (tmp_path / "weights").write_bytes(b"")
-    monkeypatch.setattr(candidate, "read_tensors", lambda *_: state)
+    monkeypatch.setattr(candidate, "read_tensors", lambda *_: kept)
     monkeypatch.setattr(candidate, "embed_images", embed)
     monkeypatch.setattr(candidate.Validation, "load", lambda _: images)
     evaluator = CandidateEvaluator(tmp_path / "weights", tmp_path, preprocessing, 8, 1, rank=1, batch=4)
     assert evaluator()(member, "across").across == 1
     expected = take_member(state, member, dim=8, stem_stride=1)
     recalibrate(expected, pixels, preprocessing, batch=4)
+    if cone is not None:
+        write_mean(expected, cone, pixels, np.arange(8), preprocessing, torch.device("cpu"))
     given = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(judged[0](given), expected(given), atol=1e-4, rtol=1e-3)

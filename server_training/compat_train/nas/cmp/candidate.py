@@ -16,6 +16,7 @@ from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
 from compat_train.device import device_of, place, torch_threads
 from compat_train.embed import embed_images, input_tensor
+from compat_train.methods.centred_output import Cone, write_mean
 from compat_train.models.layers import fold_batch_norms
 from compat_train.models.search_space import Member
 from compat_train.models.supernet import take_member
@@ -66,6 +67,7 @@ class CandidateEvaluator:
         state = read_tensors(self.weights.read_bytes(), str(self.weights))
         images = Validation.load(self.validation)
         device = device_of(self.device)
+        cone = Cone.from_state(state)
         state = {name: value.to(device) for name, value in state.items()}
 
         def score(member: Member, need: Need) -> Score:
@@ -78,6 +80,9 @@ class CandidateEvaluator:
             few = min(self.batch, len(images.calibration))
             recalibrate(network, images.calibration, self.preprocessing, device=device, batch=few)
             network = fold_batch_norms(network)
+            if cone is not None:
+                every = np.arange(len(images.calibration))
+                write_mean(network, cone, images.calibration, every, self.preprocessing, device)
 
             def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
                 return embed_images(

@@ -10,7 +10,7 @@ from compat_sdk.errors import ConfigError
 from compat_train.config.checks import check_choices, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
-from compat_train.config.query import QueryConfig, QueryMethod, method_weights
+from compat_train.config.query import AnyMethod, QueryConfig, QueryMethod, method_weights
 from compat_train.models.search_space import SearchSpace, space_named
 
 Reward = Literal["r1", "r2", "r3"]
@@ -119,7 +119,9 @@ class CmpConfig:
     reward: Reward = setting("r3", "what is maximised: r1 = M(q,q), r2 = M(q,g), r3 = their product")
     space: str = setting("shuffle", "search space: shuffle or ane, with settings such as shuffle,last=512,stem=8")
     stem_stride: int = setting(1, "stride of the first convolution", unit="pixels")
-    method: QueryMethod = setting("bct", "how found and static networks are trained")
+    method: AnyMethod = setting(
+        "bct", "how found and static networks are trained; auto: by what labels and gallery model allow"
+    )
     regression: float | None = setting(None, "weight of the regression term", otherwise=method_weights("regression"))
     mixed: bool = setting(False, "regress on cut-and-paste images too")
     classification: Classification | None = setting(None, "the loss of every network", otherwise="the gallery run's")

@@ -30,6 +30,7 @@ from compat_train.data.origin import Origin
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of
 from compat_train.evaluation.evaluate import evaluate_each
+from compat_train.methods.choose import choose
 from compat_train.methods.objective import gallery_rows
 from compat_train.methods.query import train_query
 from compat_train.nas.cmp.candidate import CandidateEvaluator
@@ -123,7 +124,8 @@ def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -
                 f"stem or last convolution (space {costs.space.kind},last=128) or fewer channels lower the minimum"
             )
     data = load_training_set(config.source, gallery.preprocessing, cache=folder / "pixels", progress=progress)
-    gallery_rows(config.training("shufflenet_v2"), gallery, data)
+    query, _ = choose(config.training("shufflenet_v2"), gallery, data, None)
+    gallery_rows(query, gallery, data)
     validation, judging = folder / "validation", Origin(split.images, split.labels, split.ids)
     settings = {"data": config.source.data, "gallery_space": gallery.space} | config_to_json(config.validation)
     if not (validation / DIGEST).is_file():

@@ -23,7 +23,10 @@ from compat_train.data.origin import Origin
 from compat_train.data.training_set import TrainingSet
 from compat_train.device import device_of, place
 from compat_train.loop import fit
+from compat_train.methods.centred_output import Cone
+from compat_train.methods.choose import choose, needs_vectors
 from compat_train.methods.classify import new_classifier
+from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.search_space import SCALES, Member
 from compat_train.models.supernet import Supernet
@@ -100,7 +103,8 @@ def train_supernet(
     """Trains the supernet of a run, or resumes it, or returns at once when it is finished.
 
     The loss is the query models' own (BCT by default, the gallery classifier frozen), of a single member per step.
-    What a member does not use gets no gradient, and so neither momentum nor weight decay.
+    What a member does not use gets no gradient, and so neither momentum nor weight decay. Where targets are centred,
+    the file also has the cone that completes a member's outputs, as `write_mean` does for a trained network.
 
     Args:
         config: The whole run's.
@@ -129,6 +133,10 @@ def train_supernet(
     if finished := _finished(out, settings, data.origin):
         return finished
     device = device_of(config.execution.device)
+    vectors = None
+    if needs_vectors(query, gallery, data):
+        vectors = gallery_vectors(gallery, data, device, seed=config.execution.seed)
+    query, _ = choose(query, gallery, data, vectors)
     rows = gallery_rows(query, gallery, data)
     torch.manual_seed(config.execution.seed)
     supernet = Supernet(config.search_space, dim=gallery.dim, stem_stride=config.stem_stride)
@@ -155,7 +163,7 @@ def train_supernet(
         return embeddings
 
     objective: Callable[[Batch], dict[str, Tensor]] = compatibility_objective(
-        query, gallery, data, embed, classifier, rows, device
+        query, gallery, data, embed, classifier, rows, device, vectors=vectors
     )
     fit(
         trained,
@@ -169,7 +177,10 @@ def train_supernet(
         stage=f"train supernet ({query.method})",
         progress=progress,
     )
-    weights = save_tensors(on_cpu(supernet.state_dict()))
+    state = on_cpu(supernet.state_dict())
+    if query.centred and vectors is not None:
+        state |= Cone.around(vectors.vectors, vectors.mean).to_state()
+    weights = save_tensors(state)
     write_atomic(out / WEIGHTS, weights)
     record = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
     write_atomic(out / MANIFEST, sealed_json({"weights": record, "settings": settings}))

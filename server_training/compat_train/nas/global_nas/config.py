@@ -13,7 +13,7 @@ from compat_train.config.checks import check_choices, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.gallery import GalleryConfig
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
-from compat_train.config.query import QueryConfig, QueryMethod, method_weights
+from compat_train.config.query import AnyMethod, QueryConfig, method_weights
 from compat_train.models.global_space import Bounds
 
 Objective = Literal["accuracy", "retrieval", "r3"]
@@ -142,7 +142,9 @@ class GlobalConfig:
         unit="fraction",
         otherwise=_HELD_OUT,
     )
-    method: QueryMethod | None = setting(None, "how networks are trained for r3", otherwise="bct")
+    method: AnyMethod | None = setting(
+        None, "how networks are trained for r3; auto: by what labels and gallery model allow", otherwise="bct"
+    )
     regression: float | None = setting(
         None, "weight of the regression term, for r3", otherwise=method_weights("regression")
     )

@@ -18,6 +18,7 @@ from compat_train.config.training import GalleryConfig, QueryConfig, config_to_j
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.evaluation.evaluate import filled_split
+from compat_train.methods.choose import choose
 from compat_train.methods.objective import gallery_rows
 from compat_train.models.global_space import GlobalMember, mmacs, random_member
 from compat_train.nas.global_nas.config import GlobalConfig, Objective
@@ -98,7 +99,7 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
         )
     data = load_training_set(config.source, preprocessing, cache=folder / "pixels", progress=progress)
     if isinstance(training, QueryConfig) and gallery is not None:
-        gallery_rows(training, gallery, data)
+        gallery_rows(choose(training, gallery, data, None)[0], gallery, data)
     if config.objective == "accuracy":
         _check_classes(splits[0], data)
     # All are read now, so that a damaged one is named before the search and not at its end.

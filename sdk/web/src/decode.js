@@ -1,0 +1,31 @@
+// Any picture that the browser knows as upright 8-bit RGBA. Colour profiles are not applied.
+
+import { ImageError, MissingExtraError } from "./errors.js";
+import { bytesOf } from "./files.js";
+
+const MOST_PIXELS = 178_956_970; // as in Python
+
+/** Whether this is a file, and no decoded picture. */
+export const isEncoded = (image) => image instanceof Blob || image instanceof ArrayBuffer || ArrayBuffer.isView(image);
+
+/** The pixels of a file: `{data, width, height, jpeg}` for `toPixels`. */
+export async function decode(file) {
+  const bytes = await bytesOf(file);
+  if (typeof createImageBitmap !== "function" || typeof OffscreenCanvas !== "function")
+    throw new MissingExtraError("this platform decodes no pictures (createImageBitmap, OffscreenCanvas); give {data, width, height}");
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(new Blob([bytes]), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  } catch (error) {
+    throw new ImageError(`cannot read image ${file.name ?? "bytes"}: ${error.message}`, { cause: error });
+  }
+  try {
+    const { width, height } = bitmap;
+    if (width * height > MOST_PIXELS) throw new ImageError(`it has ${width} x ${height} pixels, and the limit is ${MOST_PIXELS}; make it smaller`);
+    const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    context.drawImage(bitmap, 0, 0);
+    return { data: context.getImageData(0, 0, width, height).data, width, height, jpeg: bytes[0] === 0xff && bytes[1] === 0xd8 };
+  } finally {
+    bitmap.close();
+  }
+}

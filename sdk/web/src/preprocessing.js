@@ -1,0 +1,199 @@
+// From decoded pixels to the numbers that a model was trained on: Pillow's resize, to the level.
+
+import { ConfigError, ImageError, shown } from "./errors.js";
+import { Float, isObject } from "./json.js";
+
+const BITS = 22; // of a weight's fraction, as in Pillow
+
+const sinc = (x) => (x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI));
+const KERNELS = {
+  box: [0.5, (x) => (x > -0.5 && x <= 0.5 ? 1 : 0)],
+  bilinear: [1, (x) => Math.max(0, 1 - Math.abs(x))],
+  bicubic: [2, (x) => cubic(Math.abs(x), -0.5)],
+  lanczos: [3, (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0)],
+};
+
+function cubic(x, a) {
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+/** A number of parsed JSON, whether it was written as 1 or as 1.0; NaN for what is none. */
+export const numberOf = (value) => (value instanceof Float ? value.value : ["number", "bigint"].includes(typeof value) ? Number(value) : NaN);
+
+/** Whether a parsed value is an integer in a range; 1.0 is none. */
+export const isInteger = (value, low, high) => Number.isSafeInteger(value) && value >= low && value <= high;
+
+const three = (value) => (Array.isArray(value) && value.length === 3 ? value.map(numberOf) : [NaN]);
+
+/** What is done to an image before a model sees it, of a manifest's `preprocessing`; its numbers are checked. */
+export function readPreprocessing(value, what = "preprocessing") {
+  const refuse = (field, expected) => {
+    throw new ConfigError(`${what}.${field} is ${shown(value[field])}; expected ${expected}`);
+  };
+  const names = ["size", "fit", "resize", "draft", "mean", "std", "channels"];
+  const given = isObject(value) ? Object.keys(value) : [];
+  if (!isObject(value) || names.some((name) => !given.includes(name)) || given.some((name) => ![...names, "crop"].includes(name)))
+    throw new ConfigError(`${what} has the fields ${shown(given)}; expected exactly ${[...names, "crop"]}`);
+  const { size, fit, resize, draft, channels } = value;
+  if (!isInteger(size, 1, 4096)) refuse("size", "an integer from 1 to 4096");
+  if (!isInteger(draft, 0, 64)) refuse("draft", "an integer from 0 to 64");
+  if (!["crop", "stretch"].includes(fit)) refuse("fit", "crop or stretch");
+  if (typeof resize !== "string" || !Object.hasOwn(KERNELS, resize)) refuse("resize", Object.keys(KERNELS).join(", "));
+  if (!["rgb", "bgr"].includes(channels)) refuse("channels", "rgb or bgr");
+  const [mean, std, crop] = [three(value.mean), three(value.std), "crop" in value ? numberOf(value.crop) : 1];
+  if (!mean.every(Number.isFinite)) refuse("mean", "three finite numbers");
+  if (!std.every((one) => one > 0 && one < Infinity)) refuse("std", "three numbers above 0");
+  if (!(crop > 0 && crop <= 1)) refuse("crop", "a fraction above 0, up to 1");
+  return { size, fit, resize, draft, mean, std, channels, crop };
+}
+
+/** What is left to do for a graph that has mean, deviation and channel order inside. */
+export const insideGraph = (of) => ({ ...of, mean: [0, 0, 0], std: [1 / 255, 1 / 255, 1 / 255], channels: "rgb" });
+
+/**
+ * A picture as the pixels that a model sees: Uint8Array of size * size * 3, RGB.
+ *
+ * @param picture `{data, width, height}`: 1 (grey), 3 (RGB) or 4 (RGBA) bytes a pixel, upright, such as ImageData; `jpeg` says that
+ *   it was a whole JPEG, of which a runtime that can reads a fraction (`draft`).
+ */
+export function toPixels(picture, preprocessing) {
+  const { size, fit, crop, resize, draft } = preprocessing;
+  let { width, height } = picture;
+  let data = rgb(picture);
+  if (width === size && height === size && picture.data.length === data.length) return data;
+  const scale = picture.jpeg && draft > 0 ? draftScale(width, height, Math.ceil((draft * size) / crop)) : 1;
+  if (scale > 1) {
+    const [across, down] = [draftWeights(width, scale), draftWeights(height, scale)];
+    data = along(along(data, width, height, across), across.count, height, down, true);
+    [width, height] = [across.count, down.count];
+  }
+  let [keptWidth, keptHeight] = [width * crop, height * crop];
+  if (fit === "crop") keptWidth = keptHeight = Math.min(keptWidth, keptHeight);
+  const [left, top] = [(width - keptWidth) / 2, (height - keptHeight) / 2];
+  const whole = (start, kept, side) => start === 0 && kept === side && side === size;
+  if (!whole(left, keptWidth, width)) data = along(data, width, height, weights(width, left, left + keptWidth, size, resize));
+  if (!whole(top, keptHeight, height)) data = along(data, size, height, weights(height, top, top + keptHeight, size, resize), true);
+  return data;
+}
+
+/**
+ * Pixels as a graph's input: Float32Array of 3 * size * size numbers a picture, `(pixel / 255 - mean) / std`.
+ *
+ * @param graph `{layout, values}` of the manifest's graph.
+ */
+export function toInput(pixels, preprocessing, graph) {
+  const { size, mean, std, channels } = graph.values === "pixels" ? insideGraph(preprocessing) : preprocessing;
+  const area = size * size;
+  if (!(pixels instanceof Uint8Array) || pixels.length % (3 * area) !== 0)
+    throw new ImageError(`pixels are ${pixels?.length} bytes; expected a Uint8Array of ${size} x ${size} x 3 a picture`);
+  const asTheyAre = channels === "rgb" && mean.every((one) => one === 0) && std.every((one) => one === 1 / 255);
+  const lines = [0, 1, 2].map((channel) => {
+    const [shift, by] = [Math.fround(mean[channel]), Math.fround(std[channel])];
+    const value = (level) => (asTheyAre ? level : Math.fround(Math.fround(Math.fround(level / 255) - shift) / by));
+    return Float32Array.from({ length: 256 }, (_, level) => value(level));
+  });
+  const input = new Float32Array(pixels.length);
+  for (let first = 0; first < pixels.length; first += 3 * area)
+    for (let channel = 0; channel < 3; channel += 1) {
+      const line = lines[channel];
+      const place = channels === "rgb" ? channel : 2 - channel;
+      const [start, step] = graph.layout === "nhwc" ? [first + place, 3] : [first + place * area, 1];
+      for (let pixel = 0; pixel < area; pixel += 1) input[start + pixel * step] = line[pixels[first + 3 * pixel + channel]];
+    }
+  return input;
+}
+
+/** Grey, RGB or RGBA as RGB; transparency is laid on white, in Pillow's arithmetic. */
+function rgb({ data, width, height }) {
+  const channels = data?.length / (width * height);
+  if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray) || ![1, 3, 4].includes(channels) || data.length === 0)
+    throw new ImageError(`a picture has ${data?.length} bytes for ${width} x ${height} pixels; expected 1, 3 or 4 bytes a pixel`);
+  if (channels === 3) return data instanceof Uint8Array ? data : new Uint8Array(data.buffer, data.byteOffset, data.length);
+  const found = new Uint8Array(3 * width * height);
+  for (let from = 0, to = 0; to < found.length; from += channels, to += 3) {
+    const white = channels === 4 ? (255 - data[from + 3]) * 128 : 0;
+    for (let one = 0; one < 3; one += 1) {
+      const value = data[channels === 1 ? from : from + one];
+      const sum = white * 255 + value * (255 * 128 - white) + 0x4000;
+      found[to + one] = white === 0 ? value : (((sum >> 8) + sum) >> 8) >> 7;
+    }
+  }
+  return found;
+}
+
+/** Where each pixel of a new line begins to look, and how much it takes of each pixel from there on. */
+function weights(side, from, to, count, kernel) {
+  const [reach, of] = KERNELS[kernel];
+  const [start, end] = [Math.fround(from), Math.fround(to)]; // Pillow hands a box on as float32
+  const scale = Math.fround(end - start) / count;
+  const wide = Math.max(scale, 1);
+  const taps = Math.ceil(reach * wide) * 2 + 1;
+  const [starts, sizes, values] = [new Int32Array(count), new Int32Array(count), new Int32Array(count * taps)];
+  for (let place = 0; place < count; place += 1) {
+    const centre = start + (place + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(centre - reach * wide + 0.5));
+    const found = [];
+    for (let at = first; at < Math.min(side, Math.trunc(centre + reach * wide + 0.5)); at += 1) found.push(of((at - centre + 0.5) * (1 / wide)));
+    const sum = found.reduce((total, one) => total + one, 0);
+    [starts[place], sizes[place]] = [first, found.length];
+    values.set(found.map((one) => fixed(sum === 0 ? one : one / sum)), place * taps);
+  }
+  return { count, taps, starts, sizes, values };
+}
+
+const fixed = (weight) => Math.trunc(weight * (1 << BITS) + (weight < 0 ? -0.5 : 0.5));
+
+/** RGB of `width` x `height` with its rows, or its columns, made anew by weights. */
+function along(data, width, height, { count, taps, starts, sizes, values }, down = false) {
+  const found = new Uint8Array(3 * count * (down ? width : height));
+  const [lines, step, across] = down ? [width, 3 * width, 3] : [height, 3, 3 * width];
+  const [outStep, outAcross] = down ? [3 * width, 3] : [3, 3 * count];
+  for (let line = 0; line < lines; line += 1)
+    for (let place = 0; place < count; place += 1) {
+      let at = line * across + starts[place] * step;
+      let [red, green, blue] = [1 << (BITS - 1), 1 << (BITS - 1), 1 << (BITS - 1)];
+      for (let tap = place * taps; tap < place * taps + sizes[place]; tap += 1, at += step) {
+        const weight = values[tap];
+        red += data[at] * weight;
+        green += data[at + 1] * weight;
+        blue += data[at + 2] * weight;
+      }
+      const to = line * outAcross + place * outStep;
+      found[to] = level(red);
+      found[to + 1] = level(green);
+      found[to + 2] = level(blue);
+    }
+  return found;
+}
+
+const level = (sum) => Math.min(255, Math.max(0, sum >> BITS));
+
+/** By how much Pillow lets a JPEG's decoder scale it down, so that its shorter side stays at or above `least`. */
+function draftScale(width, height, least) {
+  const room = Math.min(Math.floor(width / least), Math.floor(height / least));
+  return [8, 4, 2, 1].find((scale) => room >= scale) ?? 1;
+}
+
+/** What a JPEG's decoder does that keeps the lowest frequencies alone of each block of 8 pixels, as weights of its pixels. */
+function draftWeights(side, scale) {
+  const kept = 8 / scale;
+  const count = Math.ceil(side / scale);
+  const cosine = (frequency, place, of) => (frequency === 0 ? 1 : 2) * Math.cos(((2 * place + 1) * frequency * Math.PI) / (2 * of));
+  const rows = Array.from({ length: kept }, (_, out) =>
+    Array.from({ length: 8 }, (_, pixel) => {
+      let sum = 0;
+      for (let f = 0; f < kept; f += 1) sum += ((f === 0 ? 1 : cosine(f, out, kept) / 2) * cosine(f, pixel, 8)) / 8;
+      return sum;
+    }),
+  );
+  const [starts, sizes, values] = [new Int32Array(count), new Int32Array(count), new Int32Array(count * 8)];
+  for (let place = 0; place < count; place += 1) {
+    starts[place] = Math.floor(place / kept) * 8;
+    sizes[place] = Math.min(8, side - starts[place]);
+    const row = [...rows[place % kept]];
+    for (let beyond = sizes[place]; beyond < 8; beyond += 1) row[sizes[place] - 1] += row[beyond]; // an edge goes on as it ends
+    values.set(row.map(fixed), place * 8);
+  }
+  return { count, taps: 8, starts, sizes, values };
+}

@@ -1,0 +1,91 @@
+// A bundle as one zip file, in the one form that compat-sdk writes: stored, in order, without a gap.
+//
+// Every header can be made again from names, sizes and checksums, and is compared. See compat_sdk/bundle/archive.py.
+
+import { BundleError, ConfigError, shown } from "./errors.js";
+import { MANIFEST, SIGNATURE, checkFileName, checkFileNames } from "./names.js";
+
+const [LOCAL, CENTRAL, END] = [30, 46, 22];
+const [MOST_FILES, MOST_DIRECTORY] = [10_000, 4 << 20];
+const REPACK = "get the bundle again from its source, or unpack it and write it again with `compat-sdk bundle pack`";
+
+/** The files in a zip, by name, as views of its bytes; each was compared with its CRC-32. */
+export function readZip(bytes, path) {
+  const refuse = (why) => {
+    throw new BundleError(`${path} ${why}; ${REPACK}`);
+  };
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const end = bytes.length - END;
+  if (end < 0 || view.getUint32(end, true) !== 0x06054b50) refuse("is not a bundle: it does not end as a zip file does");
+  const [count, size, offset] = [view.getUint16(end + 10, true), view.getUint32(end + 12, true), view.getUint32(end + 16, true)];
+  if (count > MOST_FILES || size > MOST_DIRECTORY || offset + size !== end) refuse("has bytes around its directory, or too large a one");
+  const entries = [];
+  for (let at = offset, begin = 0; at < end; ) {
+    if (at + CENTRAL > end) refuse("has a directory that is cut within a record");
+    const [crc, length, letters] = [view.getUint32(at + 16, true), view.getUint32(at + 24, true), view.getUint16(at + 28, true)];
+    const name = new TextDecoder().decode(bytes.subarray(at + CENTRAL, at + CENTRAL + letters));
+    try {
+      if (name !== MANIFEST && name !== SIGNATURE) checkFileName(name);
+    } catch (error) {
+      refuse(`has the entry ${shown(name)}, which is no plain relative file name`);
+    }
+    const entry = { name, crc, size: length, offset: begin };
+    const start = begin + LOCAL + letters;
+    if (!equal(header(entry, false), bytes, begin) || !equal(header(entry, true), bytes, at))
+      refuse(`describes ${shown(name)} as no bundle does: compressed, encrypted, a link, dated, or in two ways`);
+    if (start + length > offset) refuse(`has ${shown(name)} beyond its directory`);
+    entries.push({ name, crc, data: bytes.subarray(start, start + length) });
+    [at, begin] = [at + CENTRAL + letters, start + length];
+    if (at >= end && begin !== offset) refuse("has a gap before its directory");
+  }
+  const names = entries.map((entry) => entry.name);
+  if (entries.length !== count || !equal(ending(count, size, offset), bytes, end)) refuse("counts its entries otherwise than it lists them");
+  if (names.some((name, place) => place > 0 && !(names[place - 1] < name))) refuse("has entries out of order, or one twice");
+  try {
+    checkFileNames(names.filter((name) => name !== MANIFEST && name !== SIGNATURE));
+  } catch (error) {
+    if (error instanceof ConfigError) refuse(`: ${error.message}`);
+    throw error;
+  }
+  for (const { name, crc, data } of entries) if (crc32(data) !== crc) refuse(`has ${name} damaged: its CRC-32 is another one`);
+  return new Map(entries.map(({ name, data }) => [name, data]));
+}
+
+/** The header in front of an entry's content, or its record in the directory at the end. */
+function header({ name, crc, size, offset }, central) {
+  const out = new Uint8Array((central ? CENTRAL : LOCAL) + name.length);
+  const view = new DataView(out.buffer);
+  view.setUint32(0, central ? 0x02014b50 : 0x04034b50, true);
+  const at = central ? 6 : 4;
+  if (central) view.setUint16(4, (3 << 8) | 20, true);
+  view.setUint16(at, 20, true);
+  view.setUint16(at + 8, (1 << 5) | 1, true);
+  [crc, size, size].forEach((value, place) => view.setUint32(at + 10 + 4 * place, value, true));
+  view.setUint16(at + 22, name.length, true);
+  if (central) view.setUint32(38, (0o100644 << 16) >>> 0, true);
+  if (central) view.setUint32(42, offset, true);
+  out.set(new TextEncoder().encode(name), central ? CENTRAL : LOCAL);
+  return out;
+}
+
+function ending(count, size, offset) {
+  const view = new DataView(new ArrayBuffer(END));
+  view.setUint32(0, 0x06054b50, true);
+  [8, 10].forEach((at) => view.setUint16(at, count, true));
+  view.setUint32(12, size, true);
+  view.setUint32(16, offset, true);
+  return new Uint8Array(view.buffer);
+}
+
+const equal = (wanted, bytes, at) => at + wanted.length <= bytes.length && wanted.every((byte, place) => bytes[at + place] === byte);
+
+function crc32(bytes) {
+  let crc = ~0;
+  for (const byte of bytes) crc = (crc >>> 8) ^ TABLE[(crc ^ byte) & 255];
+  return ~crc >>> 0;
+}
+
+const TABLE = Int32Array.from({ length: 256 }, (_, value) => {
+  for (let bit = 0; bit < 8; bit += 1) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1;
+  return value;
+});
