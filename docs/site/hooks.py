@@ -30,7 +30,7 @@ _LOADED = re.compile(
 def _outside() -> Iterator[tuple[str, str]]:
     """Place in the site, and in the repository, of what is not in docs/."""
     yield "index.md", "README.md"
-    for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md", "sdk/conformance/README.md"):
         yield name, name
     for path in sorted((ROOT / "benchmarks").rglob("*")):
         if path.suffix in _PAGES:

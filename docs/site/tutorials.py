@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 _EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 _OUT = ROOT / "docs" / "tutorials"
-_CALL = "import sys\n\nsys.argv = [{name!r}]\nmain()"
+_CALL = 'import sys\n\nsys.argv = ["{name}"]\nmain()'
 
 
 def cells_of(example: Path) -> list[dict[str, Any]]:
