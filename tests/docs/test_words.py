@@ -57,6 +57,14 @@ End"""
     ]
 
 
+def test_a_docstring_says_it_itself() -> None:
+    empty = re.compile(r'''"""See [^\n]*"""|\b[Ss]ee there\b|Raises: See |Error: See `''')
+    for folder in ("sdk", "server_training", "export", "cli"):
+        for path in (ROOT / folder).rglob("*.py"):
+            found = empty.search(path.read_text("utf-8"))
+            assert found is None, f"{path.relative_to(ROOT)} says: {found and found[0]}"
+
+
 def test_no_private_name_is_left() -> None:
     done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     names = done.stdout.decode().split("\0") if done.returncode == 0 else []
