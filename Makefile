@@ -1,6 +1,7 @@
 # make demo    the whole story on real images, with quickstart/report.html
 # make test    the tests, in two processes (WORKERS=4: four, WORKERS=0: one), and beside them those of signatures
 # make check   lint, types, direction rules
+# make docs    the documentation as a site in build/site, warnings as errors
 # make bare    the wheel alone in a new environment, without torch
 # make test-matrix    the tests on one thread and on two, with AVX2 alone and with all that the processor has
 # Each sets up what it needs in .venv on its first run; no compiler is needed.
@@ -23,7 +24,7 @@ SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/te
 	tests/fuzz/test_signed.py \
 	tests/pipeline/test_documents.py::test_the_page_of_trust_does_what_it_says_in_its_order
 
-.PHONY: demo test test-signing test-matrix check bare clean
+.PHONY: demo test test-signing test-matrix check docs bare clean
 .DEFAULT_GOAL := help
 
 help:
@@ -73,6 +74,18 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What builds the site reads the packages and imports none of them, so that its environment is small and apart.
+DOCS = $(VENV)-docs
+$(DOCS)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; install one, or: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python $(PIP) mkdocs-material mkdocstrings-python ruff
+	@touch $@
+
+# ruff, which wraps long signatures, is found on the path.
+docs: $(DOCS)/.installed
+	PATH="$(abspath $(DOCS))/bin:$$PATH" NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
+
 # It needs nothing of $(VENV), so that .ci/run installs both at once.
 bare:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; install one, or: make PYTHON=/path/to/python3.12"; exit 1; }
@@ -84,4 +97,4 @@ bare:
 	build/bare/venv/bin/python $(PYTEST) -q -p no:cacheprovider $(BARE)
 
 clean:
-	rm -rf $(VENV) $(SIGNING) build dist quickstart
+	rm -rf $(VENV) $(SIGNING) $(DOCS) build dist quickstart

@@ -53,9 +53,14 @@ def table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], *no
 
 
 def write_page(page: Path, script: str, parts: Sequence[str]) -> None:
-    """Writes the parts that are not empty below the mark of a page, and prints them; what is above the mark stays."""
-    mark = f"<!-- below this line: written by {script} -->"
+    """Writes the parts that are not empty below the mark of a page, and prints them.
+
+    What is above the mark stays, and so does what is below the other mark, if there is one: method and history come
+    after the tables.
+    """
+    mark, end = f"<!-- below this line: written by {script} -->", f"<!-- above this line: written by {script} -->"
     text = "\n\n".join(part for part in parts if part)
-    above = page.read_text().partition(mark)[0] if page.is_file() else ""
-    page.write_text(f"{above}{mark}\n\n{text}\n")
+    above, _, old = (page.read_text("utf-8") if page.is_file() else "").partition(mark)
+    _, ended, below = old.partition(end)
+    page.write_text(f"{above}{mark}\n\n{text}\n" + (f"\n{end}{below}" if ended else ""), "utf-8")
     print(text)

@@ -62,7 +62,9 @@ def _figures(found: Found) -> dict[str, int]:
 
 
 def _page(tables: dict[str, dict[str, Found]]) -> str:
-    lines = ["# Crashes in the middle of every write path", "", f"    python -m tests.crash {' '.join(sys.argv[1:])}"]
+    crashes = sum(found.crashes for table in tables.values() for found in table.values())
+    lost = sum(sum(found.faults.values()) for table in tables.values() for found in table.values())
+    lines = ["# Crashes in the middle of every write path", "", f"**{crashes:,} crashes, {lost:,} faults.**"]
     for kind, title in (("kills", "SIGKILL at random moments"), ("power-loss", "Loss of power")):
         if kind not in tables:
             continue
@@ -72,7 +74,8 @@ def _page(tables: dict[str, dict[str, Found]]) -> str:
             lines.append("| " + " | ".join((name, *(f"{figure:,}" for figure in _figures(found).values()))) + " |")
         faults = sorted({(name, fault) for name, found in tables[kind].items() for fault in found.faults})
         lines += ["", *(f"- {name}: {fault}" for name, fault in faults)]
-    return "\n".join(lines).rstrip() + "\n"
+    lines += ["", "## What was done", "", f"    python -m tests.crash {' '.join(sys.argv[1:])}"]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

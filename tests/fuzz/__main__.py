@@ -106,9 +106,7 @@ def _page(totals: dict[str, Tally]) -> str:
     lines = [
         "# Mutants of every file that is read",
         "",
-        f"    python -m tests.fuzz {told}",
-        "",
-        f"Each batch of {_BATCH} ran in a process with {_MEMORY >> 30} GiB of memory.",
+        f"**{mutants:,} mutants, {faults:,} faults: all others were read as they are, or refused in a short line.**",
         "",
         "| reader | mutants | read | refused | faults |",
         "|---|---|---|---|---|",
@@ -117,9 +115,15 @@ def _page(totals: dict[str, Tally]) -> str:
             for name, tally in totals.items()
         ),
         "",
-        f"{mutants:,} mutants, {faults:,} faults. A fault is a traceback, a hang, a message of more than 300",
-        "characters, a process that died, or another answer than the file's where a digest covers it.",
+        "A fault is a traceback, a hang, a message of more than 300 characters, or a process that died. So is another",
+        "answer than the file's, where a digest covers it.",
         *(f"\n- {name}: {fault}" for name, fault in kinds),
+        "",
+        "## What was done",
+        "",
+        f"    python -m tests.fuzz {told}",
+        "",
+        f"Each batch of {_BATCH} ran in a process with {_MEMORY >> 30} GiB of memory.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -45,14 +45,19 @@ _PATIENCE_S, _PATIENCE_A_TEST_S = 240, 30
 _BROKEN = {"NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "ImportError", "ModuleNotFoundError"}
 _HEAD = """# Each defence removed, and what its tests say
 
+**Every defence has tests that fail without it.**
+
+| hazard | defence | removed from | failed | as |
+|---|---|---|---|---|
+"""
+_FOOT = """
+## What was done
+
     python -m tests.hazards
 
 Written by that command; `--only 14 18` makes the rows of some hazards anew. In a copy of the tree it removes one
 defence, runs its tests, which [docs/hazards.md](../docs/hazards.md) names too, and puts the defence back. Before that,
 the same tests pass in the same copy. A row stands here where every one of them fails; the last column has how.
-
-| hazard | defence | removed from | failed | as |
-|---|---|---|---|---|
 """
 
 
@@ -117,7 +122,7 @@ def _kept() -> dict[str, str]:
 
 def _write(kept: Mapping[str, str]) -> None:
     rows = [head + kept[head] for head in map(_head, DEFENCES) if head in kept]
-    PAGE.write_text(_HEAD + "\n".join(rows) + "\n", encoding="utf-8")
+    PAGE.write_text(_HEAD + "\n".join(rows) + "\n" + _FOOT, encoding="utf-8")
 
 
 def _say(line: str) -> None:

@@ -12,9 +12,10 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name != "tutorials"),
     *sorted((ROOT / "benchmarks").rglob("*.md")),
 )
+"""All pages that tell a reader to type something. The tutorials are the examples, which tests/docs looks after."""
 PROGRAMS = ("compat-sdk", "make", "pip", "python", "python3")
 
 _FENCE = re.compile(r"(```+|~~~+)\s*(\w*)")

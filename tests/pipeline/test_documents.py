@@ -1,6 +1,7 @@
 """What the documents tell a reader to type is typed: every command is parsed as written, and all that can be is run.
 
-The commands of README and docs/ run in their order in one folder, on small real data under the names that they use.
+The commands of `STORY` run in its order in one folder, on small real data under the names that they use: one page
+trains what the next one exports. Other pages have a folder of their own.
 `SMALLER` says what a test changes so that it ends in minutes; nothing else is, and no default that a reader relies on.
 `NOT_RUN` says what no test can run, and why. A command that is new in a document is run as it stands.
 """
@@ -33,6 +34,9 @@ from tests.pipeline.commands import subcommands
 from tests.pipeline.conftest import Run
 from tests.pipeline.documents import DOCUMENTS, ROOT, Block, Command, inline_of, steps_of
 
+STORY = ("your-photos", "settings", "cmp-nas", "global-nas", "export", "profile", "on-a-device", "train-an-upgrade")
+"""Pages of docs/ that go on from each other; README.md, which needs what all of them made, comes last."""
+STORY_PAGES = (*(ROOT / "docs" / f"{name}.md" for name in STORY), ROOT / "README.md")
 FEW_LAYERS = ("--arch", "global:plain:16:s3c3s3", "--width", "1")
 SHORT = ("--epochs", "2", "--batch", "8", "--lr", "0.05")
 SMALLER: Mapping[str, tuple[str, ...]] = {
@@ -290,12 +294,15 @@ def execute(block: Block, where: str, without: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize("without", [SLOW, pytest.param((), marks=pytest.mark.slow)], ids=["default", "every target"])
-def test_the_readme_does_what_it_says_in_its_order(photos_of_a_reader: Path, run: Run, without: Sequence[str]) -> None:
+def test_the_pages_of_one_story_do_what_they_say_in_their_order(
+    photos_of_a_reader: Path, run: Run, without: Sequence[str]
+) -> None:
     for extra in ("train", "export-onnx", "report", *(() if without else ("export-litert", "export-coreml"))):
         for module in EXTRAS[extra][1]:
             pytest.importorskip(module.partition(".")[0])
     with chdir(photos_of_a_reader):
-        type_all(ROOT / "README.md", run, without=without)
+        for document in STORY_PAGES:
+            type_all(document, run, without=without)
 
 
 @pytest.fixture
@@ -369,7 +376,7 @@ def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
 
 def test_every_document_with_something_to_run_is_run() -> None:
     run_here = {
-        ROOT / "README.md",
+        *STORY_PAGES,
         *(ROOT / "docs" / name for name in ("upgrading.md", "trust.md", "any-gallery-model.md")),
     }
     for document in DOCUMENTS:

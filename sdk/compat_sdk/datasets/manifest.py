@@ -43,7 +43,7 @@ def open_labelled_list(manifest: Path, root: Path | None = None) -> Split:
     """Returns the pictures of a CSV file ``path,label``, which stand in no split yet, as one to train on.
 
     Raises:
-        DataError: See `open_manifest`; or it has splits already.
+        DataError: A wrong column, path or row; the message gives the line; or it has splits already.
     """
     if manifest.suffix.lower() != ".csv" or not manifest.is_file():
         raise DataError(
