@@ -35,7 +35,7 @@ def write(folder: Path, onnxruntime_web: Path) -> None:
     """Write the site, its pictures and the answers into a new folder."""
     shutil.copytree(PICTURES, folder / "pictures")
     pictures = sorted(path for path in (folder / "pictures").iterdir())
-    preprocessing = Preprocessing(size=SIZE)
+    preprocessing = Preprocessing(size=SIZE, draft=0)
     identity = Identity("ab" * 32, "tiny", DIM, preprocessing, {"width": 1.0})
     pixels = np.stack([to_pixels(path, preprocessing) for path in pictures])
     fed = to_input(pixels, preprocessing)
