@@ -29,6 +29,7 @@ from compat_cli.commands import (
     train,
     upgrade,
 )
+from compat_cli.groups import Group
 from compat_sdk import __version__
 from compat_sdk.errors import CompatError
 
@@ -38,6 +39,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    cls=Group,
     pretty_exceptions_enable=False,
 )
 app.command("quickstart")(quickstart.quickstart)

@@ -23,6 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from compat_sdk.install import install_command
+
 
 class CompatError(Exception):
     """Base of every error that a caller can act on."""
@@ -145,17 +147,9 @@ class IncompatibleSpaceError(CompatError):
         gallery_space: Space of the gallery, or that a transform takes.
     """
 
-    def __init__(
-        self, query_space: str, searches: Sequence[str], gallery_space: str, message: str | None = None
-    ) -> None:
-        """Say so of a search, or, where it is about something else, in a message of its own."""
-        may = ", ".join(searches) if searches else "no other space"
-        super().__init__(
-            message
-            or f"query vectors are in space {query_space} and may search {may}, but the gallery is in space "
-            f"{gallery_space}; embed the queries with the gallery's own model or with a query model trained "
-            f"against it"
-        )
+    def __init__(self, query_space: str, searches: Sequence[str], gallery_space: str, message: str) -> None:
+        """Say it in the message of whoever knows what was to be done with the vectors."""
+        super().__init__(message)
         self.query_space = query_space
         self.searches = tuple(searches)
         self.gallery_space = gallery_space
@@ -170,7 +164,7 @@ class MissingExtraError(CompatError):
     """
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f'{package} is not installed; run: pip install "compat-sdk[{extra}]"')
+        super().__init__(f"{package} is not installed; run: {install_command(extra)}")
         self.package = package
         self.extra = extra
 

@@ -159,7 +159,14 @@ def require_compatible(query: Embeddings, gallery_space: str) -> None:
             search ``gallery_space``.
     """
     if not may_search(query.space, query.searches, gallery_space):
-        raise IncompatibleSpaceError(query.space, query.searches, gallery_space)
+        may = ", ".join(query.searches) or "no other space"
+        raise IncompatibleSpaceError(
+            query.space,
+            query.searches,
+            gallery_space,
+            f"query vectors are in space {query.space} and may search {may}, but the gallery is in space "
+            f"{gallery_space}; embed the queries with the gallery's own model or with a query model trained against it",
+        )
 
 
 def _check_array(vectors: object) -> None:

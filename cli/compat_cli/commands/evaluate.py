@@ -74,6 +74,7 @@ def evaluate(
         return
     if side_info:
         raise ConfigError("--side-info needs --transform, which reads it; pass both or neither")
+    from compat_train.evaluation.advice import advice
     from compat_train.evaluation.certify import certify as write_certificate
     from compat_train.evaluation.certify import require_certifiable
     from compat_train.evaluation.evaluate import evaluate as measure
@@ -94,7 +95,10 @@ def evaluate(
         )
     written = write_certificate(found, dataset, query) if certify else None
     table = found.table() + ("" if written is None else f"\ncertificate: {escaped(str(written))}")
-    console.report(found.to_json() | {"certificate": None if written is None else str(written)}, table, as_json=as_json)
+    tried = advice(found)
+    table += "".join(f"\ntry: {each}" for each in tried)
+    facts = found.to_json() | {"certificate": None if written is None else str(written), "advice": list(tried)}
+    console.report(facts, table, as_json=as_json)
     if require_compatible and not found.compatible:
         raise CheckFailedError(f"the compatibility rule does not hold: {found.rule_text} at top-1")
     if require_compatible:
@@ -116,6 +120,7 @@ def _evaluate_upgrade(
     as_json: bool,
 ) -> None:
     from compat_sdk.datasets import open_dataset
+    from compat_train.evaluation.advice import upgrade_advice
     from compat_train.evaluation.evaluate_upgrade import evaluate_upgrade
 
     with console.working() as progress:
@@ -131,7 +136,9 @@ def _evaluate_upgrade(
             progress=progress,
             trust=trust,
         )
-    console.report(found.to_json(), found.table(), as_json=as_json)
+    tried = upgrade_advice(found)
+    text = found.table() + "".join(f"\ntry: {each}" for each in tried)
+    console.report(found.to_json() | {"advice": list(tried)}, text, as_json=as_json)
     if require and not found.worthwhile:
         raise CheckFailedError(
             f"the upgrade is not worth its while: M(new,h) is "

@@ -152,7 +152,13 @@ def open_held_out(path: Path, space: str, dim: int) -> Snapshot:
     """
     held_out = load_snapshot(path, False)
     if held_out.state.space != space or held_out.state.dim != dim:
-        raise IncompatibleSpaceError(held_out.state.space, (), space)
+        raise IncompatibleSpaceError(
+            held_out.state.space,
+            (),
+            space,
+            f"the held-out gallery {path} is in space {held_out.state.space} of {held_out.state.dim} numbers; expected "
+            f"the upgrade's new space {space} of {dim}: build it with the new model",
+        )
     return held_out
 
 

@@ -166,7 +166,13 @@ def _given(
     if embedded is not None:
         ids, vectors = embedded
         if vectors.space != manifest.spaces.space or vectors.dim != manifest.spaces.dim:
-            raise IncompatibleSpaceError(vectors.space, vectors.searches, manifest.spaces.space)
+            raise IncompatibleSpaceError(
+                vectors.space,
+                vectors.searches,
+                manifest.spaces.space,
+                f"the images to compare with were embedded in space {vectors.space}; expected the upgrade's new space "
+                f"{manifest.spaces.space}: pass the new model",
+            )
         return ids, StackedRows([vectors.vectors], manifest.spaces.dim)
     if held_out is None:
         return None
