@@ -15,6 +15,7 @@ import typer
 from compat_cli import console
 from compat_cli.commands import (
     adopt,
+    archs,
     bundle,
     data,
     doctor,
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command("quickstart")(quickstart.quickstart)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
+app.command("archs")(archs.archs)
 app.command("adopt")(adopt.adopt)
 app.add_typer(train.app, name="train")
 app.add_typer(nas.app, name="nas")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 _HELD = 1 << 16  # bytes of native output that are shown after an error
+_LEFT = "seconds left"
+"""Figure of a stage that is shown as a time."""
 _OUR_PACKAGES = ("compat_sdk", "compat_train", "compat_export", "compat_cli")
 
 
@@ -228,12 +230,22 @@ class _Lines:
             self._last[stage] = now
             if ended:
                 self._ended.add(stage)
-            _write(self._stream, escaped(f"{stage}: {done}/{total or '?'} {_values_text(values)}".rstrip()))
+            told = "" if total == 1 and not values else f": {done}/{total or '?'} {_values_text(values)}".rstrip()
+            _write(self._stream, escaped(stage + told))
             self._stream.flush()
 
 
 def _values_text(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return "  ".join(
+        f"{time_text(value)} left" if name == _LEFT else f"{name} {value:.4g}" for name, value in values.items()
+    )
+
+
+def time_text(seconds: float) -> str:
+    """A time for people: ``0:40``, ``12:05``, ``3:20:00``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def show_warnings() -> None:
