@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compat_cli import console, options, pictures
 from compat_sdk.errors import ImageError
+
+if TYPE_CHECKING:
+    from compat_sdk.gallery import Hit
 
 
 def search(
@@ -45,7 +48,8 @@ def search(
         embedder = pictures.open_model(model, threads=threads, device=device, engine=engine, trust=wanted)
         if require_certificate:
             require_certified(embedder.space, embedder.certificates, stored.space)
-        found, read = [], []
+        found: list[list[Hit]] = []
+        read: list[Path] = []
         for part, embeddings, errors in pictures.embed_in_chunks(
             embedder, pictures.of_files(queries), skip_unreadable=len(queries) > 1
         ):

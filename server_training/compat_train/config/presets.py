@@ -49,7 +49,8 @@ _PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "laptop": {
             "supernet.optimisation.epochs": 40, "supernet.optimisation.batch": 32, "supernet.optimisation.lr": 0.05,
             "retrain.epochs": 40, "retrain.batch": 32, "retrain.lr": 0.05, "search.rounds": 6, "search.population": 20,
-            "search.parents": 5, "search.crossovers": 10, "search.mutations": 10, "keep": 2, "static": ["shufflenet_v2"],
+            "search.parents": 5, "search.crossovers": 10, "search.mutations": 10, "keep": 2,
+            "static": ["shufflenet_v2"],
         },
         "gpu": {"supernet.optimisation.epochs": 32, "retrain.epochs": 32, **_ON_GPU},
     },
