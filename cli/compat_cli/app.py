@@ -16,6 +16,7 @@ import typer
 from compat_cli import console
 from compat_cli.commands import (
     adopt,
+    archs,
     bundle,
     data,
     doctor,
@@ -31,6 +32,7 @@ from compat_cli.commands import (
     upgrade,
 )
 from compat_cli.commands import app as applications
+from compat_cli.groups import Group
 from compat_cli.termination import EXIT_CODES, leaving_when_told
 from compat_sdk import __version__
 from compat_sdk.errors import CompatError
@@ -41,11 +43,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    cls=Group,
     pretty_exceptions_enable=False,
 )
 app.command("quickstart")(quickstart.quickstart)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
+app.command("archs")(archs.archs)
 app.command("adopt")(adopt.adopt)
 app.add_typer(train.app, name="train")
 app.add_typer(nas.app, name="nas")

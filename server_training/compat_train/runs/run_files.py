@@ -29,6 +29,7 @@ from compat_sdk.files import (
     unsealed,
     write_atomic,
 )
+from compat_sdk.kinds import instead_of, kind_of
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import covers_all
 from compat_train.runs.saving import saving
@@ -156,6 +157,8 @@ def read_tensors(data: bytes, name: str) -> dict[str, Tensor]:
 def _record(run: Path) -> dict[str, Any]:
     path = run / RECORD
     if not path.is_file():
+        if kind_of(run) in ("bundle", "gallery", "dataset"):
+            raise TrainingError(str(instead_of("RUN", run)))
         unfinished, searched = (run / "state").is_dir(), run / "network" / RECORD
         raise TrainingError(
             f"{run} holds no {RECORD}; "

@@ -84,7 +84,7 @@ def test_held_out_vectors_of_another_space_or_without_shared_ids_are_refused(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     gallery, side = pair
-    with pytest.raises(IncompatibleSpaceError, match=r"held-out gallery .*vectors of the new model"):
+    with pytest.raises(IncompatibleSpaceError, match=r"held-out gallery .*build it with the new model"):
         upgrade.plan(gallery, Toy(), side=side, held_out=side)
     other = Gallery.create(tmp_path / "other", space=NEW, dim=24)
     other.add(Embeddings(vectors(2, 24, 0), NEW), ["x", "image-0"])
