@@ -44,7 +44,7 @@ def test_a_timm_that_does_not_load_is_one_error(monkeypatch: pytest.MonkeyPatch)
     def broken(_: str) -> None:
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr("compat_train.models.timm_package.importlib.import_module", broken)
+    monkeypatch.setattr("compat_train.models.optional_package.importlib.import_module", broken)
     for arch in ("timm:resnet18", "swin_tiny"):
         with pytest.raises(CompatError, match="torchvision that was built for the torch that is here"):
             build_model(arch)

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compat_sdk.errors import ConfigError, CorruptFileError, MissingExtraError
+from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_sdk.shown import shortened
 from compat_train.models.onnx_network import GRAPH, OnnxNetwork
+from compat_train.models.optional_package import import_package
 
 ALLOWED = "COMPAT_SDK_MODULES"
 """Environment variable with the modules, separated by commas, that `module:` networks may be built by."""
@@ -97,12 +98,10 @@ def open_clip_model(name: str) -> nn.Module:
 
     Raises:
         MissingExtraError: open_clip is not installed.
+        CompatError: It is installed and cannot be loaded.
         ConfigError: It knows no such model.
     """
-    try:
-        import open_clip
-    except ImportError as error:
-        raise MissingExtraError("open_clip", "open-clip") from error
+    open_clip = import_package("open_clip", "open-clip")
     if name not in open_clip.list_models():
         raise ConfigError(f"open_clip knows no model {shortened(name)!r}; see open_clip.list_models()")
     model: nn.Module = open_clip.create_model(name, pretrained=None)
@@ -133,12 +132,10 @@ def huggingface_model(config: str) -> nn.Module:
 
     Raises:
         MissingExtraError: transformers is not installed.
+        CompatError: It is installed and cannot be loaded.
         ConfigError: The configuration is not that of an image model.
     """
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("transformers", "huggingface") from error
+    transformers = import_package("transformers", "huggingface")
     values = json.loads(config)
     try:
         known = transformers.AutoConfig.for_model(**values)
