@@ -8,6 +8,7 @@ from compat_cli import console, pictures
 from compat_cli.origins import Origins
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError
 from compat_sdk.shown import shortened, shown_value
+from compat_sdk.spelling import composed
 
 if TYPE_CHECKING:
     from compat_sdk.gallery import Gallery
@@ -52,7 +53,7 @@ def fill(
     held, origins = dict(zip(gallery.ids, gallery.labels, strict=True)), Origins(gallery.path)
     others = [wanted.ids[row] for row in origins.others(wanted.ids, wanted.images) if wanted.ids[row] in held]
     told = zip(wanted.ids, wanted.labels, strict=True)  # an empty label says that nothing is known, not another label
-    renamed = [id for id, label in told if label and label != held.get(id, label)]
+    renamed = [id for id, label in told if label and composed(label) != composed(held.get(id, label))]
     if others and not replace:
         raise ConfigError(
             f"{len(others)} pictures have an id under which the gallery holds another picture, such as "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from compat_cli import extras
 from compat_sdk.errors import ConfigError, DataError, ImageError, MissingExtraError
 from compat_sdk.kinds import instead_of
+from compat_sdk.spelling import composed, known_spellings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +63,10 @@ class Pictures:
         """The same pictures, their ids with a prefix."""
         return replace(self, ids=tuple(prefix + name for name in self.ids))
 
+    def spelled_as(self, ids: Sequence[str]) -> Pictures:
+        """The same pictures, their ids spelled as a gallery does that holds them: accents composed or apart."""
+        return replace(self, ids=known_spellings(self.ids, ids))
+
     def take(self, rows: Sequence[int]) -> Pictures:
         """The pictures at these positions."""
         return Pictures(
@@ -86,7 +91,7 @@ def from_folder(folder: Path) -> Pictures:
         raise DataError(f"{folder} holds no images; expected files such as {', '.join(FORMATS)}{beside}")
     require_pictures_locked(folder, found.paths)
     ids = tuple(path.relative_to(folder).as_posix() for path in found.paths)
-    labels = tuple(path.parent.name if path.parent != folder else "" for path in found.paths)
+    labels = tuple(composed(path.parent.name) if path.parent != folder else "" for path in found.paths)
     return Pictures(found.paths, ids, labels, found.note())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compat_cli import pictures
+from compat_cli import main, pictures
 from compat_cli.filling import fill
 from compat_cli.origins import Origins
 from compat_sdk.errors import ConfigError
@@ -105,3 +106,25 @@ def test_a_label_that_changed_alone_is_refused_or_taken_in_the_place_of_the_old(
     assert filled(gallery, replace(wanted, labels=("", "", ""))) == 0  # nothing is known: no other label
     assert dict(zip(gallery.ids, gallery.labels, strict=True)) == labels
     assert filled(gallery, other, replace=True) == 1 and filled(gallery, other) == 0
+
+
+def test_the_same_pictures_are_known_however_their_names_are_spelled(gallery: Gallery, tmp_path: Path) -> None:
+    for form, folder in (("NFD", "mac"), ("NFC", "linux")):
+        place = tmp_path / folder / unicodedata.normalize(form, "Zoë")
+        place.mkdir(parents=True)
+        shutil.copy(tmp_path / "anna" / "IMG_0.png", place / unicodedata.normalize(form, "é.png"))
+    mac, linux = (pictures.from_folder(tmp_path / name) for name in ("mac", "linux"))
+    assert mac.ids != linux.ids and mac.labels == linux.labels == ("Zoë",)
+    assert filled(gallery, mac) == 1 and filled(gallery, linux.spelled_as(gallery.ids)) == 0
+    run = ("index", "remove", str(gallery.path))
+    with pytest.raises(SystemExit) as left:
+        main([*run, linux.ids[0], "no such id"])
+    assert not left.value.code and len(Gallery.open(gallery.path)) == 3
+
+
+def test_an_id_that_is_not_there_is_told(gallery: Gallery, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["index", "remove", str(gallery.path), "IMG_0.png", "a\nb"])
+    told = capsys.readouterr()
+    assert r"warning: 1 of 2 ids are not in the gallery, such as a\nb" in told.err
+    assert told.out == "removed 1; 2 images remain\n"

@@ -39,6 +39,7 @@ from tests.fuzz.mutate import toml
 from tests.golden.files import HERE as RELEASED
 from tests.sdk.bundles import make_bundle
 from tests.sdk.certificates import certificate
+from tests.sdk.transforms import make_transform
 from tests.train.nas.toy import MEMBERS, SETTINGS, Toy
 
 HERE = Path(__file__).parent / "corpus"
@@ -56,6 +57,7 @@ def main() -> None:
     shown = certificate("tiny-8-aaaaaaaaaaaa", "big-8-bbbbbbbbbbbb")
     bundle = make_bundle(HERE / "bundle", certificates=(shown,), expires="2030-12-31", **size)
     bundle.copy_to(HERE / "zip" / "bundle.zip")
+    make_transform(HERE / "transform")
     records(HERE)
 
 

@@ -63,7 +63,7 @@ def readers() -> tuple[Reader, ...]:
 
 def _readers() -> Iterator[Reader]:
     bundles = [_RELEASED / "bundles" / f"{name}.bundle" for name in ("query", "h", "pixels")]
-    bundles = [folder for folder in bundles if folder.is_dir()] + [_OWN / "bundle"]
+    bundles = [folder for folder in bundles if folder.is_dir()] + [_OWN / "bundle", _OWN / "transform"]
     yield Reader("manifest", _bundle, _cases(bundles, "manifest.json"), True, _value, _JSON)
     yield Reader("golden", _bundle, _cases(bundles, "golden/*.npy"), True, _listed("manifest.json"), _NPY)
     zips = (Case(_RELEASED / "bundles", "query.bundle.zip"), Case(_OWN / "zip", "bundle.zip"))

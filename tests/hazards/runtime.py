@@ -347,7 +347,7 @@ RUNTIME = (
         14,
         "no older release takes a newer one's place",
         f"{SDK}/bundle/publish.py",
-        'if there.get("name") == name and new < old:',
+        'if composed(str(there.get("name"))) == composed(str(name)) and new < old:',
         "if False:",
         tests_in("sdk/test_trust.py", "no_older_release_takes_the_place_of_a_newer_one"),
     ),

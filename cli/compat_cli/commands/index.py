@@ -13,6 +13,7 @@ from compat_cli import console, extras, options, pictures
 from compat_cli.filling import fill
 from compat_cli.groups import Group
 from compat_sdk.errors import CheckFailedError, ConfigError
+from compat_sdk.spelling import known_spellings
 
 if TYPE_CHECKING:
     from compat_sdk.gallery import Gallery
@@ -62,6 +63,7 @@ def build(
         embedder = pictures.open_model(model, threads=threads, device=device, trust=makers)
     if not is_new_folder(out):
         gallery = Gallery.open(out)
+        wanted = wanted.spelled_as(gallery.ids)
         others = set(gallery.ids) - set(wanted.ids)
         if others:
             raise ConfigError(
@@ -108,8 +110,8 @@ def add(
     from compat_sdk.gallery import Gallery
 
     makers = options.trusted(public_key, trust)
-    wanted = pictures.chosen(data, images, root, split).renamed(prefix)
     gallery = Gallery.open(path)
+    wanted = pictures.chosen(data, images, root, split).renamed(prefix).spelled_as(gallery.ids)
     with console.working():
         embedder = pictures.open_model(model, threads=threads, device=device, trust=makers)
     _fill_and_say(gallery, embedder, wanted, ann, skip_unreadable, as_json, replace=replace)
@@ -144,7 +146,10 @@ def remove(
     from compat_sdk.gallery import Gallery
 
     gallery = Gallery.open(path)
-    removed = gallery.remove(ids)
+    named = dict.fromkeys(known_spellings(ids, gallery.ids))
+    if missing := [id for id in named if id not in set(gallery.ids)]:
+        console.note(f"warning: {len(missing)} of {len(named)} ids are not in the gallery, such as {missing[0]}")
+    removed = gallery.remove(named)
     if compact:
         gallery.compact()
     console.report(

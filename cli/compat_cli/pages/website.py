@@ -1,11 +1,11 @@
 """A static site that searches a gallery on the device: the runtime for browsers, a bundle, a gallery, small pictures.
 
-    index.html, app.js, style.css, icon.svg, app.webmanifest, sw.js, site.json
-    compat-sdk/    the runtime of sdk/web
-    ort/           three files of onnxruntime-web
-    bundle/        manifest.json, one ONNX graph and the golden files
-    gallery/       gallery.json, vectors and tables; no index, which only Python reads
-    pictures/      a JPEG per row, 1,000 a folder
+index.html, app.js, style.css, icon.svg, app.webmanifest, sw.js, site.json
+compat-sdk/    the runtime of sdk/web
+ort/           three files of onnxruntime-web
+bundle/        manifest.json, one ONNX graph and the golden files
+gallery/       gallery.json, vectors and tables; no index, which only Python reads
+pictures/      a JPEG per row, 1,000 a folder
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import make_folder, parse_json, sync_folder
 from compat_sdk.outputs import require_place
+from compat_sdk.spelling import composed
 
 
 def form_of(path: Path) -> Literal["folder", "zip"]:
@@ -91,7 +92,7 @@ def require_no_newer(target: Path, name: object, release: object) -> None:
     files = open_files(target)
     there = parse_manifest(read_document(files, MANIFEST), files)
     old, new = (value if type(value) is int else 1 for value in (there.get("release"), release))
-    if there.get("name") == name and new < old:
+    if composed(str(there.get("name"))) == composed(str(name)) and new < old:
         raise ConfigError(
             f"{target} is release {old} of {name}, and release {new} would take its place; expected that one or a "
             f"later: give it a higher release, or allow an older one"

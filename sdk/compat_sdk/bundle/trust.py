@@ -39,6 +39,7 @@ from compat_sdk.bundle.signature import PublicKey, require_signature, require_si
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, GalleryError
 from compat_sdk.files import parse_json, parse_toml, raise_if_refused, read_plain
 from compat_sdk.shown import shortened, shown_value
+from compat_sdk.spelling import composed
 
 _GALLERY_ROLE = "index"  # what a maker of galleries, which are no bundles, may be limited to
 _ROLES = (*get_args(Role), _GALLERY_ROLE)
@@ -83,7 +84,7 @@ class Maker:
         """
         limits = (("role", role, self.roles), ("space", space, self.spaces), ("name", name, self.bundles))
         for label, found, allowed in limits:
-            if found is not None and allowed is not None and found not in allowed:
+            if found is not None and allowed is not None and composed(found) not in map(composed, allowed):
                 return f"{label} {found}, where this maker may sign {', '.join(allowed) or 'none'} alone"
         return None
 
@@ -205,7 +206,8 @@ class Trust:
         return check
 
     def _require_release(self, path: Path, name: str, release: int, error: type[CorruptFileError]) -> None:
-        least = self.least_release.get(name, 1)
+        own = composed(name)
+        least = max((least for named, least in self.least_release.items() if composed(named) == own), default=1)
         if release < least:
             raise error(
                 f"{path} is release {release} of {name}, and {least} or later is trusted: an old version was put in "

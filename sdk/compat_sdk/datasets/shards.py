@@ -17,6 +17,7 @@ from compat_sdk.images import TarMember
 from compat_sdk.images.finding import HIDDEN, is_hidden, is_picture
 from compat_sdk.litter import is_litter
 from compat_sdk.shown import shortened
+from compat_sdk.spelling import composed
 
 SUFFIX = ".tar"
 _LABEL, _LONGEST = "cls", 1024  # bytes of a label
@@ -110,7 +111,7 @@ def _members(tar: Path) -> Iterator[tarfile.TarInfo]:
 
 
 def _key(name: str) -> str:
-    folder, slash, last = name.rpartition("/")
+    folder, slash, last = composed(name).rpartition("/")
     return folder + slash + last.partition(".")[0]
 
 

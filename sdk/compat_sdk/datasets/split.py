@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from compat_sdk.errors import DataError
 from compat_sdk.images import PictureFile
 from compat_sdk.shown import shortened
+from compat_sdk.spelling import composed
 
 SPLIT_NAMES = ("train", "val", "query", "gallery")
 
@@ -145,7 +145,7 @@ def identity_name(name: str, where: object) -> str:
         raise DataError(
             f"the name {name!r} ({where}) is not valid UTF-8, so no file could hold it; rename the folder"
         ) from error
-    return unicodedata.normalize("NFC", name)
+    return composed(name)
 
 
 def numbered_ids(name: str, count: int) -> tuple[str, ...]:

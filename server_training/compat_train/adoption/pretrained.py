@@ -28,7 +28,7 @@ from compat_train.models.adopted import (
     output_dim,
 )
 from compat_train.models.build import build_model
-from compat_train.models.optional_package import import_optional, import_timm
+from compat_train.models.optional_package import import_package, import_timm
 from compat_train.models.pretrained import matched_state
 from compat_train.models.timm_network import TimmNetwork, require_size, timm_preprocessing
 from compat_train.runs.run_files import on_cpu
@@ -50,11 +50,11 @@ def open_clip_model_of(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     weights = read_weights(source.file)
     model.load_state_dict(matched_state(model, source.name, weights.tensors, weights.name))
     model.eval()
-    stated: Mapping[str, Any] = import_optional("open_clip", "open-clip").get_model_preprocess_cfg(model)
+    stated: Mapping[str, Any] = import_package("open_clip", "open-clip").get_model_preprocess_cfg(model)
     preprocessing = wanted.over(_of_open_clip(stated, source.name))
     network = OpenClipNetwork(model).eval()
     dim = output_dim(network, preprocessing.size)
-    prepared = import_optional("open_clip.transform", "open-clip")
+    prepared = import_package("open_clip.transform", "open-clip")
     transform = prepared.image_transform_v2(prepared.PreprocessCfg(**dict(stated)), is_train=False)
     checkpoint = adopted_checkpoint(
         out=out,
@@ -117,7 +117,7 @@ def _loaded(folder: Path, config: str) -> nn.Module:
     """
     huggingface_model(config)
     read_weights(folder / "model.safetensors")  # refused before the package's own reader sees it
-    transformers = import_optional("transformers", "huggingface")
+    transformers = import_package("transformers", "huggingface")
     load: Any = transformers.AutoModel.from_pretrained
     try:
         model, info = load(
@@ -150,7 +150,7 @@ def _through(
 
 def _processor(folder: Path) -> Callable[[Image.Image], Tensor]:
     """The preprocessing of transformers itself."""
-    transformers = import_optional("transformers", "huggingface")
+    transformers = import_package("transformers", "huggingface")
     load: Any = transformers.AutoImageProcessor.from_pretrained
     processor = load(str(folder), local_files_only=True)
 

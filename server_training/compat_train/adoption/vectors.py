@@ -19,6 +19,7 @@ from compat_sdk.files import open_plain
 from compat_sdk.gallery import Gallery
 from compat_sdk.images import find_pictures
 from compat_sdk.shown import shortened, shown_value
+from compat_sdk.spelling import composed
 from compat_sdk.unit import unit_rows
 from compat_train.adoption.found import Found, Wanted, adopted_checkpoint
 from compat_train.adoption.source import AdoptSource
@@ -170,8 +171,10 @@ def _matched(ids: Sequence[str], images: Path) -> tuple[list[str], list[int], st
     paths = [PurePosixPath(path.relative_to(images).as_posix()) for path in find_pictures(images).paths]
     if not paths:
         raise DataError(f"{images} holds no pictures; expected those that the vectors are of")
-    place = {name: row for row, name in enumerate(ids)}
-    counts = [sum(name_of(path) in place for path in paths) for _, name_of in _RULES]
+    place = {composed(name): row for row, name in enumerate(ids)}
+    if len(place) < len(ids):
+        raise DataError("two ids are one name in two Unicode spellings, accents composed or apart; rename one")
+    counts = [sum(composed(name_of(path)) in place for path in paths) for _, name_of in _RULES]
     best = int(np.argmax(counts))
     rule, name_of = _RULES[best]
     if counts[best] == 0:
@@ -179,7 +182,8 @@ def _matched(ids: Sequence[str], images: Path) -> tuple[list[str], list[int], st
             f"none of the {len(ids)} ids (such as {shown_value(ids[0])}) is a picture of {images} (such as "
             f"{shown_value(str(paths[0]))}); expected paths below it, or file names, with or without their ending"
         )
-    found = [(str(path), place[name_of(path)]) for path in paths if name_of(path) in place]
+    named = [(str(path), composed(name_of(path))) for path in paths]
+    found = [(path, place[name]) for path, name in named if name in place]
     if len({row for _, row in found}) != len(found):
         raise DataError(f"several pictures of {images} share a {rule}, by which the vectors match; use paths as ids")
     return [path for path, _ in found], [row for _, row in found], rule

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_sdk.shown import shortened
 from compat_train.models.onnx_network import GRAPH, OnnxNetwork
-from compat_train.models.optional_package import import_optional
+from compat_train.models.optional_package import import_package
 
 ALLOWED = "COMPAT_SDK_MODULES"
 """Environment variable with the modules, separated by commas, that `module:` networks may be built by."""
@@ -98,9 +98,10 @@ def open_clip_model(name: str) -> nn.Module:
 
     Raises:
         MissingExtraError: open_clip is not installed.
+        CompatError: It is installed and cannot be loaded.
         ConfigError: It knows no such model.
     """
-    open_clip = import_optional("open_clip", "open-clip")
+    open_clip = import_package("open_clip", "open-clip")
     if name not in open_clip.list_models():
         raise ConfigError(f"open_clip knows no model {shortened(name)!r}; see open_clip.list_models()")
     model: nn.Module = open_clip.create_model(name, pretrained=None)
@@ -131,9 +132,10 @@ def huggingface_model(config: str) -> nn.Module:
 
     Raises:
         MissingExtraError: transformers is not installed.
+        CompatError: It is installed and cannot be loaded.
         ConfigError: The configuration is not that of an image model.
     """
-    transformers = import_optional("transformers", "huggingface")
+    transformers = import_package("transformers", "huggingface")
     values = json.loads(config)
     try:
         known = transformers.AutoConfig.for_model(**values)

@@ -13,8 +13,8 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.shown import shortened
 from compat_train.models.build import ARCHITECTURES, build_model
 from compat_train.models.cost import count_cost
+from compat_train.models.optional_package import import_timm
 from compat_train.models.timm_network import as_deployed, is_timm_name, require_size
-from compat_train.models.timm_package import import_timm
 
 MOST_COUNTED = 40
 """Networks of one listing that are built and counted; of more, the names alone are listed."""

@@ -1,4 +1,4 @@
-"""Packages that bring networks, where they are installed, and otherwise one error that says what to install."""
+"""A package that an extra installs, where it is here and loads, and otherwise one error that says what to install."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from compat_sdk.errors import CompatError, MissingExtraError
 from compat_sdk.shown import shortened
 
 
-def import_optional(module: str, extra: str) -> Any:
-    """A package of an extra, or one of its modules.
+def import_package(module: str, extra: str) -> Any:
+    """Return a package of an extra, or one of its modules.
 
     Args:
         module: Dotted name, such as ``timm.models.swin_transformer``.
-        extra: Of this project, which brings it.
+        extra: Which extra installs it.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: It, or a package that it needs, is not installed.
         CompatError: It is installed and cannot be loaded, as beside a torchvision that was built for another torch.
     """
+    package = module.partition(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or module, extra) from error
+        raise MissingExtraError(error.name or package, extra) from error
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         raise CompatError(
-            f"{module.partition('.')[0]} is installed but does not load ({shortened(str(error), 120)}); install the "
-            f"newest, and the torchvision that was built for the torch that is here"
+            f"{package} is installed but does not load ({shortened(str(error), 120)}); install a newer {package}, and "
+            f"the torchvision that was built for the torch that is here"
         ) from error
 
 
 def import_timm(module: str = "timm") -> Any:
-    """The package timm, or one of its modules; errors as `import_optional`."""
-    return import_optional(module, "timm")
+    """The package timm, or one of its modules; errors as `import_package`."""
+    return import_package(module, "timm")

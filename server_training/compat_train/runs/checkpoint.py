@@ -20,6 +20,7 @@ from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import check_space, covers_all
+from compat_sdk.spelling import composed
 from compat_train.config.training import Classification, config_from_json
 from compat_train.models.adopted import build_adopted, is_adopted
 from compat_train.models.build import build_model
@@ -114,17 +115,17 @@ class Checkpoint:
         """
         try:
             names = json.loads(self.state["ids"].numpy().tobytes())
-            rows = {name: row for row, name in enumerate(names)}
+            rows = {composed(name): row for row, name in enumerate(names)}
             vectors: NDArray[np.float32] = self.state["vectors"].numpy()
         except (KeyError, ValueError, TypeError) as error:
             raise CorruptFileError(f"{self.path / WEIGHTS} holds no table of vectors; adopt them again") from error
-        missing = [name for name in ids if name not in rows]
+        missing = [name for name in ids if composed(name) not in rows]
         if missing:
             raise DataError(
                 f"{len(missing)} of {len(ids)} pictures (such as {shortened(missing[0])!r}) have no vector in "
                 f"{self.path}, which has {len(rows)}; use the pictures that it was adopted with"
             )
-        return vectors[[rows[name] for name in ids]]
+        return vectors[[rows[composed(name)] for name in ids]]
 
     def _identity(self) -> Identity:
         if self.of_bundle is not None:

@@ -11,12 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from compat_sdk.errors import CompatError, ConfigError, CorruptFileError
+from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_train import Wanted, adopt
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.data.golden_pictures import standard_pictures
 from compat_train.embed import embed_images
-from compat_train.models.optional_package import import_optional
 from tests.timm_here import make_timm_loadable, needs_timm
 
 SMALL_CLIP = {
@@ -139,12 +138,3 @@ def test_code_that_comes_with_a_model_is_not_run(vit: Path, tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="builds no model"):
         adopt(f"huggingface:{folder}", tmp_path / "run", Wanted())
 
-
-def test_a_package_that_does_not_load_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: str) -> None:
-        raise RuntimeError("operator torchvision::nms does not exist")
-
-    monkeypatch.setattr("compat_train.models.optional_package.importlib.import_module", broken)
-    for name in ("open_clip", "transformers"):
-        with pytest.raises(CompatError, match=f"{name} is installed but does not load"):
-            import_optional(name, "x")

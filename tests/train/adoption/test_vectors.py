@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ def test_ids_are_matched_by_the_one_rule_that_fits(ids: Any, photos: Path, tmp_p
         found.stored(["a/1.png", "c/9.png"])
     with pytest.raises(ConfigError, match="embeds no new pictures"):
         found.build()
+
+
+def test_ids_match_their_pictures_whatever_the_spelling_of_either(photos: Path, tmp_path: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "a/Zoë.png") for form in ("NFC", "NFD"))
+    (photos / "a/1.png").rename(photos / apart)
+    adopt(table(tmp_path / "t.npz", [composed, *NAMES[1:]]), tmp_path / "run", Wanted(images=photos))
+    found = Checkpoint.load(tmp_path / "run")
+    np.testing.assert_array_equal(found.stored([composed, "b/3.png"]), found.stored([apart, "b/3.png"]))
+    with pytest.raises(DataError, match="two Unicode spellings"):
+        adopt(table(tmp_path / "u.npz", [composed, apart, *NAMES[2:]]), tmp_path / "run2", Wanted(images=photos))
 
 
 def test_vectors_of_a_gallery_keep_its_space(photos: Path, tmp_path: Path) -> None:
