@@ -11,10 +11,10 @@ and 112 pixels. Training drawings have no labels. Queries are instances of 600 d
     python -m benchmarks.accuracy.foreign_teacher --onnx open-nsfw.onnx --weights runs/mobilenet_v2.safetensors
     python -m benchmarks.accuracy.foreign_teacher --report                   # the table from the rows
 
-Each row is one training, named by method, start, size, length and seed. The line "ridge" is the closed form alone: the
-least-squares layer from the network's features to the gallery's vectors, without a step of training. Finished runs are
-kept in ``--runs`` and not trained again; the gallery model's outputs are computed once for all of them. Rows go to
-foreign_teacher.json as they come, and the table of all that are there to foreign_teacher.md.
+Each row is one training, named by method, start, size, length, views and seed. The line "ridge" is the closed form
+alone: the least-squares layer from the network's features to the gallery's vectors, without a step of training.
+Finished runs are kept in ``--runs`` and not trained again; the gallery model's outputs are computed once for all of
+them. Rows go to foreign_teacher.json as they come, and the table of all that are there to foreign_teacher.md.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from compat_train.runs.checkpoint import Checkpoint, identity_of
 HERE = Path(__file__).parent
 SYSTEMS = ("query_query", "query_gallery", "gallery_gallery")
 METHODS = ("ridge", "csd", "regression-centred", "infonce", "aml", "regression")
-KEY = ("method", "weights", "size", "epochs", "seed")
+KEY = ("method", "weights", "size", "epochs", "views", "seed")
 CPU = torch.device("cpu")
 _RATES = {"pretrained": 5e-4, "fresh": 2e-3}
 _VIEWS = Augmentation(random_crop=0.4, rotate=10.0, colour=0.25)
@@ -67,6 +67,7 @@ class Plan:
         weights: ``pretrained`` or ``fresh``.
         size: Side of the query network's images, in pixels.
         epochs: Passes over the drawings; 0 for the ridge line.
+        views: Random views of each drawing, one an epoch, over and over; 0 for the ridge line, which takes it plain.
         seed: Of everything.
     """
 
@@ -74,12 +75,13 @@ class Plan:
     weights: str
     size: int
     epochs: int
+    views: int
     seed: int
 
     @property
     def name(self) -> str:
         """Name of its RUN folder."""
-        return f"{self.method}-{self.weights}-{self.size}-{self.epochs}-{self.seed}"
+        return f"{self.method}-{self.weights}-{self.size}-{self.epochs}-{self.views}-{self.seed}"
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -103,7 +105,7 @@ def query_config(plan: Plan, options: argparse.Namespace) -> QueryConfig:
         optimisation=Optimisation(
             epochs=max(1, plan.epochs), batch=64, lr=_RATES[plan.weights], weight_decay=0.0, optimiser="adam"
         ),
-        augmentation=replace(_VIEWS, fixed_views=options.views),
+        augmentation=replace(_VIEWS, fixed_views=max(1, plan.views)),
         execution=Execution(seed=plan.seed, device="cpu", precision="fp32", threads=1),
     )
 
@@ -156,10 +158,10 @@ def trained(todo: Sequence[Plan], options: argparse.Namespace, minutes: dict[Pla
         yield run
 
 
-def row_of(plan: Plan, found: Evaluation, minutes: float, views: int) -> Row:
+def row_of(plan: Plan, found: Evaluation, minutes: float) -> Row:
     """What is kept of one evaluation: its JSON and each query's hit at rank 1, as bits."""
     hits = {system: packed(found.per_query[system].hits(1) > 0) for system in SYSTEMS}
-    return {**asdict(plan), "views": views, "cpu_minutes": round(minutes, 1), "hits": hits} | found.to_json()
+    return {**asdict(plan), "cpu_minutes": round(minutes, 1), "hits": hits} | found.to_json()
 
 
 def hits_of(row: Row, system: str) -> Hits:
@@ -171,9 +173,9 @@ def write_report(rows: Sequence[Row], facts: Row, page: Path) -> None:
     """Writes per training the means over its seeds below the mark of a page, and prints them."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row["size"], row["weights"], row["epochs"], row["method"]), []).append(row)
+        groups.setdefault((row["size"], row["weights"], row["epochs"], row["views"], row["method"]), []).append(row)
     lines = []
-    for (size, weights, epochs, method), found in sorted(groups.items(), key=_order):
+    for (size, weights, epochs, views, method), found in sorted(groups.items(), key=_order):
         own, across, paragon = (np.stack([hits_of(row, system) for row in found]) for system in SYSTEMS)
         held = sum(row["compatible"] for row in found)
         lines.append(
@@ -182,6 +184,7 @@ def write_report(rows: Sequence[Row], facts: Row, page: Path) -> None:
                 weights,
                 str(size),
                 str(epochs),
+                str(views),
                 mean_cell(own),
                 mean_cell(across),
                 difference_cell(across, paragon),
@@ -200,15 +203,31 @@ def write_report(rows: Sequence[Row], facts: Row, page: Path) -> None:
             f"at {first['gallery_mmacs']:.0f} MMACs. Minutes are the processor's, on one thread; the first row of a "
             f"length pays for the gallery model's outputs."
         )
-        header = ["method", "weights", "pixels", "epochs", "M(q,q)", "M(q,g)", "M(q,g) - M(g,g)", "rule holds in"]
+        header = [
+            "method",
+            "weights",
+            "pixels",
+            "epochs",
+            "views",
+            "M(q,q)",
+            "M(q,g)",
+            "M(q,g) - M(g,g)",
+            "rule holds in",
+        ]
         header += ["MMACs", "minutes"]
         parts.append(table("Query networks for a gallery model from elsewhere", header, lines, note, facts["machine"]))
     write_page(page, "benchmarks.accuracy.foreign_teacher", parts)
 
 
 def _order(item: tuple[tuple[Any, ...], list[Row]]) -> tuple[Any, ...]:
-    (size, weights, epochs, _), found = item
-    return -size, weights == "fresh", epochs, -float(np.mean([row["query_gallery"]["cmc"]["1"] for row in found]))
+    (size, weights, epochs, views, _), found = item
+    return (
+        -size,
+        weights == "fresh",
+        epochs,
+        views,
+        -float(np.mean([row["query_gallery"]["cmc"]["1"] for row in found])),
+    )
 
 
 def plans(options: argparse.Namespace) -> Iterator[Plan]:
@@ -218,9 +237,9 @@ def plans(options: argparse.Namespace) -> Iterator[Plan]:
             for weights in options.starts:
                 for method in options.methods:
                     if method != "ridge":
-                        yield Plan(method, weights, size, options.epochs, seed)
+                        yield Plan(method, weights, size, options.epochs, options.views, seed)
                     elif weights == "pretrained" and seed == options.seeds[0]:
-                        yield Plan("ridge", weights, size, 0, seed)
+                        yield Plan("ridge", weights, size, 0, 0, seed)
 
 
 def run_all(options: argparse.Namespace) -> None:
@@ -235,7 +254,7 @@ def run_all(options: argparse.Namespace) -> None:
     runs = trained(todo, options, minutes)
     every = evaluate_each(open_dataset(options.data), runs, options.runs / "teacher", threads=1)
     for plan, found in zip(todo, every, strict=True):
-        row = row_of(plan, found, minutes[plan], options.views)
+        row = row_of(plan, found, minutes[plan])
         rows = Rows(options.out, *KEY)  # another process may have added some
         rows.facts |= {"torch": torch.__version__, "machine": machine()}
         rows.add([row])

@@ -1,6 +1,7 @@
 """The `compat-sdk` command: where the command groups meet and where errors become exit codes.
 
-Exit codes: 0 done, 1 failed, 2 usage or a setting at fault, 3 a check did not hold, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 usage or a setting at fault, 3 a check did not hold, 130 interrupted, 143 and 129 ended
+by SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import typer
 from compat_cli import console
 from compat_cli.commands import (
     adopt,
+    archs,
     bundle,
     data,
     doctor,
@@ -29,6 +31,9 @@ from compat_cli.commands import (
     train,
     upgrade,
 )
+from compat_cli.commands import app as applications
+from compat_cli.groups import Group
+from compat_cli.termination import EXIT_CODES, leaving_when_told
 from compat_sdk import __version__
 from compat_sdk.errors import CompatError
 
@@ -38,11 +43,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    cls=Group,
     pretty_exceptions_enable=False,
 )
 app.command("quickstart")(quickstart.quickstart)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
+app.command("archs")(archs.archs)
 app.command("adopt")(adopt.adopt)
 app.add_typer(train.app, name="train")
 app.add_typer(nas.app, name="nas")
@@ -53,6 +60,7 @@ app.command("export")(export.export)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
+app.add_typer(applications.app, name="app")
 app.add_typer(upgrade.app, name="upgrade")
 app.command("profile")(profile.profile)
 
@@ -79,14 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Command-line words after the program's name; those of the process if not given.
 
     Raises:
-        SystemExit: Always; 0 done, 1 failed, 2 usage or a setting at fault, 3 a check did not hold, 130 interrupted.
+        SystemExit: Always; 0 done, 1 failed, 2 usage or a setting at fault, 3 a check did not hold, 130 interrupted,
+            143 and 129 ended by SIGTERM and SIGHUP.
     """
     # Threads that spin at OpenMP's barriers starve each other when another process wants the cores: a training
     # step was measured 60 times slower. It counts only if set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     console.show_warnings()
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="compat-sdk")
+        with leaving_when_told():
+            app(args=None if arguments is None else list(arguments), prog_name="compat-sdk")
     except CompatError as error:
         console.note(f"error: {error}")
         sys.exit(error.exit_code)
@@ -97,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as leaving:
-        if leaving.code == 130:
+        if leaving.code == 130 or leaving.code in EXIT_CODES:
             console.note("interrupted; the same command continues where this one stopped")
         raise
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from compat_sdk.errors import CompatError
 from compat_sdk.progress import Progress
 from compat_sdk.shown import escaped, escaped_json
 
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+_HELD = 1 << 16  # bytes of native output that are shown after an error
+_LEFT = "seconds left"
+"""Figure of a stage that is shown as a time."""
 _OUR_PACKAGES = ("compat_sdk", "compat_train", "compat_export", "compat_cli")
 
 
@@ -90,6 +96,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def figure(value: float) -> str:
+    """A figure rounded to what people read: ``11.1``, ``0.231``, ``7,597``."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def size_text(count: int) -> str:
     """A byte count in words: ``640 B``, ``12.3 KiB``, ``4.0 MiB``."""
     if count < 1024:
@@ -106,10 +117,13 @@ def working() -> Iterator[Progress]:
     On a terminal each stage is a bar; elsewhere a line is printed when a stage ends and, during a long
     one, every ten seconds. Whatever a library prints on stdout meanwhile goes to stderr.
 
+    What native code writes on stderr by itself, such as an engine about its threads, is kept back, and shown where the
+    work ends by an error that is not one of ours.
+
     Yields:
         The callback ``(stage, done, total, values)``.
     """
-    with contextlib.redirect_stdout(sys.stderr):
+    with _native_code_held(), contextlib.redirect_stdout(sys.stderr):
         if sys.stderr.isatty():
             bars = _Bars()
             try:
@@ -118,6 +132,38 @@ def working() -> Iterator[Progress]:
                 bars.close()
         else:
             yield _Lines(sys.stderr)
+
+
+@contextlib.contextmanager
+def _native_code_held() -> Iterator[None]:
+    """Python's own stderr stays as it is; what others write to the file descriptor waits in a file."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # a process may have none
+        yield
+        return
+    before, opened = sys.stderr, None
+    with tempfile.TemporaryFile() as held:
+        before.flush()
+        with contextlib.suppress(OSError, ValueError):  # a test's stderr is no file
+            if before.fileno() == 2:
+                opened = os.fdopen(os.dup(2), "w", buffering=1, encoding=before.encoding, errors=before.errors)
+                sys.stderr = opened
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except (CompatError, KeyboardInterrupt):
+            raise
+        except BaseException:
+            held.seek(max(0, held.seek(0, os.SEEK_END) - _HELD))
+            os.write(kept, held.read())
+            raise
+        finally:
+            sys.stderr = before
+            if opened is not None:
+                opened.close()
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 class _Bars:
@@ -184,12 +230,22 @@ class _Lines:
             self._last[stage] = now
             if ended:
                 self._ended.add(stage)
-            _write(self._stream, escaped(f"{stage}: {done}/{total or '?'} {_values_text(values)}".rstrip()))
+            told = "" if total == 1 and not values else f": {done}/{total or '?'} {_values_text(values)}".rstrip()
+            _write(self._stream, escaped(stage + told))
             self._stream.flush()
 
 
 def _values_text(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return "  ".join(
+        f"{time_text(value)} left" if name == _LEFT else f"{name} {value:.4g}" for name, value in values.items()
+    )
+
+
+def time_text(seconds: float) -> str:
+    """A time for people: ``0:40``, ``12:05``, ``3:20:00``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def show_warnings() -> None:

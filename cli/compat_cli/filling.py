@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from compat_cli import console, pictures
 from compat_cli.origins import Origins
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError
+from compat_sdk.shown import shortened, shown_value
 
 if TYPE_CHECKING:
     from compat_sdk.gallery import Gallery
@@ -30,14 +31,14 @@ def fill(
         wanted: Pictures; those that it holds are left alone.
         progress: Called after each part.
         skip_unreadable: Name images that cannot be read and go on.
-        replace: Embed those again whose file is another than the one that the gallery's row came from.
+        replace: Embed those again whose file, or whose label, is another than the gallery's row has.
 
     Returns:
         How many were added.
 
     Raises:
         IncompatibleSpaceError: The model writes in another space than the gallery's.
-        ConfigError: The gallery holds other pictures of the same ids and they may not be replaced.
+        ConfigError: The gallery holds other pictures or labels of the same ids and they may not be replaced.
         ImageError: An image cannot be read and none may be skipped.
     """
     if model.space != gallery.space:
@@ -48,17 +49,29 @@ def fill(
             f"the gallery is in space {gallery.space}, the model writes {model.space}; expected the model that "
             f"the gallery was built with",
         )
-    held, origins = set(gallery.ids), Origins(gallery.path)
+    held, origins = dict(zip(gallery.ids, gallery.labels, strict=True)), Origins(gallery.path)
     others = [wanted.ids[row] for row in origins.others(wanted.ids, wanted.images) if wanted.ids[row] in held]
+    told = zip(wanted.ids, wanted.labels, strict=True)  # an empty label says that nothing is known, not another label
+    renamed = [id for id, label in told if label and label != held.get(id, label)]
     if others and not replace:
         raise ConfigError(
-            f"{len(others)} pictures have an id under which the gallery holds another picture, such as {others[0]}; "
+            f"{len(others)} pictures have an id under which the gallery holds another picture, such as "
+            f"{shortened(others[0])}; "
             f"tell them apart with --prefix, or take them in its place with --replace"
+        )
+    if renamed and not replace:
+        raise ConfigError(
+            f"{len(renamed)} pictures have another label than the gallery, such as {shortened(renamed[0])} with "
+            f"{shown_value(held[renamed[0]])}; tell other pictures apart with --prefix, or take the new labels with "
+            f"--replace"
         )
     if others:
         console.note(f"{len(others)} pictures changed since they were embedded, such as {others[0]}: embedded again")
-        gallery.remove(others)
-        held -= set(others)
+    if renamed:
+        console.note(f"{len(renamed)} pictures have another label, such as {renamed[0]}: embedded again")
+    if outdated := dict.fromkeys([*others, *renamed]):
+        gallery.remove(outdated)
+        held = {id: label for id, label in held.items() if id not in outdated}
     if wanted.left_out:
         console.note(f"warning: {wanted.left_out}")
     missing = wanted.take([row for row, name in enumerate(wanted.ids) if name not in held])

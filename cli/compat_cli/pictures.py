@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from compat_cli import extras
-from compat_sdk.errors import ConfigError, DataError, ImageError
+from compat_sdk.errors import ConfigError, DataError, ImageError, MissingExtraError
+from compat_sdk.kinds import instead_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,6 +142,11 @@ def chosen(data: str | None, images: Path | None, root: Path | None, split: str)
     raise ConfigError("expected exactly one of --data DATA and --images DIR")
 
 
+def of_files(paths: Sequence[Path]) -> Pictures:
+    """Files as pictures without labels, each under its path."""
+    return Pictures(paths, tuple(map(str, paths)), ("",) * len(paths))
+
+
 def expand(paths: Sequence[Path]) -> list[Path]:
     """Files as given, folders as all images below them, in order.
 
@@ -215,6 +221,16 @@ def embed_in_chunks(
         yield part.take(readable), model.embed(pixels), errors
 
 
+def _require_torch(path: Path) -> None:
+    """Refuse a RUN where torch is not installed, as on a device: it wants a bundle."""
+    try:
+        extras.require("train")
+    except MissingExtraError as error:
+        if (other := instead_of("bundle", path)) is not None:
+            raise ConfigError(f"{other}; or use it as it is where torch is installed") from error
+        raise
+
+
 class _BundleModel:
     def __init__(self, embedder: Any) -> None:
         self._embedder = embedder
@@ -232,7 +248,7 @@ class _BundleModel:
 
 class _RunModel:
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
-        extras.require("train")
+        _require_torch(path)
         from compat_train.evaluation.evaluate import open_model as open_run
 
         self._model = open_run(path, device=device, threads=threads)

@@ -182,6 +182,7 @@ def _of_transform(run: TransformRun, vectors: Vectors | None) -> Subject:
             license=run.license,
             arch=run.kind,
             source=source,
+            identity=run.identity,
         ),
     )
 

@@ -23,6 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from compat_sdk.install import install_command
+
 
 class CompatError(Exception):
     """Base of every error that a caller can act on."""
@@ -162,7 +164,7 @@ class MissingExtraError(CompatError):
     """
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f'{package} is not installed; run: pip install "compat-sdk[{extra}]"')
+        super().__init__(f"{package} is not installed; run: {install_command(extra)}")
         self.package = package
         self.extra = extra
 

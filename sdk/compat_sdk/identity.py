@@ -21,13 +21,34 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.fields import exact_fields
 from compat_sdk.files import canonical_json
 from compat_sdk.images import Preprocessing
-from compat_sdk.shown import shown_value
+from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import check_dim
 
 OUTPUT = "embedding, divided by its length"
 """The one output that models have so far."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_network(weights: object, arch: object, output: object, network: object) -> None:
+    """Refuse what cannot say which network it is; see `Identity`, whose values these are.
+
+    Raises:
+        ConfigError: A value is of the wrong type or out of its range.
+    """
+    if not isinstance(weights, str) or _SHA256.fullmatch(weights) is None:
+        raise ConfigError(f"weights is {shown_value(weights)}; expected a SHA-256 of 64 hexadecimal digits")
+    for label, value in (("arch", arch), ("output", output)):
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{label} is {shown_value(value)}; expected text")
+    if not isinstance(network, Mapping):
+        raise ConfigError(f"network is {shown_value(network)}; expected settings by name")
+    for name, value in network.items():
+        plain = type(value) in (int, str) or (type(value) is float and math.isfinite(value))
+        if not isinstance(name, str) or not plain:
+            raise ConfigError(
+                f"network.{shortened(str(name))} is {shown_value(value)}; expected a finite number or text"
+            )
 
 
 @dataclass(frozen=True)
@@ -54,20 +75,10 @@ class Identity:
     output: str = OUTPUT
 
     def __post_init__(self) -> None:
-        if not isinstance(self.weights, str) or _SHA256.fullmatch(self.weights) is None:
-            raise ConfigError(f"weights is {shown_value(self.weights)}; expected a SHA-256 of 64 hexadecimal digits")
-        for label in ("arch", "output"):
-            if not isinstance(getattr(self, label), str) or not getattr(self, label):
-                raise ConfigError(f"{label} is {shown_value(getattr(self, label))}; expected text")
+        check_network(self.weights, self.arch, self.output, self.network)
         check_dim("dim", self.dim)
         if not isinstance(self.preprocessing, Preprocessing):
             raise ConfigError(f"preprocessing is {shown_value(self.preprocessing)}; expected the model's own")
-        if not isinstance(self.network, Mapping):
-            raise ConfigError(f"network is {shown_value(self.network)}; expected settings by name")
-        for name, value in self.network.items():
-            plain = type(value) in (int, str) or (type(value) is float and math.isfinite(value))
-            if not isinstance(name, str) or not plain:
-                raise ConfigError(f"network.{name} is {shown_value(value)}; expected a finite number or text")
 
     @property
     def space(self) -> str:

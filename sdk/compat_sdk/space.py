@@ -159,7 +159,7 @@ def require_compatible(query: Embeddings, gallery_space: str) -> None:
             search ``gallery_space``.
     """
     if not may_search(query.space, query.searches, gallery_space):
-        may = ", ".join(query.searches) if query.searches else "no other space"
+        may = ", ".join(query.searches) or "no other space"
         raise IncompatibleSpaceError(
             query.space,
             query.searches,

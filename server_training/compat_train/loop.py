@@ -20,6 +20,7 @@ from compat_train.config.training import Execution, Optimisation
 from compat_train.data.batches import Batch, Batches, step_generator
 from compat_train.data.origin import Origin
 from compat_train.device import torch_threads
+from compat_train.pace import Pace
 from compat_train.runs.data_record import require_same_data, write_data_record
 from compat_train.runs.log import TrainingLog, read_looks
 from compat_train.runs.resume_points import ResumePoints
@@ -110,6 +111,7 @@ def fit(
             eyes = None if watch is None else _Eyes(watch, log, steps, read_looks(run))
             if eyes is not None and not start:
                 eyes.look(0)
+            pace = Pace(steps, optimisation.batch)
             for step, batch in batches.between(start, steps):
                 # Layers with randomness of their own (dropout) draw from the global generator.
                 torch.manual_seed(step_generator(execution.seed, _STEP_SEED, step).initial_seed())
@@ -131,9 +133,13 @@ def fit(
                 log.write(step + 1, epoch + 1, rate, values)
                 if eyes is not None and is_due(step + 1, steps):
                     eyes.look(step + 1)
+                pace.step(step + 1)
                 if progress is not None:
                     seen = {} if eyes is None else eyes.values
-                    progress(stage, step + 1, steps, {"epoch": float(epoch + 1), "lr": rate} | values | seen)
+                    parts = values if len(terms) > 1 else {"loss": values["loss"]}  # of one term it is the term
+                    shown = {"epoch": float(epoch + 1), "lr": rate} | parts | seen | pace.values
+                    pace.announce(stage, step + 1, progress, on_cpu=device.type == "cpu")
+                    progress(stage, step + 1, steps, shown)
                 last_of_epoch = place + 1 == batches.steps_per_epoch
                 if _is_due(execution, step + 1, last_of_epoch, time.monotonic() - saved_at):
                     log.flush()

@@ -63,6 +63,7 @@ from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.methods.side_info import train_side_info
 from compat_train.methods.upgrade import train_upgrade
+from compat_train.models.build import require_architecture
 from compat_train.nas.cmp.config import CmpConfig
 from compat_train.nas.cmp.result import CmpResult
 from compat_train.nas.cmp.run import search_query_models
@@ -222,11 +223,15 @@ def run_recipe(recipe: Recipe, out: str | Path, progress: Progress | None = None
         The result of the search, or None when the recipe has none.
 
     Raises:
-        ConfigError: The folder, or that of one of its runs, holds something else; checked before the first run.
+        ConfigError: The folder, or that of one of its runs, holds something else, or there is no such network; checked
+            before the first run.
         CompatError: As each of the runs.
     """
     folder = Path(out)
     require_own(folder, _layout(recipe), "this recipe")
+    for config in (recipe.gallery, *recipe.models.values(), *recipe.queries.values(), *recipe.sides.values()):
+        if config is not None:
+            require_architecture(config.arch, width=config.width, stem_stride=config.stem_stride)
     if recipe.gallery is not None:
         train_gallery(recipe.gallery, folder / "gallery", progress)
     for name, model in recipe.models.items():

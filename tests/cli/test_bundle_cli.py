@@ -11,7 +11,7 @@ from compat_cli.app import main
 from compat_sdk.bundle import Bundle
 from tests.sdk.bundles import make_bundle
 from tests.sdk.test_bundle_zip import archive_of, contents_of, entry
-from tests.sdk.transforms import ALONE, make_transform, onnx_transform
+from tests.sdk.transforms import ALONE, WITH_SIDE, identity_of, make_transform, onnx_transform
 
 
 @pytest.fixture
@@ -82,7 +82,9 @@ def test_bundle_info_shows_both_spaces(transform: Bundle, tmp_path: Path, capsys
         "new-5-cccccccccccc (5 numbers)" in out
     )
     assert "preprocessing" not in out and "searches" not in out
+    assert f"\ntransform: {identity_of(WITH_SIDE).name} (a digest of everything that decides a vector)\n" in out
     found = json.loads(run(capsys, "bundle", "info", transform.path, "--json")[1])
+    assert found["identity"] == identity_of(WITH_SIDE).to_json()
     assert found["source"] == {"old_space": "old-6-aaaaaaaaaaaa", "old_dim": 6, "side_space": "side-3-bbbbbbbbbbbb",
                                "side_dim": 3}  # fmt: skip
     assert found["preprocessing"] is None

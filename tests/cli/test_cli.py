@@ -21,6 +21,7 @@ from compat_sdk.bundle import Bundle
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError, ImageError
 from compat_sdk.gallery import Gallery
 from compat_sdk.images import Preprocessing, decode_many
+from compat_sdk.install import install_command
 from compat_sdk.space import Embeddings
 from tests.sdk.bundles import make_bundle
 
@@ -161,7 +162,7 @@ def test_doctor_says_why_an_extra_does_not_work(
 ) -> None:
     monkeypatch.setattr(doctor, "EXTRAS", {"train": ("train models", ("no_such_engine",))})
     _, out, _ = run(capsys, "doctor")
-    assert 'missing  train (train models): no_such_engine is not installed; pip install "compat-sdk[train]"' in out
+    assert "missing  train (train models): no_such_engine is not installed; " + install_command("train") in out
 
 
 def test_doctors_tested_versions_are_those_of_the_constraints() -> None:
@@ -255,7 +256,7 @@ def test_a_command_without_its_packages_names_the_extra(
     monkeypatch.setattr(extras, "find_spec", lambda package: None)
     code, _, err = run(capsys, *command)
     assert code == 1
-    assert f'pip install "compat-sdk[{extra}]"' in err
+    assert install_command(extra) in err
     assert not list(tmp_path.iterdir())
 
 

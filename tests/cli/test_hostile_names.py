@@ -6,7 +6,9 @@ import io
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from PIL import Image
 from compat_cli import console, main
 from compat_sdk.bundle import Graph
 from compat_sdk.gallery import Gallery
-from compat_sdk.space import Embeddings
+from compat_sdk.space import Embeddings, TransformSpaces
 from tests.sdk.bundles import DIM, make_bundle, onnx_graph
 
 NAME = b"\xff\x1b[31m\nx\xc3\xa9.png"
@@ -165,3 +167,55 @@ def test_no_name_acts_on_the_terminal_or_makes_a_line_of_its_own(
     shown = b"".join(stream.getvalue() for stream in strict.values())
     assert left.value.code in (None, 0, 1, 2, 3) and b"Traceback" not in shown and b"\x1b" not in shown
     assert not [line for line in shown.split(b"\n") if line.startswith(b"ZZ")], shown.decode()
+
+
+@dataclass
+class Finished:
+    """What a training or a run gave, in a folder of a hostile name."""
+
+    path: Path
+    role: str = "query"
+    method: str = "fct"
+    arch: str = "resnet18"
+    dim: int = 8
+    space: str = "resnet18-8-0123456789ab"
+    searches: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    spaces: TransformSpaces | None = None
+
+
+REPORTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "train side-info": ("compat_train.methods.side_info", "train_side_info", ()),
+    "train upgrade": ("compat_train.methods.upgrade", "train_upgrade", ("--old", "old", "--new", "new")),
+    "train gallery": ("compat_train.methods.gallery", "train_gallery", ()),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_training_tells_its_folder_in_one_line(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    module, function, more = REPORTS[name]
+    finished = Finished(tmp_path / HOSTILE, spaces=TransformSpaces("old", 8, None, None, "new", 8))
+    monkeypatch.setattr(f"{module}.{function}", lambda *_, **__: finished)
+    with pytest.raises(SystemExit) as left:
+        main([*name.split(), "--data", "sample", "--out", str(tmp_path / HOSTILE), *more])
+    out = capsys.readouterr().out
+    assert not left.value.code and out.count("\n") == 1 and r"a\x1b[31m\nZZ: " in out
+
+
+def test_an_upgrade_tells_its_gallery_in_one_line(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from compat_sdk.upgrade import RunResult
+
+    def run(*_: Any, **__: Any) -> RunResult:
+        return RunResult(rows=2, added=2, shards=1, transformed=1, seconds=0.1)
+
+    monkeypatch.setattr("compat_sdk.upgrade.run", run)
+    monkeypatch.setattr("compat_cli.commands.upgrade._opener", lambda *_: None)
+    with pytest.raises(SystemExit) as left:
+        main(["upgrade", "run", str(work / f"{HOSTILE}.gallery"), "--transform", "h.bundle"])
+    out = capsys.readouterr().out
+    assert not left.value.code and out.count("\n") == 1 and r"a\x1b[31m\nZZ.gallery" in out

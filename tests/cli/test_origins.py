@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,18 @@ def test_unreadable_pictures_cost_nothing_the_second_time_either(gallery: Galler
     (tmp_path / "anna" / "zz.png").write_bytes(b"bad")
     for _ in range(2):
         assert filled(gallery, pictures.from_folder(tmp_path / "anna"), skip_unreadable=True) == 0
+
+
+def test_a_label_that_changed_alone_is_refused_or_taken_in_the_place_of_the_old(
+    gallery: Gallery, tmp_path: Path
+) -> None:
+    wanted = replace(pictures.from_folder(tmp_path / "anna"), labels=("", "shoe", "bag"))
+    assert filled(gallery, wanted, replace=True) == 2
+    labels = dict(zip(gallery.ids, gallery.labels, strict=True))
+    assert labels == {"IMG_0.png": "", "IMG_1.png": "shoe", "IMG_2.png": "bag"}
+    other = replace(wanted, labels=("", "shoe", "b\nag"))
+    with pytest.raises(ConfigError, match=r"1 pictures have another label .* IMG_2.png with 'bag'; .* --replace"):
+        filled(gallery, other)
+    assert filled(gallery, replace(wanted, labels=("", "", ""))) == 0  # nothing is known: no other label
+    assert dict(zip(gallery.ids, gallery.labels, strict=True)) == labels
+    assert filled(gallery, other, replace=True) == 1 and filled(gallery, other) == 0

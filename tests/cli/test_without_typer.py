@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from compat_sdk.install import install_command
+
 WITHOUT_TYPER = (
     "import sys\n"
     "class Absent:\n"
@@ -23,7 +25,7 @@ WITHOUT_TYPER = (
 def test_the_command_names_the_extra_that_it_lacks() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_TYPER], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == 'error: typer is not installed; run: pip install "compat-sdk[cli]"\n'
+    assert done.stderr == f"error: typer is not installed; run: {install_command('cli')}\n"
 
 
 def test_python_dash_m_is_the_command() -> None:

@@ -54,6 +54,7 @@ def test_a_run_becomes_a_bundle_that_transforms_like_pytorch(tmp_path: Path, kin
     assert transform.self_test().rows == 32
     manifest = transform.bundle.manifest
     assert (manifest.role, manifest.tier, manifest.arch) == ("transform", "transform", made.kind)
+    assert manifest.identity == made.identity
     assert (transform.old_space, transform.side_space) == (made.spaces.old_space, made.spaces.side_space)
     assert (transform.space, transform.dim, manifest.license) == (made.spaces.space, NEW, "Apache-2.0")
     assert manifest.graphs[0].inputs == (("old", "side") if made.spaces.side_dim else ("old",))

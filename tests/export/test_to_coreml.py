@@ -322,7 +322,7 @@ def test_a_missing_package_names_its_extra(
 
     monkeypatch.setattr(quiet, "find_spec", find)
     monkeypatch.setattr(to_coreml, "find_spec", find)
-    with pytest.raises(MissingExtraError, match=r"compat-sdk\[export-coreml\]") as caught:
+    with pytest.raises(MissingExtraError, match=r"\[export-coreml\]") as caught:
         convert(small, [IMAGE], Options(precision="palette4"))
     assert caught.value.package == package
 

@@ -131,7 +131,7 @@ def test_what_this_target_does_not_have_is_refused(options: Options) -> None:
 
 def test_a_missing_converter_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(to_executorch, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"compat-sdk\[export-executorch\]"):
+    with pytest.raises(MissingExtraError, match=r"\[export-executorch\]"):
         convert(nn.Identity(), [IMAGE], Options())
 
 

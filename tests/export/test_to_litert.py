@@ -164,7 +164,7 @@ def test_options_that_do_not_fit_the_inputs_are_refused(ports: Sequence[Port], o
 
 def test_a_missing_converter_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(to_litert, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"compat-sdk\[export-litert\]"):
+    with pytest.raises(MissingExtraError, match=r"\[export-litert\]"):
         convert(nn.Identity(), [IMAGE], Options())
 
 

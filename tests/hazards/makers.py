@@ -6,7 +6,7 @@ from tests.hazards.defence import SDK, TRAIN, Defence, tests_in
 
 _TRUST, _GOLDEN = "sdk/test_trust.py", "export/test_golden_pictures.py"
 _BUILT, _SPACE = "sdk/test_built_here.py", "sdk/test_bundle_space.py"
-_SIGNED = "sdk/test_bundle_signature.py"
+_SIGNED, _TRANSFORM = "sdk/test_bundle_signature.py", "sdk/test_transform_identity.py"
 
 MAKERS = (
     Defence(
@@ -218,9 +218,65 @@ MAKERS = (
         43,
         "the identity cannot be left out",
         f"{SDK}/bundle/manifest.py",
-        '            if self.role != "transform" and covers_all(self.space):\n',
+        "            if covers_all(self.space):\n",
         "            if False:\n",
         tests_in(_SPACE, "the_identity_cannot_be_left_out"),
+    ),
+    Defence(
+        43,
+        "a transform's identity bears its own name",
+        f"{SDK}/transform_identity.py",
+        '        made.require_name(value.get("name"), "it")\n',
+        "        pass\n",
+        tests_in(_TRANSFORM, "every_edit_of_the_identity_contradicts_its_name"),
+    ),
+    Defence(
+        43,
+        "a manifest's transform is that of its identity",
+        f"{SDK}/bundle/manifest.py",
+        "        if (own.arch, own.spaces) != (self.arch, self.spaces):\n",
+        "        if False:\n",
+        tests_in(
+            _TRANSFORM,
+            "the_identity_of_another_transform_contradicts_the_manifest",
+            "what_the_manifest_says_beside_it_is_the_same",
+        ),
+    ),
+    Defence(
+        43,
+        "a transform's identity cannot be left out",
+        f"{SDK}/bundle/manifest.py",
+        '        if promised and self.role == "transform" and self.identity is None:\n',
+        "        if False:\n",
+        tests_in(_TRANSFORM, "it_cannot_be_left_out"),
+    ),
+    Defence(
+        43,
+        "a RUN's record names its own transform",
+        f"{TRAIN}/runs/transform_run.py",
+        '                found.identity.require_name(record["identity"], "it")\n',
+        "                pass\n",
+        tests_in(
+            "train/test_transform_run.py",
+            "every_edit_contradicts_the_name_though_the_seal_was_made_anew",
+            "other_weights_contradict_the_name",
+        ),
+    ),
+    Defence(
+        43,
+        "a RUN's record names a transform at all",
+        f"{TRAIN}/runs/run_files.py",
+        '    if model["role"] == "transform" and record["version"] != 1 and "identity" not in model:\n',
+        "    if False:\n",
+        tests_in("train/test_transform_run.py", "the_name_cannot_be_left_out_but_in_a_record_of_0_7"),
+    ),
+    Defence(
+        43,
+        "golden pictures cannot be left out",
+        f"{SDK}/bundle/manifest.py",
+        '        if promised and self.role != "transform" and not pictures:\n',
+        "        if False:\n",
+        tests_in(_SPACE, "golden_pictures_that_were_taken_out_are_missed"),
     ),
     Defence(
         43,

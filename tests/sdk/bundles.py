@@ -46,25 +46,30 @@ class LinearEngine:
 
 
 def golden() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Golden images, the first of which is the picture's, and their vectors."""
     images = np.random.default_rng(3).integers(0, 256, (4, SIZE, SIZE, 3), dtype=np.uint8)
+    images[0] = to_pixels(picture(), PREPROCESSING)
     vectors = LinearEngine().run(to_input(images, PREPROCESSING))
     return images, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def picture() -> bytes:
-    """A PNG in colour, as every bundle whose space covers all that decides a vector has one at least."""
+    """A PNG in colour, of which every bundle of a model of images has one at least."""
     file = io.BytesIO()
     colours = np.random.default_rng(5).integers(0, 256, (2 * SIZE, 3 * SIZE, 3), dtype=np.uint8)
     Image.fromarray(colours).save(file, "PNG")
     return file.getvalue()
 
 
-def golden_of_picture() -> tuple[NDArray[Any], ...]:
-    """Golden arrays whose one row is the picture's."""
-    images = to_pixels(picture(), PREPROCESSING)[None]
-    fed = to_input(images, PREPROCESSING)
-    vectors = LinearEngine().run(fed)
-    return images, input_statistics(fed), vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+def with_inputs(
+    images: NDArray[Any], vectors: NDArray[Any], preprocessing: Preprocessing = PREPROCESSING
+) -> tuple[NDArray[Any], ...]:
+    """Golden arrays as a bundle with pictures has them: the statistics of the model's input lie between the two."""
+    if not len(images):
+        return images, np.empty((0, 3, 2), np.float32), vectors
+    whole = images.dtype == np.uint8 and images.shape[1] == preprocessing.size
+    fed = to_input(images, preprocessing) if whole else np.ones((len(images), 3, 2, 2))
+    return images, input_statistics(np.asarray(fed, np.float32)), vectors
 
 
 def make_bundle(path: Path, graph: bytes = b"\x08\x08 not parsed by the fake engine", **changes: Any) -> Bundle:
@@ -84,11 +89,9 @@ def make_bundle(path: Path, graph: bytes = b"\x08\x08 not parsed by the fake eng
         "graphs": (Graph(target="onnx", precision="fp32", file="model.onnx"),),
         "graph_files": {"model.onnx": graph},
     }
-    settings |= changes
-    if settings.get("identity") is None:
-        settings = {"golden": golden(), "pictures": ()} | settings
-    else:
-        settings = {"golden": golden_of_picture(), "pictures": (picture(),)} | settings
+    settings = {"golden": golden(), "pictures": (picture(),)} | settings | changes
+    if settings["pictures"] and len(settings["golden"]) == 2:
+        settings["golden"] = with_inputs(*settings["golden"], settings["preprocessing"])
     pictures = settings.pop("pictures")
     files, vectors, overwrite = settings.pop("graph_files"), settings.pop("golden"), settings.pop("overwrite", False)
     return write_bundle(path, Manifest(**settings), files, vectors, pictures=pictures, overwrite=overwrite)

@@ -19,7 +19,15 @@ from compat_sdk.bundle import Bundle, Graph, Manifest, write_bundle
 from compat_sdk.errors import BundleError, ConfigError
 from tests.sdk.bundles import DIM, PACKAGE, PREPROCESSING, SIZE, golden, make_bundle
 
-FILES = ("manifest.json", "model.onnx", "MODEL_CARD.md", "golden/images.npy", "golden/embeddings.npy")
+FILES = (
+    "manifest.json",
+    "model.onnx",
+    "MODEL_CARD.md",
+    "golden/images.npy",
+    "golden/inputs.npy",
+    "golden/embeddings.npy",
+    "golden/pictures/00.png",
+)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -136,7 +144,7 @@ def test_a_manifest_is_whole_only_with_graphs_and_their_files(path: Path) -> Non
     for less, message in (({"graphs": ()}, "no graph"), ({"files": {}}, "not among the files")):
         with pytest.raises(ConfigError, match=message):
             replace(whole, **less).require_complete()  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="lists 4 files; expected none"):
+    with pytest.raises(ConfigError, match="lists 6 files; expected none"):
         write_bundle(path.with_name("again"), whole, {}, golden())
 
 
@@ -419,10 +427,10 @@ def test_golden_files_that_do_not_fit_the_manifest_are_refused(path: Path) -> No
 
 
 def test_a_bundle_without_golden_files_is_refused(path: Path) -> None:
-    shutil.rmtree(path / "golden")
-    rewrite(
-        path, lambda manifest: [manifest["files"].pop(name) for name in FILES if name.startswith("golden")] and None
-    )
+    arrays = [name for name in FILES if name.endswith(".npy")]  # a manifest without pictures is refused already
+    for name in arrays:
+        (path / name).unlink()
+    rewrite(path, lambda manifest: [manifest["files"].pop(name) for name in arrays] and None)
     with pytest.raises(BundleError, match="golden/images"):
         Bundle.open(path)
 

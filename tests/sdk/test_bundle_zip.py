@@ -25,7 +25,15 @@ from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files import indented_json
 from tests.sdk.bundles import LinearEngine, golden, make_bundle
 
-NAMES = ["MODEL_CARD.md", "golden/embeddings.npy", "golden/images.npy", "manifest.json", "model.onnx"]
+NAMES = [
+    "MODEL_CARD.md",
+    "golden/embeddings.npy",
+    "golden/images.npy",
+    "golden/inputs.npy",
+    "golden/pictures/00.png",
+    "manifest.json",
+    "model.onnx",
+]
 
 
 @pytest.fixture

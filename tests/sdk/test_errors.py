@@ -15,7 +15,8 @@ MADE: tuple[CompatError, ...] = (
     errors.ImageError("a.jpg", "it is torn"),
     errors.VectorError("2 rows", np.array([3, 4]).tolist()),
     errors.SystemRefusedError("a.jpg", 24, "too many open files"),
-    errors.IncompatibleSpaceError("a", ("b",), "c", "the transform takes c"),
+    errors.IncompatibleSpaceError("a", ("b",), "c", "a may not search c"),
+    errors.IncompatibleSpaceError("a", (), "c", "the transform takes c"),
     errors.MissingExtraError("usearch", "usearch"),
     errors.GalleryError("damaged"),
 )

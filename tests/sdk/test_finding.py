@@ -13,6 +13,7 @@ from PIL import Image
 from compat_sdk.datasets import check_dataset, open_dataset
 from compat_sdk.errors import DataError
 from compat_sdk.images import find_pictures
+from compat_sdk.install import install_command
 
 links = pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 
@@ -37,7 +38,7 @@ def test_pictures_are_found_in_order_and_the_rest_is_counted_by_ending(tmp_path:
     assert list(found.paths) == sorted(wanted)
     assert found.left_out == {".heic": 2, ".txt": 1, ".mp4": 1, "without an ending": 1}
     assert found.note() == (
-        'left out: 2 .heic, 1 .mp4, 1 .txt, 1 without an ending; pip install "compat-sdk[heif]" reads HEIF pictures'
+        f"left out: 2 .heic, 1 .mp4, 1 .txt, 1 without an ending; {install_command('heif')} reads HEIF pictures"
     )
 
 

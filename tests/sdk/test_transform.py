@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.sdk.transforms import (
     LinearTransform,
     expected,
     golden,
+    identity_of,
     make_transform,
     onnx_transform,
     unit_rows,
@@ -284,6 +286,7 @@ def test_damaged_or_missing_golden_vectors_are_refused(bundle: Bundle, name: str
 
 
 def test_a_source_of_another_size_than_the_golden_vectors_is_refused(bundle: Bundle) -> None:
-    rewrite(bundle.path, {"source": {"old_space": "old", "old_dim": OLD, "side_space": "s", "side_dim": SIDE + 1}})
+    other = TransformSource("old", OLD, "s", SIDE + 1)
+    rewrite(bundle.path, {"source": dataclasses.asdict(other), "identity": identity_of(other).to_json()})
     with pytest.raises(BundleError, match="golden side vectors"):
         Bundle.open(bundle.path)

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compat_sdk.bundle import Bundle, Graph, Manifest, TransformSource, write_bundle
+from compat_sdk.transform_identity import TransformIdentity
 
 OLD, SIDE, NEW = 6, 3, 5
 WITH_SIDE = TransformSource("old-6-aaaaaaaaaaaa", OLD, "side-3-bbbbbbbbbbbb", SIDE)
@@ -47,6 +48,10 @@ def golden(source: TransformSource) -> tuple[NDArray[np.float32], ...]:
     return (*inputs, expected(*inputs))
 
 
+def identity_of(of: TransformSource, space: str = "new-5-cccccccccccc", arch: str = "linear") -> TransformIdentity:
+    return TransformIdentity("ab" * 32, arch, {"hidden": 4}, of.to(space, NEW))
+
+
 def make_transform(path: Path, of: TransformSource = WITH_SIDE, **changes: Any) -> Bundle:
     settings: dict[str, Any] = {
         "name": "tiny transform",
@@ -67,6 +72,7 @@ def make_transform(path: Path, of: TransformSource = WITH_SIDE, **changes: Any) 
         "source": of,
     }
     settings |= changes
+    settings = {"identity": identity_of(of, settings["space"], settings["arch"])} | settings
     files, vectors, overwrite = settings.pop("graph_files"), settings.pop("golden"), settings.pop("overwrite", False)
     return write_bundle(path, Manifest(**settings), files, vectors, overwrite=overwrite)
 

@@ -36,7 +36,7 @@ def settled(name: str, size: int, dim: int = 16) -> nn.Module:
 
 def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(MissingExtraError, match=r"compat-sdk\[timm\]"):
+    with pytest.raises(MissingExtraError, match=r"\[timm\]"):
         build_model("timm:resnet18")
 
 

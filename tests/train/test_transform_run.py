@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
+from compat_sdk.files import sealed_json
 from compat_sdk.images import Preprocessing
 from compat_sdk.space import TransformSpaces
 from compat_train.config.training import Classification
@@ -112,6 +115,51 @@ def test_damage_and_absence_are_told_apart(tmp_path: Path) -> None:
     edit_record(record, {"role": 7})
     with pytest.raises(CorruptFileError, match="no model record with a role"):
         TransformRun.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "forward-adaptation", "side_space": None, "side_dim": None},
+        {"hidden": 17},
+        {"old_space": "old-9"},
+        {"old_dim": 9},
+        {"side_space": "side-5"},
+        {"side_dim": 5},
+        {"space": "new-7"},
+        {"dim": 7},
+    ],
+    ids=str,
+)
+def test_every_edit_contradicts_the_name_though_the_seal_was_made_anew(tmp_path: Path, change: dict[str, Any]) -> None:
+    a_transform(tmp_path).save()
+    edit_record(tmp_path / "model.json", change)
+    with pytest.raises(CorruptFileError, match="changed after the transform was named"):
+        TransformRun.load(tmp_path)
+
+
+def test_other_weights_contradict_the_name(tmp_path: Path) -> None:
+    run = a_transform(tmp_path)
+    run.save()
+    name = json.loads((tmp_path / "model.json").read_text())["model"]["identity"]
+    assert name == run.identity.name == TransformRun.load(tmp_path).identity.name
+    other = dataclasses.replace(run, state={key: value + 1 for key, value in run.state.items()})
+    assert other.identity.name != name
+    other.save()
+    edit_record(tmp_path / "model.json", {"identity": name})
+    with pytest.raises(CorruptFileError, match="changed after the transform was named"):
+        TransformRun.load(tmp_path)
+
+
+def test_the_name_cannot_be_left_out_but_in_a_record_of_0_7(tmp_path: Path) -> None:
+    a_transform(tmp_path).save()
+    record = json.loads((tmp_path / "model.json").read_text())
+    del record["model"]["identity"], record["digest"]
+    (tmp_path / "model.json").write_bytes(sealed_json(record))
+    with pytest.raises(CorruptFileError, match="does not name its transform"):
+        TransformRun.load(tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps(record | {"version": 1}))
+    assert TransformRun.load(tmp_path).identity == a_transform(tmp_path).identity
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def adopt(
             f"equal to its original on {proof.pictures} pictures: smallest cosine {proof.inputs:.6f} for the same "
             f"input{files}"
         )
-    console.report(facts, "\n".join(lines), as_json=as_json)
+    console.report(facts, console.lines(lines), as_json=as_json)
 
 
 def _require_signed(source: str, makers: Trust) -> None:

@@ -11,13 +11,16 @@ import typer
 
 from compat_cli import console, options
 from compat_cli.extras import require
+from compat_cli.groups import Group
 from compat_sdk.errors import ConfigError
 from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Graph, Manifest, Trust
 
-app = typer.Typer(help="Look into an exported bundle, pack it, sign it.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Look into an exported bundle, pack it, sign it.", no_args_is_help=True, rich_markup_mode=None, cls=Group
+)
 _Path = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder or zip file.")]
 _COVERS = {
     "all": "a digest of everything that decides a vector",
@@ -39,6 +42,7 @@ def info(
     """The manifest: space, cost, preprocessing, files. Every file's digest is checked on the way."""
     from compat_sdk.bundle import Bundle
     from compat_sdk.bundle.names import CARD
+    from compat_sdk.transform_identity import TransformIdentity
 
     makers = options.trusted(public_key, trust)
     with console.working():  # the signing library prints its warnings on stdout
@@ -77,10 +81,14 @@ def info(
     shown = {key: value if value is None else escaped(str(value)) for key, value in facts.items()}
     shown |= {"space": f"{manifest.space} ({_COVERS[_covers(manifest.space)]})"}
     shown["searches"] = _searches_text(manifest)
+    shown |= _cost_texts(manifest)
     if (source := manifest.source) is not None:
         side = "" if source.side_space is None else f" with {source.side_space} ({source.side_dim} numbers) beside it"
         old = f"{source.old_space} ({source.old_dim} numbers){side}"
         shown["transforms"] = f"{old} -> {manifest.space} ({manifest.dim} numbers)"
+        shown["transform"] = "unnamed, as in a bundle of 0.7 or before: no digest covers what decides its vectors"
+        if isinstance(manifest.identity, TransformIdentity):
+            shown["transform"] = f"{manifest.identity.name} ({_COVERS['all']})"
         del shown["searches"]  # it makes gallery vectors, which are searched
     shown["graphs"] = "".join(
         f"\n  {found['target']} {found['precision']}: {found['file']}, {console.size_text(found['bytes'])}"
@@ -218,6 +226,18 @@ def _searches_text(manifest: Manifest) -> str:
         shown = manifest.certificates_for(space)
         lines += [f"\n  {space}: {escaped(str(found))}" for found in shown or ("declared, not shown by an evaluation",)]
     return "".join(lines) or "only its own space"
+
+
+def _cost_texts(manifest: Manifest) -> dict[str, str]:
+    """Its figures as people read them: rounded, and with their unit."""
+    budget = f"{manifest.tier} (a budget: queries of at most about {manifest.tier} MMACs)"
+    return {
+        "dim": f"{manifest.dim} numbers",
+        "tier": budget if manifest.tier.replace(".", "", 1).isdigit() else manifest.tier,
+        "mmacs": f"{console.figure(manifest.mmacs)} million multiply-accumulates for one image",
+        "mmacs_paper": f"{console.figure(manifest.mmacs_paper)} by the papers' count, with 2 per batch-norm element",
+        "params_m": f"{console.figure(manifest.params_m)} million parameters",
+    }
 
 
 def _graph_facts(manifest: Manifest, graph: Graph) -> dict[str, Any]:

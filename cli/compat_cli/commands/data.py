@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from compat_cli import console, options
+from compat_cli.groups import Group
 from compat_sdk.errors import CheckFailedError
 from compat_sdk.shown import escaped
 
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
     from compat_sdk.datasets.partition import By
 
 app = typer.Typer(
-    help="Look at a dataset, make one of your pictures, or build one.", no_args_is_help=True, rich_markup_mode=None
+    help="Look at a dataset, make one of your pictures, or build one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    cls=Group,
 )
-_build_app = typer.Typer(help="Build a dataset on this machine.", no_args_is_help=True, rich_markup_mode=None)
+_build_app = typer.Typer(
+    help="Build a dataset on this machine.", no_args_is_help=True, rich_markup_mode=None, cls=Group
+)
 app.add_typer(_build_app, name="build")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from compat_cli import console, options
 from compat_cli.extras import EXTRAS
+from compat_sdk.install import install_command
 
 # The versions that were tried together (constraints.txt is not in the wheel); a test keeps the two equal.
 TESTED = {
@@ -67,11 +68,10 @@ def _version(package: str) -> str | None:
 
 def _import_problem(module: str) -> str | None:
     """Why a module does not import, or None. Native packages fail in many ways, so any error is an answer."""
-    import warnings
+    from compat_export.convert.quiet import silent
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silent():
             importlib.import_module(module)
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed"
@@ -104,7 +104,7 @@ def _text(facts: dict[str, Any]) -> str:
     ]
     for extra, found in facts["extras"].items():
         state = "works  " if found["works"] else "missing"
-        problem = "" if found["works"] else f': {found["problem"]}; pip install "compat-sdk[{extra}]"'
+        problem = "" if found["works"] else f": {found['problem']}; {install_command(extra)}"
         lines.append(f"{state}  {extra} ({found['for']}){problem}")
     return "\n".join(lines)
 

@@ -47,6 +47,15 @@ def evaluate(
         bool,
         typer.Option("--certify", help="Keep the figures in the RUN of --query: export puts them into its bundle."),
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE|DIR",
+            help="Also write a page with figures, plots and pictures: a .html file, or report.html in a folder.",
+            show_default=False,
+        ),
+    ] = None,
     root: options.Root = None,
     memory: Annotated[float, typer.Option("--memory", min=1, help="Memory for score blocks, in MiB.")] = 256.0,
     device: options.Device = "auto",
@@ -60,12 +69,18 @@ def evaluate(
     The rule is M(q,g) > M(q,q) of a query model, and M(new,old) > M(old,old) of a new gallery model.
     With --transform, of the old gallery before and after its upgrade, searched by the new model.
     """
+    from compat_cli.pages.evaluation import report_place, write_report
     from compat_sdk.datasets import open_dataset
 
     wanted = options.trusted(public_key, trust)
     extras.require("train")
     if transform and certify:
         raise ConfigError("--certify keeps figures of two models, and --transform is about three; leave one out")
+    if transform and report is not None:
+        raise ConfigError("--report is about a query model and a gallery model; leave it out, or --transform")
+    if report is not None:
+        extras.require("report")
+    page = None if report is None else report_place(report)
     if transform:
         _evaluate_upgrade(
             data, gallery, query, transform, side_info or [], require_compatible, root, memory, device, threads, wanted,
@@ -74,6 +89,7 @@ def evaluate(
         return
     if side_info:
         raise ConfigError("--side-info needs --transform, which reads it; pass both or neither")
+    from compat_train.evaluation.advice import advice
     from compat_train.evaluation.certify import certify as write_certificate
     from compat_train.evaluation.certify import require_certifiable
     from compat_train.evaluation.evaluate import evaluate as measure
@@ -91,10 +107,20 @@ def evaluate(
             threads=threads,
             progress=progress,
             trust=wanted,
+            examples=page is not None,
         )
     written = write_certificate(found, dataset, query) if certify else None
     table = found.table() + ("" if written is None else f"\ncertificate: {escaped(str(written))}")
-    console.report(found.to_json() | {"certificate": None if written is None else str(written)}, table, as_json=as_json)
+    tried = advice(found)
+    table += "".join(f"\ntry: {each}" for each in tried)
+    if page is not None:
+        where = () if root is None else ("--root", str(root))
+        words = ("compat-sdk", "evaluate", "--data", data, *where, "--query", str(query), "--gallery", str(gallery))
+        write_report(page, found, dataset, (*words, "--report", str(report)), tried)
+        table += f"\nreport: {escaped(str(page))}"
+    facts = found.to_json() | {"certificate": None if written is None else str(written), "advice": list(tried)}
+    facts["report"] = None if page is None else str(page)
+    console.report(facts, table, as_json=as_json)
     if require_compatible and not found.compatible:
         raise CheckFailedError(f"the compatibility rule does not hold: {found.rule_text} at top-1")
     if require_compatible:
@@ -116,6 +142,7 @@ def _evaluate_upgrade(
     as_json: bool,
 ) -> None:
     from compat_sdk.datasets import open_dataset
+    from compat_train.evaluation.advice import upgrade_advice
     from compat_train.evaluation.evaluate_upgrade import evaluate_upgrade
 
     with console.working() as progress:
@@ -131,7 +158,9 @@ def _evaluate_upgrade(
             progress=progress,
             trust=trust,
         )
-    console.report(found.to_json(), found.table(), as_json=as_json)
+    tried = upgrade_advice(found)
+    text = found.table() + "".join(f"\ntry: {each}" for each in tried)
+    console.report(found.to_json() | {"advice": list(tried)}, text, as_json=as_json)
     if require and not found.worthwhile:
         raise CheckFailedError(
             f"the upgrade is not worth its while: M(new,h) is "

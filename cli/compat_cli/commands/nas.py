@@ -9,7 +9,7 @@ import typer
 
 from compat_cli import console, extras, options
 from compat_cli.commands import nas_global
-from compat_cli.commands.train_options import SCENARIO
+from compat_cli.commands.train_options import SCENARIO, preset_of
 from compat_cli.settings import Named, SettingsCommand, Shorthand, Told, group_of
 from compat_sdk.files import write_atomic
 from compat_sdk.shown import escaped
@@ -56,6 +56,7 @@ COMMANDS = (
             Named(name="--seed", keys=("execution.seed", "search.seed")),
         ),
         shorthands=(
+            preset_of("nas cmp"),
             SCENARIO,
             Shorthand(name="--no-static", text=lambda: "Train no static network.", expand=lambda _: {"static": []}),
         ),

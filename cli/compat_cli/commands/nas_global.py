@@ -26,12 +26,15 @@ def _config() -> type[GlobalConfig]:
 
 
 def _preset(name: str) -> Mapping[str, Any]:
-    """Bounds of the paper, by setting."""
+    """Bounds of the paper, or settings of a place to train, by setting."""
+    from compat_train.config.presets import NAMES, preset
     from compat_train.config.settings import config_to_json
     from compat_train.nas.global_nas.config import PRESETS
 
+    if name in NAMES:
+        return preset("nas global", name)
     if name not in PRESETS:
-        raise ConfigError(f"--preset is {name!r}; expected one of {', '.join(PRESETS)}")
+        raise ConfigError(f"--preset is {name!r}; expected one of {', '.join((*PRESETS, *NAMES))}")
     return {f"bounds.{key}": value for key, value in config_to_json(PRESETS[name]).items()}
 
 
@@ -40,7 +43,7 @@ def _preset_text() -> str:
 
     known = ", ".join(f"{name} ({each.kind}, to {each.max_width} channels)" for name, each in PRESETS.items())
     default = next(name for name, each in PRESETS.items() if each == TINY)
-    return f"The paper's bounds: {known}. [default: {default}]"
+    return f"The paper's bounds: {known}; or settings for a laptop or a gpu. [default: {default}]"
 
 
 def _search(told: Told, out: Path, as_json: bool) -> None:

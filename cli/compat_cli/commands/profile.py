@@ -55,6 +55,7 @@ def profile(
     from compat_sdk.profile.latency_table import require_table_place
 
     # Before minutes of measuring.
+    _require_models(models)
     other = None if compare is None else load_table(compare)
     if save is not None:
         require_table_place(save)
@@ -88,6 +89,17 @@ def profile(
         "comparison": comparison.to_json(),
     }
     console.report(payload, f"{text}\n\n{_comparison_text(comparison, other)}", as_json=as_json)
+
+
+def _require_models(models: list[str]) -> None:
+    """Refuse a name that is neither a path nor an architecture, before any of the others is measured."""
+    names = [model for model in models if not Path(model).exists()]
+    if names:
+        extras.require("export-onnx")
+        from compat_train.models.build import require_architecture
+
+        for name in names:
+            require_architecture(name)
 
 
 def _comparison_text(comparison: Comparison, other: LatencyTable) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compat_cli import console, options, pictures
+from compat_sdk.errors import ImageError
+
+if TYPE_CHECKING:
+    from compat_sdk.gallery import Hit
 
 
 def search(
@@ -27,30 +31,47 @@ def search(
     trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """The k most similar gallery images of each image, best first; refused across undeclared spaces."""
+    """The k most similar gallery images of each image, best first; refused across undeclared spaces.
+
+    Of several images, one that cannot be read is named and left out.
+    """
     from compat_sdk.certificate import doubt, require_certified
     from compat_sdk.gallery import Gallery
     from compat_sdk.shown import escaped
 
     wanted = options.trusted(public_key, trust)
     queries = pictures.expand(images)
+    unreadable: list[ImageError] = []
     signed = wanted is not None and (wanted.galleries or Gallery.is_signed(gallery))
     with console.working():
         stored = Gallery.open(gallery, trust=wanted if signed else None)
         embedder = pictures.open_model(model, threads=threads, device=device, engine=engine, trust=wanted)
         if require_certificate:
             require_certified(embedder.space, embedder.certificates, stored.space)
-        found = stored.search(embedder.embed(queries), k, index=index)
+        found: list[list[Hit]] = []
+        read: list[Path] = []
+        for part, embeddings, errors in pictures.embed_in_chunks(
+            embedder, pictures.of_files(queries), skip_unreadable=len(queries) > 1
+        ):
+            unreadable += errors
+            if len(part):
+                found += stored.search(embeddings, k, index=index)
+                read += part.images
+    for error in unreadable:
+        console.note(f"warning: left out: {error}")
+    if not read:
+        raise unreadable[0]
     doubtful = doubt(embedder.space, embedder.certificates, stored.space)
     if doubtful is not None:
         console.note(f"note: {doubtful}")
     payload = {
         "hits": [[{"id": hit.id, "label": hit.label, "score": float(hit.score)} for hit in hits] for hits in found],
-        "queries": [str(path) for path in queries],
+        "queries": [str(path) for path in read],
+        "unreadable": [str(path) for path in queries if path not in set(read)],
         "certified": doubtful is None,
     }
     blocks = []
-    for path, hits in zip(queries, found, strict=True):
+    for path, hits in zip(read, found, strict=True):
         lines = [
             f"  {rank:>3}  {hit.score:.4f}  {escaped(hit.label)}  {escaped(hit.id)}"
             for rank, hit in enumerate(hits, start=1)

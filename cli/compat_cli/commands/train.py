@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,13 @@ import typer
 
 from compat_cli import console, extras
 from compat_cli.commands import train_upgrade
-from compat_cli.commands.train_options import EVERYWHERE, SCENARIO
+from compat_cli.commands.train_options import EVERYWHERE, SCENARIO, preset_of
 from compat_cli.settings import SettingsCommand, Told, group_of
 from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_train.config.training import GalleryConfig, QueryConfig
+    from compat_train.evaluation.held_out import HeldOut
     from compat_train.runs.checkpoint import Checkpoint
 
 
@@ -34,12 +36,16 @@ def _query_config() -> type[QueryConfig]:
 def _train_gallery(told: Told, out: Path, as_json: bool) -> None:
     """Train the large model that embeds the gallery."""
     extras.require("train")
+    from compat_train.evaluation.held_out import held_out_accuracy
     from compat_train.methods.gallery import train_gallery
 
     config = told.config(_gallery_config())
+    began = time.monotonic()
     with told.named(), console.working() as progress:
         done = train_gallery(config, out, progress)
-    _say(done, as_json)
+        seconds = time.monotonic() - began
+        found = held_out_accuracy(done, config)
+    _say(done, seconds, as_json, "no val split, so no image was held out" if found is None else str(found), found)
 
 
 def _train_query(told: Told, out: Path, as_json: bool) -> None:
@@ -51,9 +57,10 @@ def _train_query(told: Told, out: Path, as_json: bool) -> None:
     from compat_train.methods.query import train_query
 
     config = told.config(_query_config(), like="gallery", defaults=_method_for(told))
+    began = time.monotonic()
     with told.named(), console.working() as progress:
         done = train_query(config, out, progress)
-    _say(done, as_json)
+    _say(done, time.monotonic() - began, as_json)
 
 
 def _method_for(told: Told) -> dict[str, str]:
@@ -74,7 +81,7 @@ COMMANDS = (
         run=_train_gallery,
         inputs=("source.data", "source.root"),
         shown=("arch", "weights", "dim", "preprocessing.size", "classification.loss", *_SCHEDULE, *EVERYWHERE),
-        shorthands=(SCENARIO,),
+        shorthands=(preset_of("train gallery"), SCENARIO),
     ),
     SettingsCommand(
         words=("train", "query"),
@@ -82,7 +89,7 @@ COMMANDS = (
         run=_train_query,
         inputs=("source.data", "source.root", "gallery"),
         shown=("method", "arch", "weights", "width", "role", "start", *_SCHEDULE, *EVERYWHERE),
-        shorthands=(SCENARIO,),
+        shorthands=(preset_of("train query"), SCENARIO),
     ),
     *train_upgrade.COMMANDS,
 )
@@ -90,13 +97,15 @@ COMMANDS = (
 app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None, cls=group_of(COMMANDS))
 
 
-def _say(done: Checkpoint, as_json: bool) -> None:
+def _say(done: Checkpoint, seconds: float, as_json: bool, held_out: str = "", found: HeldOut | None = None) -> None:
     from compat_train.methods.query import ADAPTATION
+    from compat_train.pace import duration
     from compat_train.runs.choices import read_choices
     from compat_train.runs.log import read_looks
     from compat_train.watch import summary
 
     facts: dict[str, object] = {
+        "seconds": round(seconds, 1),
         "run": str(done.path),
         "role": done.role,
         "method": done.method,
@@ -114,6 +123,10 @@ def _say(done: Checkpoint, as_json: bool) -> None:
     if looks := read_looks(done.path):
         facts["held_out"] = looks[-1]
         line += "\n" + summary(looks)
+    if held_out:
+        facts["held_out"] = None if found is None else asdict(found)
+        line += f"\n{held_out}"
+    line += f"\n{duration(seconds)} of work"
     if (adaptation := done.path / ADAPTATION).is_dir():
         facts["adaptation"] = str(adaptation)
         line += f"\n{escaped(str(adaptation))}: transform of the old embeddings into that space"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compat_cli.settings import Shorthand
@@ -42,3 +42,22 @@ def _scenario_text() -> str:
 SCENARIO = Shorthand(name="--scenario", text=_scenario_text, expand=scenario_of, metavar="NAME=VALUE", several=True)
 EVERYWHERE = ("execution.seed", "execution.device", "execution.threads")
 """Settings that every training shows: they mean the same in each."""
+
+
+def preset_of(command: str) -> Shorthand:
+    """The option ``--preset`` of a command: settings for a laptop, or for a GPU."""
+
+    def expand(name: str) -> Mapping[str, Any]:
+        from compat_train.config.presets import NAMES, preset
+
+        if name not in NAMES:
+            raise ConfigError(f"--preset is {name!r}; expected one of {', '.join(NAMES)}")
+        return preset(command, name)
+
+    return Shorthand(name="--preset", text=lambda: _PRESET_TEXT, expand=expand, metavar="laptop|gpu", yields=True)
+
+
+_PRESET_TEXT = (
+    "Settings for a few hundred photos on a laptop's CPU, or for many on a GPU; any option stands over them. "
+    "`compat-sdk settings` shows them."
+)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compat_cli import console, extras
-from compat_cli.commands.train_options import EVERYWHERE, SCENARIO
+from compat_cli.commands.train_options import EVERYWHERE, SCENARIO, preset_of
 from compat_cli.settings import SettingsCommand, Told
 from compat_sdk.errors import ConfigError
 
@@ -36,8 +37,10 @@ def _train_side_info(told: Told, out: Path, as_json: bool) -> None:
         )
     extras.require("train")
     from compat_train.methods.side_info import train_side_info
+    from compat_train.pace import duration
 
     config = told.config(_side_info_config())
+    began = time.monotonic()
     with told.named(), console.working() as progress:
         done = train_side_info(config, out, progress)
     facts = {
@@ -49,7 +52,9 @@ def _train_side_info(told: Told, out: Path, as_json: bool) -> None:
         "space": done.space,
     }
     line = f"{done.path}: side-information encoder {done.arch} ({done.method}), space {done.space}"
-    console.report(facts, line, as_json=as_json)
+    seconds = time.monotonic() - began
+    text = console.lines([line, f"{duration(seconds)} of work"])
+    console.report(facts | {"seconds": round(seconds, 1)}, text, as_json=as_json)
 
 
 def _train_upgrade(told: Told, out: Path, as_json: bool) -> None:
@@ -59,8 +64,10 @@ def _train_upgrade(told: Told, out: Path, as_json: bool) -> None:
     """
     extras.require("train")
     from compat_train.methods.upgrade import train_upgrade
+    from compat_train.pace import duration
 
     config = told.config(_upgrade_config(), like="new")
+    began = time.monotonic()
     with told.named(), console.working() as progress:
         done = train_upgrade(config, out, progress)
     facts = {
@@ -70,7 +77,9 @@ def _train_upgrade(told: Told, out: Path, as_json: bool) -> None:
         **asdict(done.spaces),
     }
     line = f"{done.path}: transform ({done.method}) {done.spaces}"
-    console.report(facts, line, as_json=as_json)
+    seconds = time.monotonic() - began
+    text = console.lines([line, f"{duration(seconds)} of work"])
+    console.report(facts | {"seconds": round(seconds, 1)}, text, as_json=as_json)
 
 
 _SCHEDULE = ("optimisation.epochs", "optimisation.batch", "optimisation.lr")
@@ -81,7 +90,7 @@ COMMANDS = (
         run=_train_side_info,
         inputs=("source.data", "source.root"),
         shown=("method", "arch", "dim", "preprocessing.size", *_SCHEDULE, *EVERYWHERE),
-        shorthands=(SCENARIO,),
+        shorthands=(preset_of("train side-info"), SCENARIO),
     ),
     SettingsCommand(
         words=("train", "upgrade"),
@@ -89,6 +98,6 @@ COMMANDS = (
         run=_train_upgrade,
         inputs=("source.data", "source.root", "old", "new", "side_info", "through", "side_through"),
         shown=("method", "hidden", "regression", *_SCHEDULE, *EVERYWHERE),
-        shorthands=(SCENARIO,),
+        shorthands=(preset_of("train upgrade"), SCENARIO),
     ),
 )

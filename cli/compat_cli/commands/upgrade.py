@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compat_cli import console, extras, options, pictures
+from compat_cli.groups import Group
 from compat_sdk.errors import CheckFailedError, ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ app = typer.Typer(
     help="Bring a gallery into a new model's space, without its images and while it is used.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    cls=Group,
 )
 _Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder.")]
 _Transform = Annotated[Path, typer.Option("--transform", help="BUNDLE of the transform (train upgrade, export).")]
@@ -104,7 +106,7 @@ def run(
         opener = _opener(transform, engine, precision, threads, wanted)
         done = upgrade.run(path, opener, side=side, workers=workers, ray=ray, shard_rows=shard_rows, progress=progress)
     text = f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now; next: upgrade cutover {path}"
-    console.report(asdict(done), text, as_json=as_json)
+    console.report(asdict(done), console.lines([text]), as_json=as_json)
 
 
 @app.command("verify")

@@ -45,19 +45,28 @@ def pareto(result: Mapping[str, Any]) -> str:
         axes.set_xscale("log")
         axes.set_xlabel("MMACs per query")
         axes.set_ylabel("M(q,g) top-1, % (whiskers: 95 % interval)")
-        costs = [network["query_mmacs"] for network in networks]
-        ticks = [digit * 10.0**power for power in range(-2, 4) for digit in (1, 2, 3, 5)]
-        ticks = [tick for tick in ticks if 0.7 * costs[0] <= tick <= 1.5 * costs[-1]]
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.margins(x=0.08)
+        ticks = _ticks(*axes.get_xlim())
+        axes.set_xticks(ticks, [f"{tick:.6g}" for tick in ticks])
         axes.minorticks_off()
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0)
         _write_names(axes, [network for network in networks if network["tier"] is None])
         return standalone_svg(figure)
 
 
+def _ticks(low: float, high: float) -> list[float]:
+    """Round costs inside the axis: of one, two, three and five, or of equal steps where costs are close."""
+    ticks = [digit * 10.0**power for power in range(-3, 6) for digit in (1, 2, 3, 5)]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    if len(ticks) < 3:
+        from matplotlib.ticker import MaxNLocator
+
+        ticks = [float(tick) for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+    return ticks
+
+
 def _write_names(axes: Any, networks: list[Mapping[str, Any]]) -> None:
     """Names beside the points of static networks: inside the axes, and one line apart where points are close."""
-    axes.margins(x=0.08)
     to_pixels = axes.transData.transform
     line = 10 * axes.figure.dpi / 72
     points = [(network["query_mmacs"], 100 * network["query_gallery"]["cmc"]["1"]) for network in networks]

@@ -86,29 +86,29 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> str:
     """Multiply-accumulates and measured latency of each model, side by side.
 
     Args:
-        rows: Each with ``name``, ``mmacs``, ``p50`` (milliseconds) and ``colour``.
+        rows: Each with ``name``, ``mmacs``, ``p50`` (milliseconds, or None in all where that is not known) and
+            ``colour``.
 
     Returns:
         An SVG element.
     """
-    with figure_and_axes((5.4, 0.5 * len(rows) + 1.15), columns=2) as (figure, axes, done):
-        left, right = axes
+    timed = all(row["p50"] is not None for row in rows)
+    with figure_and_axes((5.4, 0.5 * len(rows) + 1.15), columns=1 + timed) as (figure, axes, done):
+        panels = [("mmacs", axes[0] if timed else axes, "MMACs per image", ".3g")]
+        panels += [("p50", axes[1], "ms per image, median", ".2f")] if timed else []
         names = [row["name"] for row in rows]
         places = range(len(rows))
         colours = [COLOURS[row["colour"]] for row in rows]
-        most, slowest = max(row["mmacs"] for row in rows), max(row["p50"] for row in rows)
-        left.barh(places, [row["mmacs"] for row in rows], height=0.6, color=colours)
-        right.barh(places, [row["p50"] for row in rows], height=0.6, color=colours)
-        for place, row in enumerate(rows):
-            left.text(row["mmacs"] + 0.02 * most, place, f"{row['mmacs']:.3g}", va="center", color=INK, fontsize=10)
-            right.text(row["p50"] + 0.02 * slowest, place, f"{row['p50']:.2f}", va="center", color=INK, fontsize=10)
-        left.set_yticks(places, names)
-        right.set_yticks(places, [""] * len(rows))
-        left.set_xlim(0, 1.3 * most)
-        right.set_xlim(0, 1.3 * slowest)
-        left.set_xlabel("MMACs per image")
-        right.set_xlabel("ms per image, median")
-        for axis in (left, right):
+        for place, (key, axis, label, form) in enumerate(panels):
+            most = max(row[key] for row in rows)
+            axis.barh(places, [row[key] for row in rows], height=0.6, color=colours)
+            for row_place, row in enumerate(rows):
+                axis.text(
+                    row[key] + 0.02 * most, row_place, format(row[key], form), va="center", color=INK, fontsize=10
+                )
+            axis.set_yticks(places, names if place == 0 else [""] * len(rows))
+            axis.set_xlim(0, 1.3 * most)
+            axis.set_xlabel(label)
             axis.invert_yaxis()
             axis.grid(axis="y", visible=False)
             axis.locator_params(axis="x", nbins=4)

@@ -12,6 +12,7 @@ import typer.core
 import typer.main
 
 from compat_cli import options
+from compat_cli.groups import Group
 from compat_cli.settings.command import SettingsCommand
 from compat_cli.settings.told import gather
 
@@ -27,7 +28,7 @@ _SET = typer.Option(
 _CONFIG = typer.Option("--config", metavar="FILE.toml", help="Settings as a recipe has them.", show_default=False)
 
 
-def group_of(commands: Sequence[SettingsCommand]) -> type[typer.core.TyperGroup]:
+def group_of(commands: Sequence[SettingsCommand]) -> type[Group]:
     """The class of a group of commands, each of which is made when it is first asked for.
 
     So `compat-sdk --help` reads no configuration.
@@ -35,7 +36,7 @@ def group_of(commands: Sequence[SettingsCommand]) -> type[typer.core.TyperGroup]
     by_name = {command.words[-1]: command for command in commands}
     made: dict[str, Any] = {}
 
-    class SettingsGroup(typer.core.TyperGroup):
+    class SettingsGroup(Group):
         """Commands that run configurations."""
 
         def list_commands(self, ctx: Any) -> list[str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def as_json(command: SettingsCommand) -> list[dict[str, Any]]:
-    """Every setting of a command; ``flag`` where the command's help shows one.
+    """Every setting of a command; ``flag`` where the command's help shows one, ``presets``: by name.
 
     ``default`` is the value, null where another setting or another run decides; ``stands`` says it in words.
     """
@@ -27,6 +27,7 @@ def as_json(command: SettingsCommand) -> list[dict[str, Any]]:
             "unit": each.unit,
             "help": each.text,
             "flag": _shown_flag(command, each.key),
+            "presets": _presets(command, each.key),
         }
         for each in command.settings()
     ]
@@ -39,8 +40,9 @@ def as_text(command: SettingsCommand) -> str:
         unit = f" {each.unit}" if each.unit else ""
         default = each.default_text if each.required else f"default {each.default_text}"
         flag = _shown_flag(command, each.key)
+        presets = "".join(f"; --preset {name}: {_toml(value)}" for name, value in _presets(command, each.key).items())
         lines.append(f"{each.key}  {each.type_text}{unit}, {default}" + (f"  {flag}" if flag else ""))
-        lines.append(f"    {each.text}")
+        lines.append(f"    {each.text}{presets}")
     return "\n".join(lines)
 
 
@@ -70,8 +72,15 @@ def _entry(setting: Setting) -> list[str]:
     return [about, f"{name} = {_toml(setting.default)}"]
 
 
+def _presets(command: SettingsCommand, key: str) -> dict[str, Any]:
+    """The value that each preset gives a setting, of those that name it."""
+    from compat_train.config.presets import presets_of
+
+    return {name: values[key] for name, values in presets_of(" ".join(command.words)).items() if key in values}
+
+
 def _toml(value: Any) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{json.dumps(name)} = {_toml(entry)}" for name, entry in value.items()) + "}"

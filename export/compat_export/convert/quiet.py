@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -28,3 +30,36 @@ def quiet_torch(*loggers: str) -> Iterator[None]:
     finally:
         for logger, level in zip(found, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Drop warnings, log lines and whatever native code writes on standard error; exceptions come through."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    sys.stderr.flush()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with _nothing_written():
+                yield
+    finally:
+        logging.disable(disabled)
+
+
+@contextmanager
+def _nothing_written() -> Iterator[None]:
+    """The process's own standard error leads nowhere, for code that does not write through Python."""
+    kept = nowhere = None
+    with suppress(OSError):  # a process may have none
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        if kept is not None:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+        if nowhere is not None:
+            os.close(nowhere)

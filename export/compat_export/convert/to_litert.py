@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from compat_export.convert.conversion import OUTPUT, SMALLEST_COMPRESSED, Options, Port, require_precision
 from compat_export.convert.pixels import accept_pixels
 from compat_export.convert.quantize_onnx import calibration_rows
-from compat_export.convert.quiet import quiet_torch
+from compat_export.convert.quiet import quiet_torch, silent
 from compat_sdk.errors import ConfigError, MissingExtraError
 
 _PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
@@ -71,7 +71,8 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
     model = accept_pixels(module, inputs, options)
     sample = {port.name: torch.zeros(options.batch or 1, *port.shape) for port in inputs}
     with _quiet_converter():
-        import litert_torch
+        with silent():  # the libraries that it loads speak of themselves
+            import litert_torch
 
         if options.layout == "nhwc":
             model = litert_torch.to_channel_last_io(model, args=images)

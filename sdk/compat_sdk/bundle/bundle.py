@@ -19,7 +19,6 @@ import dataclasses
 import hashlib
 import os
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,12 +125,6 @@ class Bundle:
             verify_file(files, name, record)
         bundle = cls(files, manifest, hashlib.sha256(document).hexdigest(), signed_by)
         bundle.golden_arrays()
-        if manifest.lacks_pictures:
-            warnings.warn(
-                f"{path} has no golden pictures, which every bundle of its kind has: they were left out or taken out, "
-                f"and its self-test sees neither colour nor shape; get it again from its maker, or export it again",
-                stacklevel=3,
-            )
         return bundle
 
     @property
@@ -399,11 +392,6 @@ def write_bundle(
     whole = dataclasses.replace(manifest, files={file: record_of(data) for file, data in files.items()})
     whole.require_complete()
     _require_one_arithmetic(whole)
-    if whole.lacks_pictures:
-        raise ConfigError(
-            f"{target}: there is no golden picture, without which a self-test sees neither colour nor shape; give "
-            f"pictures (compat_export.golden_images)"
-        )
     contents = {MANIFEST: indented_json(whole.to_json()), **files}
 
     def verify(written: Path) -> None:
@@ -454,8 +442,6 @@ def sign_bundle(
     if out is not None:
         require_free(Path(out).absolute(), overwrite)
     bundle = Bundle.open(path, allow_expired=True)
-    if bundle.manifest.lacks_pictures:
-        raise BundleError(f"{path} has no golden pictures, so that a signature would vouch for less; export it again")
     contents = bundle._contents()
     contents[SIGNATURE] = make_signature(contents, private_key)
     # A link to the bundle stays a link: what it points to is replaced.

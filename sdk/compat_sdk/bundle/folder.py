@@ -15,6 +15,7 @@ from pathlib import Path
 from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError
 from compat_sdk.files import make_folder, raise_if_refused, read_chunks, sync_folder, write_atomic
+from compat_sdk.kinds import instead_of
 from compat_sdk.litter import is_litter
 
 _COUNT_LIMIT = 10_000
@@ -49,7 +50,8 @@ class FolderFiles:
         if manifest.is_symlink() and manifest.is_file():
             raise BundleError(f"{manifest} is a link; {_NO_LINKS}")
         if manifest.is_symlink() or not manifest.is_file():
-            raise BundleError(f"{folder} is not a bundle: it has no plain file {MANIFEST}")
+            other = instead_of("bundle", folder)
+            raise BundleError(other or f"{folder} is not a bundle: it has no plain file {MANIFEST}")
         self.sizes: dict[str, int] = {}
         for name, size in _plain_files(folder):
             self.sizes[name] = size

@@ -19,6 +19,7 @@ from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import TransformSpaces, check_dim, check_source, check_space, covers_all
+from compat_sdk.transform_identity import TransformIdentity
 
 FORMAT = "compat-sdk-bundle"
 VERSION = 3
@@ -172,8 +173,9 @@ class Manifest:
         created_by: Program and version that wrote the bundle.
         files: Every file of the bundle except the manifest and a signature, by its name inside the bundle.
         source: What a transform takes; None for every other role, and only there.
-        identity: Everything that decides a vector, of which ``space`` is the digest. None for a transform, whose space
-            is the new model's, and for an *old space*: of a bundle of 0.7 and before, or of a run of that time.
+        identity: Everything that decides a vector. Of a model of images ``space`` is its digest; None for an *old
+            space*: of a bundle of 0.7 and before, or of a run of that time. Of a transform, whose space is the new
+            model's, it has a name of its own; None in a bundle of 0.7 and before.
         certificates: Evaluations that show what the model may search, each of its own space and one of ``searches``.
         release: Counts the published versions of one name, from 1; whoever has seen one refuses a lower one.
         expires: Last day on which the bundle is meant to be used, ``YYYY-MM-DD`` in UTC; None for no such day.
@@ -198,7 +200,7 @@ class Manifest:
     created_by: str = "compat-sdk"
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     source: TransformSource | None = None
-    identity: Identity | None = None
+    identity: Identity | TransformIdentity | None = None
     certificates: tuple[Certificate, ...] = ()
     release: int = 1
     expires: str | None = None
@@ -228,17 +230,29 @@ class Manifest:
         self._check_certificates()
         check_file_names(self.files)
 
-    def require_complete(self) -> None:
+    def require_complete(self, *, promised: bool = True) -> None:
         """Return only if this describes a whole bundle.
 
+        Args:
+            promised: Whether it must have what bundles since version 3 promise: golden pictures, without which a
+                self-test sees neither colour nor shape, or a transform's identity.
+
         Raises:
-            ConfigError: There is no graph, or a graph's file is not in ``files``.
+            ConfigError: There is no graph, a graph's file is not in ``files``, or what is promised is missing.
         """
         if not self.graphs:
             raise ConfigError("there is no graph; expected at least one exported form of the model")
         missing = [graph.file for graph in self.graphs if not any(map(graph.is_made_of, self.files))]
         if missing:
             raise ConfigError(f"graph files {missing} are not among the files of the bundle")
+        if promised and self.role == "transform" and self.identity is None:
+            raise ConfigError("there is no identity of the transform: it was left out or taken out; export it again")
+        pictures = any(name.startswith(PICTURES) for name in self.files)
+        if promised and self.role != "transform" and not pictures:
+            raise ConfigError(
+                "there is no golden picture, which every bundle of its version has: they were left out or taken out, "
+                "and a self-test would see neither colour nor shape; get it again from its maker, or export it again"
+            )
 
     def _check_role(self) -> None:
         """Refuse what does not go with the role."""
@@ -262,16 +276,19 @@ class Manifest:
                 raise ConfigError(f"graph {graph.file} has layout or values of an image; a transform takes vectors")
 
     def _check_identity(self) -> None:
-        """Refuse what contradicts the name of the space."""
+        """Refuse what contradicts the name of the space, or of the transform."""
         own = self.identity
+        if self.role == "transform":
+            self._check_transform(own)
+            return
         if own is None:
-            if self.role != "transform" and covers_all(self.space):
+            if covers_all(self.space):
                 raise ConfigError(
                     f"there is no identity, of which space {self.space} is the digest; restore it or export again"
                 )
             return
-        if self.role == "transform":
-            raise ConfigError("a transform has an identity; expected none, its space is the new model's")
+        if not isinstance(own, Identity):
+            raise ConfigError(f"a {self.role} model has the identity of a transform; export it again")
         if (own.arch, own.dim) != (self.arch, self.dim):
             raise ConfigError(f"it is {self.arch} of {self.dim}, its identity {own.arch} of {own.dim}; export it again")
         kinds = {graph.values for graph in self.graphs} or {"prepared"}
@@ -282,6 +299,18 @@ class Manifest:
                 "space was named; restore the bundle from its source"
             )
         own.require_space(self.space, "it")
+
+    def _check_transform(self, own: Identity | TransformIdentity | None) -> None:
+        """Refuse an identity of another transform than the manifest describes."""
+        if own is None:
+            return
+        if not isinstance(own, TransformIdentity):
+            raise ConfigError("a transform has the identity of a model of images; export it again")
+        if (own.arch, own.spaces) != (self.arch, self.spaces):
+            raise ConfigError(
+                f"it is {self.arch} {self.spaces}, its identity {own.arch} {own.spaces}: one of them was changed after "
+                f"the transform was named; restore the bundle from its source"
+            )
 
     def _check_certificates(self) -> None:
         """Refuse a certificate of anything but this model and what it declares, and two of one evaluation."""
@@ -296,14 +325,6 @@ class Manifest:
         seen = {(shown.gallery_space, shown.data_sha256) for shown in self.certificates}
         if len(seen) < len(self.certificates):
             raise ConfigError("two certificates are of one gallery space and the same data; expected one")
-
-    @property
-    def lacks_pictures(self) -> bool:
-        """Whether golden pictures were left out or taken out, though the model says all that decides its vectors.
-
-        A self-test then sees neither colour nor shape. Bundles of 0.7 and before never had any, nor has a transform.
-        """
-        return self.identity is not None and not any(name.startswith(PICTURES) for name in self.files)
 
     def certificates_for(self, gallery_space: str) -> tuple[Certificate, ...]:
         """The evaluations that show that the model may search this space; none if it is only declared."""
@@ -385,16 +406,19 @@ class Manifest:
         }
         if rest["version"] != 2:
             identity = cast("dict[str, object] | None", rest["identity"])
+            kind = TransformIdentity if rest["role"] == "transform" else Identity
             if not isinstance(rest["certificates"], list):
                 raise ConfigError("certificates is not a list")
             parsed |= {
-                "identity": None if identity is None else Identity.from_json(identity),
+                "identity": None if identity is None else kind.from_json(identity),
                 "certificates": tuple(map(Certificate.from_json, rest["certificates"])),
             }
         made = cls(**parsed)  # type: ignore[arg-type]  # every field is checked on construction
-        made.require_complete()
         if rest["version"] == 2:
+            made.require_complete(promised=False)
             made._require_old_spaces()
+        else:
+            made.require_complete()
         return made
 
     def _require_old_spaces(self) -> None:

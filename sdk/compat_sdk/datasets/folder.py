@@ -11,6 +11,7 @@ from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import DataError
 from compat_sdk.images import FoundPictures, find_pictures
 from compat_sdk.images.finding import HIDDEN, is_hidden, is_picture
+from compat_sdk.kinds import instead_of
 from compat_sdk.litter import is_litter
 from compat_sdk.shown import shortened
 
@@ -83,6 +84,8 @@ def _beside(root: Path, present: list[str]) -> dict[str, int]:
 
 
 def _without_splits(root: Path) -> Dataset:
+    if (other := instead_of("dataset", root)) is not None:  # a bundle has pictures in it
+        raise DataError(other)
     found = find_pictures(root)
     shards = [path for path in sorted(root.iterdir()) if is_shard(path)]
     if shards and found.paths:

@@ -1,4 +1,4 @@
-"""Datasets listed in a CSV file with the columns ``path,label,split``, or ``path`` alone; or ``path,label``, to divide."""
+"""Datasets listed in a CSV file: columns ``path,label,split``, or ``path`` alone; or ``path,label``, to be divided."""
 
 from __future__ import annotations
 

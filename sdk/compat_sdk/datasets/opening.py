@@ -1,9 +1,9 @@
 """Opens a dataset, says what is wrong with it, and says what is in it.
 
 A dataset is a folder (``train/ query/ gallery/``, a sub-folder per identity; ``val/`` optional), a CSV manifest
-(``path,label,split``), a folder with such a manifest as ``compat-data.csv``, or a name from :data:`NAMES`. Identities of
-``query`` and ``gallery`` may be unseen in ``train`` (open set). Pictures without labels, all to train on, are a folder of
-them, a ``.txt`` list, a CSV manifest with a column ``path`` alone, or tar files.
+(``path,label,split``), a folder with such a manifest as ``compat-data.csv``, or a name from :data:`NAMES`. Identities
+of ``query`` and ``gallery`` may be unseen in ``train`` (open set). Pictures without labels, all to train on, are a
+folder of them, a ``.txt`` list, a CSV manifest with a column ``path`` alone, or tar files.
 """
 
 from __future__ import annotations

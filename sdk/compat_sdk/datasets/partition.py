@@ -61,7 +61,8 @@ class Shares:
                 raise ConfigError(f"{name} is {value:g}; expected a fraction from {least} to {high:g}", setting=name)
         if self.val + self.test > 0.9:
             raise ConfigError(
-                f"val and test are {self.val:g} and {self.test:g}, which leaves less than a tenth for training; lower one"
+                f"val and test are {self.val:g} and {self.test:g}, which leaves less than a tenth to train on; lower "
+                f"one of them"
             )
         if self.by not in get_args(By):
             raise ConfigError(f"by is {shortened(repr(self.by))}; expected identity or picture", setting="by")

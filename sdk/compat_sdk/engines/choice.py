@@ -22,6 +22,7 @@ from compat_sdk.engines.executorch import ExecuTorchEngine
 from compat_sdk.engines.litert import LiteRTEngine
 from compat_sdk.engines.onnxruntime import OnnxRuntimeEngine
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
+from compat_sdk.install import install_command
 
 __all__ = [
     "ENGINES",
@@ -156,7 +157,7 @@ def _nothing_runs(bundle: Bundle, here: list[str], precision: str | None) -> Exc
         )
     # Its usual sentence names one package, where any of several would do.
     error = MissingExtraError(_PACKAGES[here[0]], here[0])
-    commands = " or ".join(f'pip install "compat-sdk[{name}]"' for name in here)
+    commands = " or ".join(install_command(name) for name in here)
     error.args = (f"no installed engine runs a graph of {bundle.path}, which has {listed}; run: {commands}",)
     return error
 

@@ -35,6 +35,7 @@ from compat_sdk.files import durable_temporary, parse_json, raise_if_refused, re
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.lock import LOCK_FILE
+from compat_sdk.kinds import instead_of
 from compat_sdk.litter import is_litter
 from compat_sdk.outputs import Layout
 from compat_sdk.shown import shortened, shown_value
@@ -221,7 +222,8 @@ def read_state_bytes(folder: Path) -> bytes:
     except CorruptFileError as error:
         raise GalleryError(f"{error}; {_RESTORE}") from error
     except FileNotFoundError as error:
-        raise GalleryError(f"{folder} is not a gallery: found no {STATE_FILE}; check the path") from error
+        other = instead_of("gallery", folder)
+        raise GalleryError(other or f"{folder} is not a gallery: found no {STATE_FILE}; check the path") from error
     except OSError as error:
         raise_if_refused(path, error)
         raise GalleryError(f"cannot read {path}: {error.strerror or error}; {_RESTORE}") from error

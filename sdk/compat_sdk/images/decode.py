@@ -22,6 +22,7 @@ from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin, WebPImagePlu
 from compat_sdk.errors import CompatError, ConfigError, ImageError
 from compat_sdk.files import raise_if_refused
 from compat_sdk.images.member import TarMember
+from compat_sdk.install import install_command
 
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | TarMember
 """A path, a member of a tar file, encoded bytes, a Pillow image, or uint8 ``[h, w]`` or ``[h, w, 1 | 3 | 4]``: grey,
@@ -193,7 +194,7 @@ def _what(prefix: bytes, heif: tuple[str, ...]) -> str:
             return f"it is {brand} that its decoder cannot read: damaged, or of a kind that it does not know"
         if brand is not None:
             return (
-                f'it is {brand}, which needs a decoder that is not installed; run: pip install "compat-sdk[heif]", or '
+                f"it is {brand}, which needs a decoder that is not installed; run: {install_command('heif')}, or "
                 f"convert it to JPEG"
             )
         return "it is a video or an image of the ISO media family that is not read"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from compat_sdk.errors import DataError
 from compat_sdk.files import raise_if_refused
+from compat_sdk.install import install_command
 from compat_sdk.litter import is_litter
 
 SUFFIXES = frozenset(
@@ -42,7 +43,7 @@ class FoundPictures:
             return ""
         parts = ", ".join(f"{count} {name}" for name, count in sorted(self.left_out.items()))
         heif = not _HEIF_SUFFIXES.isdisjoint(self.left_out)
-        return f"left out: {parts}" + ('; pip install "compat-sdk[heif]" reads HEIF pictures' if heif else "")
+        return f"left out: {parts}" + (f"; {install_command('heif')} reads HEIF pictures" if heif else "")
 
 
 def is_picture(name: str) -> bool:

@@ -46,6 +46,9 @@ def map_local(function: ShardFunction, jobs: Sequence[Job], workers: int | None 
             "a worker process died (killed, or out of memory); the shards that are done stay: run again, with fewer "
             "workers if memory was short"
         ) from error
+    except (KeyboardInterrupt, SystemExit):
+        pool.stop(now=True)  # whoever asks this process to end waits ten seconds, and a shard may take minutes
+        raise
     finally:
         pool.stop()
 

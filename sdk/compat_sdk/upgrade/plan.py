@@ -157,8 +157,8 @@ def open_held_out(path: Path, space: str, dim: int) -> Snapshot:
             held_out.state.space,
             (),
             space,
-            f"held-out gallery {path} is in space {held_out.state.space} with dimension {held_out.state.dim}, the "
-            f"upgrade leads to {space} with {dim}; expected vectors of the new model: embed the images with it",
+            f"the held-out gallery {path} is in space {held_out.state.space} of {held_out.state.dim} numbers; expected "
+            f"the upgrade's new space {space} of {dim}: build it with the new model",
         )
     return held_out
 

@@ -170,9 +170,8 @@ def _given(
                 vectors.space,
                 vectors.searches,
                 manifest.spaces.space,
-                f"the model writes in space {vectors.space} with dimension {vectors.dim}, the upgrade leads to "
-                f"{manifest.spaces.space} with {manifest.spaces.dim}; expected the new model that the transform was "
-                f"trained for",
+                f"the images to compare with were embedded in space {vectors.space}; expected the upgrade's new space "
+                f"{manifest.spaces.space}: pass the new model",
             )
         return ids, StackedRows([vectors.vectors], manifest.spaces.dim)
     if held_out is None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from compat_sdk.bundle import Bundle
 from compat_sdk.errors import ConfigError
+from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
 from compat_train.adoption.found import Found, Original, Wanted, adopted_checkpoint
 from compat_train.adoption.onnx_file import (
@@ -104,7 +105,8 @@ def bundle_model(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
         network={},
         origin={"kind": "bundle", "file": path.name, "name": manifest.name, "arch": manifest.arch},
     )
-    checkpoint = replace(checkpoint, space=manifest.space, searches=manifest.searches, of_bundle=manifest.identity)
+    own = cast("Identity | None", manifest.identity)  # no transform, which has no preprocessing
+    checkpoint = replace(checkpoint, space=manifest.space, searches=manifest.searches, of_bundle=own)
     return Found(checkpoint=checkpoint, original=Original(lambda inputs: original_outputs(data, ports, list(inputs))))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from compat_sdk.bundle import is_bundle
 from compat_sdk.errors import ConfigError
+from compat_sdk.kinds import instead_of
 from compat_train.adoption.adopt import find
 from compat_train.adoption.found import Wanted
 from compat_train.adoption.source import is_source, parse_source
@@ -32,8 +33,9 @@ def open_gallery_model(model: str | Path) -> Checkpoint:
     if path.is_dir() and not is_bundle(path):
         if not any((path / name).exists() for name in _OF_RUNS):
             raise ConfigError(
-                f"{path} is neither a bundle (manifest.json) nor a RUN (model.json); expected what `compat-sdk train`, "
-                f"`adopt` or `export` wrote"
+                instead_of("RUN", path)
+                or f"{path} is neither a bundle (manifest.json) nor a RUN (model.json); expected what "
+                f"`compat-sdk train`, `adopt` or `export` wrote"
             )
         return Checkpoint.load(path)
     if path.exists() or is_source(str(model)):

@@ -41,6 +41,7 @@ from compat_sdk.space import Embeddings, may_search
 from compat_train.data.pixels import decode_split
 from compat_train.device import torch_threads
 from compat_train.evaluation.embedding_model import Model, open_model
+from compat_train.evaluation.examples import Example, examples_of, milliseconds
 
 __all__ = ["Evaluation", "Model", "embed_split", "evaluate", "evaluate_each", "open_model"]
 
@@ -75,6 +76,9 @@ class Evaluation:
         copies: Queries of which the gallery holds further copies. Those count, and are easily found.
         per_query: Rank and average precision of each scored query under the keys ``query_query``, ``query_gallery``,
             ``gallery_gallery``, in one order, for paired comparisons with other systems on the same dataset.
+        examples: A few queries with what they find, where they were asked for.
+        query_ms: Median time of the query model for one decoded image, in milliseconds, where examples were asked for.
+        gallery_ms: The same of the gallery model.
     """
 
     query_query: RetrievalScores
@@ -95,6 +99,9 @@ class Evaluation:
     copies: int
     per_query: Mapping[str, PerQuery] = field(repr=False)
     rule_applied: str = QUERY_RULE
+    examples: tuple[Example, ...] = field(default=(), repr=False)
+    query_ms: float | None = None
+    gallery_ms: float | None = None
 
     @property
     def alone(self) -> RetrievalScores:
@@ -182,6 +189,7 @@ def evaluate(
     threads: int | None = None,
     progress: Progress | None = None,
     trust: Trust | None = None,
+    examples: bool = False,
 ) -> Evaluation:
     """M(q, q), M(q, g) and M(g, g) on a dataset's query and gallery splits.
 
@@ -197,6 +205,7 @@ def evaluate(
         threads: CPU threads for decoding and inference; None takes one per core.
         progress: Called with a stage, how much of it is done, its total, and figures.
         trust: Whose signature both models must have; None for no matter whose.
+        examples: Also say what a few queries find, and how long one image takes.
 
     Raises:
         DataError: A split is missing or empty, an image cannot be read, or no query has a match in the gallery.
@@ -212,6 +221,7 @@ def evaluate(
         threads=threads,
         progress=progress,
         trust=trust,
+        examples=examples,
     )
     return next(queries)
 
@@ -226,6 +236,7 @@ def evaluate_each(
     threads: int | None = None,
     progress: Progress | None = None,
     trust: Trust | None = None,
+    examples: bool = False,
 ) -> Iterator[Evaluation]:
     """As `evaluate`, for several query models of one gallery model, which embeds and is ranked once.
 
@@ -271,7 +282,16 @@ def evaluate_each(
             progress("rank", len(_PAIRS), len(_PAIRS), {})
         new_model = query_model.role == "gallery" and gallery_model.space in query_model.searches
         per_query = dict(zip(_PAIRS, (own, across, paragon), strict=True))
+        shown: tuple[Example, ...] = ()
+        times: dict[str, float | None] = {}
+        if examples:
+            shown = examples_of(dataset, of_query["query"], of_gallery["gallery"], own_images)
+            rows = [example.row for example in shown]
+            for role, model in (("query", query_model), ("gallery", gallery_model)):
+                times[f"{role}_ms"] = milliseconds(model, dataset, rows)
         yield Evaluation(
+            examples=shown,
+            **times,
             **{pair: summarise(found) for pair, found in per_query.items()},
             rule=paired_difference(across.hits(1), (paragon if new_model else own).hits(1)),
             rule_applied=NEW_MODEL_RULE if new_model else QUERY_RULE,

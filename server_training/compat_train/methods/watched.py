@@ -50,7 +50,7 @@ def watched_images(config: QueryConfig) -> tuple[Split | None, frozenset[str]]:
             setting="held_out",
         )
     if val is not None:
-        return _drawn(val, config.watch, config.execution.seed), frozenset()
+        return drawn(val, config.watch, config.execution.seed), frozenset()
     held = held_out_images(config.source, config.held_out)
     return (held, frozenset(held.ids)) if len(held) else (None, frozenset())
 
@@ -119,8 +119,14 @@ def _validation(source: Source) -> Split | None:
     return split if split is not None and len(split) else None
 
 
-def _drawn(split: Split, count: int, seed: int) -> Split:
-    """Some images of a split: identities in an order that the seed draws, four images of each at most."""
+def drawn(split: Split, count: int, seed: int) -> Split:
+    """Some images of a split: identities in an order that the seed draws, four images of each at most.
+
+    Args:
+        split: Where they are taken from.
+        count: At most so many.
+        seed: Of the draw.
+    """
     labels = np.array(split.labels)
     order = torch.randperm(len(split), generator=step_generator(seed, _DRAW, 0)).numpy()
     names = list(dict.fromkeys(labels[order].tolist()))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 
+import torch
 from torch import nn
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.shown import shortened
 from compat_train.models.global_network import GlobalNetwork
 from compat_train.models.global_space import global_named, is_global_name
 from compat_train.models.mobilenet_v1 import MobileNetV1
@@ -119,10 +122,23 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
         case "shufflenet_v2":
             return ShuffleNetV2(dim=dim, width=width, stem_stride=stem_stride)
         case _:
+            near = difflib.get_close_matches(arch.lower(), (*ARCHITECTURES, "swin_tiny"), 3, 0.5)
+            nearest = f"; nearest: {', '.join(near)}" if near else ""
             raise ConfigError(
-                f"unknown architecture {arch!r}; choose one of {', '.join(ARCHITECTURES)}, cmp:..., "
-                f"global:..., <resnet>_pruned<fraction>, <resnet>_gem, swin_tiny or timm:NAME"
+                f"unknown architecture {shortened(repr(arch))}{nearest}. `compat-sdk archs` lists them; cmp:..., "
+                f"global:..., <resnet>_pruned<fraction>, <resnet>_gem and timm:NAME are networks too"
             )
+
+
+def require_architecture(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: int = 1) -> None:
+    """Return only if `build_model` can build a network; nothing is drawn and no memory is taken.
+
+    Raises:
+        ConfigError: The architecture is unknown or a setting is out of its range.
+        MissingExtraError: A package that it needs is not installed.
+    """
+    with torch.device("meta"):
+        build_model(arch, dim=dim, width=width, stem_stride=stem_stride)
 
 
 def _before_pruning(arch: str) -> tuple[str, float]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -26,6 +25,7 @@ from compat_train.models.adopted import build_adopted, is_adopted
 from compat_train.models.build import build_model
 from compat_train.runs.certificates import read_certificates
 from compat_train.runs.run_files import RECORD, WEIGHTS, read_run, write_run
+from compat_train.runs.weights_digest import weights_digest
 
 Role = Literal["gallery", "query", "side-info"]
 
@@ -302,23 +302,12 @@ def identity_of(
         ConfigError: A value is of the wrong type or out of its range.
     """
     return Identity(
-        weights=_weights_digest(state),
+        weights=weights_digest(state),
         arch=arch,
         dim=dim,
         preprocessing=preprocessing,
         network={"width": float(width), "stem_stride": stem_stride, **(network or {})},
     )
-
-
-def _weights_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 of every tensor's name, type, shape and bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        data = value.reshape(-1).view(torch.uint8).numpy().tobytes()
-        digest.update(json.dumps([name, str(value.dtype), list(value.shape), len(data)]).encode())
-        digest.update(data)
-    return digest.hexdigest()
 
 
 def _old_name(arch: str, dim: int, state: Mapping[str, Tensor]) -> str:

@@ -29,6 +29,7 @@ from compat_sdk.files import (
     unsealed,
     write_atomic,
 )
+from compat_sdk.kinds import instead_of, kind_of
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import covers_all
 from compat_train.runs.saving import saving
@@ -126,6 +127,11 @@ def read_run(run: Path, roles: tuple[str, ...]) -> tuple[dict[str, Any], dict[st
             f"{run} is {_KINDS.get(model['role'], 'something else')} (role {shortened(model['role'])}); "
             f"expected {wanted}"
         )
+    if model["role"] == "transform" and record["version"] != 1 and "identity" not in model:
+        raise CorruptFileError(
+            f"{run / RECORD} does not name its transform, as every record of its version does: the name was taken out; "
+            f"restore it from a copy or train again"
+        )
     digest: Any = record.get("weights")
     known = isinstance(digest, dict) and {"bytes", "sha256"} <= digest.keys()
     problem = file_problem(run / WEIGHTS, digest) if known else "has no record"
@@ -151,6 +157,8 @@ def read_tensors(data: bytes, name: str) -> dict[str, Tensor]:
 def _record(run: Path) -> dict[str, Any]:
     path = run / RECORD
     if not path.is_file():
+        if kind_of(run) in ("bundle", "gallery", "dataset"):
+            raise TrainingError(str(instead_of("RUN", run)))
         unfinished, searched = (run / "state").is_dir(), run / "network" / RECORD
         raise TrainingError(
             f"{run} holds no {RECORD}; "

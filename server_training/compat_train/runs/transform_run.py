@@ -10,9 +10,12 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 
 from compat_sdk.errors import ConfigError, CorruptFileError
+from compat_sdk.shown import shortened
 from compat_sdk.space import TransformSpaces
+from compat_sdk.transform_identity import TransformIdentity
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.runs.run_files import RECORD, read_run, write_run
+from compat_train.runs.weights_digest import weights_digest
 
 Kind = Literal["forward-transform", "forward-adaptation"]
 
@@ -61,6 +64,11 @@ class TransformRun:
         """Name of the RUN folder."""
         return self.path.resolve().name
 
+    @property
+    def identity(self) -> TransformIdentity:
+        """Everything that decides its vectors; RUN and bundle bear its name."""
+        return TransformIdentity(weights_digest(self.state), self.kind, {"hidden": self.hidden}, self.spaces)
+
     def build(self) -> nn.Module:
         """The network with the trained weights, on the CPU, in eval mode.
 
@@ -83,23 +91,33 @@ class TransformRun:
 
         Raises:
             TrainingError: The folder has no finished model, or one that takes images instead of embeddings.
-            CorruptFileError: A file is damaged or of a newer version.
+            CorruptFileError: A file is damaged or of a newer version, or the transform is not the one that was named.
         """
         path = Path(run)
         record, tensors = read_run(path, ("transform",))
         try:
-            return TransformRun(
+            found = TransformRun(
                 path=path,
                 state={name.removeprefix("transform."): value for name, value in tensors.items()},
                 spaces=TransformSpaces(**{name: record[name] for name in _SPACES}),
                 **{name: record[name] for name in _PLAIN},
             )
         except (KeyError, TypeError, ConfigError) as error:
-            raise CorruptFileError(f"{path / RECORD} lacks or misuses {error}; expected a transform record") from error
+            raise CorruptFileError(
+                f"{path / RECORD} lacks or misuses {shortened(str(error), 160)}; expected a transform record"
+            ) from error
+        if "identity" in record:  # a record of 0.7 names none
+            try:
+                found.identity.require_name(record["identity"], "it")
+            except ConfigError as error:
+                said = shortened(str(error).removeprefix("it "), 240)
+                raise CorruptFileError(f"{path / RECORD} {said}") from error
+        return found
 
     def save(self) -> None:
         """Writes the weights, then the record that makes them count, each atomically."""
-        model = {"role": "transform"} | asdict(self.spaces) | {name: getattr(self, name) for name in _PLAIN}
+        model = {"role": "transform", "identity": self.identity.name} | asdict(self.spaces)
+        model |= {name: getattr(self, name) for name in _PLAIN}
         write_run(self.path, model, {f"transform.{name}": value for name, value in self.state.items()})
 
 

@@ -130,7 +130,7 @@ def test_on_a_mac_without_coremltools_the_extra_is_named(
     package: Path, mac: type[FakeModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "coremltools", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "compat-sdk\[coreml\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install .*\[coreml\]"'):
         CoreMLEngine(package)
 
 

@@ -18,6 +18,7 @@ from compat_sdk.gallery import Gallery
 from compat_sdk.space import Embeddings
 from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import compare
+from compat_sdk.upgrade.manifest import Shards
 from tests.sdk import transforms
 from tests.sdk.upgrade.toy import NEW, OLD, Toy, ToyTransform, add, expected, make, unit, vectors
 
@@ -83,7 +84,7 @@ def test_held_out_vectors_of_another_space_or_without_shared_ids_are_refused(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     gallery, side = pair
-    with pytest.raises(IncompatibleSpaceError, match=r"held-out gallery .*vectors of the new model"):
+    with pytest.raises(IncompatibleSpaceError, match=r"held-out gallery .*build it with the new model"):
         upgrade.plan(gallery, Toy(), side=side, held_out=side)
     other = Gallery.create(tmp_path / "other", space=NEW, dim=24)
     other.add(Embeddings(vectors(2, 24, 0), NEW), ["x", "image-0"])
@@ -120,7 +121,7 @@ def test_an_upgrade_that_is_well_has_no_problems_before_and_after_the_cutover(
     embedded = Gallery.open(path)
     again = upgrade.verify(gallery, Toy(), embedded=(embedded.ids, Embeddings(embedded.vectors, NEW)))
     assert again.accuracy is not None and again.accuracy.rows == 39
-    with pytest.raises(IncompatibleSpaceError, match="the new model that the transform was trained for"):
+    with pytest.raises(IncompatibleSpaceError, match="pass the new model"):
         upgrade.verify(gallery, Toy(), embedded=(["a"], Embeddings(vectors(1, 24, 0), "other-space")))
 
 
@@ -233,3 +234,17 @@ def test_rows_that_come_out_otherwise_when_they_are_transformed_again_are_a_prob
     found = upgrade.verify(gallery, _Turned())
     assert found.lowest_cosine is not None and found.lowest_cosine < 0.9
     assert [problem.split(" of ")[0] for problem in found.problems] == ["a sample"]
+
+
+def test_shards_cover_every_row_once_and_are_made_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = Shards([5, 0, 4, 1], 2)
+    assert [(one.number, one.source, one.start, one.stop, one.first) for one in shards] == [
+        (0, 0, 0, 2, 0), (1, 0, 2, 4, 2), (2, 0, 4, 5, 4), (3, 2, 0, 2, 5), (4, 2, 2, 4, 7), (5, 3, 0, 1, 9),
+    ]  # fmt: skip
+    assert shards[-1] == shards[5] and shards[4:] == [shards[4], shards[5]] and len(shards) == 6
+    with pytest.raises(IndexError):
+        shards[6]
+    made: list[tuple[int, ...]] = []
+    monkeypatch.setattr("compat_sdk.upgrade.manifest.Shard", lambda *told: made.append(told))
+    many = Shards([1 << 60], 1 << 40)
+    assert len(many) == 1 << 20 and many[:3] and len(made) == 3

@@ -33,6 +33,7 @@ from compat_train.evaluation.evaluate import evaluate_each
 from compat_train.methods.choose import choose
 from compat_train.methods.objective import gallery_rows
 from compat_train.methods.query import train_query
+from compat_train.models.build import require_architecture
 from compat_train.nas.cmp.candidate import CandidateEvaluator
 from compat_train.nas.cmp.config import CmpConfig
 from compat_train.nas.cmp.cost import CostTable, cost_table
@@ -85,6 +86,8 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
     """
     folder = Path(out)
     require_own(folder, CMP, "this search")
+    for arch in config.static:
+        require_architecture(arch, width=config.static_width)
     prepared = prepare(config, folder, progress)
     weights = train_supernet(config, prepared.gallery, prepared.data, folder / "supernet", progress)
     tiers = search_tiers(config, prepared, weights, folder, progress)

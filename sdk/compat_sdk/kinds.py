@@ -1,0 +1,67 @@
+"""What a path is - a RUN, a bundle, a gallery, a search, a dataset - for whoever was given another kind than wanted."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["RUN", "unfinished RUN", "bundle", "gallery", "search", "dataset"]
+Wanted = Literal["RUN", "bundle", "gallery", "dataset"]
+
+# A file or folder that only one kind has; the first that is there decides.
+_TELLS: tuple[tuple[str, Kind], ...] = (
+    ("manifest.json", "bundle"),
+    ("gallery.json", "gallery"),
+    ("model.json", "RUN"),
+    ("candidates.jsonl", "search"),
+    ("scores.jsonl", "search"),
+    ("state", "unfinished RUN"),
+    ("compat-data.csv", "dataset"),
+    ("train", "dataset"),
+    ("query", "dataset"),
+)
+
+
+def kind_of(path: str | os.PathLike[str]) -> Kind | None:
+    """What a path is, by the names in it alone; None where they tell nothing."""
+    place = Path(path)
+    try:
+        if place.is_dir():
+            return next((kind for name, kind in _TELLS if (place / name).exists()), None)
+        if not place.is_file():
+            return None
+        with place.open("rb") as file:
+            return "bundle" if file.read(4) == b"PK\3\4" else None
+    except OSError:
+        return None
+
+
+def instead_of(wanted: Wanted, path: str | os.PathLike[str]) -> str | None:
+    """The sentence for a path of another kind than wanted: what it is, and the command that makes what is wanted.
+
+    Returns:
+        None where the path is of that kind, or tells of none.
+    """
+    kind = kind_of(path)
+    if kind is None or kind == wanted:
+        return None
+    name = os.fspath(path)
+    typed = shlex.quote(name)
+    if kind == "unfinished RUN":
+        return f"{name} is a RUN whose training has not finished; run the same train command again to resume it"
+    if kind == "search":
+        return f"{name} is the folder of a search; the networks that it found are RUNs inside it, in tiers/ or network/"
+    if wanted == "bundle" and kind == "RUN":
+        return f"{name} is a RUN: export it first: compat-sdk export {typed} --target onnx --out {typed}.bundle"
+    if wanted == "RUN" and kind == "bundle":
+        return f"{name} is a bundle, which `compat-sdk export` made of a RUN; expected that RUN"
+    if wanted == "gallery" and kind in ("RUN", "bundle"):
+        return (
+            f"{name} is a {kind}, a model; expected a gallery: compat-sdk index build --model {typed} --images PHOTOS "
+            f"--out {typed}.gallery"
+        )
+    article = {"RUN": "a RUN", "bundle": "a bundle", "gallery": "a gallery", "dataset": "a dataset"}
+    what = {"gallery": "it holds stored vectors", "dataset": "it holds pictures"}.get(kind, "it holds a model")
+    return f"{name} is {article[kind]}: {what}; expected {article[wanted]}"
