@@ -17,7 +17,7 @@ PYTEST = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # The signing library cannot share an environment with the LiteRT converter, so that what it does is tried in another.
 SIGNING = $(VENV)-signing
 # What a device does, tried with the wheel alone; `make test` has all of tests/sdk.
-BARE = tests/sdk/engines tests/sdk/upgrade $(patsubst %,tests/sdk/test_%.py,import bundle bundle_zip embedder engine \
+BARE = tests/sdk/engines tests/sdk/upgrade $(patsubst %,tests/sdk/test_%.py,import bundle bundle_zip model_card embedder engine \
 	files gallery index dataset preprocess profile space transform workers)
 SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/test_built_here.py \
 	tests/sdk/test_refusals.py tests/sdk/test_syncs.py tests/cli/test_signature_cli.py tests/cli/test_trust_cli.py \

@@ -16,7 +16,8 @@ from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.release import Release
 from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
-from compat_sdk.space import Embeddings
+from compat_sdk.space import Embeddings, TransformSpaces
+from compat_sdk.transform_identity import TransformIdentity
 from tests.pipeline.documents import ROOT
 from tests.sdk.bundles import make_bundle
 from tests.sdk.upgrade.toy import vectors
@@ -57,6 +58,9 @@ def certificate() -> Certificate:
 def test_preprocessing_identity_certificate_and_release() -> None:
     assert fields_of("Preprocessing") == set(CROPPED.to_json())
     assert fields_of("Identity") == set(Identity("0" * 64, "net", 8, CROPPED).to_json())
+    spaces = TransformSpaces("a", 8, None, None, "b", 8)
+    transform = TransformIdentity("0" * 64, "forward-adaptation", {"hidden": 8}, spaces)
+    assert fields_of("Identity of a transform") == set(transform.to_json())
     assert fields_of("Certificate") == set(certificate().to_json())
     assert fields_of("Release") == set(json.loads(Release("name").to_bytes()))
 
@@ -87,7 +91,6 @@ def test_a_gallery(tmp_path: Path) -> None:
 def test_a_run(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from compat_export.profile_model import untrained_checkpoint
-    from compat_sdk.space import TransformSpaces
     from compat_train.runs.transform_run import TransformRun
 
     run = dataclasses.replace(untrained_checkpoint("global:plain:16:s3c3s3", size=28, dim=16), path=tmp_path)

@@ -210,7 +210,7 @@ def test_every_reason_not_to_run_is_still_needed() -> None:
 
 @pytest.fixture
 def photos_of_a_reader(tmp_path: Path) -> Path:
-    """A folder with `photos/`, the same with identities to validate on as `D`, `holiday.jpg` and `teacher.onnx`."""
+    """`photos/`, the same with identities to validate on as `D`, `pictures/`, `holiday.jpg` and `teacher.onnx`."""
     root = tmp_path
     dataset = open_dataset("sample")
     names = sorted(dataset.splits["train"].classes)
@@ -223,6 +223,8 @@ def photos_of_a_reader(tmp_path: Path) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(split.images[row]).save(path)  # type: ignore[arg-type]
     shutil.copytree(root / "D", root / "photos", ignore=shutil.ignore_patterns("val"))
+    for split_name in ("train", "val"):  # six identities, not divided yet
+        shutil.copytree(root / "D" / split_name, root / "pictures", dirs_exist_ok=True)
     Image.fromarray(dataset.splits["query"].images[0]).resize((64, 48)).convert("RGB").save(root / "holiday.jpg")  # type: ignore[arg-type]
     shutil.copytree(ROOT / "recipes", root / "recipes")
     if find_spec("onnx"):

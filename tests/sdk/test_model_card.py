@@ -51,6 +51,7 @@ def test_a_transforms_card_names_both_ends(tmp_path: Path) -> None:
     manifest = make_transform(tmp_path / "b").manifest
     said = rows_of(model_card(manifest))
     assert manifest.source is not None and said["old vectors"] == f"`{manifest.source.old_space}`"
+    assert manifest.identity is not None and said["name of the transform"] == f"`{manifest.identity.name}`"  # type: ignore[union-attr]
     assert "may search" not in said and "size" not in said
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from compat_sdk.bundle.manifest import Manifest
 from compat_sdk.bundle.names import CARD
 from compat_sdk.shown import shortened
+from compat_sdk.transform_identity import TransformIdentity
 
 __all__ = ["CARD", "model_card"]
 
@@ -78,6 +79,8 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     ]
     if manifest.role in ("side-info", "transform"):  # what they write is not searched by them
         facts = [fact for fact in facts if fact[0] != "may search"]
+    if isinstance(manifest.identity, TransformIdentity):
+        facts.insert(3, ("name of the transform", f"`{manifest.identity.name}`"))
     return facts
 
 
