@@ -377,13 +377,17 @@ def _whole(value: float | None) -> str:
 
 def _training(results: Results) -> str:
     seconds = results["seconds"]
-    parts = "".join(f"<dt>{escape(name)}</dt><dd>{value:.1f} s</dd>" for name, value in seconds.items())
+    most = max(seconds.values()) or 1.0
+    parts = "".join(
+        f'<dt>{escape(name)}</dt><dd><i style="width:{100 * value / most:.1f}%"></i>{value:.1f} s</dd>'
+        for name, value in seconds.items()
+    )
     return (
         '<div class="columns"><section><h2>Training</h2>'
         "<p>The loss of each model under its own classifier. The compatible model is also trained under the large "
         f"model’s frozen classifier and towards its embeddings (method {escape(results['method'])}).</p>"
         f"{plots.training(results['training'])}</section>"
-        f'<section><h2>Where the time went</h2><dl>{parts}</dl><p class="note">{sum(seconds.values()):.0f} seconds in '
+        f'<section><h2>Where the time went</h2><dl class="times">{parts}</dl><p class="note">{sum(seconds.values()):.0f} seconds in '
         f"all on {results['machine']['cpus']} CPUs.</p></section></div>"
     )
 
