@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compat_cli import console, extras, options
-from compat_sdk.datasets import require_labels
-from compat_sdk.datasets.manifest import MANIFEST
 from compat_sdk.errors import ConfigError
 from compat_sdk.shown import escaped
 
@@ -119,7 +117,8 @@ def _plan(data: str, root: Path | None, out: Path, minutes: float, seed: int, th
 
 def _whole_dataset(data: str, root: Path | None) -> Dataset | None:
     """The dataset that the pictures are already; None where they are to be divided."""
-    from compat_sdk.datasets import NAMES, open_dataset
+    from compat_sdk.datasets import NAMES, open_dataset, require_labels
+    from compat_sdk.datasets.manifest import MANIFEST
     from compat_sdk.datasets.split import SPLIT_NAMES
     from compat_sdk.errors import DataError
 

@@ -387,7 +387,8 @@ def _training(results: Results) -> str:
         "<p>The loss of each model under its own classifier. The compatible model is also trained under the large "
         f"model’s frozen classifier and towards its embeddings (method {escape(results['method'])}).</p>"
         f"{plots.training(results['training'])}</section>"
-        f'<section><h2>Where the time went</h2><dl class="times">{parts}</dl><p class="note">{sum(seconds.values()):.0f} seconds in '
+        f'<section><h2>Where the time went</h2><dl class="times">{parts}</dl>'
+        f'<p class="note">{sum(seconds.values()):.0f} seconds in '
         f"all on {results['machine']['cpus']} CPUs.</p></section></div>"
     )
 
