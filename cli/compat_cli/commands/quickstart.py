@@ -90,7 +90,7 @@ def _plan(data: str, root: Path | None, out: Path, minutes: float, seed: int, th
     asked["seed"] = seed
     kept = out / "plan.json"
     if kept.exists():
-        stored = unsealed(read_json(kept), str(kept))
+        stored: dict[str, Any] = unsealed(read_json(kept), str(kept))
         if stored.get("asked") != asked:
             raise CompatError(f"{out} holds a quickstart with other settings; choose another --out or delete it")
         return Plan.from_json(stored["plan"])

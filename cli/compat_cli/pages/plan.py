@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from compat_sdk.datasets import Dataset
 
 _LOSS = {"loss": "cosface", "margin": 0.2, "scale": 16.0}
-_GALLERY = {"arch": "resnet18", "width": 0.25, "batch": 32, "lr": 0.05}
-_QUERY = {"arch": "shufflenet_v2", "width": 0.5, "batch": 32, "lr": 0.05}
+_BATCH = 32
+_GALLERY = {"arch": "resnet18", "width": 0.25, "batch": _BATCH, "lr": 0.05}
+_QUERY = {"arch": "shufflenet_v2", "width": 0.5, "batch": _BATCH, "lr": 0.05}
 _SIDES, _DIM = (64, 48, 32), 128
 _EPOCHS, _FEW, _LEAST_FRACTION = 40, 6, 0.02
 _DECODING, _TESTING, _TRAINING = 0.15, 0.1, 0.5
@@ -150,10 +151,11 @@ def measured(pictures: Dataset, threads: int | None) -> Speed:
     decode_many(some, Preprocessing(size=_SIDES[0]), threads)
     decode = (time.perf_counter() - began) / len(some)
 
-    batch = torch.zeros(_GALLERY["batch"], 3, _SIDES[0], _SIDES[0]).contiguous(memory_format=torch.channels_last)
+    batch = torch.zeros(_BATCH, 3, _SIDES[0], _SIDES[0]).contiguous(memory_format=torch.channels_last)
 
     def timed(arch: Mapping[str, Any], *, train: bool) -> float:
-        network = build_model(arch["arch"], dim=_DIM, width=arch["width"]).to(memory_format=torch.channels_last)
+        network = build_model(arch["arch"], dim=_DIM, width=arch["width"])
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has it, its types not
         times = []
         for _ in range(4):
             began = time.perf_counter()

@@ -41,7 +41,7 @@ def accuracy(bars: Sequence[Mapping[str, Any]], chance: float) -> str:
         axes.set_ylim(len(bars) - 0.5, -1.0)
         axes.set_xlim(0, 112)
         axes.set_xticks(range(0, 101, 20))
-        axes.set_xlabel("top-1 accuracy, % (whiskers: 95 % interval)")
+        axes.set_xlabel("top-1, % (with 95 % interval)")
         axes.grid(axis="y", visible=False)
         done.append(_inline_svg(figure, "Top-1 accuracy per system with 95 percent intervals"))
     return done[0]
