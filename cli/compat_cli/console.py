@@ -237,11 +237,11 @@ class _Lines:
 
 def _values_text(values: Mapping[str, float]) -> str:
     return "  ".join(
-        f"{time_text(value)} left" if name == _LEFT else f"{name} {value:.4g}" for name, value in values.items()
+        f"{_time_text(value)} left" if name == _LEFT else f"{name} {value:.4g}" for name, value in values.items()
     )
 
 
-def time_text(seconds: float) -> str:
+def _time_text(seconds: float) -> str:
     """A time for people: ``0:40``, ``12:05``, ``3:20:00``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

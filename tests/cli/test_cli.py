@@ -88,9 +88,9 @@ def test_every_command_of_the_interface_is_there(capsys: pytest.CaptureFixture[s
     named = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     assert named == {
         "quickstart", "doctor", "data", "adopt", "train", "evaluate", "export", "bundle", "index", "search", "profile",
-        "nas", "run", "settings", "upgrade",
+        "nas", "run", "settings", "upgrade", "archs",
     }  # fmt: skip
-    for group, words in {"data": ["info", "build"], "train": ["gallery", "query", "side-info", "upgrade"],
+    for group, words in {"data": ["info", "split", "build"], "train": ["gallery", "query", "side-info", "upgrade"],
                          "index": ["build", "add", "remove", "info", "verify", "repair"],
                          "upgrade": ["plan", "run", "verify", "cutover", "rollback", "discard"],
                          "bundle": ["info", "verify"], "nas": ["cmp", "global"]}.items():  # fmt: skip
@@ -264,6 +264,9 @@ def test_a_folder_that_is_no_model_is_refused(capsys: pytest.CaptureFixture[str]
     code, _, err = run(capsys, "search", gallery, gallery, "--model", gallery)
     assert code == 1
     code, _, err = run(capsys, "search", gallery, __file__, "--model", gallery)
+    assert code == 2
+    assert "is a gallery" in err
+    code, _, err = run(capsys, "search", gallery, __file__, "--model", Path(__file__).parent)
     assert code == 2
     assert "neither a bundle" in err
 

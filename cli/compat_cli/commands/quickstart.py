@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import platform
-from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,41 +12,135 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compat_cli import console, extras, options
+from compat_sdk.errors import ConfigError
 from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
+    from compat_cli.pages.plan import Plan
     from compat_sdk.datasets import Dataset
 
 
 def quickstart(
     out: Annotated[Path, typer.Option("--out", help="Folder for models, gallery and report.")] = Path("quickstart"),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="PHOTOS",
+            help="Your pictures instead of the bundled ones: a folder with one sub-folder per identity, a CSV file "
+            "path,label, or a dataset with train, query and gallery.",
+            show_default=False,
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=1, help="With --data: about how long it may take. [default: 10]"),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="With --data: folder that relative paths of a CSV file begin in."),
+    ] = None,
     seed: options.Seed = 0,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train, prove, export, index, search and profile on the bundled images; DIR/report.html tells the story."""
+    """Train, prove, export, index, search and profile on the bundled images; DIR/report.html tells the story.
+
+    With --data, on your own pictures: side, epochs and part of the pictures are chosen so that it ends in time.
+    """
     from compat_cli.pages.report import headline, render
-    from compat_cli.pages.story import DATA, Story, layout
+    from compat_cli.pages.story import Story, demo_plan, layout
+    from compat_cli.pages.thumbnails import is_tiny, thumbnails
     from compat_sdk.datasets import open_dataset
     from compat_sdk.files import write_atomic, write_json_atomic
     from compat_sdk.outputs import require_own
 
+    if data is None and (minutes is not None or root is not None):
+        raise ConfigError("--minutes and --root go with --data PHOTOS; leave them out, or name your pictures")
     extras.require("quickstart")
     require_own(out, layout(), "the quickstart")
-    dataset = open_dataset(DATA)
     with console.working() as progress:
-        found, seconds = Story(out, dataset, seed, threads, progress).tell()
-    results = gather(dataset, found, seconds, seed)
-    write_atomic(out / "report.html", render(results, pictures(dataset, results["hits"])).encode())
+        plan = demo_plan() if data is None else _plan(data, root, out, minutes or _MINUTES, seed, threads)
+        dataset = open_dataset(plan.data)
+        found, seconds = Story(out, dataset, seed, threads, progress, plan).tell()
+    results = gather(dataset, found, seconds, seed, plan)
+    pictures = thumbnails(dataset, results["hits"])
+    results["data"]["tiny"] = is_tiny(pictures)
+    write_atomic(out / "report.html", render(results, pictures).encode())
     write_json_atomic(out / "results.json", results)
     files = f"report: {out / 'report.html'}, figures: {out / 'results.json'}"
     lines = f"{headline(results)}\n{sum(seconds.values()):.0f} seconds of work; {escaped(files)}"
     console.report(results, lines, as_json=as_json)
 
 
-def gather(dataset: Dataset, found: dict[str, Any], seconds: dict[str, float], seed: int) -> dict[str, Any]:
+_MINUTES = 10.0
+
+
+def _plan(data: str, root: Path | None, out: Path, minutes: float, seed: int, threads: int | None) -> Plan:
+    """What is trained on one's own pictures: measured and chosen once, then kept in ``plan.json``."""
+    from compat_cli.pages.plan import Plan, divided, measured, planned
+    from compat_sdk.datasets import open_dataset
+    from compat_sdk.datasets.folder import open_identities
+    from compat_sdk.datasets.manifest import open_labelled_list
+    from compat_sdk.datasets.split import Dataset
+    from compat_sdk.errors import CompatError
+    from compat_sdk.files import make_folder, read_json, sealed_json, unsealed, write_atomic
+
+    asked = {"data": str(Path(data).absolute()), "root": None if root is None else str(root), "minutes": minutes}
+    asked["seed"] = seed
+    kept = out / "plan.json"
+    if kept.exists():
+        stored: dict[str, Any] = unsealed(read_json(kept), str(kept))
+        if stored.get("asked") != asked:
+            raise CompatError(f"{out} holds a quickstart with other settings; choose another --out or delete it")
+        return Plan.from_json(stored["plan"])
+    console.note("measuring this machine on some of the pictures")
+    whole = _whole_dataset(data, root)
+    if whole is None:
+        place = Path(data)
+        pictures = open_identities(place) if place.is_dir() else open_labelled_list(place, root)
+        speed = measured(Dataset(place.name, {"train": pictures}), threads)
+        place_of_data, command = divided(data, root, out / "data", speed, minutes, seed)
+        before: tuple[str, ...] = (command,)
+    else:
+        speed, place_of_data, before = measured(whole, threads), data, ()
+    train = len(open_dataset(place_of_data).split("train"))
+    plan = planned(place_of_data, train, speed, minutes, before)
+    console.note(
+        f"{train:,} training pictures, {100 * plan.fraction:.3g} % of them used, at {plan.size} pixels, "
+        f"{plan.gallery['epochs']} epochs, so that all is done in about {minutes:g} minutes"
+    )
+    make_folder(out)
+    write_atomic(kept, sealed_json({"asked": asked, "plan": plan.to_json()}))
+    return plan
+
+
+def _whole_dataset(data: str, root: Path | None) -> Dataset | None:
+    """The dataset that the pictures are already; None where they are to be divided."""
+    from compat_sdk.datasets import NAMES, open_dataset, require_labels
+    from compat_sdk.datasets.manifest import MANIFEST
+    from compat_sdk.datasets.split import SPLIT_NAMES
+    from compat_sdk.errors import DataError
+
+    place = Path(data)
+    if place.is_dir() and not any((place / name).is_dir() for name in SPLIT_NAMES) and not (place / MANIFEST).is_file():
+        return None
+    try:
+        found = open_dataset(data, root)
+    except DataError as error:
+        if place.suffix.lower() == ".csv" and place.is_file() and "data split" in str(error):
+            return None
+        raise
+    for name in ("train", "query", "gallery"):
+        require_labels(found.split(name), data, "the quickstart")
+    if root is not None and data not in NAMES:
+        raise ConfigError(f"{data} has splits already, and --root is for pictures to be divided; leave it out")
+    return found
+
+
+def gather(dataset: Dataset, found: dict[str, Any], seconds: dict[str, float], seed: int, plan: Plan) -> dict[str, Any]:
     """The content of ``results.json``: everything the report shows, except the pictures."""
-    from compat_cli.pages.story import GALLERY, METHODS, QUERY, commands
+    from compat_cli.pages.story import METHODS, commands
 
     gallery, query, vanilla, evaluation, exported, _, search, profiles = found.values()
     return {
@@ -65,11 +156,12 @@ def gather(dataset: Dataset, found: dict[str, Any], seconds: dict[str, float], s
         "data": {
             "description": dataset.description,
             "classes": len(dataset.splits["gallery"].classes),
+            "easy": plan.easy,
             **{name: len(split) for name, split in dataset.splits.items()},
         },
         "models": {
-            "gallery": f"{GALLERY['arch']}, width {GALLERY['width']}",
-            "query": f"{QUERY['arch']}, width {QUERY['width']}",
+            "gallery": f"{plan.gallery['arch']}, width {plan.gallery['width']}",
+            "query": f"{plan.query['arch']}, width {plan.query['width']}",
         },
         "spaces": {"gallery": gallery["space"], "query": query["space"], "vanilla": vanilla["space"]},
         "evaluation": evaluation,
@@ -88,24 +180,6 @@ def gather(dataset: Dataset, found: dict[str, Any], seconds: dict[str, float], s
             )
         ],
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
-        "commands": commands(seed),
+        "commands": commands(seed, plan),
+        "advice": evaluation["query"].get("advice", []),
     }
-
-
-def pictures(dataset: Dataset, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """A ``data:`` URI (PNG) of each query and gallery image that the rows name."""
-    from PIL import Image
-
-    from compat_sdk.images import open_image
-
-    wanted = {row["id"] for row in rows} | {hit["id"] for row in rows for hit in (*row["hits"], *row["unchecked"])}
-    found: dict[str, str] = {}
-    for name in ("query", "gallery"):
-        split = dataset.splits[name]
-        for place, identity in enumerate(split.ids):
-            if identity in wanted:
-                buffer = io.BytesIO()
-                image: Image.Image = open_image(split.images[place], None)
-                image.save(buffer, "PNG", optimize=True)
-                found[identity] = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return found

@@ -13,8 +13,8 @@ MEASURED: tuple[tuple[str, tuple[float, float, float], tuple[float, float, float
     ("trained alone (vanilla)", (76.5, 74.9, 78.2), (0.1, 0.0, 0.1)),
     ("bct", (85.8, 84.2, 87.1), (74.7, 71.5, 77.1)),
     ("bct-regression", (86.3, 85.2, 87.2), (78.7, 77.5, 79.8)),
-    ("regression on cut-and-paste images", (87.8, 86.7, 88.8), (85.0, 83.9, 86.1)),
-    ("regression, unlabelled images too", (90.8, 90.0, 91.7), (89.3, 88.4, 90.2)),
+    ("regression, mixed images", (87.8, 86.7, 88.8), (85.0, 83.9, 86.1)),
+    ("regression, unlabelled", (90.8, 90.0, 91.7), (89.3, 88.4, 90.2)),
 )
 """Training method of the query model; M(q,q) and M(q,g), each with its interval."""
 REMEDIES = (

@@ -41,7 +41,7 @@ def accuracy(bars: Sequence[Mapping[str, Any]], chance: float) -> str:
         axes.set_ylim(len(bars) - 0.5, -1.0)
         axes.set_xlim(0, 112)
         axes.set_xticks(range(0, 101, 20))
-        axes.set_xlabel("top-1 accuracy, % (whiskers: 95 % interval)")
+        axes.set_xlabel("top-1, % (with 95 % interval)")
         axes.grid(axis="y", visible=False)
         done.append(_inline_svg(figure, "Top-1 accuracy per system with 95 percent intervals"))
     return done[0]
@@ -93,7 +93,7 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> str:
         An SVG element.
     """
     timed = all(row["p50"] is not None for row in rows)
-    with figure_and_axes((5.4, 0.5 * len(rows) + 1.15), columns=1 + timed) as (figure, axes, done):
+    with figure_and_axes((5.4, 3.3), columns=1 + timed) as (figure, axes, done):
         panels = [("mmacs", axes[0] if timed else axes, "MMACs per image", ".3g")]
         panels += [("p50", axes[1], "ms per image, median", ".2f")] if timed else []
         names = [row["name"] for row in rows]

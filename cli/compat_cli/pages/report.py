@@ -5,6 +5,7 @@ The demo, `quickstart --data` and `evaluate --report` give what they measured; a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -77,6 +78,10 @@ def _part(saving: float) -> str:
     return f"1/{saving:.0f}" if saving >= 1.5 else f"{100 / saving:.0f} %"
 
 
+def _pace(faster: float) -> str:
+    return f"{faster:.1f} times as fast" if faster >= 1 else f"slower, at {1 / faster:.1f} times the time"
+
+
 def _headline(results: Results) -> str:
     query, vanilla = results["evaluation"]["query"], results["evaluation"].get("vanilla")
     top1 = {key: query[key]["cmc"]["1"] for key in ("query_query", "query_gallery", "gallery_gallery")}
@@ -84,7 +89,7 @@ def _headline(results: Results) -> str:
     data = results["data"]
     tiles = []
     if saving is not None:
-        speed = "" if faster is None else f"; {faster:.1f} times as fast, measured one image at a time"
+        speed = "" if faster is None else f"; {_pace(faster)}, one image at a time"
         tiles.append(("het", _part(saving), f"of the multiply-accumulates per query, small model against large{speed}"))
     if top1["gallery_gallery"]:
         kept = fraction(top1["query_gallery"] / top1["gallery_gallery"])
@@ -182,7 +187,7 @@ def _accuracy(results: Results) -> str:
         if data.get("easy")
         else ""
     )
-    tried = "".join(f"<li>{escape(each)}</li>" for each in results.get("advice", ()))
+    tried = "".join(f"<li>{_code(each)}</li>" for each in results.get("advice", ()))
     contrast = "" if vanilla is None else f"<p>{_contrast(vanilla, chance)}</p>"
     return (
         "<section><h2>Accuracy</h2>"
@@ -196,6 +201,11 @@ def _accuracy(results: Results) -> str:
         f"<p>{verdict(query)}</p></div>{f'<p>What to try:</p><ul>{tried}</ul>' if tried else ''}"
         f"{contrast}</div>{plots.accuracy(bars, chance)}</div></section>"
     )
+
+
+def _code(text: str) -> str:
+    """Text with commands in backticks, as HTML."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
 
 
 def _rule(query: Mapping[str, Any]) -> str:
@@ -325,7 +335,7 @@ def _cost(results: Results) -> str:
     speed = ""
     if (faster := _faster(results)) is not None:
         where = "exported, one CPU thread" if "profiles" in results else "as these models ran in this evaluation"
-        speed = f"One image at a time, {where}: the small model is {faster:.1f} times as fast in the median. "
+        speed = f"One image at a time, {where}: the small model is {_pace(faster)} in the median. "
         if faster < (_saving(results) or 0):
             speed += "Part of a call's work is fixed, so latency falls less than the multiply-accumulates do."
     return (
@@ -367,13 +377,18 @@ def _whole(value: float | None) -> str:
 
 def _training(results: Results) -> str:
     seconds = results["seconds"]
-    parts = "".join(f"<dt>{escape(name)}</dt><dd>{value:.1f} s</dd>" for name, value in seconds.items())
+    most = max(seconds.values()) or 1.0
+    parts = "".join(
+        f'<dt>{escape(name)}</dt><dd><i style="width:{100 * value / most:.1f}%"></i>{value:.1f} s</dd>'
+        for name, value in seconds.items()
+    )
     return (
         '<div class="columns"><section><h2>Training</h2>'
         "<p>The loss of each model under its own classifier. The compatible model is also trained under the large "
         f"model’s frozen classifier and towards its embeddings (method {escape(results['method'])}).</p>"
         f"{plots.training(results['training'])}</section>"
-        f'<section><h2>Where the time went</h2><dl>{parts}</dl><p class="note">{sum(seconds.values()):.0f} seconds in '
+        f'<section><h2>Where the time went</h2><dl class="times">{parts}</dl>'
+        f'<p class="note">{sum(seconds.values()):.0f} seconds in '
         f"all on {results['machine']['cpus']} CPUs.</p></section></div>"
     )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compat_cli.console import note
+from compat_cli.pages.plan import Plan
 from compat_sdk.errors import CompatError, CorruptFileError
 from compat_sdk.progress import Progress
 
@@ -22,31 +24,42 @@ if TYPE_CHECKING:
 DATA, SIZE = "sample", 28
 GALLERY = {"arch": "resnet18", "width": 0.5, "epochs": 10, "batch": 128, "lr": 0.1}
 QUERY = {"arch": "shufflenet_v2", "width": 0.5, "epochs": 6, "batch": 64, "lr": 0.1}
+_SHOWN = 12
+"""Queries that the page shows, one of each class."""
 _QUERY_THREADS = 1  # its layers are so small at 28 pixels that a second thread costs more than it brings
 METHODS = {"query": "bct-regression", "vanilla": "vanilla"}
 _LOSS = {"loss": "cosface", "margin": 0.2, "scale": 16.0}
 
 
-def commands(seed: int) -> str:
-    """The shell commands that do what the story does, one per line."""
-    loss = f"--loss {_LOSS['loss']} --margin {_LOSS['margin']} --scale {_LOSS['scale']}"
+def demo_plan() -> Plan:
+    """What the demo trains, on the bundled images."""
+    return Plan(data=DATA, size=SIZE, gallery=GALLERY, query=QUERY, loss=_LOSS, easy=True)
+
+
+def commands(seed: int, plan: Plan | None = None) -> str:
+    """The shell commands that do what a story does, one per line; the demo's if no plan is given."""
+    plan = demo_plan() if plan is None else plan
+    loss = f"--loss {plan.loss['loss']} --margin {plan.loss['margin']} --scale {plan.loss['scale']}"
+    data = shlex.quote("data" if plan.before else plan.data)
+    part = "" if plan.fraction == 1 else f" --scenario fraction={plan.fraction:g}"
 
     def train(model: Mapping[str, Any], threads: str = "") -> str:
         return (
             f"--arch {model['arch']} --width {model['width']} --epochs {model['epochs']} --batch {model['batch']} "
-            f"--lr {model['lr']} --flip --seed {seed}{threads}"
+            f"--lr {model['lr']} --flip --seed {seed}{threads}{part}"
         )
 
-    threads = f" --threads {_QUERY_THREADS}"
+    threads = f" --threads {_QUERY_THREADS}" if plan.easy else ""
     return "\n".join(
         (
-            f"compat-sdk train gallery --data {DATA} --size {SIZE} {loss} {train(GALLERY)} --out gallery-run",
-            f"compat-sdk train query --data {DATA} --gallery gallery-run --method {METHODS['query']} "
-            f"{train(QUERY, threads)} --out query-run",
-            f"compat-sdk evaluate --data {DATA} --query query-run --gallery gallery-run",
+            *plan.before,
+            f"compat-sdk train gallery --data {data} --size {plan.size} {loss} {train(plan.gallery)} --out gallery-run",
+            f"compat-sdk train query --data {data} --gallery gallery-run --method {METHODS['query']} "
+            f"{train(plan.query, threads)} --out query-run",
+            f"compat-sdk evaluate --data {data} --query query-run --gallery gallery-run",
             "compat-sdk export gallery-run --target onnx --out gallery-bundle",
             "compat-sdk export query-run --target onnx --out query-bundle",
-            f"compat-sdk index build --model gallery-bundle --data {DATA} --out gallery",
+            f"compat-sdk index build --model gallery-bundle --data {data} --out gallery",
             "compat-sdk search gallery --model query-bundle IMAGE... -k 5",
             "compat-sdk profile gallery-bundle query-bundle",
         )
@@ -55,6 +68,7 @@ def commands(seed: int) -> str:
 
 def layout() -> Layout:
     """What the story leaves in its folder."""
+    from compat_sdk.datasets.partition import DIVISION
     from compat_sdk.upgrade.manifest import WITH_UPGRADE
     from compat_train.runs.layout import QUERY_RUN
 
@@ -68,6 +82,8 @@ def layout() -> Layout:
             "onnx-fp32": graph,
         },
         "gallery": WITH_UPGRADE,
+        "data": DIVISION,
+        r"plan\.json": None,
         r"report\.html": None,
         r"results\.json": None,
     }
@@ -76,8 +92,11 @@ def layout() -> Layout:
 class Story:
     """The steps over one folder. What a step found is kept in ``steps/``, so that a second run repeats nothing."""
 
-    def __init__(self, out: Path, dataset: Dataset, seed: int, threads: int | None, progress: Progress) -> None:
+    def __init__(
+        self, out: Path, dataset: Dataset, seed: int, threads: int | None, progress: Progress, plan: Plan | None = None
+    ) -> None:
         self.out, self.dataset, self.seed, self.threads, self.progress = out, dataset, seed, threads, progress
+        self.plan = demo_plan() if plan is None else plan
 
     def tell(self) -> tuple[dict[str, Any], dict[str, float]]:
         """Runs what is still to be done: what each step found, and the seconds each took when it ran."""
@@ -101,7 +120,7 @@ class Story:
         from compat_sdk.files import make_folder, read_json, sealed_json, unsealed, write_atomic
 
         path = self.out / "steps" / f"{number}-{re.sub('[^a-z]+', '-', name.lower())}.json"
-        settings = json.loads(json.dumps([self.seed, GALLERY, QUERY, METHODS, _LOSS]))
+        settings = json.loads(json.dumps(self._settings_of_steps()))
         if os.path.lexists(path):
             stored: dict[str, Any] = unsealed(read_json(path), str(path), required=False)
             if stored.keys() != {"settings", "seconds", "result"} or type(stored["seconds"]) not in (int, float):
@@ -118,14 +137,19 @@ class Story:
         write_atomic(path, sealed_json({"settings": settings, "seconds": seconds, "result": result}))
         return result, seconds
 
+    def _settings_of_steps(self) -> list[Any]:
+        plan = self.plan
+        found = [self.seed, dict(plan.gallery), dict(plan.query), METHODS, dict(plan.loss)]
+        return found if plan.easy else [*found, plan.data, plan.size, plan.fraction]
+
     def _train_gallery(self) -> dict[str, Any]:
         from compat_train.config.training import GalleryConfig, config_from_mapping
         from compat_train.methods.gallery import train_gallery
 
         settings = {
-            **self._settings(GALLERY, self.threads or 0),
-            "preprocessing": {"size": SIZE},
-            "classification": _LOSS,
+            **self._settings(self.plan.gallery, self.threads or 0),
+            "preprocessing": {"size": self.plan.size},
+            "classification": self.plan.loss,
         }
         config = config_from_mapping(GalleryConfig, settings)
         done = train_gallery(config, self.out / "gallery-run", self.progress)
@@ -135,23 +159,25 @@ class Story:
         from compat_train.config.training import QueryConfig, config_from_mapping
         from compat_train.methods.query import train_query
 
-        gallery = str(self.out / "gallery-run")
-        settings = {**self._settings(QUERY, _QUERY_THREADS), "gallery": gallery, "method": METHODS[name]}
+        gallery, threads = str(self.out / "gallery-run"), _QUERY_THREADS if self.plan.easy else self.threads or 0
+        settings = {**self._settings(self.plan.query, threads), "gallery": gallery, "method": METHODS[name]}
         done = train_query(config_from_mapping(QueryConfig, settings), self.out / f"{name}-run", self.progress)
         return {"space": done.space, **_curve(done.path)}
 
     def _settings(self, model: Mapping[str, Any], threads: int) -> dict[str, Any]:
+        part = self.plan.fraction
         return {
-            "source": {"data": DATA},
+            "source": {"data": self.plan.data} | ({} if part == 1 else {"scenario": {"fraction": part}}),
             "arch": model["arch"],
             "width": model["width"],
             "optimisation": {name: model[name] for name in ("epochs", "batch", "lr")},
             "augmentation": {"flip": True},
             "execution": {"seed": self.seed, "device": "cpu", "threads": threads},
-            "license": "Apache-2.0",
+            "license": "Apache-2.0" if self.plan.easy else "unspecified",
         }
 
     def _evaluate(self, name: str) -> dict[str, Any]:
+        from compat_train.evaluation.advice import advice
         from compat_train.evaluation.certify import certify
         from compat_train.evaluation.evaluate import evaluate
 
@@ -161,7 +187,7 @@ class Story:
         )
         if found.declared:
             certify(found, self.dataset, run)
-        return found.to_json()
+        return found.to_json() | {"advice": list(advice(found))}
 
     def _export(self, role: str) -> dict[str, Any]:
         from compat_export import export
@@ -202,7 +228,7 @@ class Story:
         # Only to show what the refusal prevents: the same vectors under a false name.
         disguised = Embeddings(stranger.vectors, gallery.space)
         hits, strayed = gallery.search(embeddings, 5), gallery.search(disguised, 5)
-        first = [query.labels.index(label) for label in query.classes]
+        first = [query.labels.index(label) for label in query.classes][:_SHOWN]
         rows = [
             {
                 "id": query.ids[row],

@@ -36,7 +36,8 @@ def open_manifest(manifest: Path, root: Path | None = None) -> Dataset:
     rows = _rows(manifest, root, (set(), {"label"}, {"split", "label"}))
     present = {row[0] for row in rows}
     splits = {name: _split(name, [row for row in rows if row[0] == name]) for name in SPLIT_NAMES if name in present}
-    return Dataset(name=manifest.stem, splits=splits, description=f"images listed in {manifest.name}")
+    name = manifest.resolve().parent.name if manifest.name == MANIFEST else manifest.stem
+    return Dataset(name=name, splits=splits, description=f"images listed in {manifest.name}")
 
 
 def open_labelled_list(manifest: Path, root: Path | None = None) -> Split:

@@ -35,7 +35,7 @@ def advice(found: Evaluation) -> tuple[str, ...]:
     elif across < _NEAR_CHANCE * alone:
         said.append("the query model finds next to nothing in this gallery: train it longer, or start by --start ridge")
     said.append(_MORE)
-    said.append("until it holds, the search works, and the small model for both sides finds more")
+    said.append("until it holds, a search works, but the small model for both sides finds more")
     return tuple(said)
 
 

@@ -288,10 +288,11 @@ def evaluate_each(
             shown = examples_of(dataset, of_query["query"], of_gallery["gallery"], own_images)
             rows = [example.row for example in shown]
             for role, model in (("query", query_model), ("gallery", gallery_model)):
-                times[f"{role}_ms"] = milliseconds(model, dataset, rows)
+                times[role] = milliseconds(model, dataset, rows)
         yield Evaluation(
             examples=shown,
-            **times,
+            query_ms=times.get("query"),
+            gallery_ms=times.get("gallery"),
             **{pair: summarise(found) for pair, found in per_query.items()},
             rule=paired_difference(across.hits(1), (paragon if new_model else own).hits(1)),
             rule_applied=NEW_MODEL_RULE if new_model else QUERY_RULE,

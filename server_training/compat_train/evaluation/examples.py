@@ -16,7 +16,7 @@ from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import split_rows
 from compat_train.evaluation.embedding_model import Model
 
-MOST = 12
+_MOST = 12
 _HITS, _TIMED = 5, 15
 
 
@@ -34,7 +34,7 @@ class Example:
 
 
 def examples_of(
-    dataset: Dataset, queries: Embeddings, gallery: Embeddings, own: NDArray[np.int64], most: int = MOST
+    dataset: Dataset, queries: Embeddings, gallery: Embeddings, own: NDArray[np.int64], most: int = _MOST
 ) -> tuple[Example, ...]:
     """The first query of each class that the gallery has, of at most so many classes, and its five nearest images."""
     labels, known = dataset.split("query").labels, set(dataset.split("gallery").labels)

@@ -16,7 +16,7 @@ from compat_train.models.cost import count_cost
 from compat_train.models.optional_package import import_timm
 from compat_train.models.timm_network import as_deployed, is_timm_name, require_size
 
-MOST_COUNTED = 40
+_MOST_COUNTED = 40
 """Networks of one listing that are built and counted; of more, the names alone are listed."""
 
 
@@ -60,7 +60,7 @@ def list_architectures(
         MissingExtraError: The pattern is of timm, which is not installed.
     """
     names = _timm_names(pattern) if is_timm_name(pattern) else _own_names(pattern)
-    if len(names) > MOST_COUNTED:
+    if len(names) > _MOST_COUNTED:
         return tuple(Listed(name) for name in names)
     return tuple(_counted(name, size, width, dim, stem_stride) for name in names)
 
