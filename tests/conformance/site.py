@@ -1,10 +1,10 @@
 """Write a small site with `app web`, and what Python finds for its pictures: what sdk/web/test/site.test.js is run on.
 
-    python -m tests.conformance.site FOLDER ONNXRUNTIME_WEB
+python -m tests.conformance.site FOLDER ONNXRUNTIME_WEB
 
-    FOLDER/site          the site
-    FOLDER/pictures      its pictures, JPEG and PNG
-    FOLDER/answers.json  for some of them the hits of Python: id, label, score
+FOLDER/site          the site
+FOLDER/pictures      its pictures, JPEG and PNG
+FOLDER/answers.json  for some of them the hits of Python: id, label, score
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def write(folder: Path, onnxruntime_web: Path) -> None:
     # Rows that are near each picture but not it, so that scores are worth comparing.
     near = embed(fed) + np.linspace(-0.1, 0.1, DIM, dtype=np.float32)
     near /= np.linalg.norm(near, axis=1, keepdims=True)
-    gallery.add(Embeddings(near, identity.space), [path.name for path in pictures], [f"label {path.stem}" for path in pictures])
+    gallery.add(
+        Embeddings(near, identity.space), [path.name for path in pictures], [f"label {path.stem}" for path in pictures]
+    )
     embedder = Embedder.load(bundle)
     hits = gallery.search(embedder.embed([folder / "pictures" / name for name in ASKED]), 12)
     answers = {name: [vars(hit) for hit in line] for name, line in zip(ASKED, hits, strict=True)}

@@ -1,11 +1,11 @@
 """A static site that searches a gallery on the device: the runtime for browsers, a bundle, a gallery, small pictures.
 
-    index.html, app.js, style.css, icon.svg, app.webmanifest, sw.js, site.json
-    compat-sdk/    the runtime of sdk/web
-    ort/           three files of onnxruntime-web
-    bundle/        manifest.json, one ONNX graph and the golden files
-    gallery/       gallery.json, vectors and tables; no index, which only Python reads
-    pictures/      a JPEG per row, 1,000 a folder
+index.html, app.js, style.css, icon.svg, app.webmanifest, sw.js, site.json
+compat-sdk/    the runtime of sdk/web
+ort/           three files of onnxruntime-web
+bundle/        manifest.json, one ONNX graph and the golden files
+gallery/       gallery.json, vectors and tables; no index, which only Python reads
+pictures/      a JPEG per row, 1,000 a folder
 """
 
 from __future__ import annotations
@@ -164,10 +164,10 @@ def _find_onnxruntime_web(given: Path | None) -> Path:
         for folder in (place / "onnxruntime-web" / "dist", place / "dist", place):
             if all((folder / name).is_file() for name in _ORT):
                 return folder
-    where = f"{given} has not all of {', '.join(_ORT)}" if given is not None else f"no node_modules at or above {here} has"
+    where = f"no node_modules at or above {here} has onnxruntime-web" if given is None else f"{given} lacks {_ORT[0]}"
     raise CompatError(
-        f"{where}{'' if given is not None else ' onnxruntime-web'}, which runs the model in the browser; run: npm install "
-        f"onnxruntime-web, or give its folder (--onnxruntime-web DIR)"
+        f"{where}: the engine that runs the model in the browser; run: npm install onnxruntime-web, or give its folder "
+        f"(--onnxruntime-web DIR)"
     )
 
 
