@@ -89,6 +89,8 @@ bare:
 JUNIT = $(patsubst %,/usr/share/java/%.jar,junit-jupiter-api junit-jupiter-params junit-jupiter-engine junit-platform-commons \
 	junit-platform-engine junit-platform-launcher junit-platform-reporting junit-platform-console opentest4j \
 	apiguardian-api univocity-parsers picocli)
+# Of the Android example what needs no Android.
+EXAMPLE = examples/android/app/src
 JVM_PACKAGES = default-jdk-headless junit5
 empty :=
 JUNIT_PATH = $(subst $(empty) $(empty),:,$(JUNIT))
@@ -115,8 +117,9 @@ jvm: build/jvm/compat-sdk.jar
 test-jvm: $(VENV)/.installed build/jvm/compat-sdk.jar
 	rm -rf build/jvm/test build/jvm/random build/jvm/tmp && mkdir -p build/jvm/test build/jvm/tmp
 	$(BIN)/python -m tests.conformance.at_random build/jvm/random
-	@$(JAVAC) -proc:none -classpath build/jvm/compat-sdk.jar:$(JUNIT_PATH) -d build/jvm/test sdk/jvm/src/test/java/compatsdk/*.java
-	@java -Djava.io.tmpdir=build/jvm/tmp -Dcases=sdk/conformance:build/jvm/random \
+	@$(JAVAC) -proc:none -classpath build/jvm/compat-sdk.jar:$(JUNIT_PATH) -d build/jvm/test sdk/jvm/src/test/java/compatsdk/*.java \
+		$(EXAMPLE)/main/java/compatsdk/example/Upright.java $(EXAMPLE)/test/java/compatsdk/example/*.java
+	@java -XX:TieredStopAtLevel=1 -Djava.io.tmpdir=build/jvm/tmp -Dcases=sdk/conformance:build/jvm/random \
 		-classpath build/jvm/compat-sdk.jar:build/jvm/test:$(JUNIT_PATH) org.junit.platform.console.ConsoleLauncher \
 		--scan-classpath build/jvm/test --details=summary --disable-banner 2> build/jvm/warnings.log \
 		|| { cat build/jvm/warnings.log; exit 1; }

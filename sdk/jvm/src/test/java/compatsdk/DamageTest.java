@@ -19,7 +19,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** Whichever byte of a sound bundle or gallery is another one, is missing or is added: it is refused. */
 class DamageTest {
     private static final Path ROOT = Paths.get(System.getProperty("cases").split(":")[0]);
-    private static final int PLACES = 24;
+    private static final int PLACES = 16;
 
     private static Map<String, Object> named(String kind, String name) throws IOException {
         String text = new String(Files.readAllBytes(ROOT.resolve(kind + ".json")));
@@ -99,11 +99,11 @@ class DamageTest {
             Files.copy(ROOT.resolve((String) file.getValue()), to);
         }
         Bundle.open(place.resolve("bundle"));
-        Files.createSymbolicLink(place.resolve("by-a-link"), place.resolve("bundle"));
+        Files.createSymbolicLink(place.resolve("by-a-link"), Paths.get("bundle"));
         Bundle.open(place.resolve("by-a-link"));
         Path graph = place.resolve("bundle/model.onnx");
         Files.move(graph, place.resolve("elsewhere"));
-        Files.createSymbolicLink(graph, place.resolve("elsewhere"));
+        Files.createSymbolicLink(graph, Paths.get("..", "elsewhere"));
         assertThrows(CompatError.BundleError.class, () -> Bundle.open(place.resolve("bundle")));
         assertThrows(CompatError.BundleError.class, () -> Bundle.open(place.resolve("nothing")));
         assertThrows(CompatError.GalleryError.class, () -> Gallery.open(place.resolve("nothing")));
