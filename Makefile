@@ -5,6 +5,8 @@
 # make docs    the documentation as a site in build/site, warnings as errors
 # make bare    the wheel alone in a new environment, without torch
 # make test-matrix    the tests on one thread and on two, with AVX2 alone and with all that the processor has
+# make jvm     the runtime in Java (sdk/jvm) as build/jvm/compat-sdk.jar
+# make test-jvm    its tests: the cases of sdk/conformance, random ones, damaged files
 # Each sets up what it needs in .venv on its first run; no compiler is needed.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -25,7 +27,7 @@ SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/te
 	tests/fuzz/test_signed.py \
 	tests/pipeline/test_documents.py::test_the_page_of_trust_does_what_it_says_in_its_order
 
-.PHONY: demo test test-signing test-web chromium test-matrix check docs bare clean
+.PHONY: demo test test-signing test-web chromium test-matrix check docs bare jvm test-jvm clean
 .DEFAULT_GOAL := help
 
 help:
@@ -115,6 +117,45 @@ bare:
 	build/bare/venv/bin/python $(PIP) build/bare/*.whl pytest pytest-xdist
 	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'typer', 'onnx', 'onnxruntime', 'usearch')))"
 	build/bare/venv/bin/python $(PYTEST) -q -p no:cacheprovider $(BARE)
+
+# A JDK and JUnit 5 as Debian has them; no Maven, no Gradle.
+JUNIT = $(patsubst %,/usr/share/java/%.jar,junit-jupiter-api junit-jupiter-params junit-jupiter-engine junit-platform-commons \
+	junit-platform-engine junit-platform-launcher junit-platform-reporting junit-platform-console opentest4j \
+	apiguardian-api univocity-parsers picocli)
+# Of the Android example what needs no Android.
+EXAMPLE = examples/android/app/src
+JVM_PACKAGES = default-jdk-headless junit5
+empty :=
+JUNIT_PATH = $(subst $(empty) $(empty),:,$(JUNIT))
+
+build/jvm/.tools:
+	@mkdir -p build/jvm
+	@if ! { command -v javac && ls $(JUNIT); } > /dev/null 2>&1; then \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; } \
+			|| { echo "error: javac or JUnit 5 is missing; install them, on Debian: apt-get install $(JVM_PACKAGES)"; exit 1; }; \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(JVM_PACKAGES) > /dev/null; \
+	fi
+	@touch $@
+
+# Java 8, since Android 8 has of Java's library what Java 8 has: javac itself refuses what came later.
+JAVAC = javac --release 8 -encoding UTF-8 -Werror -Xlint:all,-options,-serial,-path
+
+build/jvm/compat-sdk.jar: build/jvm/.tools $(wildcard sdk/jvm/src/main/java/compatsdk/*.java)
+	rm -rf build/jvm/main && mkdir -p build/jvm/main
+	@$(JAVAC) -d build/jvm/main $(filter %.java,$^)
+	jar --create --file $@ -C build/jvm/main .
+
+jvm: build/jvm/compat-sdk.jar
+
+test-jvm: $(VENV)/.installed build/jvm/compat-sdk.jar
+	rm -rf build/jvm/test build/jvm/random build/jvm/tmp && mkdir -p build/jvm/test build/jvm/tmp
+	$(BIN)/python -m tests.conformance.at_random build/jvm/random
+	@$(JAVAC) -proc:none -classpath build/jvm/compat-sdk.jar:$(JUNIT_PATH) -d build/jvm/test sdk/jvm/src/test/java/compatsdk/*.java \
+		$(EXAMPLE)/main/java/compatsdk/example/Upright.java $(EXAMPLE)/test/java/compatsdk/example/*.java
+	@java -XX:TieredStopAtLevel=1 -Djava.io.tmpdir=build/jvm/tmp -Dcases=sdk/conformance:build/jvm/random \
+		-classpath build/jvm/compat-sdk.jar:build/jvm/test:$(JUNIT_PATH) org.junit.platform.console.ConsoleLauncher \
+		--scan-classpath build/jvm/test --details=summary --disable-banner 2> build/jvm/warnings.log \
+		|| { cat build/jvm/warnings.log; exit 1; }
 
 clean:
 	rm -rf $(VENV) $(SIGNING) $(DOCS) $(WEB)/node_modules build dist quickstart
