@@ -1,9 +1,12 @@
 # make demo    the whole story on real images, with quickstart/report.html
 # make test    the tests, in two processes (WORKERS=4: four, WORKERS=0: one), and beside them those of signatures
+# make test-web    the runtime in JavaScript: the cases of conformance in Node, and the site in Chromium
 # make check   lint, types, direction rules
 # make docs    the documentation as a site in build/site, warnings as errors
 # make bare    the wheel alone in a new environment, without torch
 # make test-matrix    the tests on one thread and on two, with AVX2 alone and with all that the processor has
+# make jvm     the runtime in Java (sdk/jvm) as build/jvm/compat-sdk.jar
+# make test-jvm    its tests: the cases of sdk/conformance, random ones, damaged files
 # Each sets up what it needs in .venv on its first run; no compiler is needed.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -24,7 +27,7 @@ SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/te
 	tests/fuzz/test_signed.py \
 	tests/pipeline/test_documents.py::test_the_page_of_trust_does_what_it_says_in_its_order
 
-.PHONY: demo test test-signing test-matrix check docs bare clean
+.PHONY: demo test test-signing test-web chromium test-matrix check docs bare jvm test-jvm clean
 .DEFAULT_GOAL := help
 
 help:
@@ -59,6 +62,25 @@ test: $(VENV)/.installed $(SIGNING)/.installed
 
 test-signing: $(SIGNING)/.installed
 	PYTHONPATH=sdk:server_training:export:cli $(SIGNING)/bin/python -m pytest -q -p no:cacheprovider $(SIGNED)
+
+# Node and Chromium of the system; as root on Debian they are installed where they are absent. CHROMIUM=/path: another one.
+WEB = sdk/web
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+$(WEB)/node_modules/.installed: $(WEB)/package-lock.json
+	@command -v npm > /dev/null && test "$$(node -p 'parseInt(process.versions.node)')" -ge 20 || \
+		{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y nodejs npm; } || \
+		{ echo "error: no Node 20 and npm on the PATH; install them (Debian: apt-get install nodejs npm)"; exit 1; }
+	cd $(WEB) && npm ci --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+chromium:
+	@test -n "$(CHROMIUM)" || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y chromium; } || \
+		{ echo "error: no Chromium on the PATH; install it (Debian: apt-get install chromium), or: make test-web CHROMIUM=/path"; exit 1; }
+
+test-web: $(VENV)/.installed $(WEB)/node_modules/.installed chromium
+	rm -rf build/site && mkdir -p build
+	$(BIN)/python -m tests.conformance.site build/site $(WEB)/node_modules
+	cd $(WEB) && COMPAT_SITE=$(CURDIR)/build/site CHROMIUM=$(or $(CHROMIUM),/usr/bin/chromium) node --test test/*.test.js
 
 # OMP_WAIT_POLICY: processes that wait for their threads leave the cores to the others.
 test-matrix: $(VENV)/.installed
@@ -96,5 +118,44 @@ bare:
 	build/bare/venv/bin/python -c "from importlib.util import find_spec as f; assert not any(map(f, ('torch', 'typer', 'onnx', 'onnxruntime', 'usearch')))"
 	build/bare/venv/bin/python $(PYTEST) -q -p no:cacheprovider $(BARE)
 
+# A JDK and JUnit 5 as Debian has them; no Maven, no Gradle.
+JUNIT = $(patsubst %,/usr/share/java/%.jar,junit-jupiter-api junit-jupiter-params junit-jupiter-engine junit-platform-commons \
+	junit-platform-engine junit-platform-launcher junit-platform-reporting junit-platform-console opentest4j \
+	apiguardian-api univocity-parsers picocli)
+# Of the Android example what needs no Android.
+EXAMPLE = examples/android/app/src
+JVM_PACKAGES = default-jdk-headless junit5
+empty :=
+JUNIT_PATH = $(subst $(empty) $(empty),:,$(JUNIT))
+
+build/jvm/.tools:
+	@mkdir -p build/jvm
+	@if ! { command -v javac && ls $(JUNIT); } > /dev/null 2>&1; then \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; } \
+			|| { echo "error: javac or JUnit 5 is missing; install them, on Debian: apt-get install $(JVM_PACKAGES)"; exit 1; }; \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(JVM_PACKAGES) > /dev/null; \
+	fi
+	@touch $@
+
+# Java 8, since Android 8 has of Java's library what Java 8 has: javac itself refuses what came later.
+JAVAC = javac --release 8 -encoding UTF-8 -Werror -Xlint:all,-options,-serial,-path
+
+build/jvm/compat-sdk.jar: build/jvm/.tools $(wildcard sdk/jvm/src/main/java/compatsdk/*.java)
+	rm -rf build/jvm/main && mkdir -p build/jvm/main
+	@$(JAVAC) -d build/jvm/main $(filter %.java,$^)
+	jar --create --file $@ -C build/jvm/main .
+
+jvm: build/jvm/compat-sdk.jar
+
+test-jvm: $(VENV)/.installed build/jvm/compat-sdk.jar
+	rm -rf build/jvm/test build/jvm/random build/jvm/tmp && mkdir -p build/jvm/test build/jvm/tmp
+	$(BIN)/python -m tests.conformance.at_random build/jvm/random
+	@$(JAVAC) -proc:none -classpath build/jvm/compat-sdk.jar:$(JUNIT_PATH) -d build/jvm/test sdk/jvm/src/test/java/compatsdk/*.java \
+		$(EXAMPLE)/main/java/compatsdk/example/Upright.java $(EXAMPLE)/test/java/compatsdk/example/*.java
+	@java -XX:TieredStopAtLevel=1 -Djava.io.tmpdir=build/jvm/tmp -Dcases=sdk/conformance:build/jvm/random \
+		-classpath build/jvm/compat-sdk.jar:build/jvm/test:$(JUNIT_PATH) org.junit.platform.console.ConsoleLauncher \
+		--scan-classpath build/jvm/test --details=summary --disable-banner 2> build/jvm/warnings.log \
+		|| { cat build/jvm/warnings.log; exit 1; }
+
 clean:
-	rm -rf $(VENV) $(SIGNING) $(DOCS) build dist quickstart
+	rm -rf $(VENV) $(SIGNING) $(DOCS) $(WEB)/node_modules build dist quickstart

@@ -47,7 +47,7 @@ def web(
     trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """A static site that searches in the visitor's browser. Put the folder on any host; the pictures asked stay there."""
+    """A static site that searches in the visitor's browser; the folder goes on any static host."""
     from compat_cli.pages.website import write_site
     from compat_sdk.bundle import Bundle
     from compat_sdk.certificate import doubt

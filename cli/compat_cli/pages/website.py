@@ -164,10 +164,10 @@ def _find_onnxruntime_web(given: Path | None) -> Path:
         for folder in (place / "onnxruntime-web" / "dist", place / "dist", place):
             if all((folder / name).is_file() for name in _ORT):
                 return folder
-    where = f"{given} has not all of {', '.join(_ORT)}" if given is not None else f"no node_modules at or above {here} has"
+    where = f"no node_modules at or above {here} has onnxruntime-web" if given is None else f"{given} lacks {_ORT[0]}"
     raise CompatError(
-        f"{where}{'' if given is not None else ' onnxruntime-web'}, which runs the model in the browser; run: npm install "
-        f"onnxruntime-web, or give its folder (--onnxruntime-web DIR)"
+        f"{where}: the engine that runs the model in the browser; run: npm install onnxruntime-web, or give its folder "
+        f"(--onnxruntime-web DIR)"
     )
 
 

@@ -9,7 +9,7 @@ const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/ja
   ".json": "application/json", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".png": "image/png", ".webmanifest": "application/manifest+json" };
 
 /** `{url, asked, flip, close}`: `flip` is the end of a path whose middle byte is changed, or null. */
-export async function serve(folder) {
+export async function serve(folder, headers = {}) {
   const host = { asked: [], flip: null };
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
@@ -18,7 +18,7 @@ export async function serve(folder) {
     try {
       const { size } = statSync(file);
       const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? [];
-      const type = { "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" };
+      const type = { ...headers, "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" };
       if (host.flip && path.endsWith(host.flip)) {
         const data = await readFile(file);
         data[Math.floor(size / 2)] ^= 1;

@@ -32,7 +32,9 @@ async function visit(t) {
   context = await browser.newContext({ permissions: ["camera"] });
   t.after(() => context.close());
   page = await context.newPage();
+  page.setDefaultTimeout(180_000); // of a machine that is busy
   said = [];
+  page.on("filechooser", () => {}); // so that choosers are caught from now on
   page.on("console", (message) => message.type() === "error" && said.push(message.text()));
   page.on("pageerror", (error) => said.push(`${error}`));
 }

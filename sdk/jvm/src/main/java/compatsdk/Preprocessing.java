@@ -119,12 +119,19 @@ public final class Preprocessing {
         }
         double left = (picture.width - keptWidth) / 2;
         double top = (picture.height - keptHeight) / 2;
-        if (left != 0 || keptWidth != picture.width || picture.width != size) {
-            Resize across = new Resize(resize, picture.width, left, left + keptWidth, size);
-            data = across.rows(data, picture.height);
+        boolean across = left != 0 || keptWidth != picture.width || picture.width != size;
+        boolean down = top != 0 || keptHeight != picture.height || picture.height != size;
+        // As Pillow 13: of a picture that is reduced far more in height the columns come first. The two orders round apart.
+        boolean downFirst = down && picture.height - size > Math.max(0, 2 * (picture.width - size));
+        Resize columns = new Resize(resize, picture.height, top, top + keptHeight, size);
+        if (downFirst) {
+            data = columns.columns(data, picture.width);
         }
-        if (top != 0 || keptHeight != picture.height || picture.height != size) {
-            data = new Resize(resize, picture.height, top, top + keptHeight, size).columns(data, size);
+        if (across) {
+            data = new Resize(resize, picture.width, left, left + keptWidth, size).rows(data, downFirst ? size : picture.height);
+        }
+        if (down && !downFirst) {
+            data = columns.columns(data, size);
         }
         return data;
     }
