@@ -113,7 +113,14 @@ def write_site(
     if manifest.preprocessing is None:
         raise ConfigError(f"{bundle.path} is a transform of embeddings and takes no images; give a query model")
     if not may_search(manifest.space, manifest.searches, gallery.space):
-        raise IncompatibleSpaceError(manifest.space, manifest.searches, gallery.space)
+        may = ", ".join(manifest.searches) or "no other space"
+        raise IncompatibleSpaceError(
+            manifest.space,
+            manifest.searches,
+            gallery.space,
+            f"the model writes in space {manifest.space} and may search {may}, but the gallery is in space "
+            f"{gallery.space}; expected the gallery's own model or a query model trained against it",
+        )
     graph = bundle.graph("onnx", precision)
     found = _pictures_of(gallery.ids, pictures)
     delete_own(out, _LAYOUT)
