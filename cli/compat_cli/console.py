@@ -114,8 +114,9 @@ def size_text(count: int) -> str:
 def working() -> Iterator[Progress]:
     """A progress callback for the library call inside, and a stdout that only the answer will use.
 
-    On a terminal each stage is a bar; elsewhere a line is printed when a stage ends and, during a long
-    one, every ten seconds. Whatever a library prints on stdout meanwhile goes to stderr.
+    A stage that is a sentence, with its full stop, is shown without a count. On a terminal each stage is a bar;
+    elsewhere a line is printed when a stage ends and, during a long one, every ten seconds. What a library prints on
+    stdout meanwhile goes to stderr.
 
     What native code writes on stderr by itself, such as an engine about its threads, is kept back, and shown where the
     work ends by an error that is not one of ours.
@@ -230,7 +231,7 @@ class _Lines:
             self._last[stage] = now
             if ended:
                 self._ended.add(stage)
-            told = "" if total == 1 and not values else f": {done}/{total or '?'} {_values_text(values)}".rstrip()
+            told = "" if stage.endswith(".") else f": {done}/{total or '?'} {_values_text(values)}".rstrip()
             _write(self._stream, escaped(stage + told))
             self._stream.flush()
 

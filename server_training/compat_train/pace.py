@@ -54,7 +54,7 @@ class Pace:
         left = self.values["seconds left"]
         progress(
             f"{stage}: about {duration(left)} for {self._steps - done:,} more steps of {self._batch} images, "
-            f"{self.values['images/s']:.3g} images a second",
+            f"{self.values['images/s']:.3g} images a second.",
             1,
             1,
             {},

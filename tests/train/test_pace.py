@@ -34,14 +34,14 @@ def told(steps: int, seconds: float, *, begun: int = 0, on_cpu: bool = True) -> 
 
 def test_the_estimate_comes_once_after_the_first_steps_and_without_the_very_first() -> None:
     said, pace = told(1000, 0.5)
-    assert said == ["train: about 8 minutes for 991 more steps of 32 images, 64 images a second"]
+    assert said == ["train: about 8 minutes for 991 more steps of 32 images, 64 images a second."]
     assert pace.values == {"images/s": pytest.approx(64.0), "seconds left": 0.0}
 
 
 def test_a_resumed_training_counts_its_own_steps() -> None:
     said, pace = told(1000, 1.0, begun=900)
-    assert said == ["train: about 1 minutes for 91 more steps of 32 images, 32 images a second"] or said == [
-        "train: about 2 minutes for 91 more steps of 32 images, 32 images a second"
+    assert said == ["train: about 1 minutes for 91 more steps of 32 images, 32 images a second."] or said == [
+        "train: about 2 minutes for 91 more steps of 32 images, 32 images a second."
     ]
     assert pace.values["images/s"] == pytest.approx(32.0)
 
