@@ -2,10 +2,10 @@
 
     python -m benchmarks.speed.web_runtime --out benchmarks/speed/web_runtime.json
 
-The model is an untrained mobilenet_v2 at 112 pixels, the picture a JPEG of 12 megapixels, a search the exact one for one
-query and ten hits in random unit vectors of 128 numbers. Each figure is the median over rounds, in milliseconds. ``overhead`` is
-``embedPixels`` over a bare session of onnxruntime-web on a prepared tensor, taken in turns. `make test-web` has to have
-run before: it installs onnxruntime-web and the browser's driver.
+The model is an untrained mobilenet_v2 at 112 pixels, and the picture a JPEG of 12 megapixels. A search is the exact one
+for one query and ten hits in random unit vectors of 128 numbers. Each figure is the median over rounds, in milliseconds.
+``overhead`` is ``embedPixels`` over a bare session of onnxruntime-web on a prepared tensor, taken in turns.
+`make test-web` has to have run before: it installs onnxruntime-web and the browser's driver.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def measure(folder: Path, sizes: list[int], rounds: int) -> dict[str, object]:
     }
     galleries.clear()
     words = ["node", str(Path(__file__).with_suffix(".mjs")), str(folder), str(_WEB), str(rounds)]
-    web = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    web = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
     return {"machine": machine(), "rounds": rounds, "python": python, **web, "size": _sizes(folder / "site")}
 
 

@@ -12,7 +12,7 @@ export const isEncoded = (image) => image instanceof Blob || image instanceof Ar
 export async function decode(file) {
   const bytes = await bytesOf(file);
   if (typeof createImageBitmap !== "function" || typeof OffscreenCanvas !== "function")
-    throw new MissingExtraError("this platform decodes no pictures (createImageBitmap, OffscreenCanvas); give {data, width, height}");
+    throw new MissingExtraError("this platform decodes no pictures; give {data, width, height}");
   let bitmap;
   try {
     bitmap = await createImageBitmap(new Blob([bytes]), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
@@ -21,7 +21,7 @@ export async function decode(file) {
   }
   try {
     const { width, height } = bitmap;
-    if (width * height > MOST_PIXELS) throw new ImageError(`it has ${width} x ${height} pixels, and the limit is ${MOST_PIXELS}; make it smaller`);
+    if (width * height > MOST_PIXELS) throw new ImageError(`it has ${width} x ${height} pixels, more than ${MOST_PIXELS}; make it smaller`);
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
     context.drawImage(bitmap, 0, 0);
     const { data } = context.getImageData(0, 0, width, height);

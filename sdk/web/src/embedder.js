@@ -71,7 +71,7 @@ export class Embedder {
       throw new BundleError(`onnxruntime-web failed on input [${dims}]: ${error.message}`, { cause: error });
     }
     if (!(found?.data instanceof Float32Array) || `${found.dims}` !== `${[inputs.length, this.dim]}`)
-      throw new BundleError(`the graph gave ${found?.type} [${found?.dims}] for ${inputs.length} images, expected float32 [${[inputs.length, this.dim]}]`);
+      throw new BundleError(`the graph gave ${found?.type} [${found?.dims}], expected float32 [${[inputs.length, this.dim]}]`);
     return found.data;
   }
 
@@ -103,8 +103,8 @@ export class Embedder {
     const worst = Math.min(...found);
     if (!(worst >= bound))
       throw new CheckFailedError(
-        `${this.engine} turns golden row ${found.indexOf(worst)} of ${bundle.path} into a vector with cosine ${worst.toFixed(6)} to the trained ` +
-          `model's, expected at least ${bound}; use another engine or export the model again`,
+        `${this.engine} turns golden row ${found.indexOf(worst)} of ${bundle.path} into a vector of cosine ${worst.toFixed(6)}, expected at least ` +
+          `${bound}; use another engine or export the model again`,
       );
     return { min_cosine: worst, bound, rows: found.length, pictures: names.length };
   }

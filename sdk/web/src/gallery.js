@@ -22,7 +22,8 @@ const RESTORE = "restore the gallery from a copy, or build it again";
  * @throws GalleryError No gallery, or a damaged one.
  */
 export async function openGallery(source, options = {}) {
-  const { worker = typeof Worker === "function" } = options;
+  const inNode = Boolean(globalThis.process?.versions?.node); // where onnxruntime-web leaves a Worker of another kind
+  const { worker = typeof Worker === "function" && !inNode } = options;
   return within(GalleryError, "the gallery cannot be opened", async () => {
     const files = await openFiles(source, options);
     const state = await readState(files);
@@ -55,7 +56,7 @@ export class Gallery {
    * @param k Hits wanted per query, at least 1; a smaller gallery gives all it has.
    */
   async search(query, k = 10) {
-    if (!(query instanceof Embeddings)) throw new VectorError("expected Embeddings, which name their space; use Embedder.embed(image)");
+    if (!(query instanceof Embeddings)) throw new VectorError("expected Embeddings; use Embedder.embed(image)");
     requireCompatible(query, this.space);
     if (query.dim !== this.dim) throw new VectorError(`found vectors of dimension ${query.dim}, expected ${this.dim}`);
     if (!isInteger(k, 1, Infinity)) throw new ConfigError(`k is ${shown(k)}, expected an integer of at least 1`);

@@ -150,7 +150,9 @@ function along(data, width, height, { count, taps, starts, sizes, values }, down
   for (let line = 0; line < lines; line += 1)
     for (let place = 0; place < count; place += 1) {
       let at = line * across + starts[place] * step;
-      let [red, green, blue] = [1 << (BITS - 1), 1 << (BITS - 1), 1 << (BITS - 1)];
+      let red = 1 << (BITS - 1);
+      let green = red;
+      let blue = red;
       for (let tap = place * taps; tap < place * taps + sizes[place]; tap += 1, at += step) {
         const weight = values[tap];
         red += data[at] * weight;
