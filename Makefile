@@ -1,5 +1,6 @@
 # make demo    the whole story on real images, with quickstart/report.html
 # make test    the tests, in two processes (WORKERS=4: four, WORKERS=0: one), and beside them those of signatures
+# make test-web    the runtime in JavaScript: the cases of conformance in Node, and the site in Chromium
 # make check   lint, types, direction rules
 # make bare    the wheel alone in a new environment, without torch
 # make test-matrix    the tests on one thread and on two, with AVX2 alone and with all that the processor has
@@ -25,7 +26,7 @@ SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/te
 	tests/fuzz/test_signed.py \
 	tests/pipeline/test_documents.py::test_the_page_of_trust_does_what_it_says_in_its_order
 
-.PHONY: demo test test-signing test-matrix check bare jvm test-jvm clean
+.PHONY: demo test test-signing test-web test-jvm chromium test-matrix check bare jvm clean
 .DEFAULT_GOAL := help
 
 help:
@@ -60,6 +61,25 @@ test: $(VENV)/.installed $(SIGNING)/.installed
 
 test-signing: $(SIGNING)/.installed
 	PYTHONPATH=sdk:server_training:export:cli $(SIGNING)/bin/python -m pytest -q -p no:cacheprovider $(SIGNED)
+
+# Node and Chromium of the system; as root on Debian they are installed where they are absent. CHROMIUM=/path: another one.
+WEB = sdk/web
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+$(WEB)/node_modules/.installed: $(WEB)/package-lock.json
+	@command -v npm > /dev/null && test "$$(node -p 'parseInt(process.versions.node)')" -ge 20 || \
+		{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y nodejs npm; } || \
+		{ echo "error: no Node 20 and npm on the PATH; install them (Debian: apt-get install nodejs npm)"; exit 1; }
+	cd $(WEB) && npm ci --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+chromium:
+	@test -n "$(CHROMIUM)" || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y chromium; } || \
+		{ echo "error: no Chromium on the PATH; install it (Debian: apt-get install chromium), or: make test-web CHROMIUM=/path"; exit 1; }
+
+test-web: $(VENV)/.installed $(WEB)/node_modules/.installed chromium
+	rm -rf build/site && mkdir -p build
+	$(BIN)/python -m tests.conformance.site build/site $(WEB)/node_modules
+	cd $(WEB) && COMPAT_SITE=$(CURDIR)/build/site CHROMIUM=$(or $(CHROMIUM),/usr/bin/chromium) node --test test/*.test.js
 
 # OMP_WAIT_POLICY: processes that wait for their threads leave the cores to the others.
 test-matrix: $(VENV)/.installed
@@ -125,4 +145,4 @@ test-jvm: $(VENV)/.installed build/jvm/compat-sdk.jar
 		|| { cat build/jvm/warnings.log; exit 1; }
 
 clean:
-	rm -rf $(VENV) $(SIGNING) build dist quickstart
+	rm -rf $(VENV) $(SIGNING) $(WEB)/node_modules build dist quickstart

@@ -29,6 +29,7 @@ from compat_cli.commands import (
     train,
     upgrade,
 )
+from compat_cli.commands import app as applications
 from compat_sdk import __version__
 from compat_sdk.errors import CompatError
 
@@ -53,6 +54,7 @@ app.command("export")(export.export)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
+app.add_typer(applications.app, name="app")
 app.add_typer(upgrade.app, name="upgrade")
 app.command("profile")(profile.profile)
 

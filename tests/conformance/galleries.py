@@ -7,7 +7,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -58,7 +58,7 @@ def _gallery(
     with tempfile.TemporaryDirectory() as folder, tokens:
         made = Gallery.create(Path(folder) / "g", space=SPACE, dim=vectors.shape[1], model=model, dtype=dtype)
         edges = [0, *segments, len(vectors)]
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             found = [labels[row % 4] for row in range(start, end)]
             made.add(Embeddings(np.ascontiguousarray(vectors[start:end]), SPACE), ids[start:end], found)
         made.remove(remove)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ContextManager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def _array(name: str) -> NDArray[Any]:
     return np.asarray(np.load(COMMITTED / name, allow_pickle=False))
 
 
-def _refused(case: dict[str, Any]) -> ContextManager[object]:
+def _refused(case: dict[str, Any]) -> AbstractContextManager[object]:
     """What a case expects to be raised: exactly this class."""
     if "error" not in case:
         return nullcontext()

@@ -32,6 +32,7 @@ from tests.golden.files import copy_of
 from tests.pipeline.commands import subcommands
 from tests.pipeline.conftest import Run
 from tests.pipeline.documents import DOCUMENTS, ROOT, Block, Command, inline_of, steps_of
+from tests.pipeline.sites import onnxruntime_web
 
 FEW_LAYERS = ("--arch", "global:plain:16:s3c3s3", "--width", "1")
 SHORT = ("--epochs", "2", "--batch", "8", "--lr", "0.05")
@@ -61,6 +62,7 @@ NOT_RUN: Mapping[str, str] = {
     "compat-sdk run recipes/": "hours, on data that have to be downloaded or drawn; the recipe is read instead",
     "compat-sdk export runs/cmp/networks/r3-0.95-1-0": "the network is the result of a benchmark of hours",
     "compat-sdk quickstart": "minutes; tests/pipeline/test_quickstart.py runs it on less",
+    "python -m http.server": "it serves until it is stopped; `make test-web` opens such a site in a browser",
     "make": "demo, test, check and bare are what runs this test, or hours; that the Makefile has them is checked",
     "pip install": "a test downloads nothing; that the extra exists is checked",
     "python -m tests.crash": "hours, or minutes; tests/crash runs less of it",
@@ -178,6 +180,8 @@ def test_what_is_not_run_names_things_that_exist(document: Path) -> None:
     for step in commands(document):
         where = f"{document.name}:{step.line}: {step.text}"
         program, *words = step.words
+        if words[:2] == ["-m", "http.server"]:  # of Python itself
+            continue
         if program == "make":
             assert words and set(words) <= set(targets), where
         elif program == "pip":
@@ -358,6 +362,18 @@ def test_the_page_of_trust_does_what_it_says_in_its_order(
     type_all(ROOT / "docs" / "trust.md", run)
 
 
+def test_the_page_of_browsers_does_what_it_says_in_its_order(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = copy_of("0.7", tmp_path / "released")
+    shutil.copy(released / "bundles" / "query.bundle.zip", tmp_path / "query.bundle")
+    shutil.copytree(released / "galleries" / "plain", tmp_path / "photos.gallery")
+    shutil.copytree(released / "photos", tmp_path / "photos")
+    onnxruntime_web(tmp_path / "node_modules")  # what the page's `npm install` brings
+    monkeypatch.chdir(tmp_path)
+    type_all(ROOT / "docs" / "browser.md", run)
+
+
 def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
     from compat_sdk.bundle import Trust
 
@@ -370,7 +386,7 @@ def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
 def test_every_document_with_something_to_run_is_run() -> None:
     run_here = {
         ROOT / "README.md",
-        *(ROOT / "docs" / name for name in ("upgrading.md", "trust.md", "any-gallery-model.md")),
+        *(ROOT / "docs" / name for name in ("upgrading.md", "trust.md", "any-gallery-model.md", "browser.md")),
     }
     for document in DOCUMENTS:
         left = [s for s in steps_of(document) if isinstance(s, Block) or not_run(s.text) is None]

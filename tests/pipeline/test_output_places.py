@@ -39,6 +39,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "data build clipart": ("data", "build", "clipart", "--out"),
     "adopt": ("adopt", "bundles/gallery.bundle", "--out"),
     "quickstart": ("quickstart", "--out"),
+    "app web": ("app", "web", "--bundle", "bundles/query.bundle.zip", "--gallery", "galleries/plain", "--out"),
 }
 """Commands that write a folder which they continue or replace; the folder is the last word."""
 NEW: dict[str, tuple[str, ...]] = {

@@ -27,7 +27,7 @@ export async function openBundle(source, options = {}) {
     const files = await openFiles(source, options);
     const document = await files.read(MANIFEST);
     if (document === undefined) throw new BundleError(`${files.path} is not a bundle: it has no ${MANIFEST}`);
-    if (document.length > LARGEST_DOCUMENT) throw new BundleError(`${MANIFEST} of ${files.path} has more than ${LARGEST_DOCUMENT} bytes`);
+    if (document.length > LARGEST_DOCUMENT) throw new BundleError(`${MANIFEST} has more than ${LARGEST_DOCUMENT} bytes`);
     const manifest = await readManifest(parseJson(document, MANIFEST));
     requireCurrent(manifest, files.path);
     const unlisted = files.names?.filter((name) => name !== MANIFEST && name !== SIGNATURE && !Object.hasOwn(manifest.files, name)) ?? [];
@@ -56,7 +56,7 @@ export class Bundle {
     if (!record) throw new BundleError(`${this.path} lists no file ${name}`);
     return within(BundleError, this.path, async () => {
       const bytes = await readVerified(this.#files, name, record);
-      if (isHidden(name, bytes)) throw new BundleError(`${name} is a pickle or an archive, which can run code or hide it; a bundle holds neither`);
+      if (isHidden(name, bytes)) throw new BundleError(`${name} is a pickle or an archive; a bundle holds neither`);
       return bytes;
     });
   }

@@ -6,7 +6,7 @@ import { canonicalJson } from "./json.js";
 /** SHA-256 of bytes, as 64 hexadecimal digits. */
 export async function sha256(bytes) {
   if (!globalThis.crypto?.subtle)
-    throw new MissingExtraError("this page may not use WebCrypto, without which no file can be checked; serve it by https, or from localhost");
+    throw new MissingExtraError("this page may not use WebCrypto, which checks every file; serve it by https, or from localhost");
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,6 +1,6 @@
 // The files of a bundle or a gallery, wherever they are: at a URL, in a folder that was picked, in memory.
 
-import { BundleError, CorruptFileError, MissingExtraError } from "./errors.js";
+import { CorruptFileError, MissingExtraError } from "./errors.js";
 import { fileProblem } from "./digest.js";
 import { isLitter } from "./names.js";
 import { readZip } from "./zip.js";
@@ -67,33 +67,37 @@ async function kept(url, record, cache, onProgress) {
 
 /** The content of a URL, undefined where there is none. A large file comes in pieces, and goes on where it broke off. */
 async function fetched(url, size, onProgress) {
-  const out = new Uint8Array(size ?? 0);
-  let [at, failures] = [0, 0];
-  do {
-    const part = size > PIECE;
+  if (!(size > PIECE)) {
+    const answer = await got(url, {});
+    return answer && new Uint8Array(await answer.arrayBuffer());
+  }
+  const out = new Uint8Array(size);
+  for (let at = 0, failures = 0; at < size; ) {
     try {
-      const answer = await fetch(url, part ? { headers: { Range: `bytes=${at}-${Math.min(size, at + PIECE) - 1}` } } : {});
-      if (answer.status === 404 || answer.status === 410) return undefined;
-      if (!answer.ok) throw new MissingExtraError(`${url} answered ${answer.status}`);
-      if (size === undefined) return new Uint8Array(await answer.arrayBuffer());
+      const answer = await got(url, { Range: `bytes=${at}-${Math.min(size, at + PIECE) - 1}` });
+      if (!answer) return undefined;
       if (answer.status !== 206) at = 0;
-      at = await filled(out, at, answer, onProgress);
+      for (const reader = answer.body.getReader(); ; ) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        out.set(value, at); // a RangeError where there is more than was said
+        at += value.length;
+        onProgress?.(answer.url, at, size);
+      }
+      if (answer.status !== 206) return out.subarray(0, at);
     } catch (error) {
       failures += 1;
-      if (error instanceof CorruptFileError || !part || failures === TRIES)
-        throw error instanceof CorruptFileError ? error : new MissingExtraError(`cannot fetch ${url}: ${error.message}`, { cause: error });
+      if (failures === TRIES || error instanceof RangeError) throw error;
     }
-  } while (at < size && (size > PIECE || at === 0) && size > 0);
-  return out.subarray(0, at);
+  }
+  return out;
 }
 
-async function filled(out, at, answer, onProgress) {
-  for (const reader = answer.body.getReader(); ; ) {
-    const { done, value } = await reader.read();
-    if (done) return at;
-    if (at + value.length > out.length) throw new CorruptFileError(`${answer.url} has more than ${out.length} bytes; restore it`);
-    out.set(value, at);
-    at += value.length;
-    onProgress?.(answer.url, at, out.length);
-  }
+async function got(url, headers) {
+  const answer = await fetch(url, { headers }).catch((error) => {
+    throw new MissingExtraError(`cannot fetch ${url}: ${error.message}`, { cause: error });
+  });
+  if (answer.status === 404 || answer.status === 410) return undefined;
+  if (!answer.ok) throw new MissingExtraError(`${url} answered ${answer.status}`);
+  return answer;
 }

@@ -18,13 +18,12 @@ const RESTORE = "restore the gallery from a copy, or build it again";
  * Verify a gallery, and return it ready to be searched. Its rows are in memory, as they are stored.
  *
  * @param source See `openFiles`; a gallery has no form as a zip.
- * @param options `workers`: how many workers share the rows, 0 for none: then searches run here, as in Node. By default one in a
- *   browser. `cache` and `onProgress` as for `openBundle`.
+ * @param options `worker`: search in a worker, as by default in a browser, or here, as in Node. `cache` and `onProgress` as for `openBundle`.
  * @throws GalleryError No gallery, or a damaged one.
  */
 export async function openGallery(source, options = {}) {
-  const { workers = typeof Worker === "function" ? 1 : 0 } = options;
-  if (!isInteger(workers, 0, 64)) throw new ConfigError(`workers is ${shown(workers)}; expected an integer from 0 to 64`);
+  const inNode = Boolean(globalThis.process?.versions?.node); // where onnxruntime-web leaves a Worker of another kind
+  const { worker = typeof Worker === "function" && !inNode } = options;
   return within(GalleryError, "the gallery cannot be opened", async () => {
     const files = await openFiles(source, options);
     const state = await readState(files);
@@ -33,7 +32,7 @@ export async function openGallery(source, options = {}) {
       await readNames(files, segment, ids, labels);
       parts.push(await readVectors(files, segment, state));
     }
-    const search = workers ? await inWorkers(parts, state.dim, workers) : here(parts, state.dim);
+    const search = worker ? await inWorker(parts, state.dim) : here(parts, state.dim);
     return new Gallery(files.path, state, ids, labels, search);
   });
 }
@@ -57,7 +56,7 @@ export class Gallery {
    * @param k Hits wanted per query, at least 1; a smaller gallery gives all it has.
    */
   async search(query, k = 10) {
-    if (!(query instanceof Embeddings)) throw new VectorError("expected Embeddings, which name their space; use Embedder.embed(image)");
+    if (!(query instanceof Embeddings)) throw new VectorError("expected Embeddings; use Embedder.embed(image)");
     requireCompatible(query, this.space);
     if (query.dim !== this.dim) throw new VectorError(`found vectors of dimension ${query.dim}, expected ${this.dim}`);
     if (!isInteger(k, 1, Infinity)) throw new ConfigError(`k is ${shown(k)}, expected an integer of at least 1`);
@@ -145,39 +144,9 @@ function here(parts, dim) {
   return { find: async (query, k) => scan(prepared, dim, query, k), close: () => prepared.splice(0) };
 }
 
-/** The rows shared out to workers, each a run of them; what they find is merged. */
-async function inWorkers(parts, dim, count) {
-  const total = parts.reduce((sum, part) => sum + part.length / dim, 0);
-  const share = Math.ceil(total / count);
-  const workers = [];
-  for (let start = 0; start < Math.max(total, 1); start += Math.max(share, 1)) {
-    const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-    const open = { dim, parts: between(parts, dim, start, start + share) };
-    workers.push({ start, ask: asker(worker), worker, open });
-  }
-  await Promise.all(workers.map(({ ask, open }) => ask({ open })));
-  const find = async (query, k) => {
-    const found = await Promise.all(workers.map(({ ask }) => ask({ query, k })));
-    const hits = found.flatMap(({ rows, scores }, at) => Array.from(rows, (row, place) => [workers[at].start + row, scores[place]]));
-    const best = hits.sort(([row, score], [otherRow, otherScore]) => otherScore - score || row - otherRow).slice(0, k);
-    return { rows: best.map(([row]) => row), scores: best.map(([, score]) => score) };
-  };
-  return { find, close: () => workers.forEach(({ worker }) => worker.terminate()) };
-}
-
-function between(parts, dim, start, end) {
-  const found = [];
-  let first = 0;
-  for (const part of parts) {
-    const [from, to] = [Math.max(start - first, 0), Math.min(end - first, part.length / dim)];
-    if (from < to) found.push(part.slice(from * dim, to * dim));
-    first += part.length / dim;
-  }
-  return found;
-}
-
-/** Questions to a worker, each answered by its number. */
-function asker(worker) {
+/** The rows in a worker, which they are handed over to; each question is answered by its number. */
+async function inWorker(parts, dim) {
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   const waiting = new Map();
   const settle = (id, problem, found) => {
     const { resolve, reject } = waiting.get(id);
@@ -188,10 +157,12 @@ function asker(worker) {
   worker.onmessage = ({ data: { id, problem, found } }) => settle(id, problem, found);
   worker.onerror = (event) => [...waiting.keys()].forEach((id) => settle(id, event.message || "the worker could not be loaded"));
   let last = 0;
-  return (question) =>
+  const ask = (question, handed = []) =>
     new Promise((resolve, reject) => {
       last += 1;
       waiting.set(last, { resolve, reject });
-      worker.postMessage({ id: last, ...question }, (question.open?.parts ?? []).map((part) => part.buffer));
+      worker.postMessage({ id: last, ...question }, handed);
     });
+  await ask({ open: { parts, dim } }, [...new Set(parts.map((part) => part.buffer))]);
+  return { find: (query, k) => ask({ query, k }), close: () => worker.terminate() };
 }

@@ -113,32 +113,18 @@ function readGraph(value, of) {
   return graph;
 }
 
+/** A transform embeds no image: it is refused for that, and not looked into. */
 function checkRole(of) {
   const searching = ["query", "gallery"].includes(of.role);
   expect(searching || of.searches.length === 0, "searches", of.searches, `none of a ${of.role} model`);
-  const taken = of.role === "transform" ? sourceInputs(of) : null;
-  if (!taken) expect(of.source === null && of.preprocessing !== null, "source", of.source, "preprocessing and no source");
-  for (const { inputs, layout, values } of of.graphs) {
-    expect(taken ? `${inputs}` === `${taken}` : inputs.length === 1, "inputs", inputs, taken ?? "one, the image");
-    expect(!taken || (layout === "nchw" && values === "prepared"), "layout or values", [layout, values], "those of vectors");
-  }
-}
-
-/** What a transform takes: it embeds no image, and is refused later, but not for what it says. */
-function sourceInputs(of) {
-  const given = fields(of.source, "source", ["old_space", "old_dim"], ["side_space", "side_dim"]);
-  const source = { side_space: null, side_dim: null, ...given };
-  expect(of.preprocessing === null, "preprocessing", of.preprocessing, "none of a transform");
-  expect((source.side_space === null) === (source.side_dim === null), "side_space", source.side_space, "both or neither");
-  [source.old_space, source.side_space ?? "none"].forEach(checkSpace);
-  for (const dim of [source.old_dim, source.side_dim ?? 1]) expect(isInteger(dim, 1, 65536), "dim", dim, "an integer from 1 to 65536");
-  expect(source.old_space !== of.space, "old_space", source.old_space, "another space than the new model's");
-  return source.side_space === null ? ["old"] : ["old", "side"];
+  if (of.role === "transform") return expect(isObject(of.source) && of.preprocessing === null, "source", of.source, "that of a transform");
+  expect(of.source === null && of.preprocessing !== null, "source", of.source, "preprocessing and no source");
+  for (const { inputs } of of.graphs) expect(inputs.length === 1, "inputs", inputs, "one, the image");
 }
 
 async function checkIdentity(of) {
   const own = of.identity;
-  const spaces = [of.space, ...of.searches, ...(of.source ? [of.source.old_space, of.source.side_space ?? ""] : [])];
+  const spaces = [of.space, ...of.searches];
   if (of.version === 2) expect(!spaces.some(coversAll), "a space of version 2", spaces, "a name as 0.7 gave them");
   if (of.role === "transform") return expect(own === null, "identity", own, "none of a transform");
   if (own === null) return expect(!coversAll(of.space), "identity", own, `that of which space ${of.space} is the digest`);

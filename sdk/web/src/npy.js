@@ -27,6 +27,5 @@ export function readNpy(bytes, name) {
   if (!(count * Type.BYTES_PER_ELEMENT <= bytes.length - start - size)) refuse("it is cut");
   const at = bytes.byteOffset + start + size;
   const aligned = at % Type.BYTES_PER_ELEMENT === 0;
-  const data = aligned ? new Type(bytes.buffer, at, count) : new Type(bytes.slice(start + size).buffer, 0, count);
-  return { dtype, shape, data };
+  return { dtype, shape, data: aligned ? new Type(bytes.buffer, at, count) : new Type(bytes.slice(start + size).buffer, 0, count) };
 }

@@ -54,26 +54,24 @@ export const insideGraph = (of) => ({ ...of, mean: [0, 0, 0], std: [1 / 255, 1 /
 /**
  * A picture as the pixels that a model sees: Uint8Array of size * size * 3, RGB.
  *
- * @param picture `{data, width, height}`: 1 (grey), 3 (RGB) or 4 (RGBA) bytes a pixel, upright, such as ImageData; `jpeg` says that
- *   it was a whole JPEG, of which a runtime that can reads a fraction (`draft`).
+ * @param picture `{data, width, height}`: 1 (grey), 3 (RGB) or 4 (RGBA) bytes a pixel, upright, such as ImageData;
+ *   `turned` says that it lay on its side in its file: Pillow resizes it there, first along what were rows.
  */
 export function toPixels(picture, preprocessing) {
-  const { size, fit, crop, resize, draft } = preprocessing;
-  let { width, height } = picture;
+  const { size, fit, crop, resize } = preprocessing;
+  const { width, height } = picture;
   let data = rgb(picture);
   if (width === size && height === size && picture.data.length === data.length) return data;
-  const scale = picture.jpeg && draft > 0 ? draftScale(width, height, Math.ceil((draft * size) / crop)) : 1;
-  if (scale > 1) {
-    const [across, down] = [draftWeights(width, scale), draftWeights(height, scale)];
-    data = along(along(data, width, height, across), across.count, height, down, true);
-    [width, height] = [across.count, down.count];
-  }
   let [keptWidth, keptHeight] = [width * crop, height * crop];
   if (fit === "crop") keptWidth = keptHeight = Math.min(keptWidth, keptHeight);
-  const [left, top] = [(width - keptWidth) / 2, (height - keptHeight) / 2];
-  const whole = (start, kept, side) => start === 0 && kept === side && side === size;
-  if (!whole(left, keptWidth, width)) data = along(data, width, height, weights(width, left, left + keptWidth, size, resize));
-  if (!whole(top, keptHeight, height)) data = along(data, size, height, weights(height, top, top + keptHeight, size, resize), true);
+  const sides = [width, height];
+  const passes = [[0, keptWidth], [1, keptHeight]];
+  for (const [axis, kept] of picture.turned ? passes.reverse() : passes) {
+    const [side, start] = [sides[axis], (sides[axis] - kept) / 2];
+    if (kept === side && side === size) continue;
+    data = along(data, ...sides, weights(side, start, start + kept, size, resize), axis === 1);
+    sides[axis] = size;
+  }
   return data;
 }
 
@@ -152,7 +150,9 @@ function along(data, width, height, { count, taps, starts, sizes, values }, down
   for (let line = 0; line < lines; line += 1)
     for (let place = 0; place < count; place += 1) {
       let at = line * across + starts[place] * step;
-      let [red, green, blue] = [1 << (BITS - 1), 1 << (BITS - 1), 1 << (BITS - 1)];
+      let red = 1 << (BITS - 1);
+      let green = red;
+      let blue = red;
       for (let tap = place * taps; tap < place * taps + sizes[place]; tap += 1, at += step) {
         const weight = values[tap];
         red += data[at] * weight;
@@ -169,31 +169,7 @@ function along(data, width, height, { count, taps, starts, sizes, values }, down
 
 const level = (sum) => Math.min(255, Math.max(0, sum >> BITS));
 
-/** By how much Pillow lets a JPEG's decoder scale it down, so that its shorter side stays at or above `least`. */
-function draftScale(width, height, least) {
-  const room = Math.min(Math.floor(width / least), Math.floor(height / least));
-  return [8, 4, 2, 1].find((scale) => room >= scale) ?? 1;
-}
-
-/** What a JPEG's decoder does that keeps the lowest frequencies alone of each block of 8 pixels, as weights of its pixels. */
-function draftWeights(side, scale) {
-  const kept = 8 / scale;
-  const count = Math.ceil(side / scale);
-  const cosine = (frequency, place, of) => (frequency === 0 ? 1 : 2) * Math.cos(((2 * place + 1) * frequency * Math.PI) / (2 * of));
-  const rows = Array.from({ length: kept }, (_, out) =>
-    Array.from({ length: 8 }, (_, pixel) => {
-      let sum = 0;
-      for (let f = 0; f < kept; f += 1) sum += ((f === 0 ? 1 : cosine(f, out, kept) / 2) * cosine(f, pixel, 8)) / 8;
-      return sum;
-    }),
-  );
-  const [starts, sizes, values] = [new Int32Array(count), new Int32Array(count), new Int32Array(count * 8)];
-  for (let place = 0; place < count; place += 1) {
-    starts[place] = Math.floor(place / kept) * 8;
-    sizes[place] = Math.min(8, side - starts[place]);
-    const row = [...rows[place % kept]];
-    for (let beyond = sizes[place]; beyond < 8; beyond += 1) row[sizes[place] - 1] += row[beyond]; // an edge goes on as it ends
-    values.set(row.map(fixed), place * 8);
-  }
-  return { count, taps: 8, starts, sizes, values };
+/** Whether Python's decoder reads such a JPEG at a fraction of its size (`draft`), which no browser can be told to do. */
+export function isDrafted({ jpeg, width, height }, { draft, size, crop }) {
+  return jpeg === true && draft > 0 && Math.min(width, height) >= 2 * Math.ceil((draft * size) / crop);
 }

@@ -28,7 +28,7 @@ export class Embeddings {
     if (!(vectors instanceof Float32Array) || !(dim >= 1) || vectors.length % dim !== 0)
       throw new VectorError(`vectors are ${vectors?.constructor?.name} of ${vectors?.length}; expected a Float32Array of rows of ${dim}`);
     const bad = rowsThat(vectors, dim, (norm) => !(Math.abs(norm - 1) <= NORM_TOLERANCE));
-    if (bad.length) throw new VectorError(`rows ${bad.slice(0, 10)} are not finite and of unit length; divide each row by its length`);
+    if (bad.length) throw new VectorError(`rows ${bad.slice(0, 10)} are not finite and of unit length`);
     checkSpace(space);
     searches.forEach(checkSpace);
     Object.assign(this, { vectors, dim, space, searches: [...searches] });
@@ -44,8 +44,8 @@ export class Embeddings {
 export function requireCompatible({ space, searches }, gallerySpace) {
   if (space === gallerySpace || searches.includes(gallerySpace)) return;
   throw new IncompatibleSpaceError(
-    `query vectors are in space ${space} and may search ${searches.join(", ") || "no other space"}, but the gallery is in space ` +
-      `${gallerySpace}; embed the queries with the gallery's own model or with a query model trained against it`,
+    `query vectors are in space ${space} and may search ${searches.join(", ") || "no other space"}, but the gallery is in ${gallerySpace}; ` +
+      "embed them with the gallery's own model or with a query model trained against it",
   );
 }
 

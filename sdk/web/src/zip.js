@@ -2,7 +2,7 @@
 //
 // Every header can be made again from names, sizes and checksums, and is compared. See compat_sdk/bundle/archive.py.
 
-import { BundleError, ConfigError, shown } from "./errors.js";
+import { BundleError, shown } from "./errors.js";
 import { MANIFEST, SIGNATURE, checkFileName, checkFileNames } from "./names.js";
 
 const [LOCAL, CENTRAL, END] = [30, 46, 22];
@@ -24,15 +24,11 @@ export function readZip(bytes, path) {
     if (at + CENTRAL > end) refuse("has a directory that is cut within a record");
     const [crc, length, letters] = [view.getUint32(at + 16, true), view.getUint32(at + 24, true), view.getUint16(at + 28, true)];
     const name = new TextDecoder().decode(bytes.subarray(at + CENTRAL, at + CENTRAL + letters));
-    try {
-      if (name !== MANIFEST && name !== SIGNATURE) checkFileName(name);
-    } catch (error) {
-      refuse(`has the entry ${shown(name)}, which is no plain relative file name`);
-    }
+    if (name !== MANIFEST && name !== SIGNATURE) checkFileName(name);
     const entry = { name, crc, size: length, offset: begin };
     const start = begin + LOCAL + letters;
     if (!equal(header(entry, false), bytes, begin) || !equal(header(entry, true), bytes, at))
-      refuse(`describes ${shown(name)} as no bundle does: compressed, encrypted, a link, dated, or in two ways`);
+      refuse(`describes ${shown(name)} as no bundle does: compressed, a link, or in two ways`);
     if (start + length > offset) refuse(`has ${shown(name)} beyond its directory`);
     entries.push({ name, crc, data: bytes.subarray(start, start + length) });
     [at, begin] = [at + CENTRAL + letters, start + length];
@@ -41,12 +37,7 @@ export function readZip(bytes, path) {
   const names = entries.map((entry) => entry.name);
   if (entries.length !== count || !equal(ending(count, size, offset), bytes, end)) refuse("counts its entries otherwise than it lists them");
   if (names.some((name, place) => place > 0 && !(names[place - 1] < name))) refuse("has entries out of order, or one twice");
-  try {
-    checkFileNames(names.filter((name) => name !== MANIFEST && name !== SIGNATURE));
-  } catch (error) {
-    if (error instanceof ConfigError) refuse(`: ${error.message}`);
-    throw error;
-  }
+  checkFileNames(names.filter((name) => name !== MANIFEST && name !== SIGNATURE)); // openBundle makes a BundleError of it
   for (const { name, crc, data } of entries) if (crc32(data) !== crc) refuse(`has ${name} damaged: its CRC-32 is another one`);
   return new Map(entries.map(({ name, data }) => [name, data]));
 }
