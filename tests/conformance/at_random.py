@@ -2,9 +2,9 @@
 
     python -m tests.conformance.at_random DIR [--seed 0]
 
-Galleries of all types, of many sizes, with rows that repeat, segments, removed rows and any JSON for a model; pictures of
-any size by all kernels. What they become is what the Python runtime makes of them. No two hits of a search lie so close
-that rounding could exchange them, unless their rows are equal.
+Galleries of all types, of many sizes, with rows that repeat, segments, removed rows and any JSON for a model. Pictures
+of any size by all kernels. What they become is what the Python runtime makes of them. No two hits of a search lie so
+close that rounding could exchange them, unless their rows are equal.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import math
 import tempfile
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,10 @@ def _gallery(place: Place, rng: np.random.Generator, name: str, shape: tuple[int
         model = {"any": [_finite(_any_json(rng)) for _ in range(40)]}
         gallery = Gallery.create(folder, space=_SPACE, dim=dim, dtype=dtype, model=model)
         edges = sorted({0, rows, *(int(one) for one in rng.integers(0, rows, 3))})
-        for start, end in zip(edges, edges[1:], strict=False):
-            gallery.add(Embeddings(vectors[start:end], _SPACE), ids[start:end], [str(row % 3) for row in range(start, end)])
+        for start, end in pairwise(edges):
+            gallery.add(
+                Embeddings(vectors[start:end], _SPACE), ids[start:end], [str(row % 3) for row in range(start, end)]
+            )
         gallery.remove([ids[int(row)] for row in set(rng.integers(rows, size=rows // 10).tolist())])
         gallery = Gallery.open(folder)
         files = {
@@ -118,7 +121,9 @@ def _picture(place: Place, rng: np.random.Generator, name: str) -> dict[str, Any
         channels=("rgb", "bgr")[int(rng.integers(2))],  # type: ignore[arg-type]
     )
     graph = Graph("onnx", "fp32", "model.onnx")
-    graph = replace(graph, layout=("nchw", "nhwc")[int(rng.integers(2))], values=("prepared", "pixels")[int(rng.integers(2))])
+    graph = replace(
+        graph, layout=("nchw", "nhwc")[int(rng.integers(2))], values=("prepared", "pixels")[int(rng.integers(2))]
+    )
     resized = to_pixels(pixels, preprocessing)
     return {
         "name": name,
