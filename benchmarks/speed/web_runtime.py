@@ -3,7 +3,7 @@
     python -m benchmarks.speed.web_runtime --out benchmarks/speed/web_runtime.json
 
 The model is an untrained mobilenet_v2 at 112 pixels, and the picture a JPEG of 12 megapixels. A search is the exact one
-for one query and ten hits in random unit vectors of 128 numbers. Each figure is the median over rounds, in milliseconds.
+for one query and ten hits in random unit vectors of 128 numbers. Each figure is a median over rounds, in milliseconds.
 ``overhead`` is ``embedPixels`` over a bare session of onnxruntime-web on a prepared tensor, taken in turns.
 `make test-web` has to have run before: it installs onnxruntime-web and the browser's driver.
 """
