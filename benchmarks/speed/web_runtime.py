@@ -63,7 +63,7 @@ def measure(folder: Path, sizes: list[int], rounds: int) -> dict[str, object]:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         for dtype in ("float32", "float16", "int8"):
             name = f"{rows}-{dtype}"
-            galleries[name] = Gallery.create(folder / name, space=embedder.space, dim=_DIM, dtype=dtype)  # type: ignore[arg-type]
+            galleries[name] = Gallery.create(folder / name, space=embedder.space, dim=_DIM, dtype=dtype)
             galleries[name].add(Embeddings(vectors, embedder.space), [str(row) for row in range(rows)])
     noise = np.repeat(np.repeat(rng.integers(0, 256, (150, 200, 3), dtype=np.uint8), 20, 0), 20, 1)
     Image.fromarray(noise).save(folder / "photo.jpg", quality=90)
