@@ -78,9 +78,9 @@ chromium:
 		{ echo "error: no Chromium on the PATH; install it (Debian: apt-get install chromium), or: make test-web CHROMIUM=/path"; exit 1; }
 
 test-web: $(VENV)/.installed $(WEB)/node_modules/.installed chromium
-	rm -rf build/site && mkdir -p build
-	$(BIN)/python -m tests.conformance.site build/site $(WEB)/node_modules
-	cd $(WEB) && COMPAT_SITE=$(CURDIR)/build/site CHROMIUM=$(or $(CHROMIUM),/usr/bin/chromium) node --test test/*.test.js
+	rm -rf build/app-site && mkdir -p build
+	$(BIN)/python -m tests.conformance.site build/app-site $(WEB)/node_modules
+	cd $(WEB) && COMPAT_SITE=$(CURDIR)/build/app-site CHROMIUM=$(or $(CHROMIUM),/usr/bin/chromium) node --test test/*.test.js
 
 # OMP_WAIT_POLICY: processes that wait for their threads leave the cores to the others.
 test-matrix: $(VENV)/.installed

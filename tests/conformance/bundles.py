@@ -480,7 +480,6 @@ def expected_of_zip(data: bytes) -> dict[str, Any]:
         "preprocessing": manifest.preprocessing and manifest.preprocessing.to_json(),
         "graphs": [dataclasses.asdict(graph) | {"inputs": list(graph.inputs)} for graph in manifest.graphs],
         "files": sorted(manifest.files),
-        "lacks_pictures": manifest.lacks_pictures,
     }
 
 
@@ -587,6 +586,7 @@ def _contents(good: Mapping[str, bytes]) -> dict[str, dict[str, bytes | None]]:
         "golden-vectors-cut": {"golden/embeddings.npy": good["golden/embeddings.npy"][:-4]},
         "golden-vectors-empty": {"golden/embeddings.npy": b""},
         "golden-vectors-gone": {"golden/embeddings.npy": None},
+        "golden-pictures-left-out": {"golden/pictures/00.png": None},
         "golden-pictures-with-a-gap": {"golden/pictures/02.png": picture},
         "golden-pictures-of-another-kind": {"golden/pictures/01.gif": picture},
         "golden-pictures-more-than-images": {f"golden/pictures/0{row}.png": picture for row in range(1, 4)},

@@ -66,7 +66,6 @@ export interface Manifest {
   certificates: Record<string, unknown>[];
   release: number;
   expires: string | null;
-  lacks_pictures: boolean;
 }
 
 /** What `Bundle.embedder` needs of onnxruntime-web. */

@@ -12,7 +12,6 @@ import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.logging.Logger;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
@@ -86,10 +85,6 @@ public final class Bundle {
             throw new ConfigError(path + " is a transform of embeddings and takes no images; open a model of images");
         }
         golden();
-        if (manifest.lacksPictures) {
-            Logger.getLogger("compatsdk").warning(
-                    path + " has no golden pictures; its self-test sees neither colour nor shape");
-        }
     }
 
     /**

@@ -60,9 +60,6 @@ public final class Manifest {
     /** SHA-256 and size in bytes of every file but the manifest and a signature. */
     public final Map<String, FileRecord> files;
 
-    /** Whether golden pictures were left out or taken out, so that a self-test sees neither colour nor shape. */
-    public final boolean lacksPictures;
-
     /** Which file it must be. */
     public static final class FileRecord {
         final String sha256;
@@ -129,7 +126,9 @@ public final class Manifest {
             checkCertificates(of.list("certificates"));
         }
         boolean pictures = files.keySet().stream().anyMatch(file -> file.startsWith(Golden.PICTURES));
-        lacksPictures = of.get("identity") != null && !pictures;
+        boolean promised = !old && !role.equals("transform");
+        expect(pictures || !promised, "files", "no golden picture",
+                "some: without them a self-test sees neither colour nor shape");
     }
 
     private static boolean isDay(Object value) {
@@ -189,9 +188,11 @@ public final class Manifest {
         }
         boolean later = spaces.stream().anyMatch(one -> one != null && Spaces.coversAll((String) one));
         expect(!old || !later, "a space of version 2", spaces, "a name as 0.7 gave them");
-        if (role.equals("transform") || of.get("identity") == null) {
-            boolean named = of.get("identity") == null && (role.equals("transform") || !Spaces.coversAll(space));
-            expect(named, "identity", of.get("identity"), "that of which space " + space + " is the digest");
+        if (role.equals("transform")) {
+            return; // it takes no images, and is refused for that
+        }
+        if (of.get("identity") == null) {
+            expect(!Spaces.coversAll(space), "identity", null, "that of which space " + space + " is the digest");
             return;
         }
         Fields own = Fields.of(of.get("identity"), "identity", IDENTITY);
