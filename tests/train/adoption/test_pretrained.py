@@ -137,4 +137,3 @@ def test_code_that_comes_with_a_model_is_not_run(vit: Path, tmp_path: Path) -> N
     (folder / "theirs.py").write_text("raise SystemExit('code of a model was run')")
     with pytest.raises(ConfigError, match="builds no model"):
         adopt(f"huggingface:{folder}", tmp_path / "run", Wanted())
-
