@@ -175,7 +175,7 @@ def assert_script(name: str, options: Sequence[str], where: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=ids(DOCUMENTS))
 def test_what_is_not_run_names_things_that_exist(document: Path) -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for step in commands(document):
         where = f"{document.name}:{step.line}: {step.text}"
@@ -374,6 +374,16 @@ def test_the_page_of_browsers_does_what_it_says_in_its_order(
     type_all(ROOT / "docs" / "browser.md", run)
 
 
+def test_the_page_of_android_does_what_it_says_in_its_order(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = copy_of("0.7", tmp_path / "released")
+    shutil.copy(released / "bundles" / "query.bundle.zip", tmp_path / "query.bundle")
+    shutil.copytree(released / "galleries" / "plain", tmp_path / "photos.gallery")
+    monkeypatch.chdir(tmp_path)
+    type_all(ROOT / "docs" / "android.md", run)
+
+
 def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
     from compat_sdk.bundle import Trust
 
@@ -386,7 +396,7 @@ def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
 def test_every_document_with_something_to_run_is_run() -> None:
     run_here = {
         ROOT / "README.md",
-        *(ROOT / "docs" / name for name in ("upgrading.md", "trust.md", "any-gallery-model.md", "browser.md")),
+        *(ROOT / "docs" / f"{name}.md" for name in ("upgrading", "trust", "any-gallery-model", "browser", "android")),
     }
     for document in DOCUMENTS:
         left = [s for s in steps_of(document) if isinstance(s, Block) or not_run(s.text) is None]
