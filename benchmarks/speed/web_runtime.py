@@ -3,7 +3,7 @@
     python -m benchmarks.speed.web_runtime --out benchmarks/speed/web_runtime.json
 
 The model is an untrained mobilenet_v2 at 112 pixels, and the picture a JPEG of 12 megapixels. A search is the exact one
-for one query and ten hits in random unit vectors of 128 numbers. Each figure is the median over rounds, in milliseconds.
+for one query and ten hits in random unit vectors of 128 numbers. Each figure is a median over rounds, in milliseconds.
 ``overhead`` is ``embedPixels`` over a bare session of onnxruntime-web on a prepared tensor, taken in turns.
 `make test-web` has to have run before: it installs onnxruntime-web and the browser's driver.
 """
@@ -63,7 +63,7 @@ def measure(folder: Path, sizes: list[int], rounds: int) -> dict[str, object]:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         for dtype in ("float32", "float16", "int8"):
             name = f"{rows}-{dtype}"
-            galleries[name] = Gallery.create(folder / name, space=embedder.space, dim=_DIM, dtype=dtype)  # type: ignore[arg-type]
+            galleries[name] = Gallery.create(folder / name, space=embedder.space, dim=_DIM, dtype=dtype)
             galleries[name].add(Embeddings(vectors, embedder.space), [str(row) for row in range(rows)])
     noise = np.repeat(np.repeat(rng.integers(0, 256, (150, 200, 3), dtype=np.uint8), 20, 0), 20, 1)
     Image.fromarray(noise).save(folder / "photo.jpg", quality=90)

@@ -65,9 +65,8 @@ export async function readManifest(value) {
 }
 
 function asFound(found) {
-  const { format: _, version: __, digest: ___, identity, ...rest } = found;
   const pictures = Object.keys(found.files).some((name) => name.startsWith("golden/pictures/"));
-  return { ...plainJson(rest), identity: identity && plainJson(identity), lacks_pictures: identity !== null && !pictures };
+  return { ...plainJson(found), lacks_pictures: found.identity !== null && !pictures };
 }
 
 function checkValues(of) {

@@ -17,7 +17,7 @@ const HALVES = Float32Array.from({ length: 65536 }, (_, bits) => {
  */
 export function preparePart(data, dim) {
   const rows = data.length / dim;
-  const norms = data instanceof Float32Array ? null : new Float32Array(rows);
+  const scales = data instanceof Float32Array ? null : new Float32Array(rows); // 1 / length
   for (let row = 0; row < rows; row += 1) {
     let sum = 0;
     for (let at = row * dim; at < (row + 1) * dim; at += 1) {
@@ -25,10 +25,10 @@ export function preparePart(data, dim) {
       sum += value * value;
     }
     const norm = Math.sqrt(sum);
-    if (norms ? !(norm > 0 && norm < Infinity) : !(Math.abs(norm - 1) <= NORM_TOLERANCE)) throw new Error(`row ${row} is no finite vector with a direction`);
-    if (norms) norms[row] = 1 / norm;
+    if (scales ? !(norm > 0 && norm < Infinity) : !(Math.abs(norm - 1) <= NORM_TOLERANCE)) throw new Error(`row ${row} is no finite vector with a direction`);
+    if (scales) scales[row] = 1 / norm;
   }
-  return { data, norms, rows };
+  return { data, scales, rows };
 }
 
 /**
@@ -41,16 +41,20 @@ export function scan(parts, dim, query, k) {
   const scores = new Float32Array(k).fill(-Infinity);
   let [found, first] = [0, 0];
   for (const part of parts) {
-    const block = new Float32Array(Math.min(4096, part.rows));
+    const block = new Float32Array(4096); // a multiple of four
     for (let start = 0; start < part.rows; start += block.length) {
       const count = Math.min(block.length, part.rows - start);
-      SCORE[part.data.constructor.name](part.data, part.norms, query, dim, start, count, block);
+      SCORE[part.data.constructor.name](part.data, query, dim, start, count, block);
       for (let row = 0; row < count; row += 1) {
-        const score = block[row];
+        const score = part.scales ? Math.fround(block[row] * part.scales[start + row]) : block[row];
         if (found === k && !(score > scores[k - 1])) continue;
         let place = found < k ? found++ : k - 1;
-        for (; place > 0 && score > scores[place - 1]; place -= 1) [scores[place], rows[place]] = [scores[place - 1], rows[place - 1]];
-        [scores[place], rows[place]] = [score, first + start + row];
+        for (; place > 0 && score > scores[place - 1]; place -= 1) {
+          scores[place] = scores[place - 1];
+          rows[place] = rows[place - 1];
+        }
+        scores[place] = score;
+        rows[place] = first + start + row;
       }
     }
     first += part.rows;
@@ -59,45 +63,76 @@ export function scan(parts, dim, query, k) {
   return { rows: rows.subarray(0, found), scores: scores.subarray(0, found) };
 }
 
-// One function a type, so that each loop is compiled for one kind of array. Four sums let the processor add side by side.
+// One function a type, so that each loop is compiled for one kind of array. Four rows at once read the query once, and let the
+// processor add side by side; beyond the last row that one is read again, for nothing.
 const SCORE = {
-  Float32Array(data, norms, query, dim, start, count, out) {
-    for (let row = 0, at = start * dim; row < count; row += 1) {
-      let [a, b, c, d, place] = [0, 0, 0, 0, 0];
-      for (; place + 3 < dim; place += 4, at += 4) {
-        a += data[at] * query[place];
-        b += data[at + 1] * query[place + 1];
-        c += data[at + 2] * query[place + 2];
-        d += data[at + 3] * query[place + 3];
+  Float32Array(data, query, dim, start, count, out) {
+    const last = (start + count - 1) * dim;
+    for (let row = 0, at = start * dim; row < count; row += 4, at += 4 * dim) {
+      const second = Math.min(at + dim, last);
+      const third = Math.min(at + 2 * dim, last);
+      const fourth = Math.min(at + 3 * dim, last);
+      let a = 0;
+      let b = 0;
+      let c = 0;
+      let d = 0;
+      for (let place = 0; place < dim; place += 1) {
+        const value = query[place];
+        a += data[at + place] * value;
+        b += data[second + place] * value;
+        c += data[third + place] * value;
+        d += data[fourth + place] * value;
       }
-      for (; place < dim; place += 1, at += 1) a += data[at] * query[place];
-      out[row] = a + b + (c + d);
+      out[row] = a;
+      out[row + 1] = b;
+      out[row + 2] = c;
+      out[row + 3] = d;
     }
   },
-  Int8Array(data, norms, query, dim, start, count, out) {
-    for (let row = 0, at = start * dim; row < count; row += 1) {
-      let [a, b, c, d, place] = [0, 0, 0, 0, 0];
-      for (; place + 3 < dim; place += 4, at += 4) {
-        a += data[at] * query[place];
-        b += data[at + 1] * query[place + 1];
-        c += data[at + 2] * query[place + 2];
-        d += data[at + 3] * query[place + 3];
+  Int8Array(data, query, dim, start, count, out) {
+    const last = (start + count - 1) * dim;
+    for (let row = 0, at = start * dim; row < count; row += 4, at += 4 * dim) {
+      const second = Math.min(at + dim, last);
+      const third = Math.min(at + 2 * dim, last);
+      const fourth = Math.min(at + 3 * dim, last);
+      let a = 0;
+      let b = 0;
+      let c = 0;
+      let d = 0;
+      for (let place = 0; place < dim; place += 1) {
+        const value = query[place];
+        a += data[at + place] * value;
+        b += data[second + place] * value;
+        c += data[third + place] * value;
+        d += data[fourth + place] * value;
       }
-      for (; place < dim; place += 1, at += 1) a += data[at] * query[place];
-      out[row] = (a + b + (c + d)) * norms[start + row];
+      out[row] = a;
+      out[row + 1] = b;
+      out[row + 2] = c;
+      out[row + 3] = d;
     }
   },
-  Uint16Array(data, norms, query, dim, start, count, out) {
-    for (let row = 0, at = start * dim; row < count; row += 1) {
-      let [a, b, c, d, place] = [0, 0, 0, 0, 0];
-      for (; place + 3 < dim; place += 4, at += 4) {
-        a += HALVES[data[at]] * query[place];
-        b += HALVES[data[at + 1]] * query[place + 1];
-        c += HALVES[data[at + 2]] * query[place + 2];
-        d += HALVES[data[at + 3]] * query[place + 3];
+  Uint16Array(data, query, dim, start, count, out) {
+    const last = (start + count - 1) * dim;
+    for (let row = 0, at = start * dim; row < count; row += 4, at += 4 * dim) {
+      const second = Math.min(at + dim, last);
+      const third = Math.min(at + 2 * dim, last);
+      const fourth = Math.min(at + 3 * dim, last);
+      let a = 0;
+      let b = 0;
+      let c = 0;
+      let d = 0;
+      for (let place = 0; place < dim; place += 1) {
+        const value = query[place];
+        a += HALVES[data[at + place]] * value;
+        b += HALVES[data[second + place]] * value;
+        c += HALVES[data[third + place]] * value;
+        d += HALVES[data[fourth + place]] * value;
       }
-      for (; place < dim; place += 1, at += 1) a += HALVES[data[at]] * query[place];
-      out[row] = (a + b + (c + d)) * norms[start + row];
+      out[row] = a;
+      out[row + 1] = b;
+      out[row + 2] = c;
+      out[row + 3] = d;
     }
   },
 };
