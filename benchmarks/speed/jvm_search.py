@@ -5,7 +5,7 @@
 
 Both open one gallery in each type. They search in turns, one query at a time, each on one thread, or on as many as
 OPENBLAS_NUM_THREADS says. Reported are the medians of the rounds and their ratio, after a warm-up: Java compiles what
-runs often. Both find the same first hit each time, or the script stops. ``open_ms`` is from nothing to the first search.
+runs often. Both find the same first hit each time, or the script stops. ``open_ms`` is from nothing to the first hit.
 Java reads and checks every byte, and keeps the rows as they are stored. Python maps them, and decodes float16 and int8
 into float32 for its first search, which is part of it. ``--clock cpu`` counts what the one searching thread computes,
 which is fairer on a machine that others use as well. JSON goes to stdout.

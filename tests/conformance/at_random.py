@@ -10,8 +10,11 @@ close that rounding could exchange them, unless their rows are equal.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +25,8 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle import Graph
 from compat_sdk.embedder import graph_input
+from compat_sdk.errors import GalleryError
+from compat_sdk.files import indented_json, sealed
 from compat_sdk.gallery import Gallery
 from compat_sdk.images import Preprocessing, to_pixels
 from compat_sdk.space import Embeddings
@@ -107,6 +112,33 @@ def _gallery(place: Place, rng: np.random.Generator, name: str, shape: tuple[int
     return {"name": name, "files": files, "opens": opens, "searches": searches}
 
 
+def _refused(
+    place: Place, sound: dict[str, Any], name: str, edit: Callable[[dict[str, Any]], object]
+) -> dict[str, Any]:
+    """A gallery whose digests are right and that says what none may: Python refuses it, or this is no case."""
+    files = dict(sound["files"])
+    state = json.loads((place.root / files["gallery.json"]).read_bytes())
+    edit(state)
+    body = {key: value for key, value in state.items() if key != "digest"}
+    files["gallery.json"] = place.put(f"galleries/{name}/gallery.json", indented_json(sealed(body)))
+    vectors = state["segments"][0]["vectors"]
+    stored = bytearray((place.root / files[vectors["name"]]).read_bytes())
+    if name.startswith("float16"):
+        stored[-2:] = np.array([np.inf if name.endswith("infinity") else np.nan], "<f2").tobytes()
+        vectors["sha256"] = hashlib.sha256(stored).hexdigest()
+        files[vectors["name"]] = place.put(f"galleries/{name}/vectors.npy", bytes(stored))
+        files["gallery.json"] = place.put(f"galleries/{name}/gallery.json", indented_json(sealed(body)))
+    with tempfile.TemporaryDirectory() as folder:
+        for file, source in files.items():
+            (Path(folder) / file).write_bytes((place.root / source).read_bytes())
+        try:
+            gallery = Gallery.open(folder)
+            gallery.search(Embeddings(np.eye(1, gallery.dim, dtype=np.float32), gallery.space), 1, index="exact")
+        except GalleryError:
+            return {"name": name, "files": files, "error": "GalleryError"}
+    raise AssertionError(f"{name}: Python takes it")
+
+
 def _picture(place: Place, rng: np.random.Generator, name: str) -> dict[str, Any]:
     height, width = (int(one) for one in rng.integers(1, 70, 2))
     channels = [(), (1,), (3,), (4,)][int(rng.integers(4))]
@@ -142,7 +174,20 @@ def make(root: Path, seed: int) -> None:
     place = Place(root)
     dtypes = ("float32", "float16", "int8")
     asked = [(f"random-{rows}-{dtype}", (rows, dim), dtype) for rows, dim in _SHAPES for dtype in dtypes]
-    place.cases("galleries", [_gallery(place, rng, *one) for one in asked])
+    galleries = [_gallery(place, rng, *one) for one in asked]
+    half = next(one for one in galleries if one["name"] == "random-40-float16")
+    index = {"kind": "usearch", "content": 0, "options": {}, "file": None}
+
+    def with_index(**changes: object) -> Callable[[dict[str, Any]], object]:
+        return lambda state: state.update(index=index | {"file": state["segments"][0]["table"]} | changes)
+
+    galleries += [
+        _refused(place, half, "float16-infinity", lambda state: None),
+        _refused(place, half, "float16-nan", lambda state: None),
+        _refused(place, half, "index-kind-number", with_index(kind=5)),
+        _refused(place, half, "index-options-list", with_index(options=[["a", 1]])),
+    ]
+    place.cases("galleries", galleries)
     place.cases("preprocessing", [_picture(place, rng, f"random-{number}") for number in range(60)])
 
 

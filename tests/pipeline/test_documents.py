@@ -383,6 +383,16 @@ def test_the_page_of_browsers_does_what_it_says_in_its_order(
     type_all(ROOT / "docs" / "browser.md", run)
 
 
+def test_the_page_of_android_does_what_it_says_in_its_order(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = copy_of("0.7", tmp_path / "released")
+    shutil.copy(released / "bundles" / "query.bundle.zip", tmp_path / "query.bundle")
+    shutil.copytree(released / "galleries" / "plain", tmp_path / "photos.gallery")
+    monkeypatch.chdir(tmp_path)
+    type_all(ROOT / "docs" / "android.md", run)
+
+
 def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
     from compat_sdk.bundle import Trust
 
@@ -395,7 +405,7 @@ def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
 def test_every_document_with_something_to_run_is_run() -> None:
     run_here = {
         *STORY_PAGES,
-        *(ROOT / "docs" / name for name in ("upgrading.md", "trust.md", "any-gallery-model.md", "browser.md")),
+        *(ROOT / "docs" / f"{name}.md" for name in ("upgrading", "trust", "any-gallery-model", "browser", "android")),
     }
     for document in DOCUMENTS:
         left = [s for s in steps_of(document) if isinstance(s, Block) or not_run(s.text) is None]

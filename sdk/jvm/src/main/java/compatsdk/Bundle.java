@@ -5,6 +5,7 @@ import compatsdk.CompatError.ConfigError;
 import compatsdk.CompatError.CorruptFileError;
 import compatsdk.Manifest.FileRecord;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.LocalDate;
@@ -62,6 +63,8 @@ public final class Bundle {
             return bundle;
         } catch (IOException error) {
             throw asBundleError(path, Digests.unreadable(path, error));
+        } catch (UncheckedIOException error) { // a folder inside that may not be listed
+            throw asBundleError(path, Digests.unreadable(path, error.getCause()));
         } catch (CorruptFileError error) {
             throw asBundleError(path, error);
         }

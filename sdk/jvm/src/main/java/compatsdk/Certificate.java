@@ -40,7 +40,8 @@ final class Certificate {
         double both = top1(of.get("query_gallery"));
         double gallery = top1(of.get("gallery_gallery"));
         boolean holds = both > (rule.equals(QUERY_RULE) ? own : gallery);
-        expect(Boolean.valueOf(holds).equals(of.get("rule_holds")), "rule_holds", of.get("rule_holds"), holds + ", as the figures say");
+        Object said = of.get("rule_holds");
+        expect(Boolean.valueOf(holds).equals(said), "rule_holds", said, holds + ", as the figures say");
     }
 
     private static double top1(Object value) {

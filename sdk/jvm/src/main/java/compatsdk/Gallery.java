@@ -32,6 +32,7 @@ public final class Gallery {
     private static final List<String> FIELDS = Arrays.asList(
             "format", "version", "digest", "space", "dim", "model", "generation", "content", "segments", "index");
     private static final int ROWS_PER_THREAD = 16_384;
+    private static final int MOST_NUMBERS = 1 << 20; // of a row: a block of them fits an array
 
     /** Its folder. */
     public final Path path;
@@ -93,6 +94,9 @@ public final class Gallery {
             if (!Files.isRegularFile(path.resolve(STATE))) {
                 throw new GalleryError(path + " is not a gallery: found no " + STATE + "; check the path", null);
             }
+            if (Files.size(path.resolve(STATE)) > Json.LARGEST) {
+                throw new GalleryError(STATE + " of " + path + " is larger than any gallery's" + RESTORE, null);
+            }
             return Files.readAllBytes(path.resolve(STATE));
         } catch (IOException error) {
             throw asGalleryError(path, error);
@@ -106,7 +110,7 @@ public final class Gallery {
         of.oneOf("format", "compat-sdk-gallery");
         long version = of.integer("version", 1, 3);
         space = Spaces.check(of.get("space"));
-        dim = (int) of.integer("dim", 0, Integer.MAX_VALUE);
+        dim = (int) of.integer("dim", 1, MOST_NUMBERS);
         generation = of.integer("generation", 0, Long.MAX_VALUE);
         of.integer("content", 0, Long.MAX_VALUE);
         dtype = of.has("dtype") ? of.oneOf("dtype", "float16", "int8") : "float32";

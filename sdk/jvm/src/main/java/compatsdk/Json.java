@@ -26,7 +26,7 @@ import java.util.regex.Pattern;
  * 63 bits, and Double for what has a point or an exponent.
  */
 final class Json {
-    private static final int LARGEST = 64 << 20;
+    static final int LARGEST = 64 << 20;
     private static final int DEEPEST = 32;
     private static final Pattern NUMBER = Pattern.compile("-?(?:0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?");
     private static final String ESCAPES = "\"\\/bfnrt";

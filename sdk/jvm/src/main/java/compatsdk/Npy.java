@@ -14,7 +14,8 @@ import java.util.regex.Pattern;
 final class Npy {
     static final Map<String, Integer> SIZES = new HashMap<>();
     private static final Pattern HEADER = Pattern.compile(
-            "\\{'descr': '([^']{1,8})', 'fortran_order': (False|True), 'shape': \\(([0-9]{1,9}(?:, ?[0-9]{1,9})*),?\\), \\}\\s*");
+            "\\{'descr': '([^']{1,8})', 'fortran_order': (False|True), "
+                    + "'shape': \\(([0-9]{1,9}(?:, ?[0-9]{1,9})*),?\\), \\}\\s*");
 
     static {
         SIZES.put("|u1", 1);
@@ -49,7 +50,7 @@ final class Npy {
             throw refused(name, "its header is cut or of another version");
         }
         byte[] text = new byte[start - (version == 1 ? 10 : 12)];
-        head.position(start - text.length);
+        Rows.seek(head, start - text.length);
         head.get(text);
         Matcher header = HEADER.matcher(new String(text, StandardCharsets.ISO_8859_1));
         if (!header.matches() || !SIZES.containsKey(header.group(1))) {
@@ -78,7 +79,7 @@ final class Npy {
     /** All numbers of a small array of {@code |u1} or {@code <f4}. */
     float[] floats(ByteBuffer content) {
         ByteBuffer numbers = content.duplicate().order(ByteOrder.LITTLE_ENDIAN);
-        numbers.position(start);
+        Rows.seek(numbers, start);
         float[] found = new float[Arrays.stream(shape).reduce(1, (one, other) -> one * other)];
         for (int at = 0; at < found.length; at += 1) {
             found[at] = type.equals("<f4") ? numbers.getFloat() : numbers.get() & 255;

@@ -2,6 +2,8 @@ package compatsdk;
 
 /** A decoded, upright picture. */
 public final class Picture {
+    private static final long MOST_PIXELS = 178_956_970; // as in Python
+
     final byte[] data;
     final int width;
     final int height;
@@ -18,9 +20,11 @@ public final class Picture {
      */
     public Picture(byte[] data, int width, int height, int channels) {
         boolean sized = width >= 1 && height >= 1 && (channels == 1 || channels == 3 || channels == 4);
-        if (!sized || data.length != (long) width * height * channels) {
+        sized = sized && (long) width * height <= MOST_PIXELS;
+        if (!sized || data.length != width * height * channels) {
             throw new CompatError.ImageError("a picture has " + data.length + " bytes for " + width + " x " + height
-                    + " pixels of " + channels + " channels; expected 1, 3 or 4 bytes a pixel");
+                    + " pixels of " + channels + " channels; expected 1, 3 or 4 bytes a pixel, at most "
+                    + MOST_PIXELS + " pixels");
         }
         this.data = data;
         this.width = width;

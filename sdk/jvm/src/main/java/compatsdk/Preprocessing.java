@@ -128,7 +128,8 @@ public final class Preprocessing {
             data = columns.columns(data, picture.width);
         }
         if (across) {
-            data = new Resize(resize, picture.width, left, left + keptWidth, size).rows(data, downFirst ? size : picture.height);
+            Resize rows = new Resize(resize, picture.width, left, left + keptWidth, size);
+            data = rows.rows(data, downFirst ? size : picture.height);
         }
         if (down && !downFirst) {
             data = columns.columns(data, size);

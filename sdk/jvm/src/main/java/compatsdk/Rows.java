@@ -2,6 +2,7 @@ package compatsdk;
 
 import compatsdk.CompatError.GalleryError;
 import java.io.IOException;
+import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
@@ -105,7 +106,7 @@ abstract class Rows {
         @Override
         void numbers(int first, int rows, float[] out) {
             FloatBuffer from = data.duplicate();
-            from.position(first * dim);
+            seek(from, first * dim);
             from.get(out, 0, rows * dim);
         }
 
@@ -159,7 +160,7 @@ abstract class Rows {
 
         private void copy(int first, int rows, short[] out) {
             ShortBuffer from = data.duplicate();
-            from.position(first * dim);
+            seek(from, first * dim);
             from.get(out, 0, rows * dim);
         }
 
@@ -223,7 +224,7 @@ abstract class Rows {
 
         private void copy(int first, int rows, byte[] out) {
             ByteBuffer from = data.duplicate();
-            from.position(first * dim);
+            seek(from, first * dim);
             from.get(out, 0, rows * dim);
         }
 
@@ -266,6 +267,11 @@ abstract class Rows {
                 out[row] = a + b + (c + d);
             }
         }
+    }
+
+    /** Moves a buffer. By its base class: the overrides of later libraries are not there on Android 8. */
+    static void seek(Buffer buffer, int position) {
+        buffer.position(position);
     }
 
     final void scaled(int first, int rows, float[] out) {

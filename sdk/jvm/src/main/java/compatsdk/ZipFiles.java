@@ -10,6 +10,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -84,7 +85,8 @@ final class ZipFiles implements BundleFiles {
         long size = last.getInt(12) & 0xffffffffL;
         long offset = last.getInt(16) & 0xffffffffL;
         ByteBuffer wanted = littleEndian(new byte[END]).putInt(0x06054b50).putInt(0).putShort((short) count);
-        wanted.putShort((short) count).putInt((int) size).putInt((int) offset).putShort((short) 0).rewind();
+        wanted.putShort((short) count).putInt((int) size).putInt((int) offset).putShort((short) 0);
+        Rows.seek(wanted, 0);
         if (!last.equals(wanted) || offset + size != end || count > MOST_FILES || size > MOST_DIRECTORY) {
             throw refused("does not end as a bundle's zip does: it is cut, or has bytes around its directory");
         }
@@ -161,8 +163,7 @@ final class ZipFiles implements BundleFiles {
     private static ByteBuffer bytes(FileChannel file, long at, int count) throws IOException {
         ByteBuffer found = littleEndian(new byte[count]);
         while (found.hasRemaining() && file.read(found, at + found.position()) >= 0) {}
-        found.flip();
-        return found;
+        return littleEndian(found.hasRemaining() ? Arrays.copyOf(found.array(), found.position()) : found.array());
     }
 
     private static ByteBuffer littleEndian(byte[] bytes) {

@@ -4,6 +4,7 @@ import compatsdk.Engine;
 import compatsdk.Tensor;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
 import java.util.Arrays;
 import org.tensorflow.lite.DataType;
 import org.tensorflow.lite.Interpreter;
@@ -15,8 +16,8 @@ final class LiteRtEngine implements Engine, AutoCloseable {
 
     /** Loads a graph, the bytes that {@code Bundle.read} gave. */
     LiteRtEngine(byte[] graph, int threads) {
-        model = direct(graph.length).put(graph);
-        model.rewind();
+        model = direct(graph.length);
+        model.duplicate().put(graph); // which leaves the place of the original at its beginning
         interpreter = new Interpreter(model, new Interpreter.Options().setNumThreads(threads));
     }
 
@@ -39,10 +40,10 @@ final class LiteRtEngine implements Engine, AutoCloseable {
         ByteBuffer given = direct(4 * images.values.length);
         given.asFloatBuffer().put(images.values);
         ByteBuffer found = direct(output.numBytes());
+        FloatBuffer numbers = found.asFloatBuffer(); // from its beginning, wherever the interpreter leaves it
         interpreter.run(given, found);
         float[] values = new float[output.numElements()];
-        found.rewind();
-        found.asFloatBuffer().get(values);
+        numbers.get(values);
         return new Tensor(output.shape(), values);
     }
 

@@ -2,7 +2,9 @@ package compatsdk.example;
 
 import android.graphics.Bitmap;
 import android.graphics.BitmapFactory;
+import android.graphics.ColorSpace;
 import android.media.ExifInterface;
+import android.os.Build;
 import compatsdk.Picture;
 import compatsdk.Preprocessing;
 import java.io.ByteArrayInputStream;
@@ -38,6 +40,9 @@ final class Photos {
         Bitmap bitmap = BitmapFactory.decodeByteArray(file, 0, file.length, options);
         if (bitmap == null) {
             throw new IllegalArgumentException("this device cannot read the picture");
+        }
+        if (Build.VERSION.SDK_INT >= 29) { // the model never saw a colour profile applied; Android 8 and 9 cannot but do it
+            bitmap.setColorSpace(ColorSpace.get(ColorSpace.Named.SRGB));
         }
         return bitmap;
     }
