@@ -13,6 +13,7 @@ import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.Map;
 import javax.imageio.ImageIO;
 import org.junit.jupiter.api.Test;
 
@@ -87,6 +88,22 @@ class EmbedderTest {
             return right;
         };
         assertThrows(CompatError.CheckFailedError.class, () -> embedder((call, images) -> golden(call)).selfTest(swapped));
+    }
+
+    @Test
+    void anotherInputThanTheTrainedModelsIsRefused() {
+        Bundle bundle = Bundle.open(zip());
+        String told = "{\"target\": \"onnx\", \"precision\": \"fp32\", \"file\": \"a\", \"inputs\": [\"image\"]%s}";
+        Map<String, Object> files = Collections.singletonMap("a", null);
+        for (String more : new String[] {"", ", \"layout\": \"nhwc\"", ", \"values\": \"pixels\""}) {
+            Graph graph = new Graph(Json.value(String.format(told, more), false), files);
+            Embedder embedder = new Embedder(bundle, graph, engine(bundle.manifest.dim, (call, images) -> golden(call)));
+            if (more.contains("values")) {
+                assertThrows(CompatError.CheckFailedError.class, () -> embedder.selfTest(null));
+            } else {
+                assertEquals(1, embedder.selfTest(null), 1e-6);
+            }
+        }
     }
 
     @Test
