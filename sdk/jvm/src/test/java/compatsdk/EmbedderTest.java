@@ -115,6 +115,24 @@ class EmbedderTest {
     }
 
     @Test
+    void asManyNumbersInAnotherShapeAreRefused() {
+        Bundle bundle = Bundle.open(zip());
+        Engine transposed = new Engine() {
+            @Override
+            public String name() {
+                return "transposed";
+            }
+
+            @Override
+            public Tensor run(Tensor images) {
+                return new Tensor(new int[] {bundle.manifest.dim, 1}, golden(0));
+            }
+        };
+        Embedder embedder = new Embedder(bundle, bundle.graph("onnx", null), transposed);
+        assertThrows(CompatError.BundleError.class, () -> embedder.embed(new Picture(new byte[3], 1, 1, 3)));
+    }
+
+    @Test
     void noPicturesHaveNoVectors() {
         assertEquals(0, embedder((call, images) -> golden(0)).embed().size());
     }
