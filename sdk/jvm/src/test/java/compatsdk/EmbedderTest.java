@@ -13,6 +13,7 @@ import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.Map;
 import javax.imageio.ImageIO;
 import org.junit.jupiter.api.Test;
 
@@ -90,11 +91,45 @@ class EmbedderTest {
     }
 
     @Test
+    void anotherInputThanTheTrainedModelsIsRefused() {
+        Bundle bundle = Bundle.open(zip());
+        String told = "{\"target\": \"onnx\", \"precision\": \"fp32\", \"file\": \"a\", \"inputs\": [\"image\"]%s}";
+        Map<String, Object> files = Collections.singletonMap("a", null);
+        for (String more : new String[] {"", ", \"layout\": \"nhwc\"", ", \"values\": \"pixels\""}) {
+            Graph graph = new Graph(Json.value(String.format(told, more), false), files);
+            Embedder embedder = new Embedder(bundle, graph, engine(bundle.manifest.dim, (call, images) -> golden(call)));
+            if (more.contains("values")) {
+                assertThrows(CompatError.CheckFailedError.class, () -> embedder.selfTest(null));
+            } else {
+                assertEquals(1, embedder.selfTest(null), 1e-6);
+            }
+        }
+    }
+
+    @Test
     void anEngineThatFailsIsToldAsThat() {
         CompatError error = assertThrows(CompatError.BundleError.class, () -> embedder((call, images) -> {
             throw new IllegalStateException("no such operator");
         }).embed(new Picture(new byte[3], 1, 1, 3)));
         assertEquals(true, error.getMessage().contains("recorded failed") && error.getMessage().contains("no such operator"));
+    }
+
+    @Test
+    void asManyNumbersInAnotherShapeAreRefused() {
+        Bundle bundle = Bundle.open(zip());
+        Engine transposed = new Engine() {
+            @Override
+            public String name() {
+                return "transposed";
+            }
+
+            @Override
+            public Tensor run(Tensor images) {
+                return new Tensor(new int[] {bundle.manifest.dim, 1}, golden(0));
+            }
+        };
+        Embedder embedder = new Embedder(bundle, bundle.graph("onnx", null), transposed);
+        assertThrows(CompatError.BundleError.class, () -> embedder.embed(new Picture(new byte[3], 1, 1, 3)));
     }
 
     @Test
