@@ -108,6 +108,12 @@ def _nested(levels: int) -> Any:
 
 
 _V, _T = ("segments", 0, "vectors"), ("segments", 0, "table")
+_INDEX = {
+    "kind": "usearch",
+    "content": 1,
+    "options": {},
+    "file": {"name": "index-00000001-0000000000000001.usearch", "bytes": 1, "sha256": "ab" * 32},
+}
 BAD: dict[str, Edit] = {
     "format": _put("format", to="compat-sdk-bundle"),
     "version-0": _put("version", to=0),
@@ -140,6 +146,8 @@ BAD: dict[str, Edit] = {
     "table-is-the-vectors": lambda value: value["segments"][0].update(table=value["segments"][0]["vectors"]),
     "index-text": _put("index", to="usearch"),
     "index-without-a-file": _put("index", to={"kind": "usearch", "content": 1, "options": {}}),
+    "index-kind-number": _put("index", to=_INDEX | {"kind": 1}),
+    "index-options-list": _put("index", to=_INDEX | {"options": []}),
     "dtype-float64": lambda value: value.update(dtype="float64", version=2),
     "nested-40-deep": _put("model", to={"a": _nested(40)}),
     "number-of-65-bits": _put("model", to={"a": 2**64}),

@@ -39,6 +39,7 @@ def write(place: Place) -> None:
         "dot": photo(17, 1, 1),
         "large": photo(18, 90, 140),
         "noise": np.random.default_rng(19).integers(0, 256, (40, 31, 3), dtype=np.uint8),
+        "noise-tall": np.random.default_rng(22).integers(0, 256, (61, 24, 3), dtype=np.uint8),
         "stripes": np.repeat((np.arange(33) % 2 * 255).astype(np.uint8)[None, :, None], 45, 0).repeat(3, 2),
         "grey": photo(20, 30, 41, 1)[..., 0],
         "grey-channel": photo(20, 30, 41, 1),
@@ -56,7 +57,7 @@ def write(place: Place) -> None:
 
     for fit in ("crop", "stretch"):
         for kernel in ("bilinear", "bicubic", "lanczos", "box"):
-            for picture in ("wide", "small", "noise"):
+            for picture in ("wide", "small", "noise", "noise-tall"):
                 add(f"{picture}-{fit}-{kernel}", picture, replace(_BASE, fit=fit, resize=kernel))
     for picture in ("tall", "square", "exact", "line", "dot", "large", "stripes", "grey", "grey-channel", "alpha"):
         add(picture, picture, _BASE)

@@ -104,7 +104,8 @@ async function readState(files) {
     [vectors, table].forEach(file);
   }
   if (value.index !== null) {
-    exact(value.index, ["kind", "content", "options", "file"], "an index");
+    const { kind, options } = exact(value.index, ["kind", "content", "options", "file"], "an index");
+    if (typeof kind !== "string" || !isObject(options)) refuse("has an index of another type");
     count(value.index.content);
     file(value.index.file);
   }
