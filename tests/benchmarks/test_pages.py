@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 # Page: the script that writes it.
 PAGES = {
     "accuracy/export_targets": "accuracy.export_targets",
+    "accuracy/foreign_teacher": "accuracy.foreign_teacher",
     "accuracy/kanji_compatibility": "accuracy.kanji_compatibility",
     "accuracy/quantised_accuracy": "accuracy.quantised_accuracy",
     "accuracy/timm_networks": "accuracy.timm_networks",
