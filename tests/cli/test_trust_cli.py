@@ -38,6 +38,7 @@ MODELS: dict[str, tuple[str, ...]] = {
     "upgrade plan": ("upgrade", "plan", "photos.gallery", "--transform", "h.bundle"),
     "upgrade run": ("upgrade", "run", "photos.gallery", "--transform", "h.bundle"),
     "upgrade verify": ("upgrade", "verify", "photos.gallery", "--transform", "h.bundle"),
+    "app web": ("app", "web", "--bundle", "query.bundle", "--gallery", "photos.gallery", "--out", "new"),
     "evaluate": ("evaluate", "--data", "sample", "--query", "query.bundle", "--gallery", "query.bundle"),
 }
 """Every command that takes a model, or something else that can be signed, from elsewhere; here nothing is signed."""

@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 
 from compat_cli import console, options
+from compat_cli.groups import Group
 
-app = typer.Typer(help="Write an application that searches on the device.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Write an application that searches on the device.", no_args_is_help=True, rich_markup_mode=None, cls=Group
+)
 
 
 @app.callback()

@@ -77,7 +77,7 @@ def layout() -> Layout:
         "steps": {r"\d-[a-z-]+\.json": None},
         "(gallery|query|vanilla)-run": QUERY_RUN,
         "(gallery|query)-bundle": {
-            r"manifest\.json": None,
+            r"manifest\.json|MODEL_CARD\.md": None,
             "golden": {r"(images|inputs|embeddings)\.npy": None, "pictures": {r"\d\d\.(jpg|png)": None}},
             "onnx-fp32": graph,
         },

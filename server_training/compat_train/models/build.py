@@ -125,8 +125,9 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
             near = difflib.get_close_matches(arch.lower(), (*ARCHITECTURES, "swin_tiny"), 3, 0.5)
             nearest = f"; nearest: {', '.join(near)}" if near else ""
             raise ConfigError(
-                f"unknown architecture {shortened(repr(arch))}{nearest}; expected {', '.join(ARCHITECTURES)}, cmp:..., "
-                f"global:... or timm:NAME. `compat-sdk archs` lists them"
+                f"unknown architecture {shortened(repr(arch), 40)}{nearest}; expected a name that `compat-sdk archs` "
+                f"lists, such as resnet18, or cmp:..., global:..., <resnet>_pruned<fraction>, <resnet>_gem, swin_tiny or "
+                f"timm:NAME"
             )
 
 
