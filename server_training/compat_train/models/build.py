@@ -126,8 +126,8 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
             nearest = f"; nearest: {', '.join(near)}" if near else ""
             raise ConfigError(
                 f"unknown architecture {shortened(repr(arch), 40)}{nearest}; expected a name that `compat-sdk archs` "
-                f"lists, such as resnet18, or cmp:..., global:..., <resnet>_pruned<fraction>, <resnet>_gem, swin_tiny or "
-                f"timm:NAME"
+                f"lists, such as resnet18, or cmp:..., global:..., <resnet>_pruned<fraction>, <resnet>_gem, swin_tiny "
+                f"or timm:NAME"
             )
 
 

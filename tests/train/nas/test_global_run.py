@@ -366,7 +366,7 @@ def test_data_that_cannot_serve_are_refused_before_any_training(
     assert "move some identities from train/ to val/" in refusal(against, tmp_path / "out")
     said = refusal(tiny(identities, objective="retrieval", held_out=0.2), tmp_path / "out")
     assert "has a split 'val', which judges the candidates" in said
-    assert "holds pictures; expected a RUN" in refusal(replace(against, gallery=str(tmp_path / "few")), tmp_path / "out")
+    assert "expected a RUN" in refusal(replace(against, gallery=str(tmp_path / "few")), tmp_path / "out")
 
 
 def test_a_batch_of_more_images_than_teach_is_refused(clothes: Path, tmp_path: Path) -> None:
