@@ -72,6 +72,7 @@ def main() -> None:
     told.add_argument("--missing", action="store_true", help="only defences that the page has no row of")
     told.add_argument("--signing", type=Path, default=ROOT / ".venv-signing" / "bin" / "python", metavar="PYTHON")
     given = told.parse_args()
+    given.signing = given.signing.absolute()  # the tests run in another folder
     kept = _kept() if given.only or given.missing else {}
     chosen = [defence for defence in DEFENCES if given.only is None or defence.number in given.only]
     chosen = [defence for defence in chosen if not given.missing or _head(defence) not in kept]
