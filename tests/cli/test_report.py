@@ -214,3 +214,13 @@ def test_results_of_an_evaluation_hold_what_a_page_needs(tmp_path: Path) -> None
     dataset = photos(tmp_path / "d")
     found = evaluation_results(with_examples(dataset), dataset, "compat-sdk evaluate", ())
     assert [row["label"] for row in found["hits"]] == ["ant", "bee", "cat <&>"] and found["data"]["classes"] == 3
+
+
+@pytest.mark.parametrize(
+    ("across", "words"),
+    [(0.8, "and still finds the right class 80.0 %"), (0.1, "and finds the right class 10.0 % of the time, where the")],
+)
+def test_the_headline_praises_nothing_that_finds_little(across: float, words: str) -> None:
+    systems = {"query_gallery": {"cmc": {"1": across}}, "gallery_gallery": {"cmc": {"1": 0.9}}}
+    found = report.headline({"evaluation": {"query": systems | {"gallery_mmacs": 30.0, "query_mmacs": 3.0}}})
+    assert words in found and ("still" in found) == (across > 0.45)
