@@ -35,8 +35,9 @@ def decoded(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     if steps["fit"] == "crop":
         width = height = min(width, height)
     left, top = (picture.width - width) / 2, (picture.height - height) / 2
-    box = (left, top, left + width, top + height)
-    return np.array(ImageOps.exif_transpose(picture.convert("RGB").resize((size, size), kernel, box=box)))
+    # Rows first, then columns: in one call the order is up to Pillow's version.
+    rows = picture.convert("RGB").resize((size, picture.height), kernel, box=(left, 0, left + width, picture.height))
+    return np.array(ImageOps.exif_transpose(rows.resize((size, size), kernel, box=(0, top, size, top + height))))
 
 
 pixels = np.load(bundle / "golden" / "images.npy")  # uint8 [n, size, size, 3], RGB

@@ -74,13 +74,13 @@ def to_pixels(image: ImageLike, preprocessing: Preprocessing) -> NDArray[np.uint
     kept_width, kept_height = width * preprocessing.crop, height * preprocessing.crop
     if preprocessing.fit == "crop":
         kept_width = kept_height = min(kept_width, kept_height)
-    box = None
-    if (kept_width, kept_height) != (width, height):
-        left, top = (width - kept_width) / 2, (height - kept_height) / 2
-        box = (left, top, left + kept_width, top + kept_height)
+    left, top = (width - kept_width) / 2, (height - kept_height) / 2
     kernel = Image.Resampling[preprocessing.resize.upper()]
+    # Rows, then columns. Of a tall picture Pillow 13 takes the columns first, Pillow 11 the rows, and the order shows.
+    rows = loaded.resize((size, height), kernel, box=(left, 0, left + kept_width, height))
+    square = rows.resize((size, size), kernel, box=(0, top, size, top + kept_height))
     # Turning the small square instead of the whole photo: both fits are symmetric, so the order is free.
-    return np.array(turn_upright(loaded.resize((size, size), kernel, box=box), orientation))
+    return np.array(turn_upright(square, orientation))
 
 
 def to_input(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:

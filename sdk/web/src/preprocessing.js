@@ -66,10 +66,7 @@ export function toPixels(picture, preprocessing) {
   if (fit === "crop") keptWidth = keptHeight = Math.min(keptWidth, keptHeight);
   const sides = [width, height];
   const passes = [[0, keptWidth], [1, keptHeight]];
-  if (picture.turned) passes.reverse();
-  const [wide, tall] = passes.map(([axis]) => sides[axis] - size);
-  if (tall > Math.max(0, 2 * wide)) passes.reverse(); // as Pillow 13: the order of the two shows
-  for (const [axis, kept] of passes) {
+  for (const [axis, kept] of picture.turned ? passes.reverse() : passes) {
     const [side, start] = [sides[axis], (sides[axis] - kept) / 2];
     if (kept === side && side === size) continue;
     data = along(data, ...sides, weights(side, start, start + kept, size, resize), axis === 1);

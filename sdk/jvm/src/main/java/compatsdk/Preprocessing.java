@@ -121,18 +121,12 @@ public final class Preprocessing {
         double top = (picture.height - keptHeight) / 2;
         boolean across = left != 0 || keptWidth != picture.width || picture.width != size;
         boolean down = top != 0 || keptHeight != picture.height || picture.height != size;
-        // As Pillow 13: of a picture that is reduced far more in height the columns come first. The two orders round apart.
-        boolean downFirst = down && picture.height - size > Math.max(0, 2 * (picture.width - size));
-        Resize columns = new Resize(resize, picture.height, top, top + keptHeight, size);
-        if (downFirst) {
-            data = columns.columns(data, picture.width);
-        }
-        if (across) {
+        if (across) { // the rows first: the two orders round apart
             Resize rows = new Resize(resize, picture.width, left, left + keptWidth, size);
-            data = rows.rows(data, downFirst ? size : picture.height);
+            data = rows.rows(data, picture.height);
         }
-        if (down && !downFirst) {
-            data = columns.columns(data, size);
+        if (down) {
+            data = new Resize(resize, picture.height, top, top + keptHeight, size).columns(data, size);
         }
         return data;
     }
