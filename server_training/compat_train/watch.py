@@ -74,6 +74,26 @@ class Look:
         )
 
 
+def hits_at_1(queries: Tensor, searched: Tensor, right: Tensor, hidden: Tensor | None = None) -> Tensor:
+    """Whether the nearest vector that a query may find is a right one, bool ``[n]``.
+
+    Args:
+        queries: ``[n, dim]``, of unit length, on the CPU like the rest.
+        searched: ``[m, dim]``, of unit length.
+        right: bool ``[n, m]``, which of them are right.
+        hidden: bool ``[n, m]``, which of them a query may not find; None for none.
+    """
+    scores = queries @ searched.T
+    nearest = (scores if hidden is None else scores.masked_fill(hidden, -2.0)).argmax(1)
+    return right[torch.arange(len(queries)), nearest]
+
+
+def chance_of(right: Tensor, hidden: Tensor | None = None) -> float:
+    """What guessing gives at top-1, in [0, 1]; arguments as of `hits_at_1`."""
+    open_to = torch.full((len(right),), right.shape[1]) if hidden is None else (~hidden).sum(1)
+    return float((right.sum(1) / open_to.to(right.device)).mean())
+
+
 class Watch:
     """Held-out images as the query model sees them, and what the gallery model makes of them."""
 
@@ -109,15 +129,12 @@ class Watch:
         self._network, self._pixels, self._preprocessing, self._device = network, pixels, preprocessing, device
         self._of_gallery, self._searched, self._right = of_gallery.cpu(), searched.cpu(), right.cpu()
         self._by, self._hidden, self._complete = by, hidden, complete
-        open_to = torch.full((len(right),), len(searched)) if hidden is None else (~hidden).sum(1)
-        self.chance = float((right.sum(1) / open_to.to(right.device)).mean())
+        self.chance = chance_of(right, hidden)
 
     def look(self, step: int) -> Look:
         """Embeds the held-out images and searches with them; nothing of the training changes."""
         found = self._embedded()
-        scores = found @ self._searched.T
-        nearest = (scores if self._hidden is None else scores.masked_fill(self._hidden, -2.0)).argmax(1)
-        hits = self._right[torch.arange(len(found)), nearest]
+        hits = hits_at_1(found, self._searched, self._right, self._hidden)
         return Look(
             step=step,
             accuracy=float(hits.float().mean()),

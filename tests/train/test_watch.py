@@ -17,7 +17,7 @@ from compat_sdk.images import Preprocessing
 from compat_train.data.held_out import held_out_count, hold_out
 from compat_train.methods.watched import same_label
 from compat_train.runs.log import read_looks
-from compat_train.watch import Look, Watch, deaf, is_due, summary
+from compat_train.watch import Look, Watch, chance_of, deaf, hits_at_1, is_due, summary
 
 CPU = torch.device("cpu")
 PLAIN = Preprocessing(size=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -165,3 +165,19 @@ def test_looks_are_read_up_to_the_first_that_is_cut_off_or_is_none(tmp_path: Pat
         (tmp_path / "held_out.jsonl").write_text(f"{whole}\n{spoilt}\n{whole}\n")
         assert [Look.from_json(row) for row in read_looks(tmp_path)] == [LOOK]
     assert read_looks(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_hits_and_chance_are_those_of_a_loop(own: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.nn.functional.normalize(torch.randn(12, 5, generator=generator))
+    right = torch.rand(12, 12, generator=generator) < 0.4
+    hidden = torch.eye(12, dtype=torch.bool) if own else None
+    hits, chances = [], []
+    for query in range(12):
+        open_to = [row for row in range(12) if not (own and row == query)]
+        nearest = max(open_to, key=lambda row: float(vectors[query] @ vectors[row]))
+        hits.append(bool(right[query, nearest]))
+        chances.append(int(right[query].sum()) / len(open_to))
+    assert hits_at_1(vectors, vectors, right, hidden).tolist() == hits
+    assert chance_of(right, hidden) == pytest.approx(sum(chances) / 12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compat_cli import console, extras
 from compat_cli.commands.train_options import EVERYWHERE, SCENARIO, preset_of
@@ -37,7 +37,6 @@ def _train_side_info(told: Told, out: Path, as_json: bool) -> None:
         )
     extras.require("train")
     from compat_train.methods.side_info import train_side_info
-    from compat_train.pace import duration
 
     config = told.config(_side_info_config())
     began = time.monotonic()
@@ -52,9 +51,7 @@ def _train_side_info(told: Told, out: Path, as_json: bool) -> None:
         "space": done.space,
     }
     line = f"{done.path}: side-information encoder {done.arch} ({done.method}), space {done.space}"
-    seconds = time.monotonic() - began
-    text = console.lines([line, f"{duration(seconds)} of work"])
-    console.report(facts | {"seconds": round(seconds, 1)}, text, as_json=as_json)
+    _say(facts, line, time.monotonic() - began, as_json)
 
 
 def _train_upgrade(told: Told, out: Path, as_json: bool) -> None:
@@ -64,7 +61,6 @@ def _train_upgrade(told: Told, out: Path, as_json: bool) -> None:
     """
     extras.require("train")
     from compat_train.methods.upgrade import train_upgrade
-    from compat_train.pace import duration
 
     config = told.config(_upgrade_config(), like="new")
     began = time.monotonic()
@@ -77,7 +73,12 @@ def _train_upgrade(told: Told, out: Path, as_json: bool) -> None:
         **asdict(done.spaces),
     }
     line = f"{done.path}: transform ({done.method}) {done.spaces}"
-    seconds = time.monotonic() - began
+    _say(facts, line, time.monotonic() - began, as_json)
+
+
+def _say(facts: dict[str, Any], line: str, seconds: float, as_json: bool) -> None:
+    from compat_train.pace import duration
+
     text = console.lines([line, f"{duration(seconds)} of work"])
     console.report(facts | {"seconds": round(seconds, 1)}, text, as_json=as_json)
 

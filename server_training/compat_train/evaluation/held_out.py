@@ -15,6 +15,7 @@ from compat_train.device import device_of
 from compat_train.embed import embed_images
 from compat_train.methods.watched import drawn, same_label
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.watch import chance_of, hits_at_1
 
 _IMAGES = 256
 
@@ -74,7 +75,6 @@ def held_out_accuracy(done: Checkpoint, config: GalleryConfig) -> HeldOut | None
         )
     )  # fmt: skip
     own = torch.eye(len(vectors), dtype=torch.bool)
-    nearest = (vectors @ vectors.T).masked_fill(own, -2.0).argmax(1)
-    hits = right[torch.arange(len(vectors)), nearest][asking]
-    chance = float((right[asking].sum(1) / (len(vectors) - 1)).mean())
+    hits = hits_at_1(vectors, vectors, right, own)[asking]
+    chance = chance_of(right[asking], own[asking])
     return HeldOut(float(hits.float().mean()), chance, int(asking.sum()), len(vectors) - 1)
