@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import open_plain, open_to_append, raise_if_refused, sync_folder
+from compat_sdk.files.atomic import open_plain, open_to_append, raise_if_refused, sync_folder
 from compat_sdk.images import PictureFile
 from compat_sdk.images.member import file_sha256, stamp_of
 

@@ -18,7 +18,7 @@ from compat_sdk.litter import is_litter
 Layout = Mapping[str, "Layout | None"]
 """Regular expressions of whole names: each with the layout of the folder of that name, or None for a file."""
 
-# What a killed `compat_sdk.files.write_atomic` leaves beside a file, and a killed publication beside a bundle.
+# What a killed `compat_sdk.files.atomic.write_atomic` leaves beside a file, and a killed publication beside a bundle.
 _STRAY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.(tmp|old)")
 _TELLS = {
     "manifest.json": "a bundle",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import (
+from compat_sdk.files.atomic import (
     canonical_json,
     file_problem,
     link_or_copy,

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError
-from compat_sdk.files import raise_if_refused, read_json, sealed_json, sha256_file, unsealed, write_atomic
+from compat_sdk.files.atomic import raise_if_refused, read_json, sealed_json, sha256_file, unsealed, write_atomic
 from compat_sdk.shown import shortened
 from compat_sdk.workers import usable_cores
 

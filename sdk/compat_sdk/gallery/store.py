@@ -31,7 +31,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError, GalleryLockedError
-from compat_sdk.files import durable_temporary, parse_json, raise_if_refused, read_plain, sealed_json, sync_folder
+from compat_sdk.files.atomic import (
+    durable_temporary,
+    parse_json,
+    raise_if_refused,
+    read_plain,
+    sealed_json,
+    sync_folder,
+)
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.lock import LOCK_FILE

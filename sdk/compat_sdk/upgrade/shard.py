@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, CorruptFileError, GalleryError, VectorError
-from compat_sdk.files import (
+from compat_sdk.files.atomic import (
     canonical_json,
     parse_sealed,
     raise_if_refused,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files import parse_toml, raise_if_refused, read_plain
+from compat_sdk.files.atomic import parse_toml, raise_if_refused, read_plain
 
 _LARGEST = 1 << 20
 

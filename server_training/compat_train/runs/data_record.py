@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import make_folder, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files.atomic import make_folder, read_json, sealed_json, unsealed, write_atomic
 from compat_train.data.origin import Origin
 
 _RECORD = "data.json"

@@ -11,7 +11,15 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, make_folder, parse_json, read_plain, sealed_json, unsealed, write_atomic
+from compat_sdk.files.atomic import (
+    file_problem,
+    make_folder,
+    parse_json,
+    read_plain,
+    sealed_json,
+    unsealed,
+    write_atomic,
+)
 from compat_sdk.outputs import delete_own
 from compat_sdk.shown import shortened
 from compat_train.runs.layout import STATE

@@ -19,7 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import (
+from compat_sdk.files.atomic import (
     file_problem,
     make_folder,
     open_locked,

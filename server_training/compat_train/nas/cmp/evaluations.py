@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
-from compat_sdk.files import (
+from compat_sdk.files.atomic import (
     make_folder,
     open_to_append,
     parse_json,

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import make_folder, parse_json, raise_if_refused, read_plain, sealed, unsealed, write_atomic
+from compat_sdk.files.atomic import (
+    make_folder,
+    parse_json,
+    raise_if_refused,
+    read_plain,
+    sealed,
+    unsealed,
+    write_atomic,
+)
 from compat_train.config.settings import changed_settings
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.search import Step
