@@ -300,7 +300,7 @@ MAKERS = (
     Defence(
         43,
         "a RUN's record is sealed",
-        f"{SDK}/files/atomic.py",
+        f"{SDK}/files/seal.py",
         "    if not holds:\n",
         "    if False:\n",
         tests_in("train/test_space_of_runs.py", "every_field_of_a_record_is_sealed", "a_resume_point_is_sealed"),

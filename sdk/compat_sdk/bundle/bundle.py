@@ -44,7 +44,7 @@ from compat_sdk.bundle.publish import publish, require_free
 from compat_sdk.bundle.signature import make_signature
 from compat_sdk.bundle.trust import Trust, require_current, trust_of
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files.atomic import indented_json
+from compat_sdk.files.documents import indented_json
 
 __all__ = ["Bundle", "FileRecord", "Graph", "Manifest", "TransformSource", "opened", "sign_bundle", "write_bundle"]
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast, get_args
 from compat_sdk.bundle.names import MANIFEST, PICTURES, check_file_name, check_file_names
 from compat_sdk.certificate import Certificate
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files.atomic import sealed
+from compat_sdk.files.seal import sealed
 from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shortened, shown_value

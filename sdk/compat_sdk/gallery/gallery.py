@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from compat_sdk.bundle.signature import make_signature
 from compat_sdk.bundle.trust import Trust, trust_of
 from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, StateError
-from compat_sdk.files.atomic import canonical_json, make_folder, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.documents import canonical_json
 from compat_sdk.gallery import store
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.lock import write_lock

@@ -149,7 +149,7 @@ def test_a_flipped_bit_anywhere_is_found(pair: tuple[Path, Path], where: str) ->
 
 
 def test_a_record_of_other_inputs_and_another_transform_are_found(pair: tuple[Path, Path]) -> None:
-    from compat_sdk.files.atomic import parse_sealed, sealed_json
+    from compat_sdk.files.seal import parse_sealed, sealed_json
 
     gallery, side = pair
     upgrade.run(gallery, Toy(), side=side, shard_rows=30, workers=1)
