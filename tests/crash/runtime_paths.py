@@ -11,7 +11,7 @@ import numpy as np
 
 from compat_sdk import upgrade
 from compat_sdk.bundle import Bundle, Graph
-from compat_sdk.bundle.bundle import sign_bundle
+from compat_sdk.bundle.writing import sign_bundle
 from compat_sdk.datasets.lock import LOCK, require_all_locked, require_locked, write_lock
 from compat_sdk.errors import CorruptFileError, GalleryError, StateError
 from compat_sdk.files.documents import read_json

@@ -359,7 +359,7 @@ MAKERS = (
     Defence(
         45,
         "the self-test compares vectors",
-        f"{SDK}/bundle/golden.py",
+        f"{SDK}/bundle/self_test.py",
         "    if not result.min_cosine >= bound:\n",
         "    if False:\n",
         tests_in(_GOLDEN, "a_self_test_holds_a_graph_to_the_bound_of_its_export"),

@@ -62,7 +62,7 @@ class Graph:
         values: ``"prepared"``, or ``"pixels"`` where the graph takes RGB in [0, 255] and does mean, standard
             deviation and channel order itself. Either way a client does what the manifest's preprocessing says.
         min_cosine: Smallest cosine to the trained model's vectors that the maker allowed, below that of the precision,
-            -1 to 1; None for that of the precision, see `compat_sdk.bundle.golden.MIN_COSINE`.
+            -1 to 1; None for that of the precision, see `compat_sdk.bundle.self_test.MIN_COSINE`.
     """
 
     target: str
