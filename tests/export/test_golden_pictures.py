@@ -23,7 +23,8 @@ from compat_export.convert.graphs import Converted, convert
 from compat_export.profile_model import untrained_checkpoint
 from compat_export.subject import subject_of
 from compat_sdk.bundle import Bundle
-from compat_sdk.bundle.manifest import Manifest, record_of
+from compat_sdk.bundle.manifest import Manifest
+from compat_sdk.bundle.records import record_of
 from compat_sdk.bundle.self_test import MIN_COSINE
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError, DataError

@@ -1,7 +1,11 @@
 """Bundles: an exported model with everything that is needed to use it, and to know that it is intact.
 
 names      what files inside a bundle may be called
+records    which file it must be, by size and SHA-256
+graph      one exported form of a model
+last_day   the day until which something may be used
 manifest   manifest.json: what a bundle says about its model
+consistency  what it says goes together
 card       the manifest as a page for people
 golden     a few inputs, and the vectors that the trained model makes of them
 self_test  what a machine makes of the golden inputs, compared with the trained model's
@@ -17,7 +21,8 @@ writing    `write_bundle` and `sign_bundle`
 """
 
 from compat_sdk.bundle.bundle import Bundle
-from compat_sdk.bundle.manifest import Graph, Manifest, TransformSource
+from compat_sdk.bundle.graph import Graph
+from compat_sdk.bundle.manifest import Manifest, TransformSource
 from compat_sdk.bundle.names import is_bundle
 from compat_sdk.bundle.trust import Maker, Trust
 from compat_sdk.bundle.writing import sign_bundle, write_bundle

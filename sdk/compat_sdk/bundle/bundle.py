@@ -31,9 +31,11 @@ from compat_sdk.bundle.golden import (
     picture_names,
     read_array,
 )
-from compat_sdk.bundle.manifest import Graph, Manifest, record_of
+from compat_sdk.bundle.graph import Graph
+from compat_sdk.bundle.manifest import Manifest
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.bundle.publish import publish
+from compat_sdk.bundle.records import record_of
 from compat_sdk.bundle.replacement import while_unreplaced
 from compat_sdk.bundle.trust import Trust, require_current, trust_of
 from compat_sdk.errors import BundleError, ConfigError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle.manifest import Graph
+from compat_sdk.bundle.graph import Graph
 from compat_sdk.errors import CheckFailedError
 
 MIN_COSINE: Mapping[str, float] = {

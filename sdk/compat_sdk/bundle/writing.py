@@ -17,9 +17,10 @@ from compat_sdk.bundle.golden import (
     golden_problem,
     picture_files,
 )
-from compat_sdk.bundle.manifest import Manifest, record_of
+from compat_sdk.bundle.manifest import Manifest
 from compat_sdk.bundle.names import CARD, MANIFEST, SIGNATURE
 from compat_sdk.bundle.publish import publish, require_free
+from compat_sdk.bundle.records import record_of
 from compat_sdk.bundle.signature import make_signature
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.files.documents import indented_json

@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from compat_sdk.bundle.manifest import is_day
+from compat_sdk.bundle.last_day import is_day
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError
 from compat_sdk.files.plain import read_plain
 from compat_sdk.files.refusal import raise_if_refused

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compat_sdk import upgrade
-from compat_sdk.bundle.manifest import Graph
+from compat_sdk.bundle.graph import Graph
 from compat_sdk.errors import ConfigError, DataError, IncompatibleSpaceError
 from compat_sdk.gallery import Gallery
 from compat_sdk.space import Embeddings
