@@ -63,7 +63,7 @@ def test_a_damaged_state_is_refused_and_the_one_before_goes_on_to_serve(tmp_path
     before = served.search(query)
     state = path / "gallery.json"
     state.write_bytes(state.read_bytes().replace(b'"rows": 40', b'"rows": 41'))
-    with pytest.raises(GalleryError, match="gallery.json"):
+    with pytest.raises(GalleryError, match=r"gallery\.json"):
         served.reload()
     assert served.search(query) == before
 
