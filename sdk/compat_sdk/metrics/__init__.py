@@ -14,6 +14,7 @@ from compat_sdk.metrics.identification import (
     tpir_at_fpir,
 )
 from compat_sdk.metrics.listed import score_listed
+from compat_sdk.metrics.metric import Metric
 from compat_sdk.metrics.ranking import PerQuery, score_queries
 from compat_sdk.metrics.scores import RetrievalScores, paired_difference, rank_correlation, summarise, upgrade_gain
 from compat_sdk.metrics.templates import pool_templates
@@ -25,6 +26,7 @@ __all__ = [
     "CostCurve",
     "FoldAccuracy",
     "Identification",
+    "Metric",
     "PerQuery",
     "RetrievalScores",
     "average_precision",
