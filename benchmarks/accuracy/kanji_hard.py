@@ -73,7 +73,7 @@ def gallery_config(root: str, seed: int) -> GalleryConfig:
         width=0.1875,
         preprocessing=Preprocessing(size=32),
         classification=Classification(margin=0.3, scale=30.0),
-        optimisation=Optimisation(epochs=EPOCHS, batch=128, lr=0.1),
+        optimisation=Optimisation(epochs=EPOCHS[IDENTITIES], batch=128, lr=0.1),
         augmentation=Augmentation(shift=0.05, zoom=0.08, rotate=4),
         execution=Execution(seed=seed, device="cpu", precision="fp32", threads=1),
     )
