@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compat_cli import console, extras, options
-from compat_sdk.shown import escaped
+from compat_sdk.errors import ConfigError
+from compat_sdk.shown import escaped, shown_value
 
 if TYPE_CHECKING:
     from compat_sdk.profile import BlockTable
@@ -49,10 +50,20 @@ def blocks(
 
 
 def _space(text: str, size: int, dim: int, stem_stride: int) -> BlockSpace:
+    """The space that a text names."""
     from compat_train.models.search_space import space_named
     from compat_train.nas.cmp import latency
+    from compat_train.nas.global_nas import latency as global_latency
+    from compat_train.nas.global_nas.config import PRESETS
 
-    return latency.block_space(space_named(text), size, dim, stem_stride)
+    kind, _, preset = text.partition(":")
+    if kind != "global":
+        return latency.block_space(space_named(text), size, dim, stem_stride)
+    if preset not in PRESETS:
+        raise ConfigError(
+            f"found space {shown_value(text)}; expected global: and one of {', '.join(PRESETS)}, such as global:tiny"
+        )
+    return global_latency.block_space(PRESETS[preset], size, dim, stem_stride)
 
 
 def table_text(table: BlockTable) -> str:

@@ -37,7 +37,8 @@ Operation = Literal["separable", "conv"]
 Kind = Literal["plain", "residual"]
 
 OPERATIONS: tuple[Operation, ...] = ("separable", "conv")  # of a layer, the cheapest first
-_KERNELS = (3, 5)  # sides of a layer's kernel, pixels
+KERNELS = (3, 5)
+"""Sides of a layer's kernel, in pixels, the cheapest first."""
 STEM_KERNEL = 3  # side of the stem's kernel, pixels
 
 _PREFIX = "global:"
@@ -62,7 +63,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         check_choice("layer.operation", self.operation, OPERATIONS)
-        if self.kernel not in _KERNELS:
+        if self.kernel not in KERNELS:
             raise ConfigError(f"layer.kernel is {self.kernel!r}; expected 3 or 5")
 
 
@@ -182,7 +183,7 @@ class Bounds:
         Args:
             final_depth: Depth that the search found; the equation takes every depth to have as many choices.
         """
-        choices: int = (len(OPERATIONS) * len(_KERNELS)) ** final_depth
+        choices: int = (len(OPERATIONS) * len(KERNELS)) ** final_depth
         return choices * len(self.depths) * len(self.widths)
 
 
@@ -232,7 +233,7 @@ def parameters(member: GlobalMember, dim: int) -> int:
         member: The network.
         dim: Length of the embedding.
     """
-    normed = member.stem + sum(shape.channels_out * (2 if _projects(member, shape) else 1) for shape in member.shapes)
+    normed = member.stem + sum(shape.channels_out * (2 if projects(member, shape) else 1) for shape in member.shapes)
     return _stem_weights(member) + sum(_weights(member)) + 2 * normed + (member.widths[-1] + 1) * dim
 
 
@@ -273,8 +274,8 @@ def random_member(bounds: Bounds, generator: np.random.Generator) -> GlobalMembe
     """A network with depth, width, operations and kernels each drawn uniformly."""
     depth, width = (int(generator.choice(choices)) for choices in (bounds.depths, bounds.widths))
     layers = tuple(
-        Layer(OPERATIONS[operation], _KERNELS[kernel])
-        for operation, kernel in generator.integers(0, (len(OPERATIONS), len(_KERNELS)), (depth, 2))
+        Layer(OPERATIONS[operation], KERNELS[kernel])
+        for operation, kernel in generator.integers(0, (len(OPERATIONS), len(KERNELS)), (depth, 2))
     )
     return GlobalMember(kind=bounds.kind, stages=bounds.stages, width=width, layers=layers)
 
@@ -289,11 +290,11 @@ def _weights(member: GlobalMember) -> list[int]:
     for layer, shape in zip(member.layers, member.shapes, strict=True):
         area, pointwise = layer.kernel**2, shape.channels_in * shape.channels_out
         weights = area * shape.channels_in + pointwise if layer.operation == "separable" else area * pointwise
-        found.append(weights + pointwise if _projects(member, shape) else weights)
+        found.append(weights + pointwise if projects(member, shape) else weights)
     return found
 
 
-def _projects(member: GlobalMember, shape: BlockShape) -> bool:
+def projects(member: GlobalMember, shape: BlockShape) -> bool:
     """Whether a layer opens a residual block whose shortcut changes the shape."""
     return member.kind == "residual" and shape.stride == 2
 
