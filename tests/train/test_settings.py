@@ -47,6 +47,7 @@ RUNS = [kind for kind in KINDS if "execution" in hints_of(kind)]
 def required_of(kind: type[Any]) -> dict[str, Any]:
     names = {entry.name for entry in fields(kind)}
     needed = {each.key.partition(".")[0] for each in settings_of(kind) if each.required}
+    needed |= {"mmacs"} & names if kind is CmpConfig else set()  # or milliseconds
     return {name: REQUIRED.get(name, "x") for name in names & needed}
 
 
