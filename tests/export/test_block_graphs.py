@@ -76,23 +76,25 @@ def test_what_was_written_is_measured_and_whole_networks_beside_it(folder: Path)
 
 
 def test_the_commands_write_measure_and_say_the_error(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = run("profile", folder, "--blocks", "--save", tmp_path / "device.json")
+    code, out, err = run(capsys, "profile", folder, "--blocks", "--save", tmp_path / "device.json")
     assert code == 0, err
     assert "4 blocks on onnxruntime, 1 thread(s)" in out and "median error over 1 whole networks" in out
     assert load_block_table(tmp_path / "device.json").settings == {"space": "test", "size": 16}
     for words in (("--compare", tmp_path / "device.json"), ("--engine", "litert"), ("--per-layer",), (folder,)):
-        code, _, err = run("profile", folder, "--blocks", *words)
+        code, _, err = run(capsys, "profile", folder, "--blocks", *words)
         assert code == ConfigError.exit_code and "--blocks measures the graphs of one folder" in err
     told = []
     monkeypatch.setattr(export_blocks, "write_blocks", lambda space, out, **more: told.append((space, more)) or 7)
-    code, out, err = run("nas", "blocks", "global:tiny", "--size", "32", "--networks", "2", "--out", tmp_path / "b")
+    code, out, err = run(
+        capsys, "nas", "blocks", "global:tiny", "--size", "32", "--networks", "2", "--out", tmp_path / "b"
+    )
     assert code == 0 and out.startswith("7 graphs; measure them on the device"), err
     ((space, more),) = told
     assert space.settings["space"] == "global:plain,stages=3,width=16-64" and space.size == 32
     assert more["networks"] == 2 and more["target"] == "onnx"
-    code, _, err = run("nas", "blocks", "global:huge", "--out", tmp_path / "b")
+    code, _, err = run(capsys, "nas", "blocks", "global:huge", "--out", tmp_path / "b")
     assert code == ConfigError.exit_code and "expected global: and one of tiny, mobile" in err
 
 
