@@ -190,7 +190,7 @@ def open_evaluations(config: CmpConfig, prepared: Prepared, weights: Path, folde
         preprocessing=prepared.gallery.preprocessing,
         dim=prepared.gallery.dim,
         stem_stride=config.stem_stride,
-        rank=config.validation.rank,
+        metric=config.validation.accuracy,
         batch=config.validation.batch,
         device=device_of(config.execution.device).type,  # a score is not the same on another
     )
