@@ -39,7 +39,8 @@ from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.query import QueryMethod
 from compat_train.config.training import Augmentation, Execution, Optimisation, QueryConfig, Source, config_to_json
 from compat_train.data.training_set import load_training_set
-from compat_train.evaluation.evaluate import Evaluation, evaluate_each
+from compat_train.evaluation.evaluate import evaluate_each
+from compat_train.evaluation.result import Evaluation
 from compat_train.losses.centred import centred
 from compat_train.methods.centred_output import Cone, write_mean
 from compat_train.methods.gallery_vectors import gallery_vectors

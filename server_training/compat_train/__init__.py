@@ -24,8 +24,9 @@ if TYPE_CHECKING:
         Source,
     )
     from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
-    from compat_train.evaluation.evaluate import Evaluation, evaluate
+    from compat_train.evaluation.evaluate import evaluate
     from compat_train.evaluation.evaluate_upgrade import UpgradeEvaluation, evaluate_upgrade
+    from compat_train.evaluation.result import Evaluation
     from compat_train.methods.gallery import train_gallery
     from compat_train.methods.query import train_query
     from compat_train.methods.side_info import train_side_info
@@ -82,7 +83,7 @@ __getattr__, __dir__ = door(
         "Checkpoint": "runs.checkpoint",
         "Classification": "config.training",
         "CmpConfig": "nas.cmp.config",
-        "Evaluation": "evaluation.evaluate",
+        "Evaluation": "evaluation.result",
         "Execution": "config.training",
         "GalleryConfig": "config.training",
         "GlobalConfig": "nas.global_nas.config",
