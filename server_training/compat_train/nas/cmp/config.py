@@ -9,8 +9,9 @@ from typing import Literal
 from compat_sdk.errors import ConfigError
 from compat_train.config.checks import check_choices, check_range
 from compat_train.config.fields import about, setting
+from compat_train.config.method_terms import AnyMethod, QueryMethod, method_weights
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
-from compat_train.config.query import AnyMethod, QueryConfig, QueryMethod, method_weights
+from compat_train.config.query import QueryConfig
 from compat_train.models.search_space import SearchSpace, space_named
 
 Reward = Literal["r1", "r2", "r3"]
