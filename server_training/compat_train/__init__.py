@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from compat_train.nas.cmp.run import search_query_models
     from compat_train.nas.global_nas.config import GlobalConfig
     from compat_train.nas.global_nas.run import search_network
-    from compat_train.recipe import Recipe, read_recipe, run_recipe
+    from compat_train.recipe import Recipe, read_recipe
+    from compat_train.recipe_run import run_recipe
     from compat_train.runs.checkpoint import Checkpoint
     from compat_train.runs.transform_run import TransformRun
 
@@ -102,7 +103,7 @@ __getattr__, __dir__ = door(
         "evaluate_upgrade": "evaluation.evaluate_upgrade",
         "log_variances": "methods.uncertainty",
         "read_recipe": "recipe",
-        "run_recipe": "recipe",
+        "run_recipe": "recipe_run",
         "search_network": "nas.global_nas.run",
         "search_query_models": "nas.cmp.run",
         "train_gallery": "methods.gallery",
