@@ -26,7 +26,9 @@ from compat_train.device import device_of
 from compat_train.evaluation.evaluate import evaluate_each
 from compat_train.evaluation.result import Evaluation
 from compat_train.loop import DivergedError
-from compat_train.models.global_space import GlobalMember, global_named, parameters
+from compat_train.models.global_cost import parameters
+from compat_train.models.global_names import global_named
+from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, classification_accuracy, renamed, train_network
 from compat_train.nas.global_nas.log import CandidateLog
