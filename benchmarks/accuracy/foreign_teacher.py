@@ -48,7 +48,8 @@ from compat_train.methods.query import train_query
 from compat_train.methods.ridge import start_by_ridge
 from compat_train.methods.starting_weights import published_weights, starting_state
 from compat_train.models.build import build_model
-from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.space_name import identity_of
 
 HERE = Path(__file__).parent
 SYSTEMS = ("query_query", "query_gallery", "gallery_gallery")

@@ -20,7 +20,8 @@ from compat_train.evaluation.evaluate import evaluate
 from compat_train.evaluation.splits import embed_split
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
-from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.space_name import identity_of
 
 SIZE = 28
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from compat_train.models.search_space import BlockShape
-
-if TYPE_CHECKING:
-    pass
 from compat_train.models.global_space import STEM_KERNEL, GlobalMember
+from compat_train.models.search_space import BlockShape
 
 
 def parameters(member: GlobalMember, dim: int) -> int:

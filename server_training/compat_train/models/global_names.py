@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 import typing
-from typing import TYPE_CHECKING
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.shown import shortened
-
-if TYPE_CHECKING:
-    pass
 from compat_train.models.global_space import PREFIX, GlobalMember, Kind, Layer, Operation
 
 _LETTERS: dict[str, Operation] = {"s": "separable", "c": "conv"}
