@@ -254,7 +254,7 @@ class _BundleModel:
 class _RunModel:
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         _require_torch(path)
-        from compat_train.evaluation.evaluate import open_model as open_run
+        from compat_train.evaluation.embedding_model import open_model as open_run
 
         self._model = open_run(path, device=device, threads=threads)
         self._threads = threads

@@ -18,8 +18,8 @@ from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.errors import ConfigError
 from compat_sdk.space import Embeddings
 from compat_train.evaluation.advice import advice
-from compat_train.evaluation.evaluate import Evaluation
 from compat_train.evaluation.examples import examples_of
+from compat_train.evaluation.result import Evaluation
 from tests.sdk.test_partition import put
 
 REPOSITORY = Path(__file__).parents[2]

@@ -16,10 +16,12 @@ from compat_sdk.metrics import score_queries, summarise
 from compat_train.config.training import Classification
 from compat_train.embed import embed_images, input_tensor
 from compat_train.evaluation.embedding_model import open_model
-from compat_train.evaluation.evaluate import embed_split, evaluate
+from compat_train.evaluation.evaluate import evaluate
+from compat_train.evaluation.splits import embed_split
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
-from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.space_name import identity_of
 
 SIZE = 28
 

@@ -17,7 +17,8 @@ from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shown_value
 from compat_train.adoption.source import AdoptSource, Kind
 from compat_train.config.training import Classification
-from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.space_name import identity_of
 
 _PREPARING = ("size", "mean", "std", "channels", "fit", "resize", "crop")
 _TAKEN: Mapping[Kind, tuple[str, ...]] = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compat_sdk.certificate import QUERY_RULE
-from compat_train.evaluation.evaluate import Evaluation
 from compat_train.evaluation.evaluate_upgrade import UpgradeEvaluation
+from compat_train.evaluation.result import Evaluation
 
 _NEAR_CHANCE = 0.1
 """Part of M(q,q) below which queries find next to nothing in the gallery."""

@@ -25,7 +25,8 @@ from compat_sdk.space import Embeddings
 from compat_train.device import torch_threads
 from compat_train.evaluation.cka import linear_cka
 from compat_train.evaluation.embedding_model import Model, open_model
-from compat_train.evaluation.evaluate import embed_split, filled_split, overlap_lines
+from compat_train.evaluation.result import overlap_lines
+from compat_train.evaluation.splits import embed_split, filled_split
 from compat_train.evaluation.transform_model import TransformModel, open_transform
 from compat_train.runs.run_files import RECORD, read_role
 

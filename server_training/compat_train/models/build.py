@@ -11,8 +11,8 @@ from torch import nn
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.shown import shortened
+from compat_train.models.global_names import global_named, is_global_name
 from compat_train.models.global_network import GlobalNetwork
-from compat_train.models.global_space import global_named, is_global_name
 from compat_train.models.mobilenet_v1 import MobileNetV1
 from compat_train.models.mobilenet_v2 import MobileNetV2
 from compat_train.models.mobilenet_v3 import MobileNetV3

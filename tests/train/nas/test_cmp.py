@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, DataError, TrainingError
-from compat_train.config.query import AnyMethod
+from compat_train.config.method_terms import AnyMethod
 from compat_train.config.training import Execution
 from compat_train.embed import embed_images
 from compat_train.methods.centred_output import Cone

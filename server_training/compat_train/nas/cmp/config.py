@@ -11,8 +11,9 @@ from compat_sdk.metrics import Metric
 from compat_sdk.shown import shown_value
 from compat_train.config.checks import check_choices, check_metric, check_range
 from compat_train.config.fields import about, setting
+from compat_train.config.method_terms import AnyMethod, QueryMethod, method_weights
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
-from compat_train.config.query import AnyMethod, QueryConfig, QueryMethod, method_weights
+from compat_train.config.query import QueryConfig
 from compat_train.models.search_space import SearchSpace, space_named
 
 Reward = Literal["r1", "r2", "r3"]

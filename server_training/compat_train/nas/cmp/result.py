@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from compat_train.evaluation.evaluate import Evaluation
+from compat_train.evaluation.result import Evaluation
 from compat_train.nas.cmp.evolve import Ranked
 
 

@@ -13,8 +13,9 @@ from compat_sdk.metrics import Metric
 from compat_train.config.checks import check_choices, check_metric, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.gallery import GalleryConfig
+from compat_train.config.method_terms import AnyMethod, method_weights
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
-from compat_train.config.query import AnyMethod, QueryConfig, method_weights
+from compat_train.config.query import QueryConfig
 from compat_train.models.global_space import Bounds
 
 Objective = Literal["accuracy", "retrieval", "r3"]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from compat_train.evaluation.evaluate import Evaluation
+from compat_train.evaluation.result import Evaluation
 from compat_train.models.global_space import Bounds
 from compat_train.nas.global_nas.config import Objective
 from compat_train.nas.global_nas.search import Found, operations_and_kernels

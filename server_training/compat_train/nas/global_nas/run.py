@@ -23,9 +23,12 @@ from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
 from compat_train.config.training import config_to_json
 from compat_train.device import device_of
-from compat_train.evaluation.evaluate import Evaluation, evaluate_each
+from compat_train.evaluation.evaluate import evaluate_each
+from compat_train.evaluation.result import Evaluation
 from compat_train.loop import DivergedError
-from compat_train.models.global_space import GlobalMember, global_named, parameters
+from compat_train.models.global_cost import parameters
+from compat_train.models.global_names import global_named
+from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, classification_accuracy, renamed, train_network
 from compat_train.nas.global_nas.log import CandidateLog
