@@ -183,7 +183,7 @@ def open_model(
         BundleError: The bundle is damaged, or not signed as is asked for.
         ConfigError: The path is neither a bundle nor a run, or a run where a signature is asked for.
     """
-    from compat_sdk.bundle import is_bundle
+    from compat_sdk.kinds import is_bundle
 
     if is_bundle(path):
         from compat_sdk.embedder import Embedder

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compat_cli.pages import open_set, report
+from compat_cli.pages import open_set
 from compat_cli.pages.evaluation import evaluation_results, report_place, write_report
 from compat_cli.pages.plan import Plan, Speed, divided, planned
+from compat_cli.pages.sections.accuracy import harder_question
+from compat_cli.pages.sections.outcome import headline
 from compat_cli.pages.story import commands, demo_plan
 from compat_sdk.certificate import NEW_MODEL_RULE, QUERY_RULE
 from compat_sdk.datasets import Dataset, open_dataset
@@ -161,7 +163,7 @@ def test_the_open_set_figures_are_those_of_their_source() -> None:
 
 def test_the_demos_page_shows_the_harder_question() -> None:
     pytest.importorskip("matplotlib")
-    text = report._open_set()
+    text = harder_question()
     assert "M(q,g) stays below M(q,q)" in text and open_set.SOURCE in text and text.count("<svg") == 1
 
 
@@ -218,5 +220,5 @@ def test_results_of_an_evaluation_hold_what_a_page_needs(tmp_path: Path) -> None
 )
 def test_the_headline_praises_nothing_that_finds_little(across: float, words: str) -> None:
     systems = {"query_gallery": {"cmc": {"1": across}}, "gallery_gallery": {"cmc": {"1": 0.9}}}
-    found = report.headline({"evaluation": {"query": systems | {"gallery_mmacs": 30.0, "query_mmacs": 3.0}}})
+    found = headline({"evaluation": {"query": systems | {"gallery_mmacs": 30.0, "query_mmacs": 3.0}}})
     assert words in found and ("still" in found) == (across > 0.45)

@@ -26,9 +26,9 @@ from compat_sdk.bundle.bundle import Bundle
 from compat_sdk.bundle.graph import Graph
 from compat_sdk.bundle.maker import Maker
 from compat_sdk.bundle.manifest import Manifest, TransformSource
-from compat_sdk.bundle.names import is_bundle
 from compat_sdk.bundle.trust import Trust
 from compat_sdk.bundle.writing import sign_bundle, write_bundle
+from compat_sdk.kinds import is_bundle
 
 __all__ = [
     "Bundle",

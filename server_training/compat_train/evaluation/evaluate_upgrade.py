@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from compat_sdk.bundle import Bundle, Trust, is_bundle
+from compat_sdk.bundle import Bundle, Trust
 from compat_sdk.datasets import Dataset, own_rows
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError
+from compat_sdk.kinds import is_bundle
 from compat_sdk.metrics import Metric, PerQuery, RetrievalScores, paired_difference, upgrade_gain
 from compat_sdk.progress import Progress
 from compat_sdk.shown import escaped
