@@ -24,19 +24,12 @@ from compat_sdk.errors import (
     SystemRefusedError,
     VectorError,
 )
-from compat_sdk.gallery.files import RESTORE, Segment, StoredParts, as_unit, problem_with, read_checked, read_names
+from compat_sdk.gallery.files import RESTORE, Segment, problem_with, read_checked
 from compat_sdk.gallery.release import RELEASE_FILE, Release, read_release
-from compat_sdk.gallery.store import (
-    INDEX_KIND,
-    SIGNATURE,
-    STATE_FILE,
-    State,
-    StoredIndex,
-    parse_state,
-    read_signature,
-    read_state,
-    read_state_bytes,
-)
+from compat_sdk.gallery.state import INDEX_KIND, STATE_FILE, State, StoredIndex, parse_state
+from compat_sdk.gallery.store import SIGNATURE, read_signature, read_state, read_state_bytes
+from compat_sdk.gallery.tables import read_names
+from compat_sdk.gallery.vectors import StoredParts, as_unit
 from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
 from compat_sdk.index.built_here import was_built_here
 from compat_sdk.index.equal_rows import EqualRows

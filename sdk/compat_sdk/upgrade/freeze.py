@@ -17,18 +17,11 @@ from numpy.typing import NDArray
 from compat_sdk.arrays import read_array
 from compat_sdk.errors import GalleryError
 from compat_sdk.files import link_or_copy, make_folder
-from compat_sdk.gallery.files import (
-    RESTORE,
-    Segment,
-    StoredFile,
-    array_header,
-    problem_with,
-    read_names,
-    require_intact,
-    write_new,
-    write_segment,
-)
+from compat_sdk.gallery.files import RESTORE, Segment, StoredFile, problem_with, require_intact, write_new
+from compat_sdk.gallery.segments import write_segment
 from compat_sdk.gallery.snapshot import Snapshot, blocks
+from compat_sdk.gallery.tables import read_names
+from compat_sdk.gallery.vectors import array_header
 from compat_sdk.upgrade.manifest import SIDE, SOURCES, Manifest, Side, Source
 from compat_sdk.upgrade.pairing import Pairing
 from compat_sdk.upgrade.rows import find_rows, selected, unknown

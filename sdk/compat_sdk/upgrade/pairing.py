@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import DataError
-from compat_sdk.gallery.files import read_names
 from compat_sdk.gallery.snapshot import Snapshot
+from compat_sdk.gallery.tables import read_names
 
 
 class Pairing:

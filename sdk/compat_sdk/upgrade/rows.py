@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.gallery.files import Dtype, NameCursor, Names, Segment, StoredParts, as_unit, read_names
+from compat_sdk.gallery.files import Dtype, Segment
 from compat_sdk.gallery.snapshot import Snapshot
+from compat_sdk.gallery.tables import NameCursor, Names, read_names
+from compat_sdk.gallery.vectors import StoredParts, as_unit
 
 _ROWS_PER_BLOCK = 16384
 

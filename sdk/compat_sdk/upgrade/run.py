@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.errors import CompatError, VectorError
-from compat_sdk.gallery.files import NameCursor, require_intact
+from compat_sdk.gallery.files import require_intact
 from compat_sdk.gallery.store import read_state
+from compat_sdk.gallery.tables import NameCursor
 from compat_sdk.progress import Progress
 from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SIDE, SOURCES, Manifest
 from compat_sdk.upgrade.mapping import map_local, map_ray

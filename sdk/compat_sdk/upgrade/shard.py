@@ -22,7 +22,8 @@ from compat_sdk.files import (
     sync_folder,
     write_atomic,
 )
-from compat_sdk.gallery.files import Dtype, StoredFile, problem_with, write_vectors
+from compat_sdk.gallery.files import Dtype, StoredFile, problem_with
+from compat_sdk.gallery.vectors import write_vectors
 from compat_sdk.space import TransformSpaces
 from compat_sdk.unit import check_rows, unit_rows
 from compat_sdk.upgrade.freeze import open_pairs

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import GalleryError, IncompatibleSpaceError, VectorError
-from compat_sdk.gallery.files import NameCursor, Segment, as_stored, as_unit, open_vectors, problem_with
+from compat_sdk.gallery.files import Segment, problem_with
 from compat_sdk.gallery.snapshot import load_snapshot
 from compat_sdk.gallery.store import read_state
+from compat_sdk.gallery.tables import NameCursor
+from compat_sdk.gallery.vectors import as_stored, as_unit, open_vectors
 from compat_sdk.space import Embeddings
 from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare
