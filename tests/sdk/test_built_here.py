@@ -325,7 +325,7 @@ def test_the_signature_of_a_gallery_is_checked_before_its_state_is_parsed(
     def parse(*_: object) -> None:
         raise AssertionError("the state of a gallery that is not trusted was parsed")
 
-    monkeypatch.setattr("compat_sdk.gallery.snapshot.parse_state", parse)
+    monkeypatch.setattr("compat_sdk.gallery.opening.parse_state", parse)
     with pytest.raises(GalleryError, match="valid signature"):
         Gallery.open(gallery.path, public_key=key_pair(tmp_path, "stranger")[1])
 

@@ -23,8 +23,9 @@ from compat_sdk.files import canonical_json, make_folder, write_atomic
 from compat_sdk.gallery import store
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.lock import write_lock
+from compat_sdk.gallery.opening import gallery_problems, load_snapshot
 from compat_sdk.gallery.release import RELEASE_FILE, Release, next_release
-from compat_sdk.gallery.snapshot import Snapshot, load_snapshot, own_vectors
+from compat_sdk.gallery.snapshot import Snapshot, own_vectors
 from compat_sdk.gallery.state import STATE_FILE, State
 from compat_sdk.gallery.writer import append, build_index, check_names, compact, compact_folder, select, writing
 from compat_sdk.space import Embeddings, check_space, covers_all
@@ -409,11 +410,7 @@ class Gallery:
             What is wrong, one sentence each; empty when all is well. A stale index is not a fault, and of a foreign one
             the digest alone is compared.
         """
-        try:
-            snapshot = self._reloaded(False)
-        except GalleryError as error:
-            return [str(error)]
-        return snapshot.problems()
+        return gallery_problems(self.path, vouched=self._snapshot.vouched)
 
     def search(self, query: Embeddings, k: int = 10, *, index: str = "auto") -> list[list[Hit]]:
         """Find the nearest stored images of every query.

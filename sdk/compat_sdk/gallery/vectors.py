@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,10 @@ from compat_sdk.arrays import read_array
 from compat_sdk.errors import GalleryError
 from compat_sdk.files import raise_if_refused
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
-from compat_sdk.gallery.files import RESTORE, Dtype, Segment, StoredFile, write_new
+from compat_sdk.gallery.files import RESTORE, Dtype, Segment, StoredFile, require_intact, write_new
+
+_DESCR = {"float32": "<f4", "float16": "<f2", "int8": "|i1"}
+_ROWS_PER_READ = 65536
 
 
 def write_vectors(
@@ -31,7 +35,7 @@ def write_vectors(
     Unit float32 rows are rounded to ``dtype``; rows that are of it already, since they were read from such a file, are
     written as they are: rounding them again might move them.
     """
-    descr = {"float32": "<f4", "float16": "<f2", "int8": "|i1"}[dtype]
+    descr = _DESCR[dtype]
     pieces = (np.ascontiguousarray(as_stored(block, dtype), descr).data.cast("B") for block in blocks if len(block))
     return write_new(folder, "vectors", generation, ".npy", chain([array_header(descr, shape)], pieces))
 
@@ -42,6 +46,25 @@ def array_header(descr: str, shape: tuple[int, ...]) -> bytes:
     description = {"descr": descr, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, description)  # type: ignore[no-untyped-call]
     return header.getvalue()
+
+
+def require_held(folder: Path, segment: Segment, part: NDArray[Any]) -> None:
+    """Compare the digest of mapped rows that are about to be written anew, though a writer has deleted their file.
+
+    Raises:
+        GalleryError: They differ from the segment's record.
+        SystemRefusedError: The system refused to read the file.
+    """
+    if _held_sha256(part) != segment.vectors.sha256:
+        require_intact(folder, [segment.vectors])  # other releases may have written the same rows with another header
+
+
+def _held_sha256(part: NDArray[Any]) -> str:
+    """SHA-256 of the file that `write_vectors` makes of stored rows, which is that of the file they are mapped from."""
+    digest = hashlib.sha256(array_header(_DESCR[part.dtype.name], part.shape))
+    for start in range(0, len(part), _ROWS_PER_READ):
+        digest.update(np.ascontiguousarray(part[start : start + _ROWS_PER_READ]).data.cast("B"))
+    return digest.hexdigest()
 
 
 def as_unit(rows: NDArray[Any]) -> NDArray[np.float32]:
