@@ -15,8 +15,7 @@ from compat_sdk.errors import CorruptFileError
 from compat_sdk.files import open_plain, raise_if_refused, replacing
 from compat_sdk.shown import shortened
 
-# What numpy's reader of .npy headers raises for bytes that are none.
-_MALFORMED = (
+MALFORMED = (
     AttributeError,
     EOFError,
     IndexError,
@@ -29,6 +28,7 @@ _MALFORMED = (
     TypeError,
     ValueError,
 )
+"""What numpy's reader of .npy headers raises for bytes that are none."""
 
 
 def read_array(
@@ -65,7 +65,7 @@ def read_array(
         raise error(f"cannot read {shown}: {problem.strerror or problem}; {advice}") from problem
     except CorruptFileError as problem:
         raise error(f"{problem}; {advice}") from problem
-    except _MALFORMED as problem:
+    except MALFORMED as problem:
         said = f"{type(problem).__name__}: {shortened(str(problem))}"
         raise error(f"{shown} is not a readable .npy file ({said}); {advice}") from problem
     if not isinstance(found, np.ndarray):

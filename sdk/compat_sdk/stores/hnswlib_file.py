@@ -1,0 +1,97 @@
+"""Vectors out of the files that hnswlib writes, read by their layout: hnswlib's own reader dies of damaged ones.
+
+    0   offset of level 0 in an element, most elements, elements, bytes of an element, offset of its label, of its data
+        six integers of 8 bytes
+    48  highest level, entry point                     4 bytes each
+    56  most links of a level, of level 0, M           8 bytes each
+    80  multiplier of levels                           float64
+    88  candidates while building                      8 bytes
+    96  the elements: links of level 0, the vector in float32, the label in 8 bytes
+
+Source: hnswlib 0.8, `HierarchicalNSW.saveIndex`.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from compat_sdk.errors import CorruptFileError
+from compat_sdk.files import open_plain, raise_if_refused
+from compat_sdk.stores.npy import read_texts
+from compat_sdk.stores.rows import ROWS_PER_BLOCK, IdType, Rows, Source
+
+_HEAD = struct.Struct("<6QiI3QdQ")
+_DELETED = 1  # lowest bit of the third byte of an element's links
+
+
+def open_hnswlib(path: Path, dim: int | None, ids: Path | None) -> Source:
+    """The vectors of an hnswlib file; its labels are their ids. Elements marked as deleted are left out.
+
+    Args:
+        path: The file.
+        dim: Numbers per vector that it must have; None to take what the file says.
+        ids: File of texts that the labels number; None where the labels are the ids.
+
+    Raises:
+        CorruptFileError: It is damaged, or no such file; or it has another dimension.
+        ConfigError: The file of texts is of no form that is read.
+    """
+    element, count = _layout(path, dim)
+    found = element["vector"].shape[0]
+    names, id_type = (None, "integer") if ids is None else read_texts(ids)
+    told: IdType = "integer" if names is None else id_type  # type: ignore[assignment]
+
+    def read() -> Iterator[Rows]:
+        with open_plain(path) as file:
+            file.seek(_HEAD.size)
+            for start in range(0, count, ROWS_PER_BLOCK):
+                size = min(ROWS_PER_BLOCK, count - start) * element.itemsize
+                data = file.read(size)
+                if len(data) != size:
+                    raise CorruptFileError(f"{path} became shorter while it was read; copy it first")
+                elements = np.frombuffer(data, element)
+                kept = elements[elements["links"][:, 2] & _DELETED == 0]
+                labels = [int(label) for label in kept["label"]]
+                if names is not None and labels and max(labels) >= len(names):
+                    raise CorruptFileError(
+                        f"{path} has the label {max(labels)}, and {ids} {len(names)} texts; expected one per label"
+                    )
+                texts = [str(label) if names is None else names[label] for label in labels]
+                yield Rows.of(texts, kept["vector"])
+
+    return Source(str(path), found, None, read, id_type=told)
+
+
+def _layout(path: Path, dim: int | None) -> tuple[np.dtype[np.void], int]:
+    """How an element lies in the file, and how many there are."""
+    try:
+        with open_plain(path) as file:
+            head, size = file.read(_HEAD.size), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise_if_refused(path, error)
+        raise CorruptFileError(f"cannot read {path}: {error.strerror or error}; check the path") from error
+    broken = CorruptFileError(f"{path} is no whole file of hnswlib (its head does not fit its size); save it again")
+    if len(head) < _HEAD.size:
+        raise broken
+    level, most, count, bytes_each, label_at, vector_at, _, _, _, most_links, _, _, _ = _HEAD.unpack(head)
+    numbers, rest = divmod(label_at - vector_at, 4)
+    fits = (
+        level == 0
+        and 0 < count <= most
+        and vector_at == 4 * (most_links + 1)
+        and bytes_each == label_at + 8
+        and rest == 0
+        and 1 <= numbers <= 65536
+        and _HEAD.size + count * bytes_each <= size
+    )
+    if not fits:
+        raise broken
+    if dim not in (None, numbers):
+        raise CorruptFileError(f"{path} holds vectors of dimension {numbers}, expected {dim}; leave --dim out")
+    element = np.dtype([("links", "u1", (vector_at,)), ("vector", "<f4", (numbers,)), ("label", "<u8")])
+    return element, int(count)
