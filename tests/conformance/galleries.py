@@ -15,7 +15,8 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.files import indented_json, sealed
+from compat_sdk.files.documents import indented_json
+from compat_sdk.files.seal import sealed
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.space import Embeddings

@@ -165,7 +165,7 @@ def test_a_forged_index_is_never_read_whatever_its_digests_say(
     indexed: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever can write the index can write its digest into gallery.json too."""
-    from compat_sdk.files import write_atomic
+    from compat_sdk.files.atomic import write_atomic
     from compat_sdk.gallery import store
 
     path = next(indexed.path.glob("index-*"))

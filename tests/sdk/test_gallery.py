@@ -22,7 +22,7 @@ from compat_sdk.errors import (
     IncompatibleSpaceError,
     VectorError,
 )
-from compat_sdk.files import write_atomic
+from compat_sdk.files.atomic import write_atomic
 from compat_sdk.gallery import Gallery, Hit, store
 from compat_sdk.gallery import files as gallery_files
 from compat_sdk.gallery.compact import from_float16, to_float16

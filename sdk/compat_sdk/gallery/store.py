@@ -31,7 +31,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError, GalleryLockedError
-from compat_sdk.files import durable_temporary, parse_json, raise_if_refused, read_plain, sealed_json, sync_folder
+from compat_sdk.files.atomic import durable_temporary, sync_folder
+from compat_sdk.files.documents import parse_json
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.seal import sealed_json
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.lock import LOCK_FILE

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, ForeignIndexError, GalleryError, MissingExtraError
-from compat_sdk.files import write_atomic
+from compat_sdk.files.atomic import write_atomic
 from compat_sdk.index import built_here
 from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.index.vectors import check_k, check_vectors
@@ -113,7 +113,7 @@ class UsearchIndex:
         return index
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index to a file, see `compat_sdk.files.write_atomic`.
+        """Write the index to a file, see `compat_sdk.files.atomic.write_atomic`.
 
         Raises:
             OSError: The file cannot be written.
