@@ -13,7 +13,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compat_sdk.errors import DataError, GalleryError
-from compat_sdk.files import open_plain, open_to_append, raise_if_refused, sync_folder
+from compat_sdk.files.atomic import sync_folder
+from compat_sdk.files.plain import open_plain, open_to_append
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened, shown_value
 
 PAYLOAD_FILE = "payload.jsonl"
@@ -39,6 +41,17 @@ def payload_lines(ids: Sequence[str], payload: Sequence[Mapping[str, object]]) -
                 f"the payload of {shown_value(id)} is no JSON ({shortened(str(error))}); pass texts, numbers, lists"
             ) from error
         yield line.encode("ascii") + b"\n"
+
+
+def check_payload(payload: Sequence[Mapping[str, object]] | None, ids: Sequence[str]) -> list[bytes]:
+    """The lines of rows whose payload may be none.
+
+    Raises:
+        DataError: There are not as many as ids, or one is nothing that is kept.
+    """
+    if payload is not None and len(payload) != len(ids):
+        raise DataError(f"found {len(payload)} payloads, expected {len(ids)}, one per vector")
+    return list(payload_lines(ids, [{}] * len(ids) if payload is None else payload))
 
 
 def append_payload(folder: Path, lines: Iterable[bytes]) -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import open_plain, raise_if_refused
+from compat_sdk.files.plain import open_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.stores.npy import read_texts
 from compat_sdk.stores.rows import ROWS_PER_BLOCK, IdType, Rows, Source
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from compat_sdk.errors import CorruptFileError, MissingExtraError
-from compat_sdk.files import open_plain, raise_if_refused
+from compat_sdk.files.plain import open_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened
 from compat_sdk.workers import Workers
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from compat_sdk.arrays import read_array
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files import open_plain, raise_if_refused
+from compat_sdk.files.plain import open_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.stores.rows import ROWS_PER_BLOCK, IdType, Rows, Source, id_text
 
 

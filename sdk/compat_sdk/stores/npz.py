@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from compat_sdk.arrays import MALFORMED
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import open_plain, raise_if_refused
+from compat_sdk.files.plain import open_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened
 from compat_sdk.space import check_space
 from compat_sdk.stores.rows import ROWS_PER_BLOCK, Rows, Source, id_text

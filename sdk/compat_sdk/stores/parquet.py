@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError, MissingExtraError
-from compat_sdk.files import open_plain, parse_json, raise_if_refused
+from compat_sdk.files.documents import parse_json
+from compat_sdk.files.plain import open_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import check_space
 from compat_sdk.stores.rows import (
