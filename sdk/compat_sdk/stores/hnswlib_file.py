@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compat_sdk.errors import CorruptFileError
 from compat_sdk.files.plain import open_plain
@@ -30,45 +31,53 @@ _HEAD = struct.Struct("<6QiI3QdQ")
 _DELETED = 1  # lowest bit of the third byte of an element's links
 
 
-def open_hnswlib(path: Path, dim: int | None, ids: Path | None) -> Source:
+def open_hnswlib(path: Path, ids: Path | None) -> Source:
     """The vectors of an hnswlib file; its labels are their ids. Elements marked as deleted are left out.
 
     Args:
         path: The file.
-        dim: Numbers per vector that it must have; None to take what the file says.
         ids: File of texts that the labels number; None where the labels are the ids.
 
     Raises:
-        CorruptFileError: It is damaged, or no such file; or it has another dimension.
+        CorruptFileError: It is damaged, or no such file.
         ConfigError: The file of texts is of no form that is read.
     """
-    element, count = _layout(path, dim)
+    element, count = _layout(path)
     found = element["vector"].shape[0]
-    names, id_type = (None, "integer") if ids is None else read_texts(ids)
-    told: IdType = "integer" if names is None else id_type  # type: ignore[assignment]
+    names: list[str] | None = None
+    told: IdType = "integer"
+    if ids is not None:
+        names, told = read_texts(ids)
 
     def read() -> Iterator[Rows]:
-        with open_plain(path) as file:
-            file.seek(_HEAD.size)
-            for start in range(0, count, ROWS_PER_BLOCK):
-                size = min(ROWS_PER_BLOCK, count - start) * element.itemsize
-                data = file.read(size)
-                if len(data) != size:
-                    raise CorruptFileError(f"{path} became shorter while it was read; copy it first")
-                elements = np.frombuffer(data, element)
-                kept = elements[elements["links"][:, 2] & _DELETED == 0]
-                labels = [int(label) for label in kept["label"]]
-                if names is not None and labels and max(labels) >= len(names):
-                    raise CorruptFileError(
-                        f"{path} has the label {max(labels)}, and {ids} {len(names)} texts; expected one per label"
-                    )
-                texts = [str(label) if names is None else names[label] for label in labels]
-                yield Rows.of(texts, kept["vector"])
+        for kept in _elements(path, element, count):
+            labels = [int(label) for label in kept["label"]]
+            if names is not None and labels and max(labels) >= len(names):
+                raise CorruptFileError(
+                    f"{path} has the label {max(labels)}, and {ids} {len(names)} texts; expected one per label"
+                )
+            yield Rows.of([str(label) if names is None else names[label] for label in labels], kept["vector"])
 
-    return Source(str(path), found, None, read, id_type=told)
+    kept = sum(map(len, _elements(path, element, count)))
+    if not kept:
+        raise CorruptFileError(f"{path} has no elements that are not deleted; expected at least one")
+    return Source(str(path), found, kept, read, id_type=told)
 
 
-def _layout(path: Path, dim: int | None) -> tuple[np.dtype[np.void], int]:
+def _elements(path: Path, element: np.dtype[np.void], count: int) -> Iterator[NDArray[np.void]]:
+    """The elements that are not marked as deleted, in blocks."""
+    with open_plain(path) as file:
+        file.seek(_HEAD.size)
+        for start in range(0, count, ROWS_PER_BLOCK):
+            size = min(ROWS_PER_BLOCK, count - start) * element.itemsize
+            data = file.read(size)
+            if len(data) != size:
+                raise CorruptFileError(f"{path} became shorter while it was read; copy it first")
+            elements = np.frombuffer(data, element)
+            yield elements[elements["links"][:, 2] & _DELETED == 0]
+
+
+def _layout(path: Path) -> tuple[np.dtype[np.void], int]:
     """How an element lies in the file, and how many there are."""
     try:
         with open_plain(path) as file:
@@ -92,7 +101,5 @@ def _layout(path: Path, dim: int | None) -> tuple[np.dtype[np.void], int]:
     )
     if not fits:
         raise broken
-    if dim not in (None, numbers):
-        raise CorruptFileError(f"{path} holds vectors of dimension {numbers}, expected {dim}; leave --dim out")
     element = np.dtype([("links", "u1", (vector_at,)), ("vector", "<f4", (numbers,)), ("label", "<u8")])
     return element, int(count)

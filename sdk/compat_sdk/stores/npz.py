@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.arrays import MALFORMED
-from compat_sdk.errors import CorruptFileError
+from compat_sdk.errors import CorruptFileError, DataError
 from compat_sdk.files.plain import open_plain
 from compat_sdk.files.refusal import raise_if_refused
-from compat_sdk.shown import shortened
+from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import check_space
 from compat_sdk.stores.rows import ROWS_PER_BLOCK, Rows, Source, id_text
 
@@ -130,3 +130,34 @@ def _exactly(member: IO[bytes], size: int) -> bytes:
     if len(data) != size:
         raise ValueError("it ends too early")
     return data
+
+
+def write_npz(file: BinaryIO, rows: Iterable[Rows], shape: tuple[int, int], space: str, *, integers: bool) -> None:
+    """Write rows as the arrays ``vectors``, ``ids``, ``labels`` and ``space``; of a payload there is none.
+
+    Args:
+        file: Open for writing.
+        rows: All of them.
+        shape: How many there are, and numbers per vector.
+        space: Embedding space of the vectors.
+        integers: Whether the ids are written as whole numbers of 64 bits.
+
+    Raises:
+        DataError: A text ends with NUL, which an array of texts cannot hold.
+    """
+    ids, labels = list[str](), list[str]()
+    with zipfile.ZipFile(file, "w") as archive:
+        with archive.open("vectors.npy", "w", force_zip64=True) as member:
+            description = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(member, description)
+            for block in rows:
+                member.write(np.ascontiguousarray(block.vectors, "<f4").tobytes())
+                ids += block.ids
+                labels += block.labels
+        for text in (*ids, *labels):
+            if text.endswith("\0"):
+                raise DataError(f"{shown_value(text)} ends with NUL, which an .npz file cannot hold; rename it")
+        named = np.array([int(id) for id in ids], np.int64) if integers else np.array(ids, np.str_)
+        for name, array in (("ids", named), ("labels", np.array(labels, np.str_)), ("space", np.array(space))):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)

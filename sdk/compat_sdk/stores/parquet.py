@@ -58,19 +58,20 @@ class _Roles:
 class _Table:
     path: Path
     schema: Any
-    rows: int | None
+    rows: int
     batches: Callable[[list[str]], Iterator[Any]]
 
 
-def open_parquet(path: Path, columns: Columns | None = None) -> Source:
+def open_parquet(path: Path, columns: Columns | None = None, *, arrow_file: bool = False) -> Source:
     """The vectors of a Parquet or Arrow file; lists of one length, or of fixed size, of any numbers.
 
     A column ``space`` of texts names the space of each row, and so does what an export of ours notes in the file. A
     column ``payload`` of JSON objects is taken apart.
 
     Args:
-        path: The file; the end of its name tells Arrow from Parquet.
+        path: The file.
         columns: Which column is what; None for the usual names.
+        arrow_file: It is Arrow's own format, and not Parquet.
 
     Raises:
         ConfigError: A column that is named is not there.
@@ -78,14 +79,15 @@ def open_parquet(path: Path, columns: Columns | None = None) -> Source:
         DataError: Its rows are of two spaces.
         MissingExtraError: pyarrow is not installed.
     """
-    with _parsing(path):
-        table = _opened(path)
+    kind = "Arrow" if arrow_file else "Parquet"
+    with _parsing(path, kind):
+        table = _opened(path, arrow_file)
         roles = _roles(table, columns or Columns())
         dim, space = _shape(table, roles)
     whole = _whole_numbers(table, roles.id)
 
     def read() -> Iterator[Rows]:
-        with _parsing(path):
+        with _parsing(path, kind):
             for batch in table.batches(roles.read):
                 rows = _rows(path, batch, roles, dim)
                 _require_space(path, batch, roles, space)
@@ -110,8 +112,7 @@ def arrow() -> Any:
 
 
 @contextmanager
-def _parsing(path: Path) -> Iterator[None]:
-    kind = "Arrow" if path.suffix.lower() in ARROW_SUFFIXES else "Parquet"
+def _parsing(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except (arrow().ArrowException, OSError, UnicodeDecodeError) as error:
@@ -120,10 +121,11 @@ def _parsing(path: Path) -> Iterator[None]:
         raise CorruptFileError(f"{path} is no whole {kind} file ({shortened(str(error), 100)})") from error
 
 
-def _opened(path: Path) -> _Table:
+def _opened(path: Path, arrow_file: bool) -> _Table:
     pyarrow = arrow()
-    if path.suffix.lower() in ARROW_SUFFIXES:
+    if arrow_file:
         reader = pyarrow.ipc.open_file(open_plain(path))
+        counted = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
 
         def records(names: list[str]) -> Iterator[Any]:
             for number in range(reader.num_record_batches):
@@ -132,7 +134,7 @@ def _opened(path: Path) -> _Table:
                 for start in range(0, batch.num_rows, ROWS_PER_BLOCK):
                     yield batch.slice(start, ROWS_PER_BLOCK).select(names)
 
-        return _Table(path, reader.schema, None, records)
+        return _Table(path, reader.schema, counted, records)
     file = pyarrow.parquet.ParquetFile(open_plain(path), buffer_size=1 << 20, pre_buffer=False)
 
     def pages(names: list[str]) -> Iterator[Any]:

@@ -66,7 +66,7 @@ class Source:
     Attributes:
         what: How messages call it; without any key.
         dim: Numbers per vector.
-        rows: How many there are; None where only reading tells.
+        rows: How many there are.
         read: Yields all rows, a block of bounded size at a time.
         space: The embedding space that the store itself names; None where it names none.
         distance: By what it compares; None where it does not say.
@@ -75,7 +75,7 @@ class Source:
 
     what: str
     dim: int
-    rows: int | None
+    rows: int
     read: Callable[[], Iterator[Rows]]
     space: str | None = None
     distance: Distance | None = None
