@@ -7,6 +7,7 @@
     gallery.lock                     held by the one process that writes
     signature.json                   if the gallery was signed: a signature over gallery.json, and so over all it names,
     release.json                     and over this: which of its versions it is, see `compat_sdk.gallery.release`
+    payload.jsonl                    optional objects beside the rows, see `compat_sdk.gallery.payload`; no part of it
     upgrade/                         an upgrade to another space, see `compat_sdk.upgrade`; no file of it counts
 
 A writer adds files under new names, makes them durable, and then replaces gallery.json in one step. Whoever
@@ -38,7 +39,10 @@ from compat_sdk.litter import is_litter
 from compat_sdk.outputs import Layout
 
 SIGNATURE = "signature.json"
-LAYOUT: Layout = {r"(gallery|signature|release)\.json|gallery\.lock|origins\.jsonl": None, FILE_NAME.pattern: None}
+LAYOUT: Layout = {
+    r"(gallery|signature|release)\.json|gallery\.lock|(origins|payload)\.jsonl": None,
+    FILE_NAME.pattern: None,
+}
 """What a gallery leaves in its folder, beside an upgrade and its lock."""
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
 _SIGNATURE_LIMIT = 4 << 20
