@@ -45,11 +45,12 @@ class Hit:
 class Gallery:
     """Stored vectors of one space. Readers see the state they opened; one process writes at a time."""
 
-    def __init__(self, path: Path, snapshot: Snapshot, verify: bool) -> None:
+    def __init__(self, path: Path, snapshot: Snapshot, verify: bool, trust: Trust | None = None) -> None:
         """Wrap an opened state; use `create` or `open`."""
         self.path = path
         self._snapshot = snapshot
         self._verify = verify
+        self._trust = trust
 
     @classmethod
     def create(
@@ -124,7 +125,30 @@ class Gallery:
         wanted = trust_of(public_key, trust)
         if wanted is not None and not verify:
             raise ConfigError("verify is False, but a signature says nothing of files that are not compared; leave it")
-        return cls(Path(path), load_snapshot(Path(path), verify, trust=wanted), verify)
+        return cls(Path(path), load_snapshot(Path(path), verify, trust=wanted), verify, wanted)
+
+    def reload(self) -> bool:
+        """Go over to the gallery's present state, in one step: for a server that stays up while others write.
+
+        Searches that run in other threads end in the state that they began in. Files that were checked when they were
+        opened are not checked again. After the cutover of an upgrade the gallery is in another space, and a query of
+        the old one is refused. Whose signature `open` required must have signed the present state too.
+
+        Returns:
+            Whether the state is another one now.
+
+        Raises:
+            GalleryError: The present state is damaged, or not signed as was asked for; the one before goes on to serve.
+            ConfigError: The trust file that `open` took cannot be used any more.
+            SystemRefusedError: The system refused to open a file.
+        """
+        before = self._snapshot
+        if self._trust is None and store.read_state(self.path).identity == before.state.identity:
+            return False
+        after = load_snapshot(self.path, self._verify, trust=self._trust, known=before)
+        after.vouched = after.vouched or before.vouched
+        self._snapshot = after
+        return after.state.identity != before.state.identity
 
     @staticmethod
     def is_signed(path: str | os.PathLike[str]) -> bool:

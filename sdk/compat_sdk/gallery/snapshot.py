@@ -24,7 +24,7 @@ from compat_sdk.errors import (
     SystemRefusedError,
     VectorError,
 )
-from compat_sdk.gallery.files import RESTORE, StoredParts, as_unit, problem_with, read_checked, read_names
+from compat_sdk.gallery.files import RESTORE, Segment, StoredParts, as_unit, problem_with, read_checked, read_names
 from compat_sdk.gallery.release import RELEASE_FILE, Release, read_release
 from compat_sdk.gallery.store import (
     INDEX_KIND,
@@ -225,7 +225,13 @@ class Snapshot:
 
 
 def load_snapshot(
-    folder: Path, verify: bool, *, names: bool = True, held: bool = True, trust: Trust | None = None
+    folder: Path,
+    verify: bool,
+    *,
+    names: bool = True,
+    held: bool = True,
+    trust: Trust | None = None,
+    known: Snapshot | None = None,
 ) -> Snapshot:
     """Open every file of the present state; start over if a writer replaces it meanwhile.
 
@@ -235,6 +241,7 @@ def load_snapshot(
         names: Read the ids and labels now, rather than compare their digests now and read them when they are asked for.
         held: Open every vector file and keep it open, whatever a writer deletes; False for whoever keeps writers away.
         trust: Whose signature the state must have; None for no matter whose.
+        known: An earlier state of the same gallery, opened with the same ``verify``: its files are not compared again.
 
     Raises:
         GalleryError: No gallery, a damaged one, or one that is not signed as is asked for.
@@ -247,7 +254,7 @@ def load_snapshot(
             check = None if trust is None else _require_signer(folder, data, trust)
             state = parse_state(folder, data)
             signed_by = None if check is None else check(state.space)
-            snapshot = _open(folder, state, verify, names, held)
+            snapshot = _open(folder, state, verify, names, held, () if known is None else known.state.segments)
         except GalleryError:
             if read_state_bytes(folder) == data:
                 raise
@@ -330,12 +337,13 @@ def blocks(parts: Iterable[NDArray[Any]], keep: NDArray[np.bool_] | None = None)
         first += len(part)
 
 
-def _open(folder: Path, state: State, verify: bool, names: bool, held: bool) -> Snapshot:
+def _open(folder: Path, state: State, verify: bool, names: bool, held: bool, known: Sequence[Segment] = ()) -> Snapshot:
+    compared = {segment.vectors for segment in known}
     stored = StoredParts(folder, state.segments, state.dim, state.dtype)
     parts: list[NDArray[Any]] = []
     for segment, part in zip(state.segments, _opened(folder, stored), strict=True):
         for file, checked in ((segment.vectors, verify), (segment.table, not names)):
-            problem = problem_with(folder, file) if checked else None
+            problem = problem_with(folder, file) if checked and file not in compared else None
             if problem:
                 raise GalleryError(f"{problem}; {RESTORE}")
         if held:
