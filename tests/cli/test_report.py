@@ -40,17 +40,13 @@ def photos(root: Path, side: int = 40) -> Dataset:
 
 def measured(across: float, alone: float, paragon: float, *, high: float = 0.0, **more: object) -> Evaluation:
     """An evaluation with these accuracies at top-1; ``high``: the upper end of the rule's interval."""
-    from compat_sdk.metrics import RetrievalScores
+    from compat_sdk.metrics import Metric, RetrievalScores
 
     def scores(value: float) -> RetrievalScores:
         cmc = {1: value, 5: value, 10: value}
-        return RetrievalScores(
-            cmc=cmc, map=value, ci95={key: (value, value) for key in ("1", "5", "10", "map")}, **rest
-        )
+        intervals = {key: (value, value) for key in ("1", "5", "10", "map")}
+        return RetrievalScores(cmc, value, intervals, 3, 3, 3, Metric(), value, (value, value))
 
-    rest = {
-        name: 3 for name in RetrievalScores.__dataclass_fields__ if name not in ("cmc", "map", "ci95")
-    }  # counts of queries, which no page shows
     facts: dict[str, object] = {
         "query_query": scores(alone), "query_gallery": scores(across), "gallery_gallery": scores(paragon),
         "rule": (across - alone, across - alone - 0.1, high), "declared": True, "queries": 3, "gallery_size": 6,

@@ -18,7 +18,7 @@ def advice(found: Evaluation) -> tuple[str, ...]:
     """Sentences for people, most useful first; none where the rule holds."""
     if found.compatible:
         return ()
-    across, alone, paragon = (each.cmc[1] for each in (found.query_gallery, found.alone, found.gallery_gallery))
+    across, alone, paragon = (each.accuracy for each in (found.query_gallery, found.alone, found.gallery_gallery))
     if not found.declared:
         return (
             "the query model was not drawn into this gallery's space: train one with `compat-sdk train query --gallery "

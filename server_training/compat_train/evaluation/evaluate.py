@@ -9,17 +9,13 @@ from compat_sdk.bundle import Trust
 from compat_sdk.certificate import NEW_MODEL_RULE, QUERY_RULE
 from compat_sdk.datasets import Dataset, own_rows
 from compat_sdk.errors import ConfigError
-from compat_sdk.metrics import (
-    PerQuery,
-    paired_difference,
-    score_queries,
-    summarise,
-)
+from compat_sdk.metrics import Metric, paired_difference
 from compat_sdk.progress import Progress
 from compat_sdk.space import Embeddings, may_search
 from compat_train.device import torch_threads
 from compat_train.evaluation.embedding_model import open_model
 from compat_train.evaluation.examples import Example, examples_of, milliseconds
+from compat_train.evaluation.judged import Judged, judge
 from compat_train.evaluation.result import PAIRS, Evaluation
 from compat_train.evaluation.splits import embed_split, filled_split
 
@@ -35,6 +31,7 @@ def evaluate(
     progress: Progress | None = None,
     trust: Trust | None = None,
     examples: bool = False,
+    metric: Metric | None = None,
 ) -> Evaluation:
     """M(q, q), M(q, g) and M(g, g) on a dataset's query and gallery splits.
 
@@ -51,6 +48,7 @@ def evaluate(
         progress: Called with a stage, how much of it is done, its total, and figures.
         trust: Whose signature both models must have; None for no matter whose.
         examples: Also say what a few queries find, and how long one image takes.
+        metric: The accuracy that the rule compares; top-1 if not given.
 
     Raises:
         DataError: A split is missing or empty, an image cannot be read, or no query has a match in the gallery.
@@ -67,6 +65,7 @@ def evaluate(
         progress=progress,
         trust=trust,
         examples=examples,
+        metric=metric,
     )
     return next(queries)
 
@@ -82,6 +81,7 @@ def evaluate_each(
     progress: Progress | None = None,
     trust: Trust | None = None,
     examples: bool = False,
+    metric: Metric | None = None,
 ) -> Iterator[Evaluation]:
     """As `evaluate`, for several query models of one gallery model, which embeds and is ranked once.
 
@@ -91,10 +91,11 @@ def evaluate_each(
     own_images, copies = own_rows(splits["query"], splits["gallery"])
     gallery_model = open_model(gallery, device=device, threads=threads, trust=trust)
     of_gallery: dict[str, Embeddings] = {}
-    paragon: PerQuery | None = None
+    paragon: Judged | None = None
 
-    def ranked(of_queries: Embeddings, of_images: Embeddings) -> PerQuery:
-        return score_queries(
+    def judged(of_queries: Embeddings, of_images: Embeddings) -> Judged:
+        return judge(
+            metric or Metric(),
             of_queries.vectors,
             splits["query"].labels,
             of_images.vectors,
@@ -120,13 +121,13 @@ def evaluate_each(
                 of_gallery.setdefault(name, found[-1])
                 of_query[name] = of_gallery[name] if same else found[0]
         if paragon is None:
-            paragon = ranked(of_gallery["query"], of_gallery["gallery"])
-        own = paragon if same else ranked(of_query["query"], of_query["gallery"])
-        across = paragon if same else ranked(of_query["query"], of_gallery["gallery"])
+            paragon = judged(of_gallery["query"], of_gallery["gallery"])
+        own = paragon if same else judged(of_query["query"], of_query["gallery"])
+        across = paragon if same else judged(of_query["query"], of_gallery["gallery"])
         if progress is not None:
             progress("rank", len(PAIRS), len(PAIRS), {})
         new_model = query_model.role == "gallery" and gallery_model.space in query_model.searches
-        per_query = dict(zip(PAIRS, (own, across, paragon), strict=True))
+        sides = dict(zip(PAIRS, (own, across, paragon), strict=True))
         shown: tuple[Example, ...] = ()
         times: dict[str, float | None] = {}
         if examples:
@@ -138,13 +139,13 @@ def evaluate_each(
             examples=shown,
             query_ms=times.get("query"),
             gallery_ms=times.get("gallery"),
-            **{pair: summarise(found) for pair, found in per_query.items()},
-            rule=paired_difference(across.hits(1), (paragon if new_model else own).hits(1)),
+            **{pair: found.scores for pair, found in sides.items()},
+            rule=paired_difference(across.values, (paragon if new_model else own).values),
             rule_applied=NEW_MODEL_RULE if new_model else QUERY_RULE,
             declared=may_search(query_model.space, query_model.searches, gallery_model.space),
-            queries=len(across),
-            gallery_size=across.gallery_size,
-            skipped=across.skipped,
+            queries=len(across.ranked),
+            gallery_size=across.ranked.gallery_size,
+            skipped=across.ranked.skipped,
             query_mmacs=query_model.mmacs,
             gallery_mmacs=gallery_model.mmacs,
             query_space=query_model.space,
@@ -153,5 +154,5 @@ def evaluate_each(
             gallery_name=gallery_model.name,
             own=int((own_images >= 0).sum()),
             copies=copies,
-            per_query=per_query,
+            per_query={pair: found.ranked for pair, found in sides.items()},
         )

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from compat_sdk.certificate import QUERY_RULE
 from compat_sdk.metrics import (
     CostCurve,
+    Metric,
     PerQuery,
     RetrievalScores,
     cost_curve,
@@ -27,6 +28,8 @@ from compat_sdk.metrics import (
 from compat_sdk.shown import escaped
 from compat_train.evaluation.examples import Example
 
+SHOWN = ("top-1", "top-5", "top-10", "map")
+"""Accuracies that the table of every evaluation shows."""
 PAIRS = ("query_query", "query_gallery", "gallery_gallery")
 
 
@@ -38,8 +41,8 @@ class Evaluation:
         query_query: M(q, q): the query model embeds everything.
         query_gallery: M(q, g): the heterogeneous system.
         gallery_gallery: M(g, g): the gallery model embeds everything, the paragon.
-        rule: Top-1 difference M(q, g) - M(q, q), and its 95 % paired bootstrap interval, as fractions; of a new
-            gallery model M(new, old) - M(old, old).
+        rule: Difference M(q, g) - M(q, q) in the accuracy that was asked for, and its 95 % paired bootstrap interval,
+            as fractions; of a new gallery model M(new, old) - M(old, old).
         rule_applied: The rule: `QUERY_RULE`, or `NEW_MODEL_RULE` where the model that asks is a gallery model that
             declares the other's space.
         declared: Whether the query model declares that it may search the gallery model's space. The accuracy across
@@ -91,15 +94,20 @@ class Evaluation:
 
     @property
     def compatible(self) -> bool:
-        """Whether the rule that applies holds at top-1. Whether by more than chance, ``rule`` says."""
-        return self.query_gallery.cmc[1] > self.alone.cmc[1]
+        """Whether the rule holds in the accuracy that was asked for. Whether by more than chance, ``rule`` says."""
+        return self.query_gallery.accuracy > self.alone.accuracy
+
+    @property
+    def metric(self) -> Metric:
+        """The accuracy that the rule compares."""
+        return self.query_gallery.metric
 
     @property
     def rule_text(self) -> str:
-        """The rule with its two accuracies at top-1, in percent."""
+        """The rule with its two accuracies, in percent, and what they are of."""
         whose = "a query model" if self.rule_applied == QUERY_RULE else "a new gallery model"
-        across, alone = 100 * self.query_gallery.cmc[1], 100 * self.alone.cmc[1]
-        return f"{self.rule_applied} (of {whose}): {across:.1f} % against {alone:.1f} %"
+        across, alone = 100 * self.query_gallery.accuracy, 100 * self.alone.accuracy
+        return f"{self.rule_applied} (of {whose}): {across:.1f} % against {alone:.1f} % at {self.metric}"
 
     @property
     def amortised(self) -> CostCurve | None:
@@ -115,6 +123,7 @@ class Evaluation:
             "compatible": self.compatible,
             "rule": dict(zip(("difference", "lo", "hi"), self.rule, strict=True)),
             "rule_applied": self.rule_applied,
+            "metric": str(self.metric),
             "declared": self.declared,
             "queries": self.queries,
             "skipped": self.skipped,
@@ -132,17 +141,22 @@ class Evaluation:
 
     def table(self) -> str:
         """Plain text: percentages with 95 % intervals, the rule and the costs."""
-        lines = [f"{'percent':10}{'top-1 [95 %]':22}{'top-5':>8}{'top-10':>8}{'mAP [95 %]':>22}"]
+        added = str(self.metric) not in SHOWN
+        lines = [
+            f"{'percent':10}{'top-1 [95 %]':22}{'top-5':>8}{'top-10':>8}{'mAP [95 %]':>22}"
+            + (f"{f'{self.metric} [95 %]':>26}" if added else "")
+        ]
         for pair, name in zip(PAIRS, ("M(q,q)", "M(q,g)", "M(g,g)"), strict=True):
             scores: RetrievalScores = getattr(self, pair)
             lines.append(
-                f"{name:10}{_percent(scores.cmc[1], scores.ci95['1']):22}{100 * scores.cmc[5]:8.1f}"
-                f"{100 * scores.cmc[10]:8.1f}{_percent(scores.map, scores.ci95['map']):>22}"
+                f"{name:10}{percent(scores.cmc[1], scores.ci95['1']):22}{100 * scores.cmc[5]:8.1f}"
+                f"{100 * scores.cmc[10]:8.1f}{percent(scores.map, scores.ci95['map']):>22}"
+                + (f"{percent(scores.accuracy, scores.interval):>26}" if added else "")
             )
         difference, low, high = (100 * value for value in self.rule)
         lines.append(
-            f"rule {self.rule_applied} {'holds' if self.compatible else 'does not hold'}: {difference:+.1f} points, "
-            f"95 % interval [{low:+.1f}, {high:+.1f}]"
+            f"rule {self.rule_applied} {'holds' if self.compatible else 'does not hold'}: {difference:+.1f} points"
+            f"{'' if self.metric == Metric() else f' of {self.metric}'}, 95 % interval [{low:+.1f}, {high:+.1f}]"
         )
         lines.append(
             f"{self.queries} queries ({self.skipped} more have no image of their label in the gallery), "
@@ -174,5 +188,6 @@ def _cost(mmacs: float | None) -> str:
     return "cost not known" if mmacs is None else f"{mmacs:.1f} MMACs"
 
 
-def _percent(value: float, interval: tuple[float, float]) -> str:
+def percent(value: float, interval: tuple[float, float]) -> str:
+    """A fraction and its interval in percent, such as ``83.6 [81.9, 85.2]``."""
     return f"{100 * value:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"

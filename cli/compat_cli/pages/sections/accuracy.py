@@ -103,7 +103,8 @@ def verdict(query: Mapping[str, Any]) -> str:
     rule = query["rule"]
     difference, low, high = (100 * rule[key] for key in ("difference", "lo", "hi"))
     compared = query.get("rule_applied", "M(q,g) > M(q,q)").replace(">", "-")
-    figures = f"{compared} at top-1 is {difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+    metric = query.get("metric", "top-1")
+    figures = f"{compared} at {metric} is {difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
     if difference > 0 and low > 0:
         word = "It holds: the large gallery is worth having, beyond the noise of this many queries."
     elif difference > 0:

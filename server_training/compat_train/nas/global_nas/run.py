@@ -194,7 +194,7 @@ def _measured(
         measured = [(classification_accuracy(config, each, *prepared.test), None) for each in checkpoints]
     else:
         measured = [
-            (one.query_query.cmc[1] * (one.query_gallery.cmc[1] if config.gallery is not None else 1), one)
+            (one.query_query.accuracy * (one.query_gallery.accuracy if config.gallery is not None else 1), one)
             for one in _evaluations(config, prepared, [each.path for each in checkpoints], progress)
         ]
     members = [global_named(each.arch) for each in checkpoints]
@@ -224,4 +224,5 @@ def _evaluations(
             device=config.execution.device,
             threads=config.execution.threads or None,
             progress=progress,
+            metric=config.accuracy,
         )
