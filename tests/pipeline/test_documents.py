@@ -35,7 +35,17 @@ from tests.pipeline.conftest import Run
 from tests.pipeline.documents import DOCUMENTS, ROOT, Block, Command, inline_of, steps_of
 from tests.pipeline.sites import onnxruntime_web
 
-STORY = ("your-photos", "settings", "cmp-nas", "global-nas", "export", "profile", "on-a-device", "train-an-upgrade")
+STORY = (
+    "your-photos",
+    "metrics",
+    "settings",
+    "cmp-nas",
+    "global-nas",
+    "export",
+    "profile",
+    "on-a-device",
+    "train-an-upgrade",
+)
 """Pages of docs/ that go on from each other; README.md, which needs what all of them made, comes last."""
 STORY_PAGES = (*(ROOT / "docs" / f"{name}.md" for name in STORY), ROOT / "README.md")
 FEW_LAYERS = ("--arch", "global:plain:16:s3c3s3", "--width", "1")
