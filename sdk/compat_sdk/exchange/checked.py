@@ -47,7 +47,11 @@ def _of_length_1(source: Source, rows: Rows, start: int, lengths: Lengths) -> Ro
     finite = np.isfinite(rows.vectors).all(axis=1)
     for wrong, what, advice in (
         (~finite, "NaN or infinity", "leave such rows out, or embed their images again"),
-        (finite & (norms < np.finfo(np.float32).tiny), "only zeros", "leave such rows out, or embed their images again"),
+        (
+            finite & (norms < np.finfo(np.float32).tiny),
+            "only zeros",
+            "leave such rows out, or embed their images again",
+        ),
         (
             (np.abs(norms - 1) > _TOLERANCE) & (lengths == "refuse"),
             "another length than 1",

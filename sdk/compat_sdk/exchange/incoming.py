@@ -97,8 +97,8 @@ def import_gallery(
                     folder.rmdir()
             if isinstance(error, OSError):
                 raise CompatError(
-                    f"cannot write gallery {folder}: {error.strerror or error}; nothing is left there; make room or set "
-                    f"permissions, and try again"
+                    f"cannot write gallery {folder}: {error.strerror or error}; nothing is left there; make room or "
+                    f"set permissions, and try again"
                 ) from error
             raise
     return Gallery.open(folder, verify=False)
@@ -178,4 +178,3 @@ def _divided(rows: Rows, count: int) -> tuple[Rows, Rows]:
         Rows(rows.ids[first], rows.vectors[first], rows.labels[first], rows.payload[first]),
         Rows(rows.ids[rest], rows.vectors[rest], rows.labels[rest], rows.payload[rest]),
     )
-

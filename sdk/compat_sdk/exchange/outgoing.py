@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from compat_sdk.arrays import new_array
 from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.exchange.place import Kind, kind_and_file, open_source
 from compat_sdk.files.atomic import make_folder, replacing
@@ -29,7 +30,11 @@ from compat_sdk.stores.parquet_out import write_parquet
 from compat_sdk.stores.qdrant import Collection
 
 _MOST = 1 << 63
-_NOT_HELD: dict[Kind, tuple[str, ...]] = {"npz": ("payload",), "faiss": ("labels", "payload"), "hnswlib": ("labels", "payload")}
+_NOT_HELD: dict[Kind, tuple[str, ...]] = {
+    "npz": ("payload",),
+    "faiss": ("labels", "payload"),
+    "hnswlib": ("labels", "payload"),
+}
 
 
 @dataclass(frozen=True)
@@ -167,13 +172,13 @@ def _into_engine(source: Source, rows: Iterator[Rows], kind: Kind, path: Path, i
     """Write an index file of faiss or hnswlib by a process of its own, which is given the vectors in a file."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as name:
         folder = Path(name)
-        vectors = np.lib.format.open_memmap(folder / VECTORS, "w+", np.float32, (source.rows, source.dim))
+        vectors = new_array(folder / VECTORS, (source.rows, source.dim))
         names, start = list[str](), 0
         for block in rows:
             vectors[start : start + len(block)] = block.vectors
             start += len(block)
             names += block.ids
-        vectors.flush()
+        del vectors  # which writes it
         if ids is None:
             wrong = next((id for id in names if not _is_integer(id) or int(id) < 0), None)
             if wrong is not None:

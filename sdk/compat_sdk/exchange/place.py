@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -145,18 +145,16 @@ def open_source(place: str | os.PathLike[str], reading: Reading | None = None) -
     reading.refuse_ignored(f"{kind} files", _TAKES[kind])
     if reading.sha256 is not None and sha256_file(path) != reading.sha256.lower():
         raise CorruptFileError(f"{path} has another SHA-256 than --sha256 says; get it again from its maker")
-    if kind == "faiss":
-        with open_faiss(path, reading.ids) as source:
-            yield source
-        return
-    openers: dict[str, Callable[[], Source]] = {
+    openers: dict[Kind, Callable[[], AbstractContextManager[Source]]] = {
         "parquet": lambda: open_parquet(path, reading.columns),
         "arrow": lambda: open_parquet(path, reading.columns, arrow_file=True),
-        "npz": lambda: open_npz(path),
-        "npy": lambda: open_npy(path, reading.ids, reading.labels),
-        "hnswlib": lambda: open_hnswlib(path, reading.ids),
+        "npz": lambda: nullcontext(open_npz(path)),
+        "npy": lambda: nullcontext(open_npy(path, reading.ids, reading.labels)),
+        "hnswlib": lambda: nullcontext(open_hnswlib(path, reading.ids)),
+        "faiss": lambda: open_faiss(path, reading.ids),
     }
-    yield openers[kind]()
+    with openers[kind]() as source:
+        yield source
 
 
 def _of_collection(collection: Collection, label: str) -> Source:
@@ -188,7 +186,11 @@ def _of_folder(folder: Path) -> Source:
                 vectors = as_unit(part[start : start + len(ids)])
                 start += len(ids)
                 beside = [payload.get(id, {}) for id in ids]
-                yield _lengthened(Rows.of(ids, vectors, labels, beside)) if kept else Rows.of(ids, vectors, labels, beside)
+                yield (
+                    _lengthened(Rows.of(ids, vectors, labels, beside))
+                    if kept
+                    else Rows.of(ids, vectors, labels, beside)
+                )
 
     return Source(
         str(folder),

@@ -478,9 +478,7 @@ class Gallery:
         snapshot = self._snapshot
         if where is not None and index not in ("auto", "exact"):
             raise ConfigError(f"index is {shown_value(index)}, but conditions are met by the exact scan; use 'auto'")
-        rows, scores = (
-            snapshot.search(query, k, index) if where is None else search_meeting(snapshot, query, k, where)
-        )
+        rows, scores = snapshot.search(query, k, index) if where is None else search_meeting(snapshot, query, k, where)
         return [
             [Hit(snapshot.ids[row], snapshot.labels[row], score) for row, score in zip(*line, strict=True)]
             for line in zip(rows.tolist(), scores.tolist(), strict=True)

@@ -26,7 +26,7 @@ def payload_lines(ids: Sequence[str], payload: Sequence[Mapping[str, object]]) -
     """The lines of rows.
 
     Raises:
-        DataError: A payload is nothing that JSON can carry, or has a field ``label`` or ``compat_id``, which stores use.
+        DataError: A payload is nothing that JSON can carry, or has a field ``label`` or ``compat_id``: taken.
     """
     for id, values in zip(ids, payload, strict=True):
         if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
@@ -112,7 +112,9 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
                     yield id, values
     except OSError as error:
         raise_if_refused(path, error)
-        raise GalleryError(f"cannot read {path}: {error.strerror or error}; delete it, the rows do not need it") from error
+        raise GalleryError(
+            f"cannot read {path}: {error.strerror or error}; delete it, the rows do not need it"
+        ) from error
 
 
 def _ends_a_line(path: Path) -> bool:

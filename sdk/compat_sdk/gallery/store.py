@@ -54,7 +54,10 @@ _LINES_VERSION = 3  # as 1 or 2, with a table of several lines; without one, as 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OURS = re.compile(r"(vectors|rows|index)-(?P<generation>\d+)-[0-9a-f]{16}\.(npy|jsonl?|usearch)")
 SIGNATURE = "signature.json"
-LAYOUT: Layout = {r"(gallery|signature|release)\.json|gallery\.lock|(origins|payload)\.jsonl": None, _OURS.pattern: None}
+LAYOUT: Layout = {
+    r"(gallery|signature|release)\.json|gallery\.lock|(origins|payload)\.jsonl": None,
+    _OURS.pattern: None,
+}
 """What a gallery leaves in its folder, beside an upgrade and its lock."""
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
 _SIGNATURE_LIMIT = 4 << 20

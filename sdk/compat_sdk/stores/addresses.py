@@ -1,8 +1,8 @@
 """What a Qdrant collection is called; the key in such an address is used, and never shown.
 
-    qdrant://HOST[:PORT]/COLLECTION[?vector=NAME]       a server
-    qdrants://[KEY@]HOST[:PORT]/COLLECTION              the same over TLS
-    qdrant+path:FOLDER#COLLECTION[?vector=NAME]         a folder that the client itself keeps, without a server
+qdrant://HOST[:PORT]/COLLECTION[?vector=NAME]       a server
+qdrants://[KEY@]HOST[:PORT]/COLLECTION              the same over TLS
+qdrant+path:FOLDER#COLLECTION[?vector=NAME]         a folder that the client itself keeps, without a server
 """
 
 from __future__ import annotations

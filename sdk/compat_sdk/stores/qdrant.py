@@ -295,7 +295,9 @@ class Collection:
             if not isinstance(vector, list) or len(vector) != shape.dim:
                 raise CorruptFileError(f"{self.address}: point {record.id} has no vector {shown_value(shape.vector)}")
             numbers[row] = vector
-        return Rows([id for id, _, _ in named], numbers, [tag for _, tag, _ in named], [beside for _, _, beside in named])
+        return Rows(
+            [id for id, _, _ in named], numbers, [tag for _, tag, _ in named], [beside for _, _, beside in named]
+        )
 
 
 def require_payload(payload: Mapping[str, object], id: str) -> None:
