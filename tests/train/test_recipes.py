@@ -11,7 +11,8 @@ from compat_sdk.images import Preprocessing
 from compat_train.config.training import Classification, Optimisation, Scenario
 from compat_train.nas.global_nas.config import MOBILE, TINY
 from compat_train.nas.global_nas.result import GlobalResult
-from compat_train.recipe import certify_recipe, read_recipe, run_recipe
+from compat_train.recipe import read_recipe
+from compat_train.recipe_run import certify_recipe, run_recipe
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.transform_run import TransformRun
 

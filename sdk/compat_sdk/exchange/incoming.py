@@ -16,10 +16,13 @@ from compat_sdk.exchange.checked import Lengths, SeenIds, checked_rows, require_
 from compat_sdk.exchange.place import Reading, open_source
 from compat_sdk.files.atomic import make_folder, replacing
 from compat_sdk.gallery import Gallery
-from compat_sdk.gallery.files import Dtype, Segment, new_files, read_names, write_table, write_vectors
+from compat_sdk.gallery.files import Dtype, Segment, new_files
 from compat_sdk.gallery.lock import LOCK_FILE, write_lock
 from compat_sdk.gallery.payload import PAYLOAD_FILE, payload_lines
-from compat_sdk.gallery.store import LAYOUT, STATE_FILE, State, sweep, write_state
+from compat_sdk.gallery.state import STATE_FILE, State
+from compat_sdk.gallery.store import LAYOUT, sweep, write_state
+from compat_sdk.gallery.tables import StoredTable, write_table
+from compat_sdk.gallery.vectors import write_vectors
 from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
 from compat_sdk.space import check_dim, check_space, require_space
@@ -131,7 +134,7 @@ def _fill(folder: Path, source: Source, state: State, lengths: Lengths, progress
                     file = write_vectors(folder, _FIRST, vectors(), (count, state.dim), state.dtype)
                     segments.append(Segment(count, file, write_table(folder, _FIRST, names, count)))
                 rows.end()
-                tables = (names for segment in segments for names in read_names(folder, segment))
+                tables = (names for segment in segments for names in StoredTable(folder, segment).lines())
                 require_once(seen, source.what, tables)
             if not beside:
                 (folder / PAYLOAD_FILE).unlink()

@@ -12,9 +12,9 @@ from typing import Literal, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_sdk.files.digests import sha256_file
-from compat_sdk.gallery.files import as_unit, read_names
+from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.payload import read_payload
-from compat_sdk.gallery.snapshot import load_snapshot
+from compat_sdk.gallery.vectors import as_unit
 from compat_sdk.kinds import instead_of
 from compat_sdk.shown import shown_value
 from compat_sdk.stores import Columns, Rows, Source
@@ -180,9 +180,9 @@ def _of_folder(folder: Path) -> Source:
 
     def read() -> Iterator[Rows]:
         payload = read_payload(folder)
-        for segment, part in zip(snapshot.state.segments, snapshot.parts, strict=True):
+        for table, part in zip(snapshot.tables, snapshot.parts, strict=True):
             start = 0
-            for ids, labels in read_names(folder, segment):
+            for ids, labels in table.lines():
                 vectors = as_unit(part[start : start + len(ids)])
                 start += len(ids)
                 beside = [payload.get(id, {}) for id in ids]

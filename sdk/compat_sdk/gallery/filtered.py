@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.gallery.files import as_unit
 from compat_sdk.gallery.payload import read_payload
 from compat_sdk.gallery.snapshot import Snapshot, blocks, checked
+from compat_sdk.gallery.vectors import as_unit
 from compat_sdk.gallery.where import Where
 from compat_sdk.index import ExactIndex, check_k
 from compat_sdk.space import Embeddings, require_compatible

@@ -25,9 +25,11 @@ from compat_sdk.gallery import store
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.filtered import search_meeting
 from compat_sdk.gallery.lock import write_lock
+from compat_sdk.gallery.opening import gallery_problems, load_snapshot
 from compat_sdk.gallery.payload import append_payload, check_payload, has_payload, read_payload
 from compat_sdk.gallery.release import RELEASE_FILE, Release, next_release
-from compat_sdk.gallery.snapshot import Snapshot, load_snapshot, own_vectors
+from compat_sdk.gallery.snapshot import Snapshot, own_vectors
+from compat_sdk.gallery.state import STATE_FILE, State
 from compat_sdk.gallery.where import Where
 from compat_sdk.gallery.writer import append, build_index, check_names, compact, compact_folder, select, writing
 from compat_sdk.shown import shown_value
@@ -93,7 +95,7 @@ class Gallery:
             raise ConfigError(f"{folder} already exists and is not empty; choose another folder or delete it")
         if dtype not in get_args(Dtype):
             raise ConfigError(f"dtype is {dtype!r}, expected one of {', '.join(get_args(Dtype))}")
-        state = store.State(space, dim, dict(model or {}), dtype=dtype)
+        state = State(space, dim, dict(model or {}), dtype=dtype)
         try:
             make_folder(folder)
             with write_lock(folder, timeout=_WAIT_S):
@@ -214,7 +216,7 @@ class Gallery:
             if problems:
                 raise GalleryError(f"{self.path} cannot be signed: {problems[0]}")
             made = next_release(self.path, name, release, expires, allow_older=allow_older)
-            contents = {store.STATE_FILE: data, RELEASE_FILE: made.to_bytes()}
+            contents = {STATE_FILE: data, RELEASE_FILE: made.to_bytes()}
             signature = make_signature(contents, private_key)
             write_atomic(self.path / RELEASE_FILE, contents[RELEASE_FILE])
             write_atomic(self.path / store.SIGNATURE, signature)
@@ -429,11 +431,7 @@ class Gallery:
             What is wrong, one sentence each; empty when all is well. A stale index is not a fault, and of a foreign one
             the digest alone is compared.
         """
-        try:
-            snapshot = self._reloaded(False)
-        except GalleryError as error:
-            return [str(error)]
-        return snapshot.problems()
+        return gallery_problems(self.path, vouched=self._snapshot.vouched)
 
     def get(self, ids: Sequence[str]) -> Rows:
         """Return the rows of some ids, in their order: vectors, labels and what is kept beside them.

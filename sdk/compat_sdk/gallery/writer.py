@@ -16,10 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, ConfigError, DataError
-from compat_sdk.gallery.files import Segment, new_files, open_vectors, require_intact, write_new, write_segment
+from compat_sdk.gallery.files import Segment, new_files, require_intact, write_new
 from compat_sdk.gallery.lock import write_lock
-from compat_sdk.gallery.snapshot import Snapshot, blocks, load_snapshot
-from compat_sdk.gallery.store import SIGNATURE, State, StoredIndex, read_state, sweep, write_state
+from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.segments import write_segment
+from compat_sdk.gallery.snapshot import Snapshot, blocks
+from compat_sdk.gallery.state import State, StoredIndex
+from compat_sdk.gallery.store import SIGNATURE, read_state, sweep, write_state
+from compat_sdk.gallery.vectors import open_vectors
 from compat_sdk.index import UsearchIndex, built_here
 
 _INDEX_OPTIONS = ("connectivity", "expansion_add", "expansion_search", "threads")

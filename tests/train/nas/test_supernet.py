@@ -10,6 +10,7 @@ import torch
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
+from compat_sdk.metrics import Metric
 from compat_train.methods.centred_output import Cone, write_mean
 from compat_train.models.layers import fold_batch_norms
 from compat_train.models.search_space import SCALES, Member, space_named
@@ -111,7 +112,7 @@ def test_a_candidate_is_judged_with_statistics_of_its_own(
     monkeypatch.setattr(candidate, "read_tensors", lambda *_: kept)
     monkeypatch.setattr(candidate, "embed_images", embed)
     monkeypatch.setattr(candidate.Validation, "load", lambda _: images)
-    evaluator = CandidateEvaluator(tmp_path / "weights", tmp_path, preprocessing, 8, 1, rank=1, batch=4)
+    evaluator = CandidateEvaluator(tmp_path / "weights", tmp_path, preprocessing, 8, 1, metric=Metric(), batch=4)
     assert evaluator()(member, "across").across == 1
     expected = take_member(state, member, dim=8, stem_stride=1)
     recalibrate(expected, pixels, preprocessing, batch=4)
