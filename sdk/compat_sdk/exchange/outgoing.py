@@ -17,12 +17,13 @@ from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.exchange.place import Kind, kind_and_file, open_source
 from compat_sdk.files.atomic import make_folder, replacing
 from compat_sdk.files.digests import sha256_file
+from compat_sdk.kinds import is_address
 from compat_sdk.outputs import require_place
 from compat_sdk.progress import Progress
 from compat_sdk.shown import shown_value
 from compat_sdk.space import check_space, require_space
 from compat_sdk.stores import Rows, Source
-from compat_sdk.stores.addresses import QdrantAddress, is_address, parse_address
+from compat_sdk.stores.addresses import QdrantAddress, parse_address
 from compat_sdk.stores.native import LABELS, VECTORS, write_engine_file
 from compat_sdk.stores.npy import write_texts
 from compat_sdk.stores.npz import write_npz

@@ -15,10 +15,10 @@ from compat_sdk.files.digests import sha256_file
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.payload import read_payload
 from compat_sdk.gallery.vectors import as_unit
-from compat_sdk.kinds import instead_of
+from compat_sdk.kinds import instead_of, is_address
 from compat_sdk.shown import shown_value
 from compat_sdk.stores import Columns, Rows, Source
-from compat_sdk.stores.addresses import is_address, parse_address
+from compat_sdk.stores.addresses import parse_address
 from compat_sdk.stores.faiss_file import open_faiss
 from compat_sdk.stores.hnswlib_file import open_hnswlib
 from compat_sdk.stores.npy import open_npy
