@@ -88,7 +88,7 @@ def plan(
         VectorError: The transform gave vectors that no index may see.
         GalleryError: A gallery or the upgrade is damaged.
     """
-    gallery = load_snapshot(Path(path), False)
+    gallery = load_snapshot(Path(path), False, names=False)
     folder = gallery.folder / FOLDER
     transform = opened(opener)
     side_rows = open_side(transform, side)
@@ -170,7 +170,8 @@ def _accuracy(transform: Transformer, gallery: Snapshot, side: Snapshot | None, 
     rows = np.array(shared, np.int64)[spread(len(shared), MOST_ROWS)]
     ids = [held_out.ids[row] for row in rows]
     embedded = StackedRows(held_out.parts, held_out.state.dim).take(rows)
-    return compare(transformed(transform, gallery, side, ids, 4096), embedded)
+    old = StackedRows(gallery.parts, gallery.state.dim).take(np.array([gallery.row_of[id] for id in ids], np.int64))
+    return compare(transformed(transform, gallery, side, ids, 4096), embedded, old)
 
 
 def _rows_per_second(transform: Transformer, gallery: Snapshot, side: Snapshot | None, block_rows: int) -> float:

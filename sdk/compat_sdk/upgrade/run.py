@@ -13,7 +13,7 @@ from compat_sdk.gallery.store import read_state
 from compat_sdk.gallery.tables import NameCursor, StoredTable
 from compat_sdk.progress import Progress
 from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SIDE, SOURCES, Manifest
-from compat_sdk.upgrade.mapping import map_local, map_ray
+from compat_sdk.upgrade.mapping import Engine, map_local, map_ray
 from compat_sdk.upgrade.opener import TransformOpener
 from compat_sdk.upgrade.prepare import prepare, upgrading
 from compat_sdk.upgrade.shard import Outcome, job_for, opened, read_record, record_path, transform_shard
@@ -79,25 +79,55 @@ def run(
     read_state(gallery)
     transform = opened(opener)
     with upgrading(gallery):
-        folder = gallery / FOLDER
         manifest, added = prepare(gallery, opener, transform, side, shard_rows, block_rows)
-        _sweep_shards(folder, manifest)
-        _require_frozen(folder, manifest)
-        started = time.perf_counter()
         engine = map_ray if ray else map_local
-        jobs = [job_for(folder, manifest, shard, opener) for shard in manifest.shards]
-        done = transformed = fresh = 0
-        with closing(engine(transform_shard, jobs, workers)) as outcomes:
-            for outcome in outcomes:
-                if outcome.state == "failed":
-                    raise _failure(folder, manifest, outcome)
-                done += outcome.shard.rows
-                if outcome.state == "done":
-                    transformed, fresh = transformed + 1, fresh + outcome.shard.rows
-                if progress is not None:
-                    rate = fresh / max(time.perf_counter() - started, 1e-9)
-                    progress("transform", done, manifest.rows, {"rows/s": rate})
-        return RunResult(manifest.rows, added, len(jobs), transformed, time.perf_counter() - started)
+        return transform_missing(gallery / FOLDER, manifest, added, opener, engine, workers, progress)
+
+
+def transform_missing(
+    folder: Path,
+    manifest: Manifest,
+    added: int,
+    opener: TransformOpener,
+    engine: Engine,
+    workers: int | None,
+    progress: Progress | None,
+    first: int = 0,
+) -> RunResult:
+    """Transform the shards that are not done; the upgrade's lock must be held.
+
+    Args:
+        folder: The upgrade's.
+        manifest: What is to be done.
+        added: Rows that are new to it.
+        opener: The transform.
+        engine: What maps over the shards.
+        workers: As for `run`.
+        progress: As for `run`.
+        first: Number of the first shard to look at; the caller knows that those before are done and intact.
+
+    Raises:
+        VectorError: The transform gave vectors that no index may see; the message names the ids.
+        GalleryError: Frozen rows are damaged.
+        CompatError: The disk is full, the folder not writable, or a worker died. Finished shards stay.
+    """
+    _sweep_shards(folder, manifest)
+    _require_frozen(folder, manifest)
+    started = time.perf_counter()
+    jobs = [job_for(folder, manifest, shard, opener) for shard in manifest.shards[first:]]
+    done = manifest.shards[first].first if jobs else 0
+    transformed = fresh = 0
+    with closing(engine(transform_shard, jobs, workers)) as outcomes:
+        for outcome in outcomes:
+            if outcome.state == "failed":
+                raise failure(folder, manifest, outcome)
+            done += outcome.shard.rows
+            if outcome.state == "done":
+                transformed, fresh = transformed + 1, fresh + outcome.shard.rows
+            if progress is not None:
+                rate = fresh / max(time.perf_counter() - started, 1e-9)
+                progress("transform", done, manifest.rows, {"rows/s": rate})
+    return RunResult(manifest.rows, added, len(jobs), transformed, time.perf_counter() - started)
 
 
 def _require_frozen(folder: Path, manifest: Manifest) -> None:
@@ -123,7 +153,8 @@ def _sweep_shards(folder: Path, manifest: Manifest) -> None:
             path.unlink(missing_ok=True)
 
 
-def _failure(folder: Path, manifest: Manifest, outcome: Outcome) -> CompatError:
+def failure(folder: Path, manifest: Manifest, outcome: Outcome) -> CompatError:
+    """The error that says which shard failed, at which ids, and what stays."""
     shard = outcome.shard
     where = f"shard {shard.number} (rows {shard.first} to {shard.first + shard.rows - 1})"
     stays = "the gallery is as it was and shards that are done stay"
