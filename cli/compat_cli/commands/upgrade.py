@@ -69,16 +69,19 @@ def plan(
     from compat_sdk import upgrade
 
     wanted = options.trusted(public_key, trust)
-    with console.working():
+    with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
-        found = upgrade.plan(path, opener, side=side, held_out=held_out, workers=workers, shard_rows=shard_rows)
+        found = upgrade.plan(
+            path, opener, side=side, held_out=held_out, workers=workers, shard_rows=shard_rows, progress=progress
+        )
     lines = [
         f"rows: {found.rows}, {found.remaining} of them to transform, in {found.shards} shards",
         f"disk: {console.size_text(found.bytes_needed)} needed, {console.size_text(found.bytes_free)} free",
         f"time: {found.seconds:.3g} s with {found.workers} workers of {found.rows_per_second:.4g} rows/s",
     ]
     if found.bytes_to_copy:
-        lines.append(f"copied besides: {console.size_text(found.bytes_to_copy)}, from another file system")
+        lines.append(f"copied besides: {console.size_text(found.bytes_to_copy)}, where no second names can be made")
+    lines.append(f"written by the cutover: {console.size_text(found.bytes_for_cutover)}")
     console.report(asdict(found), console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
 
 
@@ -90,6 +93,13 @@ def run(
     workers: _Workers = None,
     ray: Annotated[bool, typer.Option("--ray", help="Map the shards with Ray, over its cluster.")] = False,
     shard_rows: _ShardRows = None,
+    rows_per_second: Annotated[
+        float | None,
+        typer.Option("--rows-per-second", help="The most of all workers together, to leave room for searches."),
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="File that gets a line of JSON per shard.", show_default=False)
+    ] = None,
     engine: options.Engine = "auto",
     precision: _Precision = None,
     threads: _Threads = 1,
@@ -105,9 +115,37 @@ def run(
     wanted = options.trusted(public_key, trust)
     with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
-        done = upgrade.run(path, opener, side=side, workers=workers, ray=ray, shard_rows=shard_rows, progress=progress)
+        done = upgrade.run(
+            path,
+            opener,
+            side=side,
+            workers=workers,
+            ray=ray,
+            shard_rows=shard_rows,
+            rows_per_second=rows_per_second,
+            log=log,
+            progress=progress,
+        )
     text = f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now; next: upgrade verify {path}"
     console.report(asdict(done), console.lines([text]), as_json=as_json)
+
+
+@app.command("status")
+def status(path: _Gallery, as_json: options.Json = False) -> None:
+    """How far an upgrade is, and what comes next. Nothing is written."""
+    from compat_sdk import upgrade
+
+    found = upgrade.status(path)
+    lines = [f"{found.stage}: {path} is in space {found.space}, {found.rows} rows"]
+    if found.leads_to is not None:
+        shown = ", ".join(f"{name} {value[:16]}" for name, value in found.transform.items())
+        lines += [
+            f"leads to {found.leads_to} by transform {shown}",
+            f"{found.done} of {found.shards} shards done, {found.transformed} rows; {found.added} added since",
+        ]
+    if found.old_rows is not None:
+        lines.append(f"kept: {found.old_rows} old rows, in {path / 'upgrade' / 'before'}")
+    console.report(asdict(found), console.lines([*lines, f"next: {found.next}"]), as_json=as_json)
 
 
 @app.command("verify")

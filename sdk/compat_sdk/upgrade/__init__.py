@@ -15,6 +15,7 @@ from compat_sdk.upgrade.opener import BundleTransform, Transformer, TransformOpe
 from compat_sdk.upgrade.plan import Plan, plan
 from compat_sdk.upgrade.quality import Interval, Quality
 from compat_sdk.upgrade.run import RunResult, run
+from compat_sdk.upgrade.status import Status, status
 from compat_sdk.upgrade.switch import Cutover, Rollback, cutover, rollback
 from compat_sdk.upgrade.verify import Verification, verify
 
@@ -27,6 +28,7 @@ __all__ = [
     "Quality",
     "Rollback",
     "RunResult",
+    "Status",
     "TransformOpener",
     "Transformer",
     "Verification",
@@ -35,5 +37,6 @@ __all__ = [
     "plan",
     "rollback",
     "run",
+    "status",
     "verify",
 ]

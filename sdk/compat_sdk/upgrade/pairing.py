@@ -82,8 +82,8 @@ class Pairing:
         if self._otherwise:
             shown = ", ".join(self._other_examples) + (", ..." if self._otherwise > 3 else "")
             raise DataError(
-                f"{self._otherwise} of {self._asked} rows have another label in {self._side.folder}: {shown}; its vectors "
-                f"are perhaps those of other images: build it again from the same images, or without labels"
+                f"{self._otherwise} of {self._asked} rows have another label in {self._side.folder}: {shown}; its "
+                f"vectors are perhaps those of other images: build it again from the same images, or without labels"
             )
 
     def _further_down(self, ids: Sequence[str], found: NDArray[np.int64], told: list[str]) -> int:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from compat_sdk.errors import CompatError, VectorError
+from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, VectorError
+from compat_sdk.files import open_to_append
 from compat_sdk.gallery.files import require_intact
 from compat_sdk.gallery.store import read_state
 from compat_sdk.gallery.tables import NameCursor, StoredTable
@@ -17,6 +21,7 @@ from compat_sdk.upgrade.mapping import Engine, map_local, map_ray
 from compat_sdk.upgrade.opener import TransformOpener
 from compat_sdk.upgrade.prepare import prepare, upgrading
 from compat_sdk.upgrade.shard import Outcome, job_for, opened, read_record, record_path, transform_shard
+from compat_sdk.workers import usable_cores
 
 _ROTTEN = "restore the gallery from a copy, or discard the upgrade and run it again"
 
@@ -49,6 +54,8 @@ def run(
     block_rows: int | None = None,
     workers: int | None = None,
     ray: bool = False,
+    rows_per_second: float | None = None,
+    log: str | Path | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Transform every row of a gallery into shards beside it; the gallery itself does not change.
@@ -64,6 +71,9 @@ def run(
         block_rows: Rows that the transform sees at once, fixed likewise.
         workers: Processes; as many as there are cores if None.
         ray: Map the shards with Ray.
+        rows_per_second: The most that all workers together may transform, so that searches beside them stay fast; None
+            for no bound.
+        log: File that gets a line of JSON for every shard, as it is done: number, rows, state and seconds.
         progress: Called with the stage, rows done, rows in all, and figures: rows transformed per second.
 
     Raises:
@@ -75,13 +85,18 @@ def run(
         GalleryLockedError: Another process is upgrading this gallery.
         CompatError: The disk is full, the folder not writable, or a worker died. Finished shards stay.
     """
+    if rows_per_second is not None and not 0 < rows_per_second < math.inf:
+        raise ConfigError(f"rows_per_second is {rows_per_second!r}, expected a number above 0")
     gallery = Path(path)
     read_state(gallery)
     transform = opened(opener)
     with upgrading(gallery):
         manifest, added = prepare(gallery, opener, transform, side, shard_rows, block_rows)
         engine = map_ray if ray else map_local
-        return transform_missing(gallery / FOLDER, manifest, added, opener, engine, workers, progress)
+        with shard_log(log) as told:
+            pace = None if rows_per_second is None else rows_per_second / _at_once(manifest, workers, ray=ray)
+            folder = gallery / FOLDER
+            return transform_missing(folder, manifest, added, opener, engine, workers, progress, pace=pace, told=told)
 
 
 def transform_missing(
@@ -92,7 +107,10 @@ def transform_missing(
     engine: Engine,
     workers: int | None,
     progress: Progress | None,
+    *,
     first: int = 0,
+    pace: float | None = None,
+    told: Callable[[Outcome], None] | None = None,
 ) -> RunResult:
     """Transform the shards that are not done; the upgrade's lock must be held.
 
@@ -105,6 +123,8 @@ def transform_missing(
         workers: As for `run`.
         progress: As for `run`.
         first: Number of the first shard to look at; the caller knows that those before are done and intact.
+        pace: The most rows a second for one worker; None for no bound.
+        told: Called with every outcome.
 
     Raises:
         VectorError: The transform gave vectors that no index may see; the message names the ids.
@@ -114,11 +134,13 @@ def transform_missing(
     _sweep_shards(folder, manifest)
     _require_frozen(folder, manifest)
     started = time.perf_counter()
-    jobs = [job_for(folder, manifest, shard, opener) for shard in manifest.shards[first:]]
+    jobs = [job_for(folder, manifest, shard, opener, pace) for shard in manifest.shards[first:]]
     done = manifest.shards[first].first if jobs else 0
     transformed = fresh = 0
     with closing(engine(transform_shard, jobs, workers)) as outcomes:
         for outcome in outcomes:
+            if told is not None:
+                told(outcome)
             if outcome.state == "failed":
                 raise failure(folder, manifest, outcome)
             done += outcome.shard.rows
@@ -128,6 +150,39 @@ def transform_missing(
                 rate = fresh / max(time.perf_counter() - started, 1e-9)
                 progress("transform", done, manifest.rows, {"rows/s": rate})
     return RunResult(manifest.rows, added, len(jobs), transformed, time.perf_counter() - started)
+
+
+@contextmanager
+def shard_log(path: str | Path | None) -> Iterator[Callable[[Outcome], None]]:
+    """What appends a line of JSON for every outcome to a file; nothing where there is no path.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    if path is None:
+        yield lambda _: None
+        return
+    try:
+        file = open_to_append(path)
+    except CorruptFileError as error:
+        raise ConfigError(f"{error}; name another file for the log") from error
+    except OSError as error:
+        raise ConfigError(f"cannot write the log {path}: {error.strerror or error}; name another file") from error
+    with file:
+
+        def tell(outcome: Outcome) -> None:
+            shard = outcome.shard
+            line = {"shard": shard.number, "first": shard.first, "rows": shard.rows, "state": outcome.state}
+            told = {**line, "seconds": round(outcome.seconds, 6), "message": outcome.message}
+            file.write(json.dumps(told).encode() + b"\n")
+            file.flush()
+
+        yield tell
+
+
+def _at_once(manifest: Manifest, workers: int | None, *, ray: bool) -> int:
+    """Workers that share a bound of rows per second; with Ray as many as are asked for."""
+    return max(1, min(workers or (1 if ray else usable_cores()), len(manifest.shards)))
 
 
 def _require_frozen(folder: Path, manifest: Manifest) -> None:

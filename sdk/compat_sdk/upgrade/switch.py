@@ -125,7 +125,7 @@ def cutover(
                 manifest, added = prepare(gallery, opener, transform, side, None, None)
                 if not added:
                     break
-                transform_missing(folder, manifest, added, opener, map_local, workers, progress, len(records))
+                transform_missing(folder, manifest, added, opener, map_local, workers, progress, first=len(records))
                 records += finished(folder, manifest, len(records))
                 if not unverified:
                     manifest = extended(manifest, records)

@@ -26,7 +26,8 @@ def side_of(folder: Path, ids: list[str]) -> Path:
 def asked(side: Path, ids: list[str], block: int) -> tuple[list[int], Snapshot]:
     snapshot = load_snapshot(side, False, names=False)
     pairing = Pairing(snapshot)
-    found = [pairing.rows(ids[start : start + block]).tolist() for start in range(0, len(ids), block)]
+    pieces = [ids[start : start + block] for start in range(0, len(ids), block)]
+    found = [pairing.rows(piece, [""] * len(piece)).tolist() for piece in pieces]
     pairing.require_all()
     return [row for rows in found for row in rows], snapshot
 

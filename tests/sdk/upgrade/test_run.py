@@ -26,7 +26,7 @@ from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.space import Embeddings
 from compat_sdk.upgrade import manifest as layout
-from compat_sdk.upgrade import mapping, prepare
+from compat_sdk.upgrade import mapping, room
 from compat_sdk.upgrade import shard as shards
 from tests.sdk.upgrade.toy import NEW, OLD, SIDE, Toy, add, close, contents, expected, make, names, vectors
 
@@ -363,14 +363,14 @@ def test_a_second_upgrade_of_the_same_gallery_fails_cleanly_while_additions_go_o
         add(gallery, side, ["meanwhile"])
     assert run(gallery, side).rows == 66
     with write_lock(gallery), pytest.raises(GalleryLockedError, match="another process is writing"):
-        upgrade.cutover(gallery, unverified=True)
+        upgrade.cutover(gallery, unverified=True, timeout=0)
     assert run(gallery, side).transformed == 0  # a run needs no lock of the gallery's
     upgrade.cutover(gallery, unverified=True)
 
 
 def test_a_disk_that_is_too_small_is_found_out_first(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(pair[0])
-    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda _: usage._replace(free=6000))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: usage._replace(free=6000))
     with pytest.raises(CompatError, match="GB free"):
         run(*pair)
     assert not (pair[0] / "upgrade").exists()
