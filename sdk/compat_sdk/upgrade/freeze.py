@@ -144,5 +144,5 @@ def _linked(source: Path, target: Path, *files: StoredFile) -> bool:
 
 def _write_pairs(folder: Path, number: int, pairing: Pairing, segment: Segment) -> StoredFile:
     lines = StoredTable(folder, segment).lines()
-    rows = (pairing.rows(ids).astype("<i8", copy=False).data.cast("B") for ids, _ in lines)
+    rows = (pairing.rows(*names).astype("<i8", copy=False).data.cast("B") for names in lines)
     return write_new(folder, "pairs", number, ".npy", chain([array_header("<i8", (segment.rows,))], rows))
