@@ -364,6 +364,18 @@ def test_the_page_of_gallery_models_does_what_it_says_in_its_order(photos_of_a_r
         type_all(ROOT / "docs" / "any-gallery-model.md", run)
 
 
+def test_the_page_of_vectors_does_what_it_says_in_its_order(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("qdrant_client")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.chdir(tmp_path)
+    vectors = np.eye(8, dtype=np.float32)
+    table = {"id": list(range(8)), "vector": list(vectors), "label": ["shoe"] * 8, "colour": ["red", "green"] * 4}
+    parquet.write_table(pyarrow.table(table), "catalogue.parquet")
+    type_all(ROOT / "docs" / "vectors.md", run)
+
+
 def test_the_page_of_trust_does_what_it_says_in_its_order(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,7 +427,10 @@ def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
 def test_every_document_with_something_to_run_is_run() -> None:
     run_here = {
         *STORY_PAGES,
-        *(ROOT / "docs" / f"{name}.md" for name in ("upgrading", "trust", "any-gallery-model", "browser", "android")),
+        *(
+            ROOT / "docs" / f"{name}.md"
+            for name in ("upgrading", "trust", "any-gallery-model", "vectors", "browser", "android")
+        ),
     }
     for document in DOCUMENTS:
         left = [s for s in steps_of(document) if isinstance(s, Block) or not_run(s.text) is None]

@@ -106,7 +106,7 @@ class RemoteGallery(Gallery):
             raise StoreError(f"an export into {self._address} did not end; run it again")
         if shape.space is None and self._told is None:
             raise ConfigError(
-                f"{self._address} names no space, so that nobody knows what may search it; tell it, as --space or space="
+                f"{self._address} names no space, so that nobody knows what may search it; tell it: --space or space="
             )
         if shape.space is not None:
             require_space(str(self._address), shape.space, self._told)
