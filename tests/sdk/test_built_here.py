@@ -15,7 +15,7 @@ import pytest
 from compat_sdk.errors import ConfigError, ForeignIndexError, GalleryError, SystemRefusedError
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.release import Release, next_release
-from compat_sdk.index import UsearchIndex, approximate, built_here
+from compat_sdk.index import KINDS, ApproximateIndex, ExactIndex, approximate, built_here
 from compat_sdk.space import Embeddings
 from tests.sdk.signing import key_pair
 
@@ -102,7 +102,7 @@ def test_a_state_folder_that_cannot_be_made_is_named_before_the_build(
     gallery.add(rows(4), list("abcd"))
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("COMPAT_SDK_STATE", str(tmp_path / "file"))
-    monkeypatch.setattr(UsearchIndex, "build", lambda *_, **__: pytest.fail("minutes of work for nothing"))
+    monkeypatch.setattr(ApproximateIndex, "build", lambda *_, **__: pytest.fail("minutes of work for nothing"))
     with pytest.raises(SystemRefusedError, match="set COMPAT_SDK_STATE to a folder"):
         gallery.build_index()
     assert not gallery.info()["foreign_index"]
@@ -125,7 +125,7 @@ def test_an_index_file_of_another_user_or_a_changed_one_reaches_no_native_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("usearch")
-    built = UsearchIndex.build(rows(40).vectors)
+    built = ApproximateIndex.build("usearch", rows(40).vectors)
     built.save(tmp_path / "graph")
     content = (tmp_path / "graph").read_bytes()
     assert len(UsearchIndex.load(content, 40, 8)) == 40
