@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.studies.cmp_nas.search import TIERS, folder_of, search_config
-from compat_sdk.files import write_json_atomic
+from compat_sdk.files.documents import write_json_atomic
 from compat_sdk.images import to_pixels
 from compat_train.data.batches import Batches
 from compat_train.device import place

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import open_plain, open_to_append, raise_if_refused, sync_folder
+from compat_sdk.files.atomic import sync_folder
+from compat_sdk.files.plain import open_plain, open_to_append
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import PictureFile
 from compat_sdk.images.member import file_sha256, stamp_of
 

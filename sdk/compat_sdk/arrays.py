@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import open_plain, raise_if_refused, replacing
+from compat_sdk.files.atomic import replacing
+from compat_sdk.files.plain import open_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened
 
 # What numpy's reader of .npy headers raises for bytes that are none.
@@ -75,7 +77,7 @@ def read_array(
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an .npy file of plain numbers as `compat_sdk.files.write_atomic` does: whole, and on the disk at the end.
+    """Write an .npy file of plain numbers, whole or not at all, see `compat_sdk.files.atomic.write_atomic`.
 
     Raises:
         OSError: The folder does not exist, is not writable, or the disk is full.

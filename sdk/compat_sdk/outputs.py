@@ -18,7 +18,7 @@ from compat_sdk.litter import is_litter
 Layout = Mapping[str, "Layout | None"]
 """Regular expressions of whole names: each with the layout of the folder of that name, or None for a file."""
 
-# What a killed `compat_sdk.files.write_atomic` leaves beside a file, and a killed publication beside a bundle.
+# What a killed `compat_sdk.files.atomic.write_atomic` leaves beside a file, and a killed publication beside a bundle.
 _STRAY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.(tmp|old)")
 _TELLS = {
     "manifest.json": "a bundle",
@@ -58,7 +58,8 @@ def require_own(path: str | os.PathLike[str], layout: Layout, what: str) -> None
     found = next(_foreign(folder, layout), None)
     if found is not None:
         name, form = found
-        kind = next((kind for tell, kind in _TELLS.items() if (folder / tell).exists()), None)
+        tells = ((tell, kind) for tell, kind in _TELLS.items() if not _named(tell, layout)[0])
+        kind = next((kind for tell, kind in tells if (folder / tell).exists()), None)
         raise ConfigError(
             f"{folder} holds {name}{form}, which {what} does not write{f' ({kind}?)' if kind else ''}; expected a new "
             f"folder, or one that {what} wrote and nobody else: choose another folder, or move {name} away"

@@ -15,7 +15,8 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.files import indented_json, sealed
+from compat_sdk.files.documents import indented_json
+from compat_sdk.files.seal import sealed
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.space import Embeddings
@@ -117,7 +118,8 @@ _INDEX = {
 BAD: dict[str, Edit] = {
     "format": _put("format", to="compat-sdk-bundle"),
     "version-0": _put("version", to=0),
-    "version-4": _put("version", to=4),
+    "version-5": _put("version", to=5),
+    "version-4-of-no-index": _put("version", to=4),
     "version-2-of-float32": _put("version", to=2),
     "version-3-of-one-line": _put("version", to=3),
     "version-text": _put("version", to="1"),

@@ -22,7 +22,7 @@ from compat_cli.settings import as_toml
 from compat_sdk.datasets import open_dataset
 from compat_sdk.datasets.idx import write_idx
 from compat_sdk.datasets.lock import write_lock
-from compat_sdk.files import sealed_json
+from compat_sdk.files.seal import sealed_json
 from compat_sdk.images import Preprocessing
 from compat_train.data.origin import Origin
 from compat_train.models.global_space import GlobalMember, Layer

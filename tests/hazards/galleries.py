@@ -67,7 +67,7 @@ GALLERIES = (
     Defence(
         18,
         "an atomic write is one rename",
-        f"{SDK}/files.py",
+        f"{SDK}/files/atomic.py",
         "        temporary.replace(target)\n    except OSError as error:\n",
         "        target.write_bytes(temporary.read_bytes())\n    except OSError as error:\n",
         tests_in("sdk/test_syncs.py", "an_atomic_write_is_on_the_disk_before_and_after_its_name"),
@@ -91,7 +91,7 @@ GALLERIES = (
     Defence(
         19,
         "what the system refuses is no damage",
-        f"{SDK}/files.py",
+        f"{SDK}/files/refusal.py",
         "    if error.errno not in _OF_THE_FILE:\n",
         "    if False:\n",
         tests_in(
@@ -103,7 +103,7 @@ GALLERIES = (
     Defence(
         20,
         "the write lock",
-        f"{SDK}/files.py",
+        f"{SDK}/files/lock.py",
         "            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "            pass\n",
         tests_in("sdk/test_gallery_writers.py", "a_writer_of_another_process_is_waited_for"),

@@ -552,9 +552,7 @@ class _Overlapping:
 
     options, rounded = GraphOptions(), False
 
-    def search(
-        self, queries: NDArray[np.float32], k: int, *_: object
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def search(self, queries: NDArray[np.float32], k: int, *_: object) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         self.inside += 1
         self.most = max(self.most, self.inside)
         if self.inside > 1:

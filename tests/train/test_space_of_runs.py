@@ -16,7 +16,7 @@ import torch
 from compat_sdk.certificate import Certificate
 from compat_sdk.datasets import Dataset, Split
 from compat_sdk.errors import ConfigError, CorruptFileError, IncompatibleSpaceError
-from compat_sdk.files import sealed_json
+from compat_sdk.files.seal import sealed_json
 from compat_sdk.images import Preprocessing
 from compat_sdk.space import covers_all
 from compat_train.config.training import Classification

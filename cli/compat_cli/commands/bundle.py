@@ -242,7 +242,7 @@ def _cost_texts(manifest: Manifest) -> dict[str, str]:
 
 def _graph_facts(manifest: Manifest, graph: Graph) -> dict[str, Any]:
     """A graph's record, its size, and what its client makes of 8-bit RGB: tensor = pixel * scale + offset."""
-    from compat_sdk.bundle.golden import min_cosine
+    from compat_sdk.bundle.self_test import min_cosine
 
     part = None if manifest.preprocessing is None else graph.client_part(manifest.preprocessing)
     return {

@@ -11,7 +11,7 @@ from compat_cli import console, extras, options
 from compat_cli.commands import nas_global
 from compat_cli.commands.train_options import SCENARIO, preset_of
 from compat_cli.settings import Named, SettingsCommand, Shorthand, Told, group_of
-from compat_sdk.files import write_atomic
+from compat_sdk.files.atomic import write_atomic
 from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from compat_sdk.errors import ConfigError, StateError
-from compat_sdk.files import check_plain
+from compat_sdk.files.documents import check_plain
 from compat_sdk.shown import shortened, shown_value
 
 if TYPE_CHECKING:

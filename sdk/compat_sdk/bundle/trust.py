@@ -37,7 +37,9 @@ from compat_sdk.bundle.manifest import Manifest, Role
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.bundle.signature import PublicKey, require_signature, require_signing
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, GalleryError
-from compat_sdk.files import parse_json, parse_toml, raise_if_refused, read_plain
+from compat_sdk.files.documents import parse_json, parse_toml
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.spelling import composed
 

@@ -10,7 +10,8 @@ import numpy as np
 from compat_sdk.arrays import read_array
 from compat_sdk.datasets.split import Dataset, Split
 from compat_sdk.errors import CorruptFileError, DataError
-from compat_sdk.files import raise_if_refused, read_json
+from compat_sdk.files.documents import read_json
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened
 
 FORMAT, VERSION = "compat-sdk-kanji", 1

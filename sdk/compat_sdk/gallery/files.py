@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from compat_sdk.arrays import read_array
 from compat_sdk.errors import GalleryError
-from compat_sdk.files import file_problem, open_plain, raise_if_refused, read_chunks
+from compat_sdk.files.digests import file_problem
+from compat_sdk.files.plain import open_plain, read_chunks
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 from compat_sdk.shown import shortened
 

@@ -19,13 +19,23 @@ from numpy.typing import NDArray
 from compat_sdk.bundle.signature import make_signature
 from compat_sdk.bundle.trust import Trust, trust_of
 from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, StateError
-from compat_sdk.files import canonical_json, make_folder, write_atomic
-from compat_sdk.gallery import store
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.documents import canonical_json
+from compat_sdk.gallery import indexing, store
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.release import RELEASE_FILE, Release, next_release
 from compat_sdk.gallery.snapshot import Snapshot, load_snapshot, own_vectors
-from compat_sdk.gallery.writer import append, build_index, check_names, compact, compact_folder, select, writing
+from compat_sdk.gallery.writer import (
+    append,
+    build_index,
+    build_index_again,
+    check_names,
+    compact,
+    compact_folder,
+    select,
+    writing,
+)
 from compat_sdk.space import Embeddings, check_space, covers_all
 
 _WAIT_S = 60.0
@@ -44,11 +54,12 @@ class Hit:
 class Gallery:
     """Stored vectors of one space. Readers see the state they opened; one process writes at a time."""
 
-    def __init__(self, path: Path, snapshot: Snapshot, verify: bool) -> None:
+    def __init__(self, path: Path, snapshot: Snapshot, verify: bool, trust: Trust | None = None) -> None:
         """Wrap an opened state; use `create` or `open`."""
         self.path = path
         self._snapshot = snapshot
         self._verify = verify
+        self._trust = trust
 
     @classmethod
     def create(
@@ -123,7 +134,30 @@ class Gallery:
         wanted = trust_of(public_key, trust)
         if wanted is not None and not verify:
             raise ConfigError("verify is False, but a signature says nothing of files that are not compared; leave it")
-        return cls(Path(path), load_snapshot(Path(path), verify, trust=wanted), verify)
+        return cls(Path(path), load_snapshot(Path(path), verify, trust=wanted), verify, wanted)
+
+    def reload(self) -> bool:
+        """Go over to the gallery's present state, in one step: for a server that stays up while others write.
+
+        Searches that run in other threads end in the state that they began in. Files that were checked when they were
+        opened are not checked again. After the cutover of an upgrade the gallery is in another space, and a query of
+        the old one is refused. Whose signature `open` required must have signed the present state too.
+
+        Returns:
+            Whether the state is another one now.
+
+        Raises:
+            GalleryError: The present state is damaged, or not signed as was asked for; the one before goes on to serve.
+            ConfigError: The trust file that `open` took cannot be used any more.
+            SystemRefusedError: The system refused to open a file.
+        """
+        before = self._snapshot
+        if self._trust is None and store.read_state(self.path).identity == before.state.identity:
+            return False
+        after = load_snapshot(self.path, self._verify, trust=self._trust, known=before)
+        after.vouched = after.vouched or before.vouched
+        self._snapshot = after
+        return after.state.identity != before.state.identity
 
     @staticmethod
     def is_signed(path: str | os.PathLike[str]) -> bool:
@@ -225,7 +259,7 @@ class Gallery:
             "kind": state.index.kind,
             "fresh": state.index_is_fresh,
             "bytes": state.index.file.bytes,
-            **state.index.options,
+            **indexing.shown(state.index.options),
         }
         foreign = self._snapshot.index_is_foreign
         return {
@@ -342,22 +376,27 @@ class Gallery:
         """
         compact_folder(Path(path), timeout)
 
-    def build_index(self, kind: str = "usearch", *, timeout: float = _WAIT_S, **options: int) -> None:
+    def build_index(
+        self, kind: str = "usearch", *, recall: float | None = None, timeout: float = _WAIT_S, **options: int
+    ) -> None:
         """Build an approximate index over the present rows, and store it.
 
         Args:
-            kind: ``"usearch"``.
+            kind: ``"usearch"``, ``"hnswlib"``, ``"faiss-hnsw"`` or ``"faiss-ivfpq"``.
+            recall: What the index is to find of the 10 nearest rows, such as 0.99: its settings are then chosen by
+                measurement on rows of the gallery, see `compat_sdk.index.build_measured`, and `info` tells what was
+                measured. None builds it with the defaults, or as ``options`` say.
             timeout: Seconds to wait while others write, first come first served; 0 does not wait.
-            **options: ``connectivity``, ``expansion_add``, ``expansion_search``, ``threads``; see
-                `compat_sdk.index.approximate.UsearchIndex.build`.
+            **options: ``threads``, and those of `compat_sdk.index.options.GraphOptions` or
+                `compat_sdk.index.options.ListOptions`.
 
         Raises:
-            ConfigError: Unknown kind or option, or an option out of its range.
+            ConfigError: Unknown kind or option, an option out of its range, or a recall out of reach.
             MissingExtraError: The extra of that index is not installed.
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
-        self._change(lambda snapshot: build_index(snapshot, kind, options), timeout)
+        self._change(lambda snapshot: build_index(snapshot, kind, recall, options), timeout)
 
     def repair(self) -> list[str]:
         """Build a damaged, stale or foreign index again from the vectors, and return what was done.
@@ -374,8 +413,9 @@ class Gallery:
             reasons = ["it was not built here"]
         if snapshot.state.index is None or not reasons:
             return []
-        self.build_index("usearch", **snapshot.state.index.build_options)
-        return [f"rebuilt the usearch index: {reason}" for reason in reasons]
+        self._change(build_index_again, _WAIT_S)
+        kind = self._snapshot.state.index and self._snapshot.state.index.kind
+        return [f"rebuilt the {kind} index: {reason}" for reason in reasons]
 
     def verify(self) -> list[str]:
         """Check everything: digests, ids, vectors, and the index against the exact search.
@@ -396,9 +436,10 @@ class Gallery:
         Args:
             query: ``[q, dim]`` vectors that may search this gallery's space.
             k: Hits wanted per query, at least 1; a smaller gallery gives all it has.
-            index: ``"auto"`` (the stored index while it is fresh, else the exact scan), ``"exact"`` or
-                ``"usearch"``. An index that was neither built here nor vouched for by a required signature is never
-                read: with a warning, ``"auto"`` takes the exact scan and ``"usearch"`` builds one in memory.
+            index: ``"auto"`` (the stored index while it is fresh, else the exact scan), ``"exact"``, the same scan by
+                another library (``"exact-faiss"``, ``"exact-faiss-gpu"``), or the kind of the stored index. An index
+                that was neither built here nor vouched for by a required signature is never read: with a warning,
+                ``"auto"`` takes the exact scan, and its kind builds one in memory.
 
         Returns:
             For each query its hits, best first.

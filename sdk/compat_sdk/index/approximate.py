@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import ConfigError, ForeignIndexError
-from compat_sdk.files import write_atomic
+from compat_sdk.errors import ForeignIndexError
+from compat_sdk.files.atomic import write_atomic
 from compat_sdk.index import built_here
 from compat_sdk.index.engine import Engine, new_engine, read_engine
 from compat_sdk.index.equal_rows import EqualRows
@@ -107,7 +107,7 @@ class ApproximateIndex:
         return cls(kind, engine, equal, vectors.shape[1], lambda: ExactIndex(vectors), threads)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index to a file, see `compat_sdk.files.write_atomic`.
+        """Write the index to a file, see `compat_sdk.files.atomic.write_atomic`.
 
         Raises:
             OSError: The file cannot be written.

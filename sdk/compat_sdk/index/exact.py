@@ -67,6 +67,11 @@ class ExactIndex:
         self._first_pass = _first_pass(product, self._parts)
         self.dim = self._parts.dim
 
+    @property
+    def arrays(self) -> list[NDArray[np.float32]]:
+        """The checked arrays, ``[n, dim]`` each."""
+        return self._parts.arrays
+
     def __len__(self) -> int:
         return len(self._parts)
 
@@ -94,7 +99,7 @@ class ExactIndex:
         return rows, scores
 
     def rescore(self, rows: NDArray[np.int64], queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Exact cosines of ``[q, m]`` row numbers and ``[q, dim]`` queries; minus infinity for a number that is none."""
+        """Exact cosines of ``[q, m]`` row numbers and ``[q, dim]`` queries; minus infinity where there is no such row."""
         return self._parts.scores(rows, queries)
 
     def _find(

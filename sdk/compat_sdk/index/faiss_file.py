@@ -19,7 +19,7 @@ def to_bytes(kind: str, index: Any, dim: int) -> bytes:
     return seal(kind, native.faiss().serialize_index(index).tobytes(), dim, index.ntotal)
 
 
-def read(kind: str, content: bytes, dim: int, rows: int, expected: type) -> Any:
+def read(kind: str, content: bytes, dim: int, rows: int, expected: Any) -> Any:
     """Return the index of a file whose digest is known.
 
     Raises:

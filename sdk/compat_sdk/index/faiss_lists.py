@@ -34,9 +34,7 @@ def new(dim: int, rows: int, options: Options) -> _FaissLists:
     )
     faiss = native.faiss()
     cells = faiss.IndexFlatIP(dim)
-    index = faiss.IndexIVFPQ(
-        cells, dim, options.lists, options.code_bytes, _CODE_BITS, faiss.METRIC_INNER_PRODUCT
-    )
+    index = faiss.IndexIVFPQ(cells, dim, options.lists, options.code_bytes, _CODE_BITS, faiss.METRIC_INNER_PRODUCT)
     index.own_fields = True
     cells.this.disown()
     for clustering in (index.cp, index.pq.cp):

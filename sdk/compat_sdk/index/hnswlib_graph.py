@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, GalleryError
-from compat_sdk.files import raise_if_refused
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.index import native
 from compat_sdk.index.engine import ROWS_AT_ONCE, not_the_gallerys
 from compat_sdk.index.header import seal, unseal

@@ -79,7 +79,9 @@ def options_of(kind: str, told: Mapping[str, Any]) -> Options:
     names = [field.name for field in fields(known)]
     unknown = sorted(set(told) - set(names))
     if unknown:
-        raise ConfigError(f"unknown options {', '.join(unknown)} of an index of kind {kind}; expected {', '.join(names)}")
+        raise ConfigError(
+            f"unknown options {', '.join(unknown)} of an index of kind {kind}; expected {', '.join(names)}"
+        )
     return known(**told)
 
 

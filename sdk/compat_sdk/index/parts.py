@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from compat_sdk.errors import VectorError
 from compat_sdk.index.vectors import check_vectors
 
+_PAIRS_AT_ONCE = 65536
+
 
 class Parts:
     """Unit float32 rows of one dimension, checked, without a copy.
@@ -71,13 +73,12 @@ class Parts:
         number = int(np.searchsorted(self.starts, rows[0], "right")) - 1
         return self.arrays[number][rows - self.starts[number]]
 
-    def scores(self, rows: NDArray[np.int64], queries: NDArray[np.float32], at_once: int = 65536) -> NDArray[np.float32]:
+    def scores(self, rows: NDArray[np.int64], queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """Score pairs one by one: a pair has the same score whatever stands beside it.
 
         Args:
             rows: ``[q, m]`` row numbers; those outside of the rows score minus infinity.
             queries: ``[q, dim]``.
-            at_once: Pairs that are copied at a time.
 
         Returns:
             ``[q, m]`` inner products.
@@ -85,8 +86,8 @@ class Parts:
         scores = np.full(rows.shape, -np.inf, np.float32)
         for start, array in zip(self.starts, self.arrays, strict=False):
             query, place = np.nonzero((rows >= start) & (rows < start + len(array)))
-            for first in range(0, len(query), at_once):
-                who, where = query[first : first + at_once], place[first : first + at_once]
+            for first in range(0, len(query), _PAIRS_AT_ONCE):
+                who, where = query[first : first + _PAIRS_AT_ONCE], place[first : first + _PAIRS_AT_ONCE]
                 scores[who, where] = pair_scores(array[rows[who, where] - start], queries[who])
         return scores
 

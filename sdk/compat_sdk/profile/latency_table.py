@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files import read_json, write_json_atomic
+from compat_sdk.files.documents import read_json, write_json_atomic
 from compat_sdk.metrics import rank_correlation
 from compat_sdk.outputs import require_place
 from compat_sdk.profile.profile import Profile

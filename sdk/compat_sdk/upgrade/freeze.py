@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.arrays import read_array
 from compat_sdk.errors import GalleryError
-from compat_sdk.files import link_or_copy, make_folder
+from compat_sdk.files.atomic import link_or_copy, make_folder
 from compat_sdk.gallery.files import (
     RESTORE,
     Segment,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError, StateError
-from compat_sdk.files import link_or_copy, sync_folder
+from compat_sdk.files.atomic import link_or_copy, sync_folder
 from compat_sdk.gallery.files import (
     NameCursor,
     Names,

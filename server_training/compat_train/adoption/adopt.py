@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.bundle.trust import refuse_run
-from compat_sdk.files import make_folder
+from compat_sdk.files.atomic import make_folder
 from compat_sdk.outputs import require_own
 from compat_train.adoption.files import bundle_model, module_model, onnx_model
 from compat_train.adoption.found import Found, Wanted

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files import read_json
+from compat_sdk.files.documents import read_json
 from compat_sdk.images import open_image
 from compat_sdk.shown import shortened
 from compat_train.adoption.files import outputs_of, require_steady

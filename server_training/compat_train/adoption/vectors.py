@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError, MissingExtraError
-from compat_sdk.files import open_plain
+from compat_sdk.files.plain import open_plain
 from compat_sdk.gallery import Gallery
 from compat_sdk.images import find_pictures
 from compat_sdk.shown import shortened, shown_value

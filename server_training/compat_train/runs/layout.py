@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import read_json
+from compat_sdk.files.documents import read_json
 from compat_sdk.outputs import Layout, require_own
 from compat_train.config.settings import changed_settings
 

@@ -26,7 +26,9 @@ from PIL import features
 from compat_sdk.arrays import save_array
 from compat_sdk.bundle.folder import replace_folder
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, DataError
-from compat_sdk.files import make_folder, read_json, sha256_file, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.digests import sha256_file
+from compat_sdk.files.documents import read_json
 from compat_sdk.outputs import Layout, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.workers import Workers, usable_cores

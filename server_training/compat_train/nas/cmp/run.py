@@ -20,7 +20,7 @@ from pathlib import Path
 
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
-from compat_sdk.files import write_json_atomic
+from compat_sdk.files.documents import write_json_atomic
 from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model

@@ -14,7 +14,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files.atomic import write_atomic
+from compat_sdk.files.digests import file_problem
+from compat_sdk.files.documents import read_json
+from compat_sdk.files.seal import sealed_json, unsealed
 from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json

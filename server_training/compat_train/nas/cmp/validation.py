@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from compat_sdk.arrays import read_array, save_array
 from compat_sdk.datasets import Split
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import make_folder, raise_if_refused, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.documents import read_json
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.seal import sealed_json, unsealed
 from compat_sdk.shown import shortened
 from compat_sdk.spread import spread
 from compat_train.data.pixels import decode_split
