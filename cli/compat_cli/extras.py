@@ -15,6 +15,8 @@ EXTRAS = {
     "executorch": ("run ExecuTorch bundles", ("torch", "executorch.runtime")),
     "heif": ("read the .heic pictures of phones", ("pillow_heif",)),
     "usearch": ("approximate search", ("usearch.index",)),
+    "hnswlib": ("approximate search by hnswlib", ("hnswlib",)),
+    "faiss": ("approximate and exact search by faiss", ("faiss",)),
     "ray": ("upgrade galleries on a Ray cluster", ("ray",)),
     "sign": ("sign bundles and check signatures", ("model_signing", "OpenSSL")),
     "train": ("train models", ("torch", "safetensors.torch")),

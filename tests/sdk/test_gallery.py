@@ -226,9 +226,7 @@ def test_unknown_indexes_and_options_are_refused(gallery: Gallery) -> None:
         gallery.build_index("faiss")
     with pytest.raises(ConfigError, match="unknown options ef of an index of kind usearch"):
         gallery.build_index(ef=3)
-    with pytest.raises(
-        ConfigError, match="'faiss', expected one of auto, exact, exact-faiss, .*hnswlib"
-    ):
+    with pytest.raises(ConfigError, match=r"'faiss', expected one of auto, exact, exact-faiss, .*hnswlib"):
         gallery.search(embeddings(1), index="faiss")
 
 

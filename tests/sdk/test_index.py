@@ -70,6 +70,11 @@ def build(request: pytest.FixtureRequest) -> Build:
     return builder(request.param)
 
 
+def few_lists(kind: str) -> dict[str, int]:
+    """Options of a small index: to train hundreds of lists takes seconds."""
+    return {"lists": 16} if kind == "faiss-ivfpq" else {}
+
+
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     pytest.importorskip(LIBRARY[request.param])
@@ -254,7 +259,7 @@ def recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
 
 
 def test_the_defaults_find_95_of_100_nearest_in_clusters(kind: str) -> None:
-    vectors, asked = clustered_vectors(4000), clustered_vectors(200, seed=1)
+    vectors, asked = clustered_vectors(2000), clustered_vectors(100, seed=1)
     index = ApproximateIndex.build(kind, vectors, threads=1)
     assert recall(index.search(asked, 10)[0], ExactIndex(vectors).search(asked, 10)[0]) >= 0.95
 
@@ -279,7 +284,7 @@ def test_a_filter_still_gives_k_where_a_graph_would_find_none_of_them(kind: str)
     order = np.argsort(-(vectors @ asked[0]))
     among = np.ones(3000, bool)
     among[order[:600]] = False
-    index = ApproximateIndex.build(kind, vectors, threads=1)
+    index = ApproximateIndex.build(kind, vectors, threads=1, **few_lists(kind))
     rows, scores = index.search(asked, 2, among=among)
     expected, of_expected = ExactIndex(vectors).search(asked, 2, among=among)
     np.testing.assert_array_equal(rows, expected)
@@ -326,8 +331,8 @@ def test_threads_give_the_answers_of_one(kind: str) -> None:
 
 @pytest.mark.parametrize("among", [False, True])
 def test_an_exact_search_on_threads_gives_the_bits_of_one(among: bool) -> None:
-    vectors = np.concatenate([unit_vectors(70_000, dim=8), np.repeat(unit_vectors(1, dim=8), 70_000, axis=0)])
-    asked = np.concatenate([unit_vectors(1, dim=8), unit_vectors(1, dim=8, seed=2)])
+    vectors = np.concatenate([unit_vectors(70_000, dim=4), np.repeat(unit_vectors(1, dim=4), 70_000, axis=0)])
+    asked = np.concatenate([unit_vectors(1, dim=4), unit_vectors(1, dim=4, seed=2)])
     chosen = np.random.default_rng(0).random(len(vectors)) < 0.95 if among else None
     serial = ExactIndex(vectors).search(asked, 30, among=chosen)
     for found, wanted in zip(ExactIndex(vectors, threads=2).search(asked, 30, among=chosen), serial, strict=True):
@@ -467,18 +472,18 @@ def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
 
 
 def test_a_recall_that_is_asked_for_is_measured_on_rows_that_are_added_afterwards(kind: str) -> None:
-    vectors = unit_vectors(3000, dim=24)
-    index, measured = build_measured(kind, vectors, 0.9, threads=1)
-    assert measured.recall >= 0.9 and measured.queries == 300 and measured.neighbours == 10
+    vectors = unit_vectors(1000, dim=24)
+    index, measured = build_measured(kind, vectors, 0.9, threads=1, **few_lists(kind))
+    assert measured.recall >= 0.9 and measured.queries == 100 and measured.neighbours == 10
     found, scores = index.search(vectors, 1)
-    assert (scores > 1 - 1e-5).mean() >= 0.9 and len(np.unique(found)) > 2700
+    assert (scores > 1 - 1e-5).mean() >= 0.9 and len(np.unique(found)) > 900
     asked = unit_vectors(200, dim=24, seed=1)
     assert recall(index.search(asked, 10)[0], ExactIndex(vectors).search(asked, 10)[0]) >= 0.8
 
 
 def test_a_higher_recall_takes_no_less_effort(kind: str) -> None:
-    vectors = unit_vectors(2000, dim=24)
-    low, high = (build_measured(kind, vectors, wanted, threads=1)[0] for wanted in (0.5, 0.97))
+    vectors = unit_vectors(800, dim=24)
+    low, high = (build_measured(kind, vectors, wanted, threads=1, **few_lists(kind))[0] for wanted in (0.5, 0.97))
     assert low.options != high.options
     told = "rerank" if kind == "faiss-ivfpq" else "connectivity"
     assert (low.options[told], low.effort) <= (high.options[told], high.effort)
@@ -493,7 +498,7 @@ def test_what_the_user_sets_is_not_chosen(kind: str) -> None:
 def test_a_recall_beyond_reach_is_refused_with_what_was_reached() -> None:
     pytest.importorskip("usearch")
     with pytest.raises(ConfigError, match=r"usearch finds 0\.\d{4} of the nearest rows at most, and 1 is wanted"):
-        build_measured("usearch", unit_vectors(2000, dim=24), 1, threads=1, connectivity=2, expansion_search=1)
+        build_measured("usearch", unit_vectors(800, dim=24), 1, threads=1, connectivity=2, expansion_search=1)
 
 
 @pytest.mark.parametrize("wanted", [0, -0.1, 1.01, "0.9", True, float("nan")])

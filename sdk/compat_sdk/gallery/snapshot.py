@@ -46,7 +46,7 @@ from compat_sdk.space import Embeddings, require_compatible
 from compat_sdk.spread import spread
 
 _PRODUCTS: dict[str, Product] = {"exact-faiss": "faiss", "exact-faiss-gpu": "faiss-gpu"}
-CHOICES = ("auto", "exact", *_PRODUCTS, *KINDS)
+_CHOICES = ("auto", "exact", *_PRODUCTS, *KINDS)
 """What may answer a search."""
 _REPAIR = "the vectors are not affected: rebuild the index (repair)"
 _ROWS_PER_BLOCK = 65536
@@ -131,8 +131,8 @@ class Snapshot:
         return self._choose(index).search(vectors, k)
 
     def _choose(self, index: str) -> Index:
-        if index not in CHOICES:
-            raise ConfigError(f"index is {shown_value(index)}, expected one of {', '.join(CHOICES)}")
+        if index not in _CHOICES:
+            raise ConfigError(f"index is {shown_value(index)}, expected one of {', '.join(_CHOICES)}")
         if index in _PRODUCTS:
             return self._exact_by(_PRODUCTS[index])
         if index == "exact" or (index == "auto" and not self.state.index_is_fresh):

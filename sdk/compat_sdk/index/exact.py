@@ -99,7 +99,7 @@ class ExactIndex:
         return rows, scores
 
     def rescore(self, rows: NDArray[np.int64], queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Exact cosines of ``[q, m]`` row numbers and ``[q, dim]`` queries; minus infinity where there is no such row."""
+        """Exact cosines of ``[q, m]`` row numbers and ``[q, dim]`` queries; minus infinity where a row is none."""
         return self._parts.scores(rows, queries)
 
     def _find(

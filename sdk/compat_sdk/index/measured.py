@@ -16,7 +16,7 @@ from compat_sdk.index.exact import ExactIndex
 from compat_sdk.index.options import check_kind, effort_of, options_of
 from compat_sdk.index.vectors import check_count, check_vectors
 
-LEAST_ROWS = 100
+_LEAST_ROWS = 100
 _HELD_OUT, _SHARE_HELD_OUT = 500, 10
 _NEIGHBOURS = 10
 _MOST_EFFORT = 4096
@@ -81,9 +81,9 @@ def build_measured(
     vectors = check_vectors(vectors)
     equal = EqualRows.of(vectors)
     distinct = len(equal.firsts)
-    if distinct < LEAST_ROWS:
+    if distinct < _LEAST_ROWS:
         raise ConfigError(
-            f"found {distinct} different vectors, expected at least {LEAST_ROWS} to measure a recall on; leave the "
+            f"found {distinct} different vectors, expected at least {_LEAST_ROWS} to measure a recall on; leave the "
             f"recall out, or search exactly"
         )
     held = np.sort(
