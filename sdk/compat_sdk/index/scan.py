@@ -135,7 +135,10 @@ class _Best:
         scores[n:] = -np.inf
         grouped = scores.reshape(spans, _GROUP, stride, q)
         maxima = self._maxima[: size // _GROUP].reshape(spans, stride, q)
-        hits = np.flatnonzero(np.max(grouped, axis=1, out=maxima) > self.floor)
+        np.max(grouped, axis=1, out=maxima)
+        if self.floor is self._limit:
+            self._raise_floor(maxima.reshape(-1, q))
+        hits = np.flatnonzero(maxima > self.floor)
         if len(hits) * _GROUP * 2 > size:
             self._add(*self._dense(scores[:n]), block, first_row)
         elif len(hits):
@@ -147,6 +150,12 @@ class _Best:
             self._add(query[hit], where, candidates[hit, place], block, first_row)
         if self._pending_count * 2 > self.rows.size:
             self.merge()
+
+    def _raise_floor(self, maxima: NDArray[np.float32]) -> None:
+        """Before anything is known: the maxima are scores of as many rows, so that the k-th of them is a floor."""
+        if len(maxima) >= self._k:
+            kth = np.partition(maxima, len(maxima) - self._k, axis=0)[len(maxima) - self._k]
+            self.floor = kth - 2 * self._margin
 
     def _dense(self, scores: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """Most of a block beats the current best (a first block, rows in rising order): select in it first."""
