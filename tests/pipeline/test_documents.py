@@ -415,6 +415,17 @@ def test_the_page_of_android_does_what_it_says_in_its_order(
     type_all(ROOT / "docs" / "android.md", run)
 
 
+def test_the_page_of_indexes_does_what_it_says(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("usearch")
+    from compat_sdk.gallery import Gallery
+    from compat_sdk.space import Embeddings
+
+    monkeypatch.chdir(tmp_path)
+    rows = np.eye(120, dtype=np.float32)
+    Gallery.create("photos.gallery", space="s", dim=120).add(Embeddings(rows, "s"), [str(row) for row in range(120)])
+    type_all(ROOT / "docs" / "indexes.md", run)
+
+
 def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
     from compat_sdk.bundle import Trust
 
@@ -429,7 +440,7 @@ def test_every_document_with_something_to_run_is_run() -> None:
         *STORY_PAGES,
         *(
             ROOT / "docs" / f"{name}.md"
-            for name in ("upgrading", "trust", "any-gallery-model", "vectors", "browser", "android")
+            for name in ("upgrading", "trust", "indexes", "any-gallery-model", "vectors", "browser", "android")
         ),
     }
     for document in DOCUMENTS:
