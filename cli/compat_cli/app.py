@@ -27,6 +27,7 @@ from compat_cli.commands import (
     profile,
     quickstart,
     search,
+    serve,
     settings,
     train,
     upgrade,
@@ -61,6 +62,7 @@ app.add_typer(bundle.app, name="bundle")
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
 app.add_typer(applications.app, name="app")
+app.command("serve")(serve.serve)
 app.add_typer(upgrade.app, name="upgrade")
 app.command("profile")(profile.profile)
 

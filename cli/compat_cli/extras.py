@@ -15,6 +15,7 @@ EXTRAS = {
     "executorch": ("run ExecuTorch bundles", ("torch", "executorch.runtime")),
     "heif": ("read the .heic pictures of phones", ("pillow_heif",)),
     "usearch": ("approximate search", ("usearch.index",)),
+    "serve": ("answer searches over HTTP", ("fastapi", "uvicorn")),
     "ray": ("upgrade galleries on a Ray cluster", ("ray",)),
     "sign": ("sign bundles and check signatures", ("model_signing", "OpenSSL")),
     "train": ("train models", ("torch", "safetensors.torch")),
