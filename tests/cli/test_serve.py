@@ -423,7 +423,7 @@ def test_over_a_socket_it_answers_ends_idle_connections_and_ends_when_told_with_
         assert process.stdout and process.stderr
         told = "".join(iter(process.stdout.readline, "}\n")) + "}"
         port = int(json.loads(told)["url"].rpartition(":")[2])
-        idle = open_until_the_end.enter_context(socket.create_connection(("127.0.0.1", port)))
+        idle = open_until_the_end.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
         idle.sendall(b"POST /search HTTP/1.1\r\nHost: local")
         large, eager, whole, half = (
             open_until_the_end.enter_context(contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)))
