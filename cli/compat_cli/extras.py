@@ -19,6 +19,7 @@ EXTRAS = {
     "qdrant": ("galleries in Qdrant", ("qdrant_client",)),
     "hnswlib": ("approximate search by hnswlib, and its files", ("hnswlib",)),
     "faiss": ("approximate and exact search by faiss, and its files", ("faiss",)),
+    "serve": ("answer searches over HTTP", ("fastapi", "uvicorn")),
     "ray": ("upgrade galleries on a Ray cluster", ("ray",)),
     "sign": ("sign bundles and check signatures", ("model_signing", "OpenSSL")),
     "train": ("train models", ("torch", "safetensors.torch")),
