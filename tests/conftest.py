@@ -1,17 +1,17 @@
 """What holds before any test: how many threads compute, what is loaded, and which tests come first and together."""
 
 import atexit
-import functools
 import gc
 import os
 import shutil
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.exports_once import answer_once
 
 # Read once by torch and by numpy's BLAS, as they load, and by every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -44,20 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What is loaded by now stays: no search for garbage looks at it again. Some converters start one at each call."""
-    if "torch" in sys.modules:
-        _read_torchlib_once()
+    answer_once()
     gc.freeze()
-
-
-def _read_torchlib_once() -> None:
-    """The ONNX exporter parses the source of its 500 functions at every export; here, at the first of a process.
-
-    It asks a module that it loads when it is first used, and so does this. The answer depends on nothing.
-    """
-    with suppress(ImportError):
-        from torch.onnx._internal._lazy_import import onnxscript_apis as late
-
-        late.get_torchlib_ops = functools.cache(lambda: type(late).__getattr__(late, "get_torchlib_ops")())
 
 
 @pytest.hookimpl(optionalhook=True)
