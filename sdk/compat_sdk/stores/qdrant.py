@@ -146,6 +146,11 @@ class Collection:
         with self._answers():
             return {found.alias_name: found.collection_name for found in self.client.get_aliases().aliases}
 
+    def collections(self) -> list[str]:
+        """Names of all collections of the store."""
+        with self._answers():
+            return sorted(found.name for found in self.client.get_collections().collections)
+
     def real_name(self) -> str:
         """Name of the collection itself, where the address has that of an alias."""
         return self.aliases().get(self.address.collection, self.address.collection)
