@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compat_cli import console, extras, options, pictures
+from compat_cli.commands import upgrade_collection as on_collection
 from compat_cli.groups import Group
 from compat_sdk.errors import CheckFailedError, ConfigError
+from compat_sdk.kinds import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     cls=Group,
 )
-_Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder.")]
+_Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder, or qdrant://HOST:PORT/COLLECTION.")]
 _Transform = Annotated[Path, typer.Option("--transform", help="BUNDLE of the transform (train upgrade, export).")]
 _Side = Annotated[
     Path | None,
@@ -69,6 +71,13 @@ def plan(
     from compat_sdk import upgrade
 
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders({"--workers": workers, "--shard-rows": shard_rows})
+        with console.working():
+            opener = _opener(transform, engine, precision, threads, wanted)
+            costs, told = on_collection.plan_of(path, opener, side, held_out)
+        console.report(asdict(costs), console.lines(told + _accuracy_lines(costs.accuracy)), as_json=as_json)
+        return
     with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
         found = upgrade.plan(
@@ -113,6 +122,19 @@ def run(
     if ray:
         extras.require("ray")
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders(
+            {
+                "--workers": workers,
+                "--ray": ray,
+                "--shard-rows": shard_rows,
+                "--rows-per-second": rows_per_second,
+                "--log": log,
+            }
+        )
+        opener = _opener(transform, engine, precision, threads, wanted)
+        on_collection.run_of(path, opener, side, as_json=as_json)
+        return
     with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
         done = upgrade.run(
@@ -135,6 +157,9 @@ def status(path: _Gallery, as_json: options.Json = False) -> None:
     """How far an upgrade is, and what comes next. Nothing is written."""
     from compat_sdk import upgrade
 
+    if is_address(path):
+        on_collection.status_of(path, as_json=as_json)
+        return
     found = upgrade.status(path)
     lines = [f"{found.stage}: {path} is in space {found.space}, {found.rows} rows"]
     if found.leads_to is not None:
@@ -153,6 +178,7 @@ def verify(
     path: _Gallery,
     transform: _Transform,
     sample: Annotated[int, typer.Option("--sample", min=0, help="Rows to transform again, images to embed.")] = 256,
+    side: _Side = None,
     held_out: _HeldOut = None,
     data: options.OptionalData = None,
     images: Annotated[
@@ -183,6 +209,19 @@ def verify(
     if with_images != (model is not None) or (with_images and held_out is not None):
         raise ConfigError("expected --model with --data or --images, or --held-out alone, or none of them")
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders({"--model with --data or --images": model})
+        opener, verdict = _opener(transform, engine, precision, threads, wanted), _verdict(at_least)
+        checked, wrong, told = on_collection.verify_of(
+            path, opener, side, held_out, sample=sample, at_least=verdict, min_cosine=min_cosine
+        )
+        told += [*_accuracy_lines(checked.accuracy), *_quality_lines(checked.quality)]
+        console.report({**asdict(checked), "problems": wrong}, console.lines(told), as_json=as_json)
+        if wrong:
+            raise CheckFailedError(f"{len(wrong)} problem(s) in the upgrade of {path}")
+        return
+    if side is not None:
+        raise ConfigError("--side is for collections: a gallery folder has its side-information in the upgrade")
     with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
         embedded = None
@@ -245,6 +284,11 @@ def cutover(
     if ann:
         extras.require("usearch")
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders({"--workers": workers, "--ann": ann})
+        opener = None if transform is None else _opener(transform, engine, precision, threads, wanted)
+        on_collection.cutover_of(path, opener, side, most_added=most_added, unverified=unverified, as_json=as_json)
+        return
     with console.working() as progress:
         opener = None if transform is None else _opener(transform, engine, precision, threads, wanted)
         done = upgrade.cutover(
@@ -277,6 +321,9 @@ def rollback(
     """Put the old vectors back in their place, in one step."""
     from compat_sdk import upgrade
 
+    if is_address(path):
+        on_collection.rollback_of(path, drop_added=drop_added, as_json=as_json)
+        return
     done = upgrade.rollback(path, drop_added=drop_added)
     dropped = f"; dropped: {', '.join(done.dropped)}" if done.dropped else ""
     console.report(
@@ -295,6 +342,9 @@ def discard(
     """Delete an unfinished run or, after the cutover and with --old, the old vectors that are kept for a rollback."""
     from compat_sdk import upgrade
 
+    if is_address(path):
+        on_collection.discard_of(path, old=old, as_json=as_json)
+        return
     freed = upgrade.discard(path, old=old)
     console.report({"bytes": freed}, f"{console.size_text(freed)} given back", as_json=as_json)
 

@@ -51,7 +51,7 @@ def begin(alias: Collection, spaces: TransformSpaces, transform: Mapping[str, st
         StoreError: The store is away.
     """
     shape = alias.shape()
-    _require_source(alias, shape, spaces)
+    require_source(alias, shape, spaces)
     old = alias.named(alias.real_name())
     new = alias.named(collection_for(alias.address.collection, spaces.space))
     note = {
@@ -98,7 +98,13 @@ def _begun(alias: Collection) -> list[str]:
     return [name for name in alias.collections() if name.startswith(collection_for(alias.address.collection, ""))]
 
 
-def _require_source(alias: Collection, shape: Shape, spaces: TransformSpaces) -> None:
+def require_source(alias: Collection, shape: Shape, spaces: TransformSpaces) -> None:
+    """Refuse a collection that a transform cannot take.
+
+    Raises:
+        ConfigError: It names no space, compares by distance, or an export into it did not end.
+        IncompatibleSpaceError: It is in another space.
+    """
     if shape.unfinished:
         raise ConfigError(f"an export into {alias.address} did not end; run it again before an upgrade")
     if shape.space is None:
