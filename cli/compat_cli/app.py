@@ -28,6 +28,7 @@ from compat_cli.commands import (
     profile,
     quickstart,
     search,
+    serve,
     settings,
     train,
     upgrade,
@@ -63,6 +64,7 @@ app.add_typer(index.app, name="index")
 app.add_typer(gallery.app, name="gallery")
 app.command("search")(search.search)
 app.add_typer(applications.app, name="app")
+app.command("serve")(serve.serve)
 app.add_typer(upgrade.app, name="upgrade")
 app.command("profile")(profile.profile)
 

@@ -23,7 +23,9 @@ def search(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
     model: Annotated[Path, typer.Option("--model", help="Query model: a BUNDLE or a RUN.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Hits per image.")] = 10,
-    index: Annotated[str, typer.Option("--index", help="auto, exact or usearch.")] = "auto",
+    index: Annotated[
+        str, typer.Option("--index", help="auto, exact, exact-faiss, exact-faiss-gpu, or the kind of its index.")
+    ] = "auto",
     require_certificate: Annotated[
         bool,
         typer.Option("--require-certificate", help="Exit code 3 unless an evaluation showed that MODEL may search it."),

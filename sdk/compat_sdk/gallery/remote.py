@@ -304,7 +304,9 @@ class RemoteGallery(Gallery):
         """Refused: the store keeps its own files."""
         self._no_files("compacted")
 
-    def build_index(self, kind: str = "usearch", *, timeout: float = 0.0, **options: int) -> None:
+    def build_index(
+        self, kind: str = "usearch", *, recall: float | None = None, timeout: float = 0.0, **options: int
+    ) -> None:
         """Refused: the store keeps an index of its own."""
         self._no_files("indexed")
 
