@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from compat_sdk.bundle import Trust
     from compat_sdk.space import Embeddings
     from compat_sdk.upgrade import Accuracy, BundleTransform, Quality
+    from compat_sdk.upgrade.pairing import MissingSide
     from compat_sdk.upgrade.quality import Verdict
 
 app = typer.Typer(
@@ -30,7 +31,14 @@ _Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folde
 _Transform = Annotated[Path, typer.Option("--transform", help="BUNDLE of the transform (train upgrade, export).")]
 _Side = Annotated[
     Path | None,
-    typer.Option("--side", help="Gallery with the side-information of the same ids.", show_default=False),
+    typer.Option(
+        "--side",
+        help="Gallery with the side-information of the same ids; of SIDE itself, the gallery.",
+        show_default=False,
+    ),
+]
+_MissingSide = Annotated[
+    str, typer.Option("--missing-side", help="Rows without side-information: refuse them, or give them zeros.")
 ]
 _HeldOut = Annotated[
     Path | None,
@@ -55,6 +63,7 @@ def plan(
     path: _Gallery,
     transform: _Transform,
     side: _Side = None,
+    missing_side: _MissingSide = "refuse",
     held_out: _HeldOut = None,
     workers: _Workers = None,
     shard_rows: _ShardRows = None,
@@ -72,7 +81,14 @@ def plan(
     with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
         found = upgrade.plan(
-            path, opener, side=side, held_out=held_out, workers=workers, shard_rows=shard_rows, progress=progress
+            path,
+            opener,
+            side=side,
+            missing_side=_missing_side(missing_side),
+            held_out=held_out,
+            workers=workers,
+            shard_rows=shard_rows,
+            progress=progress,
         )
     lines = [
         f"rows: {found.rows}, {found.remaining} of them to transform, in {found.shards} shards",
@@ -81,6 +97,8 @@ def plan(
     ]
     if found.bytes_to_copy:
         lines.append(f"copied besides: {console.size_text(found.bytes_to_copy)}, where no second names can be made")
+    if found.without_side:
+        lines.append(f"without side-information: {found.without_side} rows, which take zeros")
     lines.append(f"written by the cutover: {console.size_text(found.bytes_for_cutover)}")
     console.report(asdict(found), console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
 
@@ -90,6 +108,7 @@ def run(
     path: _Gallery,
     transform: _Transform,
     side: _Side = None,
+    missing_side: _MissingSide = "refuse",
     workers: _Workers = None,
     ray: Annotated[bool, typer.Option("--ray", help="Map the shards with Ray, over its cluster.")] = False,
     shard_rows: _ShardRows = None,
@@ -119,6 +138,7 @@ def run(
             path,
             opener,
             side=side,
+            missing_side=_missing_side(missing_side),
             workers=workers,
             ray=ray,
             shard_rows=shard_rows,
@@ -126,7 +146,10 @@ def run(
             log=log,
             progress=progress,
         )
-    text = f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now; next: upgrade verify {path}"
+    zeros = f", {done.without_side} rows with zeros for side-information" if done.without_side else ""
+    text = (
+        f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now{zeros}; next: upgrade verify {path}"
+    )
     console.report(asdict(done), console.lines([text]), as_json=as_json)
 
 
@@ -221,6 +244,7 @@ def cutover(
         typer.Option("--transform", help="BUNDLE of the run: takes rows added since along.", show_default=False),
     ] = None,
     side: _Side = None,
+    missing_side: _MissingSide = "refuse",
     most_added: Annotated[
         int, typer.Option("--most-added", min=0, help="Rows that may be transformed while writers wait.")
     ] = 1000,
@@ -251,6 +275,7 @@ def cutover(
             path,
             opener,
             side=side,
+            missing_side=_missing_side(missing_side),
             most_added=most_added,
             unverified=unverified,
             workers=workers,
@@ -318,6 +343,14 @@ def _embed(
     if len(chosen) < 2:
         raise ConfigError(f"found {len(shared)} images whose ids are in {gallery}, expected at least 2 in the sample")
     return chosen.ids, pictures.open_model(model, trust=trust).embed(chosen.images)
+
+
+def _missing_side(value: str) -> MissingSide:
+    if value == "refuse":
+        return "refuse"
+    if value == "zeros":
+        return "zeros"
+    raise ConfigError(f"--missing-side is {value}, expected refuse or zeros")
 
 
 def _verdict(value: str) -> Verdict:

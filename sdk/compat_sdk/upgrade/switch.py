@@ -27,7 +27,8 @@ from compat_sdk.upgrade.assembly import assemble, finished, keep_state, kept
 from compat_sdk.upgrade.catching_up import catch_up
 from compat_sdk.upgrade.manifest import AFTER, BEFORE, FOLDER, SOURCES, require_manifest, write_manifest
 from compat_sdk.upgrade.mapping import map_local
-from compat_sdk.upgrade.opener import TransformOpener
+from compat_sdk.upgrade.opener import OfSide, TransformOpener, turned
+from compat_sdk.upgrade.pairing import MissingSide
 from compat_sdk.upgrade.prepare import open_side, prepare, upgrading
 from compat_sdk.upgrade.rows import all_rows, find_rows, selected_ids, unknown
 from compat_sdk.upgrade.run import transform_missing
@@ -74,6 +75,7 @@ def cutover(
     opener: TransformOpener | None = None,
     *,
     side: str | Path | None = None,
+    missing_side: MissingSide = "refuse",
     most_added: int = MOST_ADDED,
     unverified: bool = False,
     workers: int | None = None,
@@ -93,6 +95,7 @@ def cutover(
         path: The gallery.
         opener: The transform of the run; without it rows added since refuse the cutover.
         side: Gallery with the side-information, if the transform takes any.
+        missing_side: As for `run`.
         most_added: Rows that may be transformed while writers wait.
         unverified: Do without a verification of these very bytes, see `compat_sdk.upgrade.verify`.
         workers: As for `run`.
@@ -117,12 +120,15 @@ def cutover(
         manifest = require_manifest(gallery)
         if read_state(gallery).space == manifest.spaces.space:
             raise StateError(f"{gallery} has been cut over to space {manifest.spaces.space} already")
+        if opener is not None and turned(manifest.transform):
+            opener = OfSide(opener)
+            transform = opened(opener)
         records = finished(folder, manifest)
         if not unverified:
             require_verified(gallery, manifest, records)
         if opener is not None and transform is not None:
             for _ in range(_PASSES):  # each has fewer rows to do than were added during the one before
-                manifest, added = prepare(gallery, opener, transform, side, None, None)
+                manifest, added = prepare(gallery, opener, transform, side, None, None, missing_side)
                 if not added:
                     break
                 transform_missing(folder, manifest, added, opener, map_local, workers, progress, first=len(records))
@@ -141,7 +147,8 @@ def cutover(
                     raise _too_many(gallery, current, missing, added, None if opener is None else most_added)
                 if progress is not None:
                     progress("catch up while writers wait", 0, added, {})
-                manifest = catch_up(folder, manifest, current, missing, opener, open_side(transform, side))
+                side_rows = open_side(transform, side)  # as it is now: it has the partners of the last rows
+                manifest = catch_up(folder, manifest, current, missing, opener, side_rows, missing_side)
                 records, caught_up = records + finished(folder, manifest, len(records)), added
                 if not unverified:
                     manifest = extended(manifest, records)
