@@ -101,7 +101,7 @@ class Transform:
 
         Args:
             old: float32 ``[n, old_dim]`` of unit norm, in ``old_space``. No row at all gives ``[0, dim]``.
-            side: float32 ``[n, side_dim]`` of unit norm, in ``side_space``, the side-information of the same rows; zeros
+            side: float32 ``[n, side_dim]`` of unit norm, in ``side_space``, side-information of the same rows; zeros
                 for a row that has none. None where the transform takes none, and only there.
 
         Returns:

@@ -291,6 +291,48 @@ def cutover(
     console.report(asdict(done), console.lines([text]), as_json=as_json)
 
 
+@app.command("canary")
+def canary(
+    path: _Gallery,
+    out: Annotated[Path, typer.Option("--out", help="New gallery folder.")],
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="Rows of this label; may be repeated.", show_default=False)
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option("--share", help="This share of all rows, by the hash of their ids.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """A gallery of some of the new vectors, for a few devices to search before the cutover."""
+    from compat_sdk import upgrade
+
+    with console.working():
+        made = upgrade.canary(path, out, labels=label or (), share=share)
+    text = f"{out}: {len(made)} rows in space {made.space}"
+    console.report({"gallery": str(out), "space": made.space, "rows": len(made)}, text, as_json=as_json)
+
+
+@app.command("follow")
+def follow(
+    path: _Gallery,
+    transform: _Transform,
+    side: _Side = None,
+    engine: options.Engine = "auto",
+    precision: _Precision = None,
+    threads: _Threads = 1,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """After the cutover: bring rows that GALLERY/upgrade/before received since into the new space too."""
+    from compat_sdk import upgrade
+
+    wanted = options.trusted(public_key, trust)
+    with console.working():
+        done = upgrade.follow(path, _opener(transform, engine, precision, threads, wanted), side=side)
+    console.report(asdict(done), f"{done.added} rows added, {done.known} were there already", as_json=as_json)
+
+
 @app.command("rollback")
 def rollback(
     path: _Gallery,
@@ -315,12 +357,15 @@ def discard(
     old: Annotated[
         bool, typer.Option("--old", help="After the cutover: delete the old vectors, and the way back.")
     ] = False,
+    drop_added: Annotated[
+        bool, typer.Option("--drop-added", help="Give up rows that the old gallery alone received.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Delete an unfinished run or, after the cutover and with --old, the old vectors that are kept for a rollback."""
     from compat_sdk import upgrade
 
-    freed = upgrade.discard(path, old=old)
+    freed = upgrade.discard(path, old=old, drop_added=drop_added)
     console.report({"bytes": freed}, f"{console.size_text(freed)} given back", as_json=as_json)
 
 

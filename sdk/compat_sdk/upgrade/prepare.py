@@ -36,6 +36,8 @@ from compat_sdk.upgrade.room import require_room, room_for
 from compat_sdk.upgrade.rows import all_rows
 from compat_sdk.upgrade.shard import read_record
 
+WAIT_S = 60.0
+"""Seconds for which a cutover or a rollback waits for its turn to write."""
 _SHARD_ROWS = 1 << 18
 _BLOCK_ROWS = 4096
 
@@ -240,16 +242,25 @@ def require_same(
             f"{gallery} has been cut over to space {snapshot.state.space} already; roll back, or begin another upgrade "
             f"after `compat-sdk upgrade discard {gallery} --old`"
         )
+    require_transform(gallery, manifest, opener)
+    wanted = {"shard_rows": (shard_rows, manifest.shard_rows), "block_rows": (block_rows, manifest.block_rows)}
+    for name, (found, fixed) in wanted.items():
+        if found not in (None, fixed):
+            raise ConfigError(f"{name} is {found}, but this upgrade was begun with {fixed}; leave it out")
+
+
+def require_transform(gallery: Path, manifest: Manifest, opener: TransformOpener) -> None:
+    """Refuse another transform than that of the upgrade.
+
+    Raises:
+        ConfigError: It is another, or is run in another way.
+    """
     if dict(opener.identity) != dict(manifest.transform):
         raise ConfigError(
             f"the upgrade of {gallery} was begun with transform {_shown(manifest.transform)}, found "
             f"{_shown(opener.identity)}; go on with the same, or begin anew after `compat-sdk upgrade discard "
             f"{gallery}`"
         )
-    wanted = {"shard_rows": (shard_rows, manifest.shard_rows), "block_rows": (block_rows, manifest.block_rows)}
-    for name, (found, fixed) in wanted.items():
-        if found not in (None, fixed):
-            raise ConfigError(f"{name} is {found}, but this upgrade was begun with {fixed}; leave it out")
 
 
 def _shown(identity: Mapping[str, str]) -> str:
