@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from compat_sdk.bundle import Trust
     from compat_sdk.space import Embeddings
     from compat_sdk.upgrade import Accuracy, BundleTransform, Quality
+    from compat_sdk.upgrade.pairing import MissingSide
     from compat_sdk.upgrade.quality import Verdict
 
 app = typer.Typer(
@@ -32,7 +33,14 @@ _Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folde
 _Transform = Annotated[Path, typer.Option("--transform", help="BUNDLE of the transform (train upgrade, export).")]
 _Side = Annotated[
     Path | None,
-    typer.Option("--side", help="Gallery with the side-information of the same ids.", show_default=False),
+    typer.Option(
+        "--side",
+        help="Gallery with the side-information of the same ids; of SIDE itself, the gallery.",
+        show_default=False,
+    ),
+]
+_MissingSide = Annotated[
+    str, typer.Option("--missing-side", help="Rows without side-information: refuse them, or give them zeros.")
 ]
 _HeldOut = Annotated[
     Path | None,
@@ -57,6 +65,7 @@ def plan(
     path: _Gallery,
     transform: _Transform,
     side: _Side = None,
+    missing_side: _MissingSide = "refuse",
     held_out: _HeldOut = None,
     workers: _Workers = None,
     shard_rows: _ShardRows = None,
@@ -72,7 +81,9 @@ def plan(
 
     wanted = options.trusted(public_key, trust)
     if is_address(path):
-        on_collection.refuse_of_folders({"--workers": workers, "--shard-rows": shard_rows})
+        on_collection.refuse_of_folders(
+            {"--workers": workers, "--shard-rows": shard_rows, "--missing-side": missing_side != "refuse"}
+        )
         with console.working():
             opener = _opener(transform, engine, precision, threads, wanted)
             costs, told = on_collection.plan_of(path, opener, side, held_out)
@@ -81,7 +92,14 @@ def plan(
     with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
         found = upgrade.plan(
-            path, opener, side=side, held_out=held_out, workers=workers, shard_rows=shard_rows, progress=progress
+            path,
+            opener,
+            side=side,
+            missing_side=_missing_side(missing_side),
+            held_out=held_out,
+            workers=workers,
+            shard_rows=shard_rows,
+            progress=progress,
         )
     lines = [
         f"rows: {found.rows}, {found.remaining} of them to transform, in {found.shards} shards",
@@ -90,6 +108,8 @@ def plan(
     ]
     if found.bytes_to_copy:
         lines.append(f"copied besides: {console.size_text(found.bytes_to_copy)}, where no second names can be made")
+    if found.without_side:
+        lines.append(f"without side-information: {found.without_side} rows, which take zeros")
     lines.append(f"written by the cutover: {console.size_text(found.bytes_for_cutover)}")
     console.report(asdict(found), console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
 
@@ -99,6 +119,7 @@ def run(
     path: _Gallery,
     transform: _Transform,
     side: _Side = None,
+    missing_side: _MissingSide = "refuse",
     workers: _Workers = None,
     ray: Annotated[bool, typer.Option("--ray", help="Map the shards with Ray, over its cluster.")] = False,
     shard_rows: _ShardRows = None,
@@ -130,6 +151,7 @@ def run(
                 "--shard-rows": shard_rows,
                 "--rows-per-second": rows_per_second,
                 "--log": log,
+                "--missing-side": missing_side != "refuse",
             }
         )
         opener = _opener(transform, engine, precision, threads, wanted)
@@ -141,6 +163,7 @@ def run(
             path,
             opener,
             side=side,
+            missing_side=_missing_side(missing_side),
             workers=workers,
             ray=ray,
             shard_rows=shard_rows,
@@ -148,7 +171,10 @@ def run(
             log=log,
             progress=progress,
         )
-    text = f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now; next: upgrade verify {path}"
+    zeros = f", {done.without_side} rows with zeros for side-information" if done.without_side else ""
+    text = (
+        f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now{zeros}; next: upgrade verify {path}"
+    )
     console.report(asdict(done), console.lines([text]), as_json=as_json)
 
 
@@ -260,6 +286,7 @@ def cutover(
         typer.Option("--transform", help="BUNDLE of the run: takes rows added since along.", show_default=False),
     ] = None,
     side: _Side = None,
+    missing_side: _MissingSide = "refuse",
     most_added: Annotated[
         int, typer.Option("--most-added", min=0, help="Rows that may be transformed while writers wait.")
     ] = 1000,
@@ -285,7 +312,9 @@ def cutover(
         extras.require("usearch")
     wanted = options.trusted(public_key, trust)
     if is_address(path):
-        on_collection.refuse_of_folders({"--workers": workers, "--ann": ann})
+        on_collection.refuse_of_folders(
+            {"--workers": workers, "--ann": ann, "--missing-side": missing_side != "refuse"}
+        )
         opener = None if transform is None else _opener(transform, engine, precision, threads, wanted)
         on_collection.cutover_of(path, opener, side, most_added=most_added, unverified=unverified, as_json=as_json)
         return
@@ -295,6 +324,7 @@ def cutover(
             path,
             opener,
             side=side,
+            missing_side=_missing_side(missing_side),
             most_added=most_added,
             unverified=unverified,
             workers=workers,
@@ -308,6 +338,48 @@ def cutover(
     )
     text = f"{path} is in space {done.space}: {done.rows} rows{caught}{left}"
     console.report(asdict(done), console.lines([text]), as_json=as_json)
+
+
+@app.command("canary")
+def canary(
+    path: _Gallery,
+    out: Annotated[Path, typer.Option("--out", help="New gallery folder.")],
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="Rows of this label; may be repeated.", show_default=False)
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option("--share", help="This share of all rows, by the hash of their ids.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """A gallery of some of the new vectors, for a few devices to search before the cutover."""
+    from compat_sdk import upgrade
+
+    with console.working():
+        made = upgrade.canary(path, out, labels=label or (), share=share)
+    text = f"{out}: {len(made)} rows in space {made.space}"
+    console.report({"gallery": str(out), "space": made.space, "rows": len(made)}, text, as_json=as_json)
+
+
+@app.command("follow")
+def follow(
+    path: _Gallery,
+    transform: _Transform,
+    side: _Side = None,
+    engine: options.Engine = "auto",
+    precision: _Precision = None,
+    threads: _Threads = 1,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """After the cutover: bring rows that GALLERY/upgrade/before received since into the new space too."""
+    from compat_sdk import upgrade
+
+    wanted = options.trusted(public_key, trust)
+    with console.working():
+        done = upgrade.follow(path, _opener(transform, engine, precision, threads, wanted), side=side)
+    console.report(asdict(done), f"{done.added} rows added, {done.known} were there already", as_json=as_json)
 
 
 @app.command("rollback")
@@ -337,15 +409,19 @@ def discard(
     old: Annotated[
         bool, typer.Option("--old", help="After the cutover: delete the old vectors, and the way back.")
     ] = False,
+    drop_added: Annotated[
+        bool, typer.Option("--drop-added", help="Give up rows that the old gallery alone received.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Delete an unfinished run or, after the cutover and with --old, the old vectors that are kept for a rollback."""
     from compat_sdk import upgrade
 
     if is_address(path):
+        on_collection.refuse_of_folders({"--drop-added": drop_added})
         on_collection.discard_of(path, old=old, as_json=as_json)
         return
-    freed = upgrade.discard(path, old=old)
+    freed = upgrade.discard(path, old=old, drop_added=drop_added)
     console.report({"bytes": freed}, f"{console.size_text(freed)} given back", as_json=as_json)
 
 
@@ -368,6 +444,14 @@ def _embed(
     if len(chosen) < 2:
         raise ConfigError(f"found {len(shared)} images whose ids are in {gallery}, expected at least 2 in the sample")
     return chosen.ids, pictures.open_model(model, trust=trust).embed(chosen.images)
+
+
+def _missing_side(value: str) -> MissingSide:
+    if value == "refuse":
+        return "refuse"
+    if value == "zeros":
+        return "zeros"
+    raise ConfigError(f"--missing-side is {value}, expected refuse or zeros")
 
 
 def _verdict(value: str) -> Verdict:
