@@ -17,8 +17,7 @@ from compat_sdk.files.plain import open_plain
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened
 
-# What numpy's reader of .npy headers raises for bytes that are none.
-_MALFORMED = (
+MALFORMED = (
     AttributeError,
     EOFError,
     IndexError,
@@ -31,6 +30,7 @@ _MALFORMED = (
     TypeError,
     ValueError,
 )
+"""What numpy's reader of .npy headers raises for bytes that are none."""
 
 
 def read_array(
@@ -67,7 +67,7 @@ def read_array(
         raise error(f"cannot read {shown}: {problem.strerror or problem}; {advice}") from problem
     except CorruptFileError as problem:
         raise error(f"{problem}; {advice}") from problem
-    except _MALFORMED as problem:
+    except MALFORMED as problem:
         said = f"{type(problem).__name__}: {shortened(str(problem))}"
         raise error(f"{shown} is not a readable .npy file ({said}); {advice}") from problem
     if not isinstance(found, np.ndarray):

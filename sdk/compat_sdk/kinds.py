@@ -38,6 +38,11 @@ def kind_of(path: str | os.PathLike[str]) -> Kind | None:
         return None
 
 
+def is_bundle(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is to be opened as a bundle: a folder with a manifest, or a file, which can only be a zip."""
+    return Path(path).is_file() or kind_of(path) == "bundle"
+
+
 def instead_of(wanted: Wanted, path: str | os.PathLike[str]) -> str | None:
     """The sentence for a path of another kind than wanted: what it is, and the command that makes what is wanted.
 

@@ -252,7 +252,7 @@ def _shards(folder: Path, target: str) -> object:
 
 
 def _kanji(folder: Path, target: str) -> object:
-    return _facts(open_dataset(folder))
+    return _facts(open_dataset("kanji-hard", folder) if target.startswith("unseen") else open_dataset(folder))
 
 
 def _facts(dataset: Dataset) -> object:

@@ -179,18 +179,18 @@ def test_a_forged_index_is_never_read_whatever_its_digests_say(
 ) -> None:
     """Whoever can write the index can write its digest into gallery.json too."""
     from compat_sdk.files.atomic import write_atomic
-    from compat_sdk.gallery import store
+    from compat_sdk.gallery import state as state_file
 
     path = next(indexed.path.glob("index-*"))
     forged = path.read_bytes()[:-8] + b"\xff" * 8
     path.write_bytes(forged)
     state = (indexed.path / "gallery.json").read_bytes()
-    body = store.parse_state(indexed.path, state)
+    body = state_file.parse_state(indexed.path, state)
     assert body.index is not None
     old = body.index.file.sha256.encode()
     value = __import__("json").loads(state.replace(old, hashlib.sha256(forged).hexdigest().encode()))
     rest = {key: item for key, item in value.items() if key not in ("format", "version", "digest")}
-    write_atomic(indexed.path / "gallery.json", store._render(rest))
+    write_atomic(indexed.path / "gallery.json", state_file._render(rest))
     never(monkeypatch)
     gallery = Gallery.open(indexed.path)
     with pytest.warns(UserWarning, match="was not built here"):
@@ -338,7 +338,7 @@ def test_the_signature_of_a_gallery_is_checked_before_its_state_is_parsed(
     def parse(*_: object) -> None:
         raise AssertionError("the state of a gallery that is not trusted was parsed")
 
-    monkeypatch.setattr("compat_sdk.gallery.snapshot.parse_state", parse)
+    monkeypatch.setattr("compat_sdk.gallery.opening.parse_state", parse)
     with pytest.raises(GalleryError, match="valid signature"):
         Gallery.open(gallery.path, public_key=key_pair(tmp_path, "stranger")[1])
 

@@ -18,7 +18,7 @@ import pytest
 from compat_sdk import upgrade
 from compat_sdk.bundle import Bundle
 from compat_sdk.files.atomic import link_or_copy, write_atomic
-from compat_sdk.gallery import Gallery, files
+from compat_sdk.gallery import Gallery, tables
 from compat_sdk.space import Embeddings
 from tests.sdk.bundles import make_bundle
 from tests.sdk.signing import key_pair
@@ -116,7 +116,7 @@ def test_every_file_of_a_gallery_is_on_the_disk_before_the_state_that_names_it(
 ) -> None:
     if change is CHANGES["index"]:
         pytest.importorskip("usearch")
-    monkeypatch.setattr(files, "_ROWS_PER_LINE", lines)
+    monkeypatch.setattr(tables, "_ROWS_PER_LINE", lines)
     gallery = Gallery.create(tmp_path / "g", space=SPACE, dim=8)
     gallery.add(*rows(9))
     gallery.add(*rows(4, 50))

@@ -87,7 +87,8 @@ def run(
     """Run an experiment from a recipe, or continue it."""
     extras.require("train")
     from compat_train.nas.global_nas.result import GlobalResult
-    from compat_train.recipe import certify_recipe, read_recipe, run_recipe
+    from compat_train.recipe import read_recipe
+    from compat_train.recipe_run import certify_recipe, run_recipe
 
     folder = Path("runs") / recipe.stem if out is None else out
     parsed = read_recipe(recipe, folder, root=None if root is None else str(root), seed=seed, threads=threads)

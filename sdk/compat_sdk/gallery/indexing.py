@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.gallery.store import StoredIndex
+from compat_sdk.gallery.state import StoredIndex
 from compat_sdk.index import KINDS, ApproximateIndex, ExactIndex, build_measured
 
 _THREADS = "threads"

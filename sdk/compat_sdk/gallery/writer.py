@@ -18,10 +18,14 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, DataError
 from compat_sdk.gallery import indexing
-from compat_sdk.gallery.files import Segment, new_files, open_vectors, require_intact, write_new, write_segment
+from compat_sdk.gallery.files import Segment, new_files, require_intact, write_new
 from compat_sdk.gallery.lock import write_lock
-from compat_sdk.gallery.snapshot import Snapshot, blocks, load_snapshot
-from compat_sdk.gallery.store import SIGNATURE, State, StoredIndex, read_state, sweep, write_state
+from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.segments import write_segment
+from compat_sdk.gallery.snapshot import Snapshot, blocks
+from compat_sdk.gallery.state import State, StoredIndex
+from compat_sdk.gallery.store import SIGNATURE, read_state, sweep, write_state
+from compat_sdk.gallery.vectors import open_vectors
 from compat_sdk.index import ApproximateIndex, built_here
 from compat_sdk.index.measured import check_recall
 from compat_sdk.index.options import check_kind, options_of

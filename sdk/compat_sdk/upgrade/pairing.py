@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import DataError
-from compat_sdk.gallery.files import read_names
 from compat_sdk.gallery.snapshot import Snapshot
 
 
@@ -23,7 +22,7 @@ class Pairing:
     def __init__(self, side: Snapshot) -> None:
         """Read nothing yet."""
         self._side = side
-        self._lines = chain.from_iterable(read_names(side.folder, segment) for segment in side.state.segments)
+        self._lines = chain.from_iterable(table.lines() for table in side.tables)
         self._line: Sequence[str] = ()
         self._first = self._at = 0  # row of the line's first id, and how many of its ids are passed
         self._in_order = True

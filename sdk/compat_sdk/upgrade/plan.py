@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import IncompatibleSpaceError
-from compat_sdk.gallery.snapshot import Snapshot, load_snapshot
+from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare
 from compat_sdk.upgrade.freeze import new_rows

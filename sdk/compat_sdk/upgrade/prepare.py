@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError, StateError
+from compat_sdk.errors import CompatError, ConfigError, DataError, IncompatibleSpaceError, StateError
 from compat_sdk.files.atomic import make_folder
 from compat_sdk.gallery.lock import write_lock
-from compat_sdk.gallery.snapshot import Snapshot, load_snapshot
-from compat_sdk.gallery.store import read_state
+from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.outputs import require_own
 from compat_sdk.upgrade.freeze import freeze, new_rows, sweep_sources
 from compat_sdk.upgrade.manifest import FOLDER, LAYOUT, LOCK_FILE, SHARDS, Manifest, read_manifest, write_manifest
@@ -136,24 +136,18 @@ def prepare(
         OSError: The disk is full, or the folder is not writable.
     """
     folder = gallery / FOLDER
-    while True:
-        snapshot, side_rows = load_snapshot(gallery, False, names=False), open_side(transform, side)
-        manifest = read_manifest(folder)
-        if manifest is None:
-            manifest = new_manifest(opener, transform, snapshot, shard_rows, block_rows)
-            wanted = all_rows(snapshot)
-        else:
-            require_same(gallery, manifest, opener, snapshot, shard_rows, block_rows)
-            require_old(transform, snapshot)
-            wanted = new_rows(folder, manifest, snapshot)
-        added = sum(int(np.count_nonzero(mask)) for mask in wanted)
-        _require_room(folder, manifest, added)
-        try:
-            return _freeze(folder, manifest, snapshot, wanted, side_rows), added
-        except (OSError, GalleryError):  # a writer may have deleted a file meanwhile: then start over
-            read = [one for one in (snapshot, side_rows) if one is not None]
-            if all(read_state(one.folder).identity == one.state.identity for one in read):
-                raise
+    snapshot, side_rows = load_snapshot(gallery, False, names=False), open_side(transform, side)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        manifest = new_manifest(opener, transform, snapshot, shard_rows, block_rows)
+        wanted = all_rows(snapshot)
+    else:
+        require_same(gallery, manifest, opener, snapshot, shard_rows, block_rows)
+        require_old(transform, snapshot)
+        wanted = new_rows(folder, manifest, snapshot)
+    added = sum(int(np.count_nonzero(mask)) for mask in wanted)
+    _require_room(folder, manifest, added)
+    return _freeze(folder, manifest, snapshot, wanted, side_rows), added
 
 
 def _freeze(

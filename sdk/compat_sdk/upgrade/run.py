@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.errors import CompatError, VectorError
-from compat_sdk.gallery.files import NameCursor, require_intact
+from compat_sdk.gallery.files import require_intact
 from compat_sdk.gallery.store import read_state
+from compat_sdk.gallery.tables import NameCursor, StoredTable
 from compat_sdk.progress import Progress
 from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SIDE, SOURCES, Manifest
 from compat_sdk.upgrade.mapping import map_local, map_ray
@@ -128,7 +129,7 @@ def _failure(folder: Path, manifest: Manifest, outcome: Outcome) -> CompatError:
     stays = "the gallery is as it was and shards that are done stay"
     if not outcome.bad_rows:
         return CompatError(f"{where} failed: {outcome.message}; {stays}; then run again")
-    names = NameCursor(folder / SOURCES, manifest.sources[shard.source].segment)
+    names = NameCursor(StoredTable(folder / SOURCES, manifest.sources[shard.source].segment))
     ids = [id for part, _ in names.between(shard.start, shard.stop) for id in part]
     named = [ids[row - shard.start] for row in outcome.bad_rows]
     shown = ", ".join(named[:10]) + (", ..." if len(named) > 10 else "")

@@ -18,7 +18,8 @@ from compat_sdk.files.documents import canonical_json
 from compat_sdk.files.plain import read_plain
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.files.seal import parse_sealed, sealed_json
-from compat_sdk.gallery.files import Dtype, StoredFile, problem_with, write_vectors
+from compat_sdk.gallery.files import Dtype, StoredFile, problem_with
+from compat_sdk.gallery.vectors import write_vectors
 from compat_sdk.space import TransformSpaces
 from compat_sdk.unit import check_rows, unit_rows
 from compat_sdk.upgrade.freeze import open_pairs

@@ -20,18 +20,14 @@ from numpy.typing import NDArray
 
 from compat_sdk.errors import ConfigError, GalleryError, StateError
 from compat_sdk.files.atomic import link_or_copy, sync_folder
-from compat_sdk.gallery.files import (
-    NameCursor,
-    Names,
-    Segment,
-    open_vectors,
-    problem_with,
-    require_intact,
-    write_segment,
-    write_table,
-)
-from compat_sdk.gallery.snapshot import Snapshot, blocks, load_snapshot
-from compat_sdk.gallery.store import State, read_state, write_state
+from compat_sdk.gallery.files import Segment, problem_with, require_intact
+from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.segments import write_segment
+from compat_sdk.gallery.snapshot import Snapshot, blocks
+from compat_sdk.gallery.state import State
+from compat_sdk.gallery.store import read_state, write_state
+from compat_sdk.gallery.tables import NameCursor, Names, StoredTable, write_table
+from compat_sdk.gallery.vectors import open_vectors
 from compat_sdk.gallery.writer import select, writing
 from compat_sdk.upgrade.manifest import (
     AFTER,
@@ -317,7 +313,7 @@ class _Tables:
         """Those of the rows that ``mask`` is True for."""
         if self._names is None or self._source != shard.source:
             self._source = shard.source
-            self._names = NameCursor(self._folder, self._manifest.sources[shard.source].segment)
+            self._names = NameCursor(StoredTable(self._folder, self._manifest.sources[shard.source].segment))
         yield from selected(self._names.between(shard.start, shard.stop), mask)
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import GalleryError, IncompatibleSpaceError, VectorError
-from compat_sdk.gallery.files import NameCursor, Segment, as_stored, as_unit, open_vectors, problem_with
-from compat_sdk.gallery.snapshot import load_snapshot
+from compat_sdk.errors import IncompatibleSpaceError, VectorError
+from compat_sdk.gallery.files import Segment, problem_with
+from compat_sdk.gallery.opening import gallery_problems
 from compat_sdk.gallery.store import read_state
+from compat_sdk.gallery.tables import NameCursor, StoredTable
+from compat_sdk.gallery.vectors import as_stored, as_unit, open_vectors
 from compat_sdk.space import Embeddings
 from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare
@@ -93,7 +95,8 @@ def verify(
         elif not problems and input_digest(job_for(folder, manifest, shard, opener)) != record.inputs:
             problems.append(f"shard {shard.number} was made of other rows than its record says; discard the upgrade")
     cut_over = state.space == manifest.spaces.space
-    problems += _gallery_problems(gallery, folder, cut_over)
+    for place in (gallery, folder / BEFORE, folder / AFTER) if cut_over else (gallery,):
+        problems += gallery_problems(place)
     lowest, sampled, accuracy = None, 0, None
     if not problems:
         try:
@@ -124,16 +127,6 @@ def _source_problems(folder: Path, manifest: Manifest) -> list[str]:
             if file.name not in seen and (problem := problem_with(folder / name, file)):
                 found.append(f"{problem}; discard the upgrade and run it again")
             seen.add(file.name)
-    return found
-
-
-def _gallery_problems(gallery: Path, folder: Path, cut_over: bool) -> list[str]:
-    found = []
-    for path in (gallery, folder / BEFORE, folder / AFTER) if cut_over else (gallery,):
-        try:
-            found += load_snapshot(path, False).problems()
-        except GalleryError as error:
-            found.append(str(error))
     return found
 
 
@@ -193,7 +186,10 @@ def _accuracy(
     read, names = -1, None
     for shard, _ in done:
         if read != shard.source or names is None:
-            read, names = shard.source, NameCursor(folder / SOURCES, manifest.sources[shard.source].segment)
+            read, names = (
+                shard.source,
+                NameCursor(StoredTable(folder / SOURCES, manifest.sources[shard.source].segment)),
+            )
         for known, _labels in names.between(shard.start, shard.stop):
             rows |= {id: first + row for row, id in enumerate(known) if id in place}
             first += len(known)

@@ -32,7 +32,7 @@ MODEL: Layout = {r"model\.(json|safetensors)": None}
 _TRAINING: Layout = {
     "state": STATE,
     "pixels": _PIXELS,
-    r"((log|held_out)\.jsonl|(data|choices)\.json)": None,
+    r"((log|held_out)\.jsonl|(data|choices|held_out)\.json)": None,
     "tensorboard": {r"events\.out\.tfevents\..+": None},
 }
 """What every training leaves, whatever it trains."""

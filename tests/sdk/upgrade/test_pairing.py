@@ -10,7 +10,8 @@ import pytest
 from compat_sdk import upgrade
 from compat_sdk.errors import DataError
 from compat_sdk.gallery import Gallery
-from compat_sdk.gallery.snapshot import Snapshot, load_snapshot
+from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.space import Embeddings
 from compat_sdk.upgrade.pairing import Pairing
 from tests.sdk.upgrade.toy import OLD, SIDE, Toy, close, expected, names, vectors
