@@ -156,7 +156,7 @@ def _runs(recipe: Recipe, device: torch.device, problems: dict[str, None]) -> It
         network = build_model(config.arch, dim=dim, width=config.width, stem_stride=config.stem_stride)
         yield _planned(name, config.arch, network, size, config.source, config.optimisation, device, problems)
     for name, upgrade in recipe.upgrades.items():
-        images, classes = _counted(upgrade.source, problems)
+        images, classes = (None, 0) if upgrade.source is None else _counted(upgrade.source, problems)
         optimisation = upgrade.schedule
         steps = None if images is None else _steps(images, optimisation)
         yield PlannedRun(name, f"transform ({upgrade.method})", None, images, classes, steps, None, None)
