@@ -22,6 +22,7 @@ from compat_cli.commands import (
     doctor,
     evaluate,
     export,
+    gallery,
     index,
     nas,
     profile,
@@ -60,6 +61,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(index.app, name="index")
+app.add_typer(gallery.app, name="gallery")
 app.command("search")(search.search)
 app.add_typer(applications.app, name="app")
 app.command("serve")(serve.serve)

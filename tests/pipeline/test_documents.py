@@ -35,7 +35,17 @@ from tests.pipeline.conftest import Run
 from tests.pipeline.documents import DOCUMENTS, ROOT, Block, Command, inline_of, steps_of
 from tests.pipeline.sites import onnxruntime_web
 
-STORY = ("your-photos", "settings", "cmp-nas", "global-nas", "export", "profile", "on-a-device", "train-an-upgrade")
+STORY = (
+    "your-photos",
+    "metrics",
+    "settings",
+    "cmp-nas",
+    "global-nas",
+    "export",
+    "profile",
+    "on-a-device",
+    "train-an-upgrade",
+)
 """Pages of docs/ that go on from each other; README.md, which needs what all of them made, comes last."""
 STORY_PAGES = (*(ROOT / "docs" / f"{name}.md" for name in STORY), ROOT / "README.md")
 FEW_LAYERS = ("--arch", "global:plain:16:s3c3s3", "--width", "1")
@@ -355,6 +365,18 @@ def test_the_page_of_gallery_models_does_what_it_says_in_its_order(photos_of_a_r
         type_all(ROOT / "docs" / "any-gallery-model.md", run)
 
 
+def test_the_page_of_vectors_does_what_it_says_in_its_order(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("qdrant_client")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.chdir(tmp_path)
+    vectors = np.eye(8, dtype=np.float32)
+    table = {"id": list(range(8)), "vector": list(vectors), "label": ["shoe"] * 8, "colour": ["red", "green"] * 4}
+    parquet.write_table(pyarrow.table(table), "catalogue.parquet")
+    type_all(ROOT / "docs" / "vectors.md", run)
+
+
 def test_the_page_of_trust_does_what_it_says_in_its_order(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +414,17 @@ def test_the_page_of_android_does_what_it_says_in_its_order(
     shutil.copytree(released / "galleries" / "plain", tmp_path / "photos.gallery")
     monkeypatch.chdir(tmp_path)
     type_all(ROOT / "docs" / "android.md", run)
+
+
+def test_the_page_of_indexes_does_what_it_says(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("usearch")
+    from compat_sdk.gallery import Gallery
+    from compat_sdk.space import Embeddings
+
+    monkeypatch.chdir(tmp_path)
+    rows = np.eye(120, dtype=np.float32)
+    Gallery.create("photos.gallery", space="s", dim=120).add(Embeddings(rows, "s"), [str(row) for row in range(120)])
+    type_all(ROOT / "docs" / "indexes.md", run)
 
 
 def test_the_page_of_edge_boxes_does_what_it_says_in_its_order(
@@ -438,7 +471,16 @@ def test_every_document_with_something_to_run_is_run() -> None:
         *STORY_PAGES,
         *(
             ROOT / "docs" / f"{name}.md"
-            for name in ("upgrading", "trust", "any-gallery-model", "browser", "android", "edge-box")
+            for name in (
+                "upgrading",
+                "trust",
+                "indexes",
+                "any-gallery-model",
+                "vectors",
+                "browser",
+                "android",
+                "edge-box",
+            )
         ),
     }
     for document in DOCUMENTS:

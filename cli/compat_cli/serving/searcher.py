@@ -14,7 +14,7 @@ from compat_sdk.certificate import doubt
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CompatError
 from compat_sdk.gallery import Gallery
-from compat_sdk.gallery.store import STATE_FILE
+from compat_sdk.gallery.state import STATE_FILE
 from compat_sdk.images import to_pixels
 from compat_sdk.space import Embeddings
 
