@@ -77,16 +77,17 @@ public struct Gallery: @unchecked Sendable {
             "format", "version", "digest", "space", "dim", "model", "generation", "content", "segments", "index",
         ], more: ["dtype"])
         _ = try of.oneOf("format", "compat-sdk-gallery")
-        let version = try of.integer("version", 1, 3)
+        let version = try of.integer("version", 1, 4)
         space = try checkSpace(of["space"])
         dim = try of.integer("dim", 1, 1 << 20)
         generation = try of.integer("generation", 0, .max)
         try of.integer("content", 0, .max)
         dtype = of.has("dtype") ? try of.oneOf("dtype", "float16", "int8") : "float32"
         model = .object(try of.object("model", "what is known of it, by name"))
+        var other = false
         if let index = of["index"] {
             let index = try Fields(index, "index", ["kind", "content", "options", "file"])
-            _ = try index.text("kind")
+            other = try index.text("kind") != "usearch"
             try index.integer("content", 0, .max)
             _ = try index.object("options", "settings by name")
             _ = try StoredFile(index["file"])
@@ -97,7 +98,7 @@ public struct Gallery: @unchecked Sendable {
             return (rows: rows, vectors: try StoredFile(segment["vectors"]), table: try StoredFile(segment["table"]))
         }
         let lines = stored.contains { $0.table.name.hasSuffix(".jsonl") }
-        try expect(version == (lines ? 3 : of.has("dtype") ? 2 : 1), "version", "\(version)", "that of what it holds")
+        try expect(version == (other ? 4 : lines ? 3 : of.has("dtype") ? 2 : 1), "version", "\(version)", "that of what it holds")
         value["digest"] = .text(Text(sealOf(value)))
         let same = Json.object(value).indented.utf8.elementsEqual(document)
         try expect(same, Gallery.state, "another text", "what its own digest says")
@@ -185,7 +186,7 @@ private struct StoredFile {
     init(_ value: Json?) throws {
         let of = try Fields(value, "a file", ["name", "sha256", "bytes"])
         name = try of.text("name", "a name that a gallery gives") { name in
-            name.range(of: "^(vectors|rows|index)-[0-9]+-[0-9a-f]{16}\\.(npy|jsonl?|usearch)\\z", options: .regularExpression) != nil
+            name.range(of: "^(vectors|rows|index)-[0-9]+-[0-9a-f]{16}\\.(npy|jsonl?|usearch|hnswlib|faiss)\\z", options: .regularExpression) != nil
         }
         sha256 = try of.text("sha256", "64 lower-case hexadecimal digits", isSHA256)
         bytes = try of.integer("bytes", 0, .max)
