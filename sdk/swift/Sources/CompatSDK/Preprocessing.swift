@@ -86,6 +86,21 @@ public struct Preprocessing: Equatable {
         return data
     }
 
+    /// What `toPixels` made, turned upright by the orientation that a camera notes in EXIF: 1 to 8.
+    ///
+    /// The small square is turned, and not the whole photo before it: so does the Python runtime.
+    public func upright(_ pixels: [UInt8], orientation: Int) -> [UInt8] {
+        guard (2...8).contains(orientation), pixels.count == 3 * size * size else { return pixels }
+        let swapped = orientation >= 5, last = size - 1
+        let fromRight = [2, 3, 7, 8].contains(orientation), fromBelow = [3, 4, 6, 7].contains(orientation)
+        return (0..<size * size).flatMap { place in
+            let row = place / size, column = place % size
+            let across = swapped ? row : column, down = swapped ? column : row
+            let from = 3 * ((fromBelow ? last - down : down) * size + (fromRight ? last - across : across))
+            return pixels[from..<from + 3]
+        }
+    }
+
     /// Pixels as what a graph is given: `(pixel / 255 - mean) / std`, 1 x 3 x size x size or as its layout says.
     ///
     /// - Throws: ImageError where the pixels have another length than `toPixels` gives.

@@ -102,6 +102,20 @@ final class EmbedderTests: XCTestCase {
         XCTAssertEqual(sides.map { of.draftScale(width: $0.0, height: $0.1) }, [1, 1, 2, 4, 8, 8])
     }
 
+    func testASquareIsTurnedAsPillowTurnsIt() throws {
+        let told = #"{"size": 3, "fit": "crop", "resize": "box", "draft": 0, "mean": [0, 0, 0], "std": [1, 1, 1], "channels": "rgb"}"#
+        let of = try Preprocessing(Json.value(Data(told.utf8)), "preprocessing")
+        let square = (0..<9).flatMap { [UInt8]([$0, $0 + 10, $0 + 20]) }
+        let turned: [[UInt8]] = [
+            [0, 1, 2, 3, 4, 5, 6, 7, 8], [2, 1, 0, 5, 4, 3, 8, 7, 6], [8, 7, 6, 5, 4, 3, 2, 1, 0], [6, 7, 8, 3, 4, 5, 0, 1, 2],
+            [0, 3, 6, 1, 4, 7, 2, 5, 8], [6, 3, 0, 7, 4, 1, 8, 5, 2], [8, 5, 2, 7, 4, 1, 6, 3, 0], [2, 5, 8, 1, 4, 7, 0, 3, 6],
+        ]
+        for (place, wanted) in turned.enumerated() {
+            XCTAssertEqual(of.upright(square, orientation: place + 1), wanted.flatMap { [$0, $0 + 10, $0 + 20] }, "\(place + 1)")
+        }
+        XCTAssertEqual(of.upright(square, orientation: 9), square)
+    }
+
     func testAQueryIsRefusedByWhatItIs() {
         XCTAssertThrowsError(try Embeddings([0, 0, 0], dim: 2, space: "a", searches: [])) { XCTAssert($0 is VectorError) }
         XCTAssertThrowsError(try Embeddings([0, 0], dim: 2, space: "a", searches: [])) { XCTAssert($0 is VectorError) }
