@@ -31,10 +31,11 @@ from compat_train.nas.cmp.validation import Validation
 from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.search import Step
 from compat_train.runs.certificates import write_certificate
-from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.data_record import write_data_record
 from compat_train.runs.log import TrainingLog
 from compat_train.runs.resume_points import ResumePoints
+from compat_train.runs.space_name import identity_of
 from tests.fuzz.mutate import toml
 from tests.golden.files import HERE as RELEASED
 from tests.sdk.bundles import make_bundle

@@ -12,7 +12,7 @@ MAKERS = (
     Defence(
         41,
         "a maker signs what the trust file allows, and nothing else",
-        f"{SDK}/bundle/trust.py",
+        f"{SDK}/bundle/maker.py",
         "            if found is not None and allowed is not None and composed(found) not in map(composed, allowed):\n",
         "            if False:\n",
         (

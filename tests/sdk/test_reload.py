@@ -10,8 +10,8 @@ import pytest
 
 from compat_sdk import upgrade
 from compat_sdk.errors import GalleryError, IncompatibleSpaceError
-from compat_sdk.gallery import Gallery
-from compat_sdk.gallery import snapshot as snapshots
+from compat_sdk.gallery import Gallery, opening
+from compat_sdk.gallery.files import StoredFile
 from compat_sdk.space import Embeddings
 from tests.sdk.signing import key_pair
 from tests.sdk.upgrade.toy import NEW, OLD, Toy, make, vectors
@@ -34,13 +34,13 @@ def test_a_reload_compares_the_digests_of_new_files_alone(tmp_path: Path, monkey
     served = Gallery.open(path)
     known = {segment.vectors.name for segment in served._snapshot.state.segments}
     Gallery.open(path).add(Embeddings(vectors(1, 16, 9), OLD), ["late"])
-    compared, compare = list[str](), snapshots.problem_with
+    compared, compare = list[str](), opening.problem_with
 
-    def watched(folder: Path, file: snapshots.StoredFile) -> str | None:
+    def watched(folder: Path, file: StoredFile) -> str | None:
         compared.append(file.name)
         return compare(folder, file)
 
-    monkeypatch.setattr(snapshots, "problem_with", watched)
+    monkeypatch.setattr(opening, "problem_with", watched)
     assert served.reload()
     assert len([name for name in compared if name.startswith("vectors")]) == 1 and not known & set(compared)
 
@@ -50,7 +50,7 @@ def test_after_a_cutover_a_reload_goes_over_to_the_new_space(tmp_path: Path) -> 
     served = Gallery.open(path)
     query = Embeddings(np.array(served.vectors[:1]), OLD)
     upgrade.run(path, Toy(), side=side, workers=1)
-    upgrade.cutover(path)
+    upgrade.cutover(path, unverified=True)
     assert served.search(query)[0][0].id == "image-0"
     assert served.reload() and (served.space, served.dim) == (NEW, 24)
     with pytest.raises(IncompatibleSpaceError):

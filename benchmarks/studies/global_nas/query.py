@@ -15,7 +15,7 @@ from benchmarks.pages import packed
 from benchmarks.rows import Row
 from benchmarks.studies.cmp_nas.search import search_config
 from benchmarks.studies.global_nas.study import SAMPLE_SEED, Study, found_row
-from compat_train.evaluation.evaluate import Evaluation
+from compat_train.evaluation.result import Evaluation
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.nas.cmp.run import measure, search_tiers

@@ -183,7 +183,7 @@ def measure(
         BundleError: A bundle is damaged, or not signed as is asked for.
         ConfigError: A run where a signature is asked for, or options that do not go with the model.
     """
-    from compat_sdk.bundle import is_bundle
+    from compat_sdk.kinds import is_bundle
 
     path = Path(model)
     if is_bundle(path):
@@ -223,7 +223,7 @@ def _refuse_run(run: Path, trust: Trust | None) -> None:
 
 def _per_layer(models: list[str], size: int, trust: Trust | None, *, as_json: bool) -> None:
     extras.require("train")
-    from compat_sdk.bundle import is_bundle
+    from compat_sdk.kinds import is_bundle
     from compat_train.models.build import build_model
     from compat_train.models.cost import count_cost, per_layer
     from compat_train.models.timm_network import as_deployed, require_size

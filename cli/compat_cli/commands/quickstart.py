@@ -48,7 +48,8 @@ def quickstart(
 
     With --data, on your own pictures: side, epochs and part of the pictures are chosen so that it ends in time.
     """
-    from compat_cli.pages.report import headline, render
+    from compat_cli.pages.report import render
+    from compat_cli.pages.sections.outcome import headline
     from compat_cli.pages.story import Story, demo_plan, layout
     from compat_cli.pages.thumbnails import is_tiny, thumbnails
     from compat_sdk.datasets import open_dataset

@@ -18,7 +18,7 @@ from compat_sdk.outputs import Layout, require_own, require_place
 
 if TYPE_CHECKING:
     from compat_sdk.datasets import Dataset
-    from compat_train.evaluation.evaluate import Evaluation
+    from compat_train.evaluation.result import Evaluation
 
 _LAYOUT: Layout = {r"report\.html": None}
 

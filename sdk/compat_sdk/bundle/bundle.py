@@ -87,7 +87,7 @@ class Bundle:
             path: The bundle.
             public_key: PEM file of the maker's public key; without it and without ``trust`` a signature is not
                 looked at.
-            trust: A trust file, or what was read from one, see `compat_sdk.bundle.trust`; not beside ``public_key``.
+            trust: A trust file, or what was read from one, see `compat_sdk.bundle.trust_file`.
             allow_expired: Also open what was meant to be used until a day that is past.
 
         Raises:

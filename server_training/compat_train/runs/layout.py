@@ -32,7 +32,7 @@ MODEL: Layout = {r"model\.(json|safetensors)": None}
 _TRAINING: Layout = {
     "state": STATE,
     "pixels": _PIXELS,
-    r"((log|held_out)\.jsonl|(data|choices)\.json)": None,
+    r"((log|held_out)\.jsonl|(data|choices|held_out)\.json)": None,
     "tensorboard": {r"events\.out\.tfevents\..+": None},
 }
 """What every training leaves, whatever it trains."""
@@ -48,7 +48,7 @@ QUERY_RUN: Layout = {
     "certificates": {r"[A-Za-z0-9._-]+\.json": None},
 }
 """A RUN folder of a query model, with the transform that method dmu trains beside it, and what evaluations showed."""
-UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS}
+UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS, r"verdict\.json": None}
 """A RUN folder of a transform."""
 CMP: Layout = {
     "pixels": _PIXELS,

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from compat_sdk.errors import ConfigError
-from compat_train.config.checks import check_choices, check_range
+from compat_sdk.metrics import Metric
+from compat_sdk.shown import shown_value
+from compat_train.config.checks import check_choices, check_metric, check_range
 from compat_train.config.fields import about, setting
+from compat_train.config.method_terms import AnyMethod, QueryMethod, method_weights
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
-from compat_train.config.query import AnyMethod, QueryConfig, QueryMethod, method_weights
+from compat_train.config.query import QueryConfig
 from compat_train.models.search_space import SearchSpace, space_named
 
 Reward = Literal["r1", "r2", "r3"]
@@ -94,6 +97,9 @@ class ValidationConfig:
     queries: int = setting(2000, "at most so many validation queries; 0: all", unit="images")
     gallery: int = setting(4000, "at most so many validation gallery images; 0: all", unit="images")
     rank: int = setting(1, "accuracy is that a positive is among so many best", unit="places")
+    metric: str | None = setting(
+        None, "accuracy: top-K, map, map@K or tpir@fpir=RATE", otherwise="top-RANK", added=True
+    )
     calibration: int = setting(
         4096, "training images that a candidate's batch norms are recalibrated on", unit="images"
     )
@@ -103,8 +109,22 @@ class ValidationConfig:
         check_range("queries", self.queries, 0)
         check_range("gallery", self.gallery, 0)
         check_range("rank", self.rank, 1)
+        if self.metric is not None and self.rank != 1:
+            raise ConfigError(
+                f"rank is {self.rank} and metric is {shown_value(self.metric)}; set one of them", setting="metric"
+            )
+        _ = self.accuracy
         check_range("batch", self.batch, 2)
         check_range("calibration", self.calibration, self.batch)
+
+    @property
+    def accuracy(self) -> Metric:
+        """The accuracy that judges candidates, and that the networks found are reported by.
+
+        Raises:
+            ConfigError: There is no metric of that name.
+        """
+        return Metric("top", self.rank) if self.metric is None else check_metric("metric", self.metric)
 
 
 @dataclass(frozen=True, kw_only=True)

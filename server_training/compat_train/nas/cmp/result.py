@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from compat_train.evaluation.evaluate import Evaluation
+from compat_train.evaluation.result import Evaluation, percent
 from compat_train.nas.cmp.evolve import Ranked
 
 
@@ -58,13 +58,19 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class CmpResult:
-    """All networks of a run, searched ones first."""
+    """All networks of a run, searched ones first.
+
+    Attributes:
+        networks: Those that were trained and measured.
+        diverged: Why others are not among them, one sentence each.
+    """
 
     networks: tuple[Network, ...]
+    diverged: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """JSON values, one entry per network."""
-        return {"networks": [network.to_json() for network in self.networks]}
+        return {"networks": [network.to_json() for network in self.networks], "diverged": list(self.diverged)}
 
     def table(self) -> str:
         """Plain text: one line per network, searched ones by tier and reward, then static ones by cost."""
@@ -78,18 +84,19 @@ class CmpResult:
         )
         for network in (*searched, *static):
             scores = network.evaluation.query_gallery
-            low, high = scores.ci95["1"]
             reward = "" if network.found is None else f"{network.found.reward:.4f}"
             lines.append(
                 f"{network.name:20}{network.evaluation.query_mmacs:9.3g}{reward:>9}"
-                f"{100 * network.evaluation.query_query.cmc[1]:9.1f}"
-                f"{f'{100 * scores.cmc[1]:.1f} [{100 * low:.1f}, {100 * high:.1f}]':>24}"
+                f"{100 * network.evaluation.query_query.accuracy:9.1f}"
+                f"{percent(scores.accuracy, scores.interval):>24}"
                 f"{'holds' if network.evaluation.compatible else 'no':>7}"
             )
         if self.networks:
             first = self.networks[0].evaluation
             lines.append(
-                f"{'gallery model':20}{first.gallery_mmacs or 0.0:9.3g}{'':9}{100 * first.gallery_gallery.cmc[1]:9.1f}"
-                f"{'M(g,g), the paragon':>24}"
+                f"{'gallery model':20}{first.gallery_mmacs or 0.0:9.3g}{'':9}"
+                f"{100 * first.gallery_gallery.accuracy:9.1f}{'M(g,g), the paragon':>24}"
             )
+            lines.append(f"accuracies are {first.metric}, in percent")
+        lines += [f"a network is left out: {reason}" for reason in self.diverged]
         return "\n".join(lines)

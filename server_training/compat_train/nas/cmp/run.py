@@ -15,7 +15,7 @@ Source: Compatibility-aware Heterogeneous Visual Search, https://arxiv.org/abs/2
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compat_sdk.datasets import Dataset, open_dataset
@@ -24,12 +24,14 @@ from compat_sdk.files.documents import write_json_atomic
 from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model
+from compat_train.config.query import QueryConfig
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
 from compat_train.data.origin import Origin
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of
 from compat_train.evaluation.evaluate import evaluate_each
+from compat_train.loop import DivergedError
 from compat_train.methods.choose import choose
 from compat_train.methods.objective import gallery_rows
 from compat_train.methods.query import train_query
@@ -78,11 +80,13 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
         progress: Called with a stage, how much of it is done, its total, and figures.
 
     Returns:
-        The retrained networks of every tier and the static networks, all evaluated on the query and gallery splits.
+        The retrained networks of every tier and the static networks, all evaluated on the query and gallery splits. One
+        whose training diverged is left out and told.
 
     Raises:
         DataError: The dataset has no usable validation split, or shares its identities with training.
-        TrainingError: The gallery run cannot serve the method, or a folder belongs to other settings.
+        TrainingError: The gallery run cannot serve the method, a folder belongs to other settings, or every training
+            diverged.
         ConfigError: The folder holds something else, or no member of the space is as cheap as a tier asks.
     """
     folder = Path(out)
@@ -92,17 +96,25 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
     prepared = prepare(config, folder, progress)
     weights = train_supernet(config, prepared.gallery, prepared.data, folder / "supernet", progress)
     tiers = search_tiers(config, prepared, weights, folder, progress)
-    networks: list[tuple[Path, float | None, int | None, Ranked | None]] = []
+    wanted: list[tuple[QueryConfig, Path, float | None, int | None, Ranked | None]] = []
     for budget, ranked in tiers.items():
         for place, found in enumerate(ranked[: config.keep], 1):
             run = folder / "tiers" / f"{budget:g}{config.unit}" / str(place)
-            train_query(config.training(found.member.name), run, progress, data=prepared.data)
-            networks.append((run, budget, place, found))
+            wanted.append((config.training(found.member.name), run, budget, place, found))
     for arch in config.static:
-        run = folder / "static" / arch
-        train_query(config.training(arch, width=config.static_width), run, progress, data=prepared.data)
-        networks.append((run, None, None, None))
-    result = measure(config, prepared, networks, progress)
+        training = config.training(arch, width=config.static_width)
+        wanted.append((training, folder / "static" / arch, None, None, None))
+    networks: list[tuple[Path, float | None, int | None, Ranked | None]] = []
+    diverged: list[str] = []
+    for training, run, tier, at, ranked_as in wanted:
+        try:
+            train_query(training, run, progress, data=prepared.data)
+            networks.append((run, tier, at, ranked_as))
+        except DivergedError as error:  # the others are reported all the same
+            diverged.append(str(error))
+    if not networks:
+        raise DivergedError(f"every retrained network diverged, so that there is nothing to report: {diverged[0]}")
+    result = replace(measure(config, prepared, networks, progress), diverged=tuple(diverged))
     write_json_atomic(folder / "results.json", result.to_json() | {"settings": config_to_json(config)})
     return result
 
@@ -190,7 +202,7 @@ def open_evaluations(config: CmpConfig, prepared: Prepared, weights: Path, folde
         preprocessing=prepared.gallery.preprocessing,
         dim=prepared.gallery.dim,
         stem_stride=config.stem_stride,
-        rank=config.validation.rank,
+        metric=config.validation.accuracy,
         batch=config.validation.batch,
         device=device_of(config.execution.device).type,  # a score is not the same on another
     )
@@ -211,6 +223,7 @@ def measure(
         device=config.execution.device,
         threads=config.execution.threads or None,
         progress=progress,
+        metric=config.validation.accuracy,
     )
     return CmpResult(
         tuple(

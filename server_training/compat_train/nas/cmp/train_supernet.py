@@ -107,8 +107,11 @@ def train_supernet(
     """Trains the supernet of a run, or resumes it, or returns at once when it is finished.
 
     The loss is the query models' own (BCT by default, the gallery classifier frozen), of a single member per step.
-    What a member does not use gets no gradient, and so neither momentum nor weight decay. Where targets are centred,
-    the file also has the cone that completes a member's outputs, as `write_mean` does for a trained network.
+    A step moves what its member uses and nothing else: operations and channels that were not drawn keep their values
+    and their momentum, and do not decay. Up to 0.7 undrawn channels of drawn operations moved.
+
+    Where targets are centred, the file also has the cone that completes a member's outputs, as `write_mean` does for a
+    trained network.
 
     Args:
         config: The whole run's.
@@ -180,6 +183,7 @@ def train_supernet(
         origin=data.origin,
         stage=f"train supernet ({query.method})",
         progress=progress,
+        moved=lambda step: supernet.drawn_parts(schedule.member(step)),
     )
     state = on_cpu(supernet.state_dict())
     if query.centred and vectors is not None:

@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.checks import check_choices, check_range
+from compat_sdk.metrics import Metric
+from compat_train.config.checks import check_choices, check_metric, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.gallery import GalleryConfig
+from compat_train.config.method_terms import AnyMethod, method_weights
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
-from compat_train.config.query import AnyMethod, QueryConfig, method_weights
+from compat_train.config.query import QueryConfig
 from compat_train.models.global_space import Bounds
 
 Objective = Literal["accuracy", "retrieval", "r3"]
@@ -105,6 +107,7 @@ class GlobalConfig:
     objective: Objective = setting(
         "accuracy", "what is maximised; accuracy: of classification, retrieval: M(q,q), r3: M(q,q) * M(q,g)"
     )
+    metric: str = setting("top-1", "accuracy of retrieval and r3: top-K, map, map@K or tpir@fpir=RATE", added=True)
     gallery: str | None = setting(None, "RUN folder of the gallery model, for r3")
     mmacs: float | None = setting(
         None, "most multiply-accumulates of any network, in millions", unit="MMACs", otherwise="no limit"
@@ -220,6 +223,11 @@ class GlobalConfig:
             )
 
     @property
+    def accuracy(self) -> Metric:
+        """The accuracy of a search for retrieval, that judges candidates and that networks are reported by."""
+        return Metric.parse(self.metric)
+
+    @property
     def share(self) -> float:
         """Share of each class's training images that judge candidates, where such images do."""
         return _HELD_OUT if self.held_out is None else self.held_out
@@ -261,6 +269,12 @@ class GlobalConfig:
 
     def _check_objective(self) -> None:
         """Refuses settings that the objective would ignore, and r3 without what it is measured against."""
+        if check_metric("metric", self.metric) != Metric() and self.objective == "accuracy":
+            raise ConfigError(
+                f"metric is {self.metric}, but objective 'accuracy' is the accuracy of classification; leave it out, "
+                f"or choose objective 'retrieval'",
+                setting="metric",
+            )
         if self.objective == "r3":
             if self.gallery is None:
                 raise ConfigError("objective 'r3' is measured against a gallery model; set gallery to its RUN folder")

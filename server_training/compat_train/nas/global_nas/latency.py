@@ -11,6 +11,7 @@ from torch import nn
 
 from compat_sdk.profile.block_table import BlockTable
 from compat_train.models.build import build_model
+from compat_train.models.global_cost import projects
 from compat_train.models.global_network import build_layer
 from compat_train.models.global_space import (
     KERNELS,
@@ -19,7 +20,6 @@ from compat_train.models.global_space import (
     Bounds,
     GlobalMember,
     Layer,
-    projects,
     random_member,
 )
 from compat_train.models.layers import ConvBN, GlobalAveragePool

@@ -19,10 +19,11 @@ from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.training import GalleryConfig, QueryConfig, config_to_json
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, load_training_set
-from compat_train.evaluation.evaluate import filled_split
+from compat_train.evaluation.splits import filled_split
 from compat_train.methods.choose import choose
 from compat_train.methods.objective import gallery_rows
-from compat_train.models.global_space import GlobalMember, mmacs, random_member
+from compat_train.models.global_cost import mmacs
+from compat_train.models.global_space import GlobalMember, random_member
 from compat_train.nas.global_nas.config import GlobalConfig, Objective
 from compat_train.nas.global_nas.images import SearchImages, search_images
 from compat_train.nas.global_nas.latency import milliseconds, settings_of

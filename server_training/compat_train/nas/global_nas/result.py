@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from compat_train.evaluation.evaluate import Evaluation
+from compat_train.evaluation.result import Evaluation
 from compat_train.models.global_space import Bounds
 from compat_train.nas.global_nas.config import Objective
 from compat_train.nas.global_nas.search import Found, operations_and_kernels
@@ -139,7 +139,7 @@ class GlobalResult:
         ]:
             line = f"{title:12}{network.parameters:12,}{network.mmacs:9.3g}{100 * network.score:19.2f}"
             if self.objective == "r3" and (sides := network.evaluation) is not None:
-                line += f"{100 * sides.query_query.cmc[1]:11.2f}{100 * sides.query_gallery.cmc[1]:11.2f}"
+                line += f"{100 * sides.query_query.accuracy:11.2f}{100 * sides.query_gallery.accuracy:11.2f}"
                 line += f"  {'holds' if sides.compatible else 'does not hold'}"
             lines.append(line)
         lines += [f"a random member is left out: {reason}" for reason in self.diverged]

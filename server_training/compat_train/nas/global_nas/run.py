@@ -23,9 +23,12 @@ from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
 from compat_train.config.training import config_to_json
 from compat_train.device import device_of
-from compat_train.evaluation.evaluate import Evaluation, evaluate_each
+from compat_train.evaluation.evaluate import evaluate_each
+from compat_train.evaluation.result import Evaluation
 from compat_train.loop import DivergedError
-from compat_train.models.global_space import GlobalMember, global_named, parameters
+from compat_train.models.global_cost import parameters
+from compat_train.models.global_names import global_named
+from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, classification_accuracy, renamed, train_network
 from compat_train.nas.global_nas.log import CandidateLog
@@ -190,7 +193,7 @@ def _measured(
         measured = [(classification_accuracy(config, each, *prepared.test), None) for each in checkpoints]
     else:
         measured = [
-            (one.query_query.cmc[1] * (one.query_gallery.cmc[1] if config.gallery is not None else 1), one)
+            (one.query_query.accuracy * (one.query_gallery.accuracy if config.gallery is not None else 1), one)
             for one in _evaluations(config, prepared, [each.path for each in checkpoints], progress)
         ]
     members = [global_named(each.arch) for each in checkpoints]
@@ -221,4 +224,5 @@ def _evaluations(
             device=config.execution.device,
             threads=config.execution.threads or None,
             progress=progress,
+            metric=config.accuracy,
         )
