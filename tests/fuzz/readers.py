@@ -28,7 +28,7 @@ from compat_sdk.errors import CorruptFileError, GalleryError
 from compat_sdk.files.seal import sealed_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.lock import write_lock
-from compat_sdk.images import TarMember, image_size, load_image
+from compat_sdk.images import PackedPicture, image_size, load_image
 from compat_sdk.profile.latency_table import load_table
 from compat_sdk.upgrade.manifest import FOLDER, require_manifest
 from compat_sdk.upgrade.shard import read_record
@@ -247,7 +247,7 @@ def _csv(folder: Path, target: str) -> object:
 
 def _shards(folder: Path, target: str) -> object:
     dataset = open_dataset(folder / target)
-    members = [member for member in dataset.split("train").images if isinstance(member, TarMember)]
+    members = [member for member in dataset.split("train").images if isinstance(member, PackedPicture)]
     return _facts(dataset), [hashlib.sha256(member.read()).hexdigest() for member in members]
 
 

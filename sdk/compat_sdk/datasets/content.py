@@ -12,7 +12,7 @@ from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files.documents import canonical_json
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import PictureFile
-from compat_sdk.images.member import file_sha256
+from compat_sdk.images.packed import file_sha256
 
 
 def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
