@@ -12,16 +12,18 @@ from typing import BinaryIO
 
 import numpy as np
 
+from compat_sdk.arrays import new_array
 from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.exchange.place import Kind, kind_and_file, open_source
 from compat_sdk.files.atomic import make_folder, replacing
 from compat_sdk.files.digests import sha256_file
+from compat_sdk.kinds import is_address
 from compat_sdk.outputs import require_place
 from compat_sdk.progress import Progress
 from compat_sdk.shown import shown_value
 from compat_sdk.space import check_space, require_space
 from compat_sdk.stores import Rows, Source
-from compat_sdk.stores.addresses import QdrantAddress, is_address, parse_address
+from compat_sdk.stores.addresses import QdrantAddress, parse_address
 from compat_sdk.stores.native import LABELS, VECTORS, write_engine_file
 from compat_sdk.stores.npy import write_texts
 from compat_sdk.stores.npz import write_npz
@@ -171,13 +173,13 @@ def _into_engine(source: Source, rows: Iterator[Rows], kind: Kind, path: Path, i
     """Write an index file of faiss or hnswlib by a process of its own, which is given the vectors in a file."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as name:
         folder = Path(name)
-        vectors = np.lib.format.open_memmap(folder / VECTORS, "w+", np.float32, (source.rows, source.dim))
+        vectors = new_array(folder / VECTORS, (source.rows, source.dim))
         names, start = list[str](), 0
         for block in rows:
             vectors[start : start + len(block)] = block.vectors
             start += len(block)
             names += block.ids
-        vectors.flush()
+        del vectors  # which writes it
         if ids is None:
             wrong = next((id for id in names if not _is_integer(id) or int(id) < 0), None)
             if wrong is not None:

@@ -13,7 +13,7 @@ from compat_sdk.index import ExactIndex, check_k
 from compat_sdk.space import Embeddings, require_compatible
 
 
-def meeting(snapshot: Snapshot, where: Where) -> NDArray[np.bool_]:
+def _meeting(snapshot: Snapshot, where: Where) -> NDArray[np.bool_]:
     """Which rows meet the conditions, bool ``[rows]``."""
     keep = np.ones(len(snapshot), bool)
     if where.ids is not None:
@@ -35,7 +35,7 @@ def search_meeting(
     if isinstance(query, Embeddings):
         require_compatible(query, snapshot.state.space)
     vectors, k = checked(query, snapshot.state.dim), check_k(k)
-    keep = meeting(snapshot, where)
+    keep = _meeting(snapshot, where)
     parts = [as_unit(block) for block in blocks(snapshot.parts, keep) if len(block)]
     index = ExactIndex(parts or np.empty((0, snapshot.state.dim), np.float32))
     rows, scores = index.search(vectors, k)

@@ -26,7 +26,7 @@ def payload_lines(ids: Sequence[str], payload: Sequence[Mapping[str, object]]) -
     """The lines of rows.
 
     Raises:
-        DataError: A payload is nothing that JSON can carry, or has a field ``label`` or ``compat_id``, which stores use.
+        DataError: A payload is nothing that JSON can carry, or has a field ``label`` or ``compat_id``: taken.
     """
     for id, values in zip(ids, payload, strict=True):
         if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):

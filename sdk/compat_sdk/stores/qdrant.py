@@ -25,7 +25,7 @@ from compat_sdk.space import check_space
 from compat_sdk.stores.addresses import KEY_VARIABLE, QdrantAddress
 from compat_sdk.stores.rows import LABEL_NAME, Distance, Rows, id_text, payload_object
 
-ID_FIELD = "compat_id"
+_ID_FIELD = "compat_id"
 _NOTE = "compat_sdk"
 _OURS = uuid.UUID("6c1b5b3e-3f0c-5f0e-9d0b-0d6f4f6a7a11")
 _ROWS_PER_CALL = 256
@@ -223,7 +223,7 @@ class Collection:
                 vector = rows.vectors[row].tolist()
                 which = vector if self.address.vector is None else {self.address.vector: vector}
                 id, label = rows.ids[row], rows.labels[row]
-                beside = {} if str(point_id(id)) == id else {ID_FIELD: id}
+                beside = {} if str(point_id(id)) == id else {_ID_FIELD: id}
                 payload = {**rows.payload[row], **({LABEL_NAME: label} if label else {}), **beside}
                 points.append(module.models.PointStruct(id=point_id(id), vector=which, payload=payload))
             with self._answers():
@@ -259,7 +259,7 @@ class Collection:
                     limit=k,
                     filter=condition,
                     params=params,
-                    with_payload=[LABEL_NAME, ID_FIELD],
+                    with_payload=[LABEL_NAME, _ID_FIELD],
                 )
                 for query in queries[start : start + _ROWS_PER_CALL]
             ]
@@ -279,7 +279,7 @@ class Collection:
         """Id, label and the rest of the payload of a point."""
         payload = dict(point.payload or {})
         try:
-            id = id_text(payload.pop(ID_FIELD, point.id))
+            id = id_text(payload.pop(_ID_FIELD, point.id))
             tag = payload.pop(label, None)
             return id, "" if tag is None else id_text(tag), payload_object(payload)
         except ValueError as error:
@@ -298,17 +298,6 @@ class Collection:
         return Rows(
             [id for id, _, _ in named], numbers, [tag for _, tag, _ in named], [beside for _, _, beside in named]
         )
-
-
-def require_payload(payload: Mapping[str, object], id: str) -> None:
-    """Refuse a payload with a field that stands for something else.
-
-    Raises:
-        DataError: It has one.
-    """
-    for name in (LABEL_NAME, ID_FIELD):
-        if name in payload:
-            raise DataError(f"the payload of {shown_value(id)} has the field {name}, which is taken; rename it")
 
 
 def _which(shape: Shape) -> list[str] | bool:

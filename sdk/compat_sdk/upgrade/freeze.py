@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.arrays import read_array
+from compat_sdk.arrays import array_header, read_array
 from compat_sdk.errors import GalleryError
 from compat_sdk.files.atomic import link_or_copy, make_folder
 from compat_sdk.gallery.files import RESTORE, Segment, StoredFile, problem_with, write_new
 from compat_sdk.gallery.segments import write_segment
 from compat_sdk.gallery.snapshot import Snapshot, blocks
 from compat_sdk.gallery.tables import StoredTable
-from compat_sdk.gallery.vectors import array_header, require_held, write_vectors
+from compat_sdk.gallery.vectors import require_held, write_vectors
 from compat_sdk.upgrade.manifest import SIDE, SOURCES, Manifest, Side, Source
 from compat_sdk.upgrade.pairing import Pairing
 from compat_sdk.upgrade.rows import find_rows, selected, unknown
@@ -144,5 +144,5 @@ def _linked(source: Path, target: Path, *files: StoredFile) -> bool:
 
 def _write_pairs(folder: Path, number: int, pairing: Pairing, segment: Segment) -> StoredFile:
     lines = StoredTable(folder, segment).lines()
-    rows = (pairing.rows(ids).astype("<i8", copy=False).data.cast("B") for ids, _ in lines)
+    rows = (pairing.rows(*names).astype("<i8", copy=False).data.cast("B") for names in lines)
     return write_new(folder, "pairs", number, ".npy", chain([array_header("<i8", (segment.rows,))], rows))

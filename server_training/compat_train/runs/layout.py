@@ -59,10 +59,10 @@ CMP: Layout = {
     },
     r"search\.lock": None,
     r"scores\.jsonl": None,
-    "tiers": {r"[0-9.e+-]+": {r"\d+": QUERY_RUN}},
+    "tiers": {r"[0-9.e+-]+(ms)?": {r"\d+": QUERY_RUN}},
     "static": {r".+": QUERY_RUN},
     r"results\.json": None,
-    r"pareto\.svg": None,
+    r"(pareto|latency)\.svg": None,
 }
 """The folder of a CMP-NAS search."""
 GLOBAL: Layout = {
