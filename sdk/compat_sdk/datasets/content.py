@@ -18,6 +18,8 @@ from compat_sdk.images.packed import file_sha256
 def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
     """Digest of every picture's bytes and label in these splits, in order; file names do not count.
 
+    What the set lists as right or as junk counts too, where it does.
+
     Args:
         dataset: Of files, whose bytes count as they lie on the disk, or of arrays.
         splits: Names of the splits, in the order that counts.
@@ -35,6 +37,9 @@ def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
         digest.update(canonical_json([name, len(split)]))
         for image, label in zip(split.images, split.labels, strict=True):
             digest.update(canonical_json([label, _content(image)]))
+    if dataset.relevance is not None:
+        for rows in (*dataset.relevance.positives, *dataset.relevance.ignored):
+            digest.update(canonical_json(rows.tolist()))
     return digest.hexdigest()
 
 

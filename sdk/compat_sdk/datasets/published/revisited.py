@@ -45,7 +45,7 @@ def open_revisited(root: Path, name: str, hard: bool) -> Dataset:
     for number, (each, query) in enumerate(zip(value["gnd"], asked, strict=True)):
         try:
             easy, difficult, junk = (_rows(each[key], len(names)) for key in ("easy", "hard", "junk"))
-            left, top, right, bottom = (_edge(edge) for edge in np.asarray(each["bbx"]).tolist())
+            left, top, right, bottom = (_edge(edge) for edge in _flat(each["bbx"]))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path}: query {number} has no easy, hard and junk rows below {len(names)} and box bbx of four "
@@ -65,9 +65,17 @@ def open_revisited(root: Path, name: str, hard: bool) -> Dataset:
 
 
 def _rows(value: Any, count: int) -> list[int]:
-    found = np.asarray(value).tolist()
-    if not isinstance(found, list) or not all(type(row) is int and 0 <= row < count for row in found):
+    found = _flat(value)
+    if not all(type(row) is int and 0 <= row < count for row in found):
         raise ValueError("rows")
+    return found
+
+
+def _flat(value: Any) -> list[Any]:
+    """The items of a list or of an array of one dimension; a list in itself is left as it is, however deep."""
+    found = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(found, list):
+        raise TypeError("no list")
     return found
 
 
