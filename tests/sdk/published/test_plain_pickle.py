@@ -26,8 +26,8 @@ class Runs:
         return open, (str(self.mark), "w")
 
 
-@pytest.mark.parametrize("protocol", range(6))
-def test_what_python_writes_in_every_protocol_is_read(protocol: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", range(1, 6))
+def test_what_python_writes_in_a_binary_protocol_is_read(protocol: int, tmp_path: Path) -> None:
     array = np.arange(6, dtype=">i4").reshape(2, 3)
     value = {
         "n": [1, -7, 300, 70_000, 2.5, None, True, False, 1 << 40],

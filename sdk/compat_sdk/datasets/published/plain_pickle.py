@@ -4,7 +4,7 @@ Sets of the years around 2010 are distributed as pickles, and to unpickle is to 
 tuples, dictionaries, numbers, truth values and strings are read, and numpy's arrays as what they are: a shape, a type
 and bytes. Everything else is refused.
 
-Source: the opcodes that Python's module pickletools documents, protocols 0 to 5.
+Source: the opcodes that Python's module pickletools documents, protocols 1 to 5.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ def _items(value: Any) -> tuple[Any, ...]:
 
 
 def _written(code: bytes, line: bytes) -> object:
-    """A number of protocol 0, where truth values are 00 and 01."""
+    """A number of protocol 1, where truth values are 00 and 01."""
     if code == b"F":
         return float(line)
     if code == b"I" and line in (b"00", b"01"):
