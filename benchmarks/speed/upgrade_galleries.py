@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.gallery import Gallery
-from compat_sdk.gallery.files import write_segment
+from compat_sdk.gallery.segments import write_segment
 from compat_sdk.gallery.store import read_state, write_state
 from compat_sdk.space import TransformSpaces
 

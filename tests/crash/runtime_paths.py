@@ -11,16 +11,16 @@ import numpy as np
 
 from compat_sdk import upgrade
 from compat_sdk.bundle import Bundle, Graph
-from compat_sdk.bundle.bundle import sign_bundle
+from compat_sdk.bundle.writing import sign_bundle
 from compat_sdk.datasets.lock import LOCK, require_all_locked, require_locked, write_lock
 from compat_sdk.errors import CorruptFileError, GalleryError, StateError
-from compat_sdk.files import read_json
+from compat_sdk.files.documents import read_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.store import is_new_folder
 from compat_sdk.profile.latency_table import LatencyTable, load_table, save_table
 from compat_sdk.space import Embeddings
+from compat_sdk.upgrade.assembly import finished
 from compat_sdk.upgrade.manifest import FOLDER, read_manifest
-from compat_sdk.upgrade.switch import _finished
 from tests.crash.write_path import WritePath
 from tests.sdk.bundles import make_bundle
 from tests.sdk.upgrade import toy
@@ -117,7 +117,7 @@ def _run(folder: Path) -> None:
 
 
 def _cutover(folder: Path) -> None:
-    upgrade.cutover(folder / "gallery")
+    upgrade.cutover(folder / "gallery", unverified=True)
 
 
 def _rollback(folder: Path) -> None:
@@ -154,7 +154,7 @@ def _is_done(gallery: Path) -> bool:
     if manifest is None:
         return False
     try:
-        _finished(gallery / FOLDER, manifest)
+        finished(gallery / FOLDER, manifest)
     except StateError:
         return False
     return manifest.rows == len(Gallery.open(gallery))

@@ -25,7 +25,7 @@ from compat_export.convert.conversion import SMALLEST_COMPRESSED, Options, Port,
 from compat_export.convert.quantize_onnx import quantize
 from compat_export.convert.to_onnx import convert
 from compat_export.convert.unit import UnitEmbedder
-from compat_sdk.bundle.golden import MIN_COSINE
+from compat_sdk.bundle.self_test import MIN_COSINE
 from compat_sdk.errors import CompatError, ConfigError
 from compat_sdk.images import to_input
 from compat_train.models import build_model

@@ -16,6 +16,7 @@ from compat_sdk.errors import CompatError, GalleryLockedError
 from compat_sdk.gallery import Gallery, store, writer
 from compat_sdk.gallery import lock as locks
 from compat_sdk.gallery.lock import LOCK_FILE, write_lock
+from compat_sdk.gallery.state import State
 from compat_sdk.space import Embeddings
 
 SPACE = "toy-8"
@@ -205,7 +206,7 @@ def test_a_commit_whose_new_files_are_gone_is_not_made(tmp_path: Path, monkeypat
     gallery = make(tmp_path / "g", "old", 0)
     real = store.write_state
 
-    def write(folder: Path, state: store.State, before: store.State | None) -> None:
+    def write(folder: Path, state: State, before: State | None) -> None:
         (folder / state.segments[-1].vectors.name).unlink()
         real(folder, state, before)
 

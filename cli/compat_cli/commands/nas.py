@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compat_cli import console, extras, options
-from compat_cli.commands import nas_global
+from compat_cli.commands import nas_blocks, nas_global
 from compat_cli.commands.train_options import SCENARIO, preset_of
 from compat_cli.settings import Named, SettingsCommand, Shorthand, Told, group_of
-from compat_sdk.files import write_atomic
+from compat_sdk.files.atomic import write_atomic
 from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ COMMANDS = (
         words=("nas", "cmp"),
         config=_cmp_config,
         run=_cmp,
-        inputs=("source.data", "source.root", "gallery", "mmacs"),
+        inputs=("source.data", "source.root", "gallery", "mmacs", "milliseconds", "table"),
         shown=(
             *("reward", "space", "supernet.optimisation.epochs", "retrain.epochs", "supernet.optimisation.batch"),
             *("search.rounds", "keep", "static", "workers", "execution.seed", "execution.device"),
@@ -66,6 +66,7 @@ COMMANDS = (
 )
 
 app = typer.Typer(help="Search for networks.", no_args_is_help=True, rich_markup_mode=None, cls=group_of(COMMANDS))
+app.command("blocks")(nas_blocks.blocks)
 
 
 def run(
@@ -87,7 +88,8 @@ def run(
     """Run an experiment from a recipe, or continue it."""
     extras.require("train")
     from compat_train.nas.global_nas.result import GlobalResult
-    from compat_train.recipe import certify_recipe, read_recipe, run_recipe
+    from compat_train.recipe import read_recipe
+    from compat_train.recipe_run import certify_recipe, run_recipe
 
     folder = Path("runs") / recipe.stem if out is None else out
     parsed = read_recipe(recipe, folder, root=None if root is None else str(root), seed=seed, threads=threads)
@@ -111,9 +113,17 @@ def run(
 
 
 def report(result: CmpResult, out: Path, *, as_json: bool) -> None:
-    """Writes the Pareto plot and prints the table of a search."""
+    """Writes the Pareto plots, over milliseconds too where the budget is in them, and prints the table of a search."""
     from compat_cli.pages.pareto import pareto
 
-    write_atomic(out / "pareto.svg", pareto(result.to_json()).encode())
-    text = f"{result.table()}\n{escaped(str(out / 'pareto.svg'))}: accuracy against multiply-accumulates"
-    console.report(result.to_json() | {"pareto": str(out / "pareto.svg")}, text, as_json=as_json)
+    found = result.to_json()
+    plots = {"pareto": ("query_mmacs", "multiply-accumulates")}
+    if any(network.milliseconds is not None for network in result.networks):
+        plots["latency"] = ("milliseconds", "milliseconds of the device")
+    lines = [result.table()]
+    for name, (cost, words) in plots.items():
+        place = out / f"{name}.svg"
+        write_atomic(place, pareto(found, cost).encode())
+        lines.append(f"{escaped(str(place))}: accuracy against {words}")
+    payload = found | {name: str(out / f"{name}.svg") for name in plots}
+    console.report(payload, "\n".join(lines), as_json=as_json)

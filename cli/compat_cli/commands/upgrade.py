@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from compat_sdk.bundle import Trust
     from compat_sdk.space import Embeddings
-    from compat_sdk.upgrade import Accuracy, BundleTransform
+    from compat_sdk.upgrade import Accuracy, BundleTransform, Quality
+    from compat_sdk.upgrade.quality import Verdict
 
 app = typer.Typer(
     help="Bring a gallery into a new model's space, without its images and while it is used.",
@@ -68,16 +69,19 @@ def plan(
     from compat_sdk import upgrade
 
     wanted = options.trusted(public_key, trust)
-    with console.working():
+    with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
-        found = upgrade.plan(path, opener, side=side, held_out=held_out, workers=workers, shard_rows=shard_rows)
+        found = upgrade.plan(
+            path, opener, side=side, held_out=held_out, workers=workers, shard_rows=shard_rows, progress=progress
+        )
     lines = [
         f"rows: {found.rows}, {found.remaining} of them to transform, in {found.shards} shards",
         f"disk: {console.size_text(found.bytes_needed)} needed, {console.size_text(found.bytes_free)} free",
         f"time: {found.seconds:.3g} s with {found.workers} workers of {found.rows_per_second:.4g} rows/s",
     ]
     if found.bytes_to_copy:
-        lines.append(f"copied besides: {console.size_text(found.bytes_to_copy)}, from another file system")
+        lines.append(f"copied besides: {console.size_text(found.bytes_to_copy)}, where no second names can be made")
+    lines.append(f"written by the cutover: {console.size_text(found.bytes_for_cutover)}")
     console.report(asdict(found), console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
 
 
@@ -89,6 +93,13 @@ def run(
     workers: _Workers = None,
     ray: Annotated[bool, typer.Option("--ray", help="Map the shards with Ray, over its cluster.")] = False,
     shard_rows: _ShardRows = None,
+    rows_per_second: Annotated[
+        float | None,
+        typer.Option("--rows-per-second", help="The most of all workers together, to leave room for searches."),
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="File that gets a line of JSON per shard.", show_default=False)
+    ] = None,
     engine: options.Engine = "auto",
     precision: _Precision = None,
     threads: _Threads = 1,
@@ -104,9 +115,37 @@ def run(
     wanted = options.trusted(public_key, trust)
     with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
-        done = upgrade.run(path, opener, side=side, workers=workers, ray=ray, shard_rows=shard_rows, progress=progress)
-    text = f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now; next: upgrade cutover {path}"
+        done = upgrade.run(
+            path,
+            opener,
+            side=side,
+            workers=workers,
+            ray=ray,
+            shard_rows=shard_rows,
+            rows_per_second=rows_per_second,
+            log=log,
+            progress=progress,
+        )
+    text = f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now; next: upgrade verify {path}"
     console.report(asdict(done), console.lines([text]), as_json=as_json)
+
+
+@app.command("status")
+def status(path: _Gallery, as_json: options.Json = False) -> None:
+    """How far an upgrade is, and what comes next. Nothing is written."""
+    from compat_sdk import upgrade
+
+    found = upgrade.status(path)
+    lines = [f"{found.stage}: {path} is in space {found.space}, {found.rows} rows"]
+    if found.leads_to is not None:
+        shown = ", ".join(f"{name} {value[:16]}" for name, value in found.transform.items())
+        lines += [
+            f"leads to {found.leads_to} by transform {shown}",
+            f"{found.done} of {found.shards} shards done, {found.transformed} rows; {found.added} added since",
+        ]
+    if found.old_rows is not None:
+        lines.append(f"kept: {found.old_rows} old rows, in {path / 'upgrade' / 'before'}")
+    console.report(asdict(found), console.lines([*lines, f"next: {found.next}"]), as_json=as_json)
 
 
 @app.command("verify")
@@ -123,6 +162,9 @@ def verify(
     model: Annotated[
         Path | None, typer.Option("--model", help="New model to embed these images with: a BUNDLE or a RUN.")
     ] = None,
+    at_least: Annotated[
+        str, typer.Option("--at-least", help="Verdict that passes: better than what is replaced, equal, or worse.")
+    ] = "better",
     min_cosine: Annotated[
         float | None, typer.Option("--min-cosine", help="Mean cosine to the new model's vectors that must be reached.")
     ] = None,
@@ -140,34 +182,60 @@ def verify(
     with_images = data is not None or images is not None
     if with_images != (model is not None) or (with_images and held_out is not None):
         raise ConfigError("expected --model with --data or --images, or --held-out alone, or none of them")
-    if min_cosine is not None and model is None and held_out is None:
-        raise ConfigError("--min-cosine needs something to compare with: --held-out, or --model and images")
     wanted = options.trusted(public_key, trust)
-    with console.working():
+    with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
         embedded = None
         if model is not None:
             embedded = _embed(path, model, pictures.chosen(data, images, root, split), sample, wanted)
-        found = upgrade.verify(path, opener, sample=sample, held_out=held_out, embedded=embedded)
-    problems = list(found.problems)
-    if min_cosine is not None and found.accuracy is not None and not found.accuracy.mean_cosine >= min_cosine:
-        problems.append(f"mean cosine {found.accuracy.mean_cosine:.4f} is below {min_cosine}")
-    lines = list(problems) or [f"{path}: no problems"]
+        found = upgrade.verify(
+            path,
+            opener,
+            sample=sample,
+            held_out=held_out,
+            embedded=embedded,
+            at_least=_verdict(at_least),
+            min_cosine=min_cosine,
+            progress=progress,
+        )
+    lines = list(found.problems) or [f"{path}: no problems"]
     lines.append(f"shards: {found.shards - found.unfinished} of {found.shards} done; cut over: {found.cut_over}")
     if found.lowest_cosine is not None:
         lines.append(f"transformed again: {found.sampled} rows, lowest cosine {found.lowest_cosine:.6f}")
-    payload = {"gallery": str(path), **asdict(found), "problems": problems}
-    console.report(payload, console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
-    if problems:
-        raise CheckFailedError(f"{len(problems)} problem(s) in the upgrade of {path}")
+    lines += [*_accuracy_lines(found.accuracy), *_quality_lines(found.quality)]
+    if found.recorded:
+        measured = found.accuracy is not None
+        next_step = "upgrade cutover" if measured else "verify with --held-out, or --data and --model, before a cutover"
+        lines.append(f"next: {next_step}{f' {path}' if measured else ''}")
+    payload = {"gallery": str(path), **asdict(found), "problems": list(found.problems)}
+    console.report(payload, console.lines(lines), as_json=as_json)
+    if found.problems:
+        raise CheckFailedError(f"{len(found.problems)} problem(s) in the upgrade of {path}")
 
 
 @app.command("cutover")
 def cutover(
     path: _Gallery,
+    transform: Annotated[
+        Path | None,
+        typer.Option("--transform", help="BUNDLE of the run: takes rows added since along.", show_default=False),
+    ] = None,
+    side: _Side = None,
+    most_added: Annotated[
+        int, typer.Option("--most-added", min=0, help="Rows that may be transformed while writers wait.")
+    ] = 1000,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Do without a verification of these very bytes.")
+    ] = False,
     ann: Annotated[
         bool, typer.Option("--ann/--exact", help="Build the approximate index (usearch) anew, after the cutover.")
     ] = False,
+    workers: _Workers = None,
+    engine: options.Engine = "auto",
+    precision: _Precision = None,
+    threads: _Threads = 1,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Put the new vectors in the place of the old, in one step; without --ann, searches take the exact scan."""
@@ -176,14 +244,26 @@ def cutover(
 
     if ann:
         extras.require("usearch")
-    with console.working():
-        done = upgrade.cutover(path)
+    wanted = options.trusted(public_key, trust)
+    with console.working() as progress:
+        opener = None if transform is None else _opener(transform, engine, precision, threads, wanted)
+        done = upgrade.cutover(
+            path,
+            opener,
+            side=side,
+            most_added=most_added,
+            unverified=unverified,
+            workers=workers,
+            progress=progress,
+        )
         if ann:
             Gallery.open(path, verify=False).build_index("usearch")
     left = f", {done.left_out} removed ones left out" if done.left_out else ""
-    console.report(
-        asdict(done), console.lines([f"{path} is in space {done.space}: {done.rows} rows{left}"]), as_json=as_json
+    caught = (
+        f", {done.caught_up} of them transformed while writers waited {done.paused_s:.2f} s" if done.caught_up else ""
     )
+    text = f"{path} is in space {done.space}: {done.rows} rows{caught}{left}"
+    console.report(asdict(done), console.lines([text]), as_json=as_json)
 
 
 @app.command("rollback")
@@ -240,10 +320,33 @@ def _embed(
     return chosen.ids, pictures.open_model(model, trust=trust).embed(chosen.images)
 
 
+def _verdict(value: str) -> Verdict:
+    from compat_sdk.upgrade.quality import VERDICTS
+
+    for verdict in VERDICTS:
+        if value == verdict:
+            return verdict
+    raise ConfigError(f"--at-least is {value}, expected one of {', '.join(VERDICTS)}")
+
+
 def _accuracy_lines(found: Accuracy | None) -> list[str]:
     if found is None:
         return []
     return [
         f"against {found.rows} re-embedded images: mean cosine {found.mean_cosine:.4f}, lowest "
-        f"{found.lowest_cosine:.4f}, {100 * found.overlap:.1f} % of the {found.neighbours} nearest agree"
+        f"{found.lowest_cosine:.4f}; to another image {found.other_cosine:.4f}",
+        f"of the {found.neighbours} nearest by the new model {100 * found.overlap:.1f} % agree; of the old vectors' "
+        f"{100 * found.old_overlap:.1f} %, by chance {100 * found.chance_overlap:.1f} %",
     ]
+
+
+def _quality_lines(found: Quality | None) -> list[str]:
+    if found is None:
+        return ["nothing is known of what searches will find: there are neither new vectors nor labels"]
+    what = "first hits of the right label" if found.judged_by == "labels" else "of the new model's nearest found"
+    after = "M(new,h)" if found.queried_by == "new model" else "M(h,h)"
+    shown = [
+        f"{name} {100 * one.mean:.1f} % [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+        for name, one in (("M(old,old)", found.old_old), (after, found.new_h), ("difference", found.difference))
+    ]
+    return [f"{', '.join(shown)}: {found.verdict} ({what}, {found.queries} queries, {found.rows} rows)"]

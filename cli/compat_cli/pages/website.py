@@ -22,7 +22,8 @@ from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError, CompatError, ConfigError, DataError, ImageError, IncompatibleSpaceError
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.files import read_checked
-from compat_sdk.gallery.store import STATE_FILE, parse_state, read_state_bytes
+from compat_sdk.gallery.state import STATE_FILE, parse_state
+from compat_sdk.gallery.store import read_state_bytes
 from compat_sdk.images import open_image
 from compat_sdk.outputs import Layout, delete_own, require_own
 from compat_sdk.progress import Progress

@@ -19,14 +19,33 @@ from numpy.typing import NDArray
 from compat_sdk.bundle.signature import make_signature
 from compat_sdk.bundle.trust import Trust, trust_of
 from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, StateError
-from compat_sdk.files import canonical_json, make_folder, write_atomic
-from compat_sdk.gallery import store
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.documents import canonical_json
+from compat_sdk.gallery import indexing, store
 from compat_sdk.gallery.files import Dtype
+from compat_sdk.gallery.filtered import search_meeting
 from compat_sdk.gallery.lock import write_lock
+from compat_sdk.gallery.opening import gallery_problems, load_snapshot
+from compat_sdk.gallery.payload import append_payload, check_payload, has_payload, read_payload
 from compat_sdk.gallery.release import RELEASE_FILE, Release, next_release
-from compat_sdk.gallery.snapshot import Snapshot, load_snapshot, own_vectors
-from compat_sdk.gallery.writer import append, build_index, check_names, compact, compact_folder, select, writing
-from compat_sdk.space import Embeddings, check_space, covers_all
+from compat_sdk.gallery.snapshot import Snapshot, own_vectors
+from compat_sdk.gallery.state import STATE_FILE, State
+from compat_sdk.gallery.where import Where
+from compat_sdk.gallery.writer import (
+    append,
+    build_index,
+    build_index_again,
+    check_names,
+    compact,
+    compact_folder,
+    select,
+    writing,
+)
+from compat_sdk.kinds import is_address
+from compat_sdk.outputs import require_place
+from compat_sdk.shown import shown_value
+from compat_sdk.space import Embeddings, check_space, covers_all, require_space
+from compat_sdk.stores import Rows
 
 _WAIT_S = 60.0
 """Seconds for which a change waits while others write."""
@@ -44,11 +63,12 @@ class Hit:
 class Gallery:
     """Stored vectors of one space. Readers see the state they opened; one process writes at a time."""
 
-    def __init__(self, path: Path, snapshot: Snapshot, verify: bool) -> None:
+    def __init__(self, path: Path, snapshot: Snapshot, verify: bool, trust: Trust | None = None) -> None:
         """Wrap an opened state; use `create` or `open`."""
         self.path = path
         self._snapshot = snapshot
         self._verify = verify
+        self._trust = trust
 
     @classmethod
     def create(
@@ -74,6 +94,7 @@ class Gallery:
             CompatError: The folder cannot be written.
         """
         folder = Path(path)
+        require_place(folder)
         check_space(space)
         if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
             raise ConfigError(f"dim is {dim!r}, expected an integer of at least 1")
@@ -85,7 +106,7 @@ class Gallery:
             raise ConfigError(f"{folder} already exists and is not empty; choose another folder or delete it")
         if dtype not in get_args(Dtype):
             raise ConfigError(f"dtype is {dtype!r}, expected one of {', '.join(get_args(Dtype))}")
-        state = store.State(space, dim, dict(model or {}), dtype=dtype)
+        state = State(space, dim, dict(model or {}), dtype=dtype)
         try:
             make_folder(folder)
             with write_lock(folder, timeout=_WAIT_S):
@@ -104,18 +125,21 @@ class Gallery:
         verify: bool = True,
         public_key: str | os.PathLike[str] | None = None,
         trust: str | os.PathLike[str] | Trust | None = None,
+        space: str | None = None,
     ) -> Gallery:
         """Open a gallery, for reading and writing.
 
         Args:
-            path: Folder of the gallery.
+            path: Folder of the gallery; or the address of a Qdrant collection, see `compat_sdk.gallery.remote`.
             verify: Compare the SHA-256 of every vector file first (about a second per GB). Sizes, tables and
                 gallery.json are always checked, an index always before it is used.
             public_key: PEM file of a public key: require that its owner signed the gallery as it is. The signature
                 vouches for its index too.
             trust: Require the signature of a maker that is known, see `compat_sdk.bundle.trust`.
+            space: The space that its vectors must be in; a collection that names none needs to be told.
 
         Raises:
+            IncompatibleSpaceError: It is in another space.
             GalleryError: No gallery, a damaged one, one of a later version, or not signed as is asked for.
             ConfigError: The key or the trust file cannot be used, or ``verify`` is False beside one of them.
             MissingExtraError: A signature is asked for and model-signing is not installed.
@@ -123,7 +147,36 @@ class Gallery:
         wanted = trust_of(public_key, trust)
         if wanted is not None and not verify:
             raise ConfigError("verify is False, but a signature says nothing of files that are not compared; leave it")
-        return cls(Path(path), load_snapshot(Path(path), verify, trust=wanted), verify)
+        if is_address(path):
+            from compat_sdk.gallery.remote import open_collection
+
+            return open_collection(path, space, trust=wanted)
+        snapshot = load_snapshot(Path(path), verify, trust=wanted)
+        require_space(str(path), snapshot.state.space, space)
+        return cls(Path(path), snapshot, verify, wanted)
+
+    def reload(self) -> bool:
+        """Go over to the gallery's present state, in one step: for a server that stays up while others write.
+
+        Searches that run in other threads end in the state that they began in. Files that were checked when they were
+        opened are not checked again. After the cutover of an upgrade the gallery is in another space, and a query of
+        the old one is refused. Whose signature `open` required must have signed the present state too.
+
+        Returns:
+            Whether the state is another one now.
+
+        Raises:
+            GalleryError: The present state is damaged, or not signed as was asked for; the one before goes on to serve.
+            ConfigError: The trust file that `open` took cannot be used any more.
+            SystemRefusedError: The system refused to open a file.
+        """
+        before = self._snapshot
+        if self._trust is None and store.read_state(self.path).identity == before.state.identity:
+            return False
+        after = load_snapshot(self.path, self._verify, trust=self._trust, known=before)
+        after.vouched = after.vouched or before.vouched
+        self._snapshot = after
+        return after.state.identity != before.state.identity
 
     @staticmethod
     def is_signed(path: str | os.PathLike[str]) -> bool:
@@ -174,7 +227,7 @@ class Gallery:
             if problems:
                 raise GalleryError(f"{self.path} cannot be signed: {problems[0]}")
             made = next_release(self.path, name, release, expires, allow_older=allow_older)
-            contents = {store.STATE_FILE: data, RELEASE_FILE: made.to_bytes()}
+            contents = {STATE_FILE: data, RELEASE_FILE: made.to_bytes()}
             signature = make_signature(contents, private_key)
             write_atomic(self.path / RELEASE_FILE, contents[RELEASE_FILE])
             write_atomic(self.path / store.SIGNATURE, signature)
@@ -225,7 +278,7 @@ class Gallery:
             "kind": state.index.kind,
             "fresh": state.index_is_fresh,
             "bytes": state.index.file.bytes,
-            **state.index.options,
+            **indexing.shown(state.index.options),
         }
         foreign = self._snapshot.index_is_foreign
         return {
@@ -253,6 +306,7 @@ class Gallery:
         ids: Sequence[str],
         labels: Sequence[str] | None = None,
         *,
+        payload: Sequence[Mapping[str, object]] | None = None,
         timeout: float = _WAIT_S,
     ) -> None:
         """Append vectors; all of them are on disk when this returns, or none if it raises.
@@ -263,17 +317,19 @@ class Gallery:
             embeddings: Vectors in the gallery's own space.
             ids: One per vector, not empty, used once in the gallery.
             labels: One per vector; none when omitted.
+            payload: What to keep beside each, an object that JSON can carry; see `compat_sdk.gallery.payload`.
             timeout: Seconds to wait while others write, first come first served; 0 does not wait.
 
         Raises:
             IncompatibleSpaceError: The vectors are in another space.
             VectorError: Wrong dimension, or vectors that no index may see.
-            DataError: Ids or labels are missing, repeated or not strings.
+            DataError: Ids or labels are missing, repeated or not strings, or a payload is no JSON.
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
         vectors = own_vectors(embeddings, self._snapshot.state)
         names, tags = check_names(ids, labels, len(vectors))
+        beside = check_payload(payload, names)
         if not names:
             return
 
@@ -284,6 +340,8 @@ class Gallery:
                 raise DataError(
                     f"{len(known)} ids are in the gallery already: {', '.join(known[:10])}; remove them first"
                 )
+            if payload is not None or has_payload(self.path):  # or a removed row of this id would lend it its own
+                append_payload(self.path, beside)
             return append(snapshot, vectors, names, tags)
 
         self._change(step, timeout)
@@ -342,22 +400,27 @@ class Gallery:
         """
         compact_folder(Path(path), timeout)
 
-    def build_index(self, kind: str = "usearch", *, timeout: float = _WAIT_S, **options: int) -> None:
+    def build_index(
+        self, kind: str = "usearch", *, recall: float | None = None, timeout: float = _WAIT_S, **options: int
+    ) -> None:
         """Build an approximate index over the present rows, and store it.
 
         Args:
-            kind: ``"usearch"``.
+            kind: ``"usearch"``, ``"hnswlib"``, ``"faiss-hnsw"`` or ``"faiss-ivfpq"``.
+            recall: What the index is to find of the 10 nearest rows, such as 0.99: its settings are then chosen by
+                measurement on rows of the gallery, see `compat_sdk.index.build_measured`, and `info` tells what was
+                measured. None builds it with the defaults, or as ``options`` say.
             timeout: Seconds to wait while others write, first come first served; 0 does not wait.
-            **options: ``connectivity``, ``expansion_add``, ``expansion_search``, ``threads``; see
-                `compat_sdk.index.approximate.UsearchIndex.build`.
+            **options: ``threads``, and those of `compat_sdk.index.options.GraphOptions` or
+                `compat_sdk.index.options.ListOptions`.
 
         Raises:
-            ConfigError: Unknown kind or option, or an option out of its range.
+            ConfigError: Unknown kind or option, an option out of its range, or a recall out of reach.
             MissingExtraError: The extra of that index is not installed.
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
-        self._change(lambda snapshot: build_index(snapshot, kind, options), timeout)
+        self._change(lambda snapshot: build_index(snapshot, kind, recall, options), timeout)
 
     def repair(self) -> list[str]:
         """Build a damaged, stale or foreign index again from the vectors, and return what was done.
@@ -374,8 +437,9 @@ class Gallery:
             reasons = ["it was not built here"]
         if snapshot.state.index is None or not reasons:
             return []
-        self.build_index("usearch", **snapshot.state.index.build_options)
-        return [f"rebuilt the usearch index: {reason}" for reason in reasons]
+        self._change(build_index_again, _WAIT_S)
+        kind = self._snapshot.state.index and self._snapshot.state.index.kind
+        return [f"rebuilt the {kind} index: {reason}" for reason in reasons]
 
     def verify(self) -> list[str]:
         """Check everything: digests, ids, vectors, and the index against the exact search.
@@ -384,21 +448,37 @@ class Gallery:
             What is wrong, one sentence each; empty when all is well. A stale index is not a fault, and of a foreign one
             the digest alone is compared.
         """
-        try:
-            snapshot = self._reloaded(False)
-        except GalleryError as error:
-            return [str(error)]
-        return snapshot.problems()
+        return gallery_problems(self.path, vouched=self._snapshot.vouched)
 
-    def search(self, query: Embeddings, k: int = 10, *, index: str = "auto") -> list[list[Hit]]:
+    def get(self, ids: Sequence[str]) -> Rows:
+        """Return the rows of some ids, in their order: vectors, labels and what is kept beside them.
+
+        Raises:
+            DataError: An id is not in the gallery.
+        """
+        snapshot = self._snapshot
+        missing = [id for id in ids if id not in snapshot.row_of]
+        if missing:
+            raise DataError(f"{len(missing)} ids are not in the gallery, such as {shown_value(missing[0])}")
+        rows = [snapshot.row_of[id] for id in ids]
+        beside = read_payload(self.path, ids)
+        labels, payload = [snapshot.labels[row] for row in rows], [beside.get(id, {}) for id in ids]
+        return Rows.of(list(ids), snapshot.vectors[rows], labels, payload)
+
+    def search(
+        self, query: Embeddings, k: int = 10, *, index: str = "auto", where: Where | None = None
+    ) -> list[list[Hit]]:
         """Find the nearest stored images of every query.
 
         Args:
             query: ``[q, dim]`` vectors that may search this gallery's space.
             k: Hits wanted per query, at least 1; a smaller gallery gives all it has.
-            index: ``"auto"`` (the stored index while it is fresh, else the exact scan), ``"exact"`` or
-                ``"usearch"``. An index that was neither built here nor vouched for by a required signature is never
-                read: with a warning, ``"auto"`` takes the exact scan and ``"usearch"`` builds one in memory.
+            index: ``"auto"`` (the stored index while it is fresh, else the exact scan), ``"exact"``, the same scan by
+                another library (``"exact-faiss"``, ``"exact-faiss-gpu"``), or the kind of the stored index. An index
+                that was neither built here nor vouched for by a required signature is never read: with a warning,
+                ``"auto"`` takes the exact scan, and its kind builds one in memory.
+            where: Which rows may be found; still ``k`` of them, by the exact scan, so that ``index`` is ``"auto"`` or
+                ``"exact"``.
 
         Returns:
             For each query its hits, best first.
@@ -412,7 +492,9 @@ class Gallery:
             MissingExtraError: The stored index needs an extra that is not installed.
         """
         snapshot = self._snapshot
-        rows, scores = snapshot.search(query, k, index)
+        if where is not None and index not in ("auto", "exact"):
+            raise ConfigError(f"index is {shown_value(index)}, but conditions are met by the exact scan; use 'auto'")
+        rows, scores = snapshot.search(query, k, index) if where is None else search_meeting(snapshot, query, k, where)
         return [
             [Hit(snapshot.ids[row], snapshot.labels[row], score) for row, score in zip(*line, strict=True)]
             for line in zip(rows.tolist(), scores.tolist(), strict=True)

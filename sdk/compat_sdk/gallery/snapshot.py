@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,36 +13,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle.trust import Trust
 from compat_sdk.errors import (
     ConfigError,
     GalleryError,
     IncompatibleSpaceError,
     MissingExtraError,
     StateError,
-    SystemRefusedError,
     VectorError,
 )
-from compat_sdk.gallery.files import RESTORE, StoredParts, as_unit, problem_with, read_checked, read_names
-from compat_sdk.gallery.release import RELEASE_FILE, Release, read_release
-from compat_sdk.gallery.store import (
-    INDEX_KIND,
-    SIGNATURE,
-    STATE_FILE,
-    State,
-    StoredIndex,
-    parse_state,
-    read_signature,
-    read_state,
-    read_state_bytes,
-)
-from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
+from compat_sdk.gallery import indexing
+from compat_sdk.gallery.files import StoredFile, problem_with, read_checked
+from compat_sdk.gallery.state import State, StoredIndex, parse_state
+from compat_sdk.gallery.store import read_state
+from compat_sdk.gallery.tables import StoredTable
+from compat_sdk.gallery.vectors import as_unit
+from compat_sdk.index import KINDS, ApproximateIndex, ExactIndex, Index, check_k, check_vectors
 from compat_sdk.index.built_here import was_built_here
 from compat_sdk.index.equal_rows import EqualRows
+from compat_sdk.index.exact import Product
+from compat_sdk.progress import Progress
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import Embeddings, require_compatible
 from compat_sdk.spread import spread
 
+_PRODUCTS: dict[str, Product] = {"exact-faiss": "faiss", "exact-faiss-gpu": "faiss-gpu"}
+_CHOICES = ("auto", "exact", *_PRODUCTS, *KINDS)
+"""What may answer a search."""
 _REPAIR = "the vectors are not affected: rebuild the index (repair)"
 _ROWS_PER_BLOCK = 65536
 _SAMPLED_ROWS, _SAMPLED_K, _LOWEST_RECALL = 256, 10, 0.9
@@ -54,22 +49,29 @@ class Snapshot:
     """A state, its mapped vectors as they are stored (one array per segment), and the id and label of every row.
 
     ``parts`` are open files in a tuple, or `StoredParts`, which are opened as needed. ``names`` are the ids and the
-    labels. Where they are None they are read when they are first asked for: what works through tables line by line
-    never holds them all. ``signed_by`` is the maker whose signature over the state was required and holds, and
-    ``vouched`` the SHA-256 of the index file that such a signature covers.
+    labels. Where they are None they are read from ``tables`` when they are first asked for: what works through these
+    line by line never holds them all. ``signed_by`` is the maker whose signature over the state was required and holds,
+    and ``vouched`` the SHA-256 of the index file that such a signature covers.
     """
 
     folder: Path
     state: State
     parts: Sequence[NDArray[Any]]
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-    usearch: UsearchIndex | None = None
+    approximate: ApproximateIndex | None = None
     signed_by: str | None = None
     vouched: str = ""
+    held_tables: tuple[StoredTable, ...] = ()
     _told: bool = field(default=False, repr=False)
+    _by_faiss: dict[Product, ExactIndex] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return sum(segment.rows for segment in self.state.segments)
+
+    @property
+    def tables(self) -> Sequence[StoredTable]:
+        """The table of each segment; held, or opened when it is read."""
+        return self.held_tables or [StoredTable(self.folder, segment) for segment in self.state.segments]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -84,8 +86,8 @@ class Snapshot:
     def _read_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if self.names is None:
             ids, labels = list[str](), list[str]()
-            for segment in self.state.segments:
-                for more_ids, more_labels in read_names(self.folder, segment):
+            for table in self.tables:
+                for more_ids, more_labels in table.lines():
                     ids += more_ids
                     labels += more_labels
             self.names = tuple(ids), tuple(labels)
@@ -126,24 +128,45 @@ class Snapshot:
         return self._choose(index).search(vectors, k)
 
     def _choose(self, index: str) -> Index:
-        if index not in ("auto", "exact", "usearch"):
-            raise ConfigError(f"index is {shown_value(index)}, expected 'auto', 'exact' or 'usearch'")
+        if index not in _CHOICES:
+            raise ConfigError(f"index is {shown_value(index)}, expected one of {', '.join(_CHOICES)}")
+        if index in _PRODUCTS:
+            return self._exact_by(_PRODUCTS[index])
         if index == "exact" or (index == "auto" and not self.state.index_is_fresh):
             return self.exact
         if self.state.index is None or not self.state.index_is_fresh:
             found = "none" if self.state.index is None else "one that rows were added to or removed from since"
-            raise StateError(f"found {found}, expected a fresh usearch index; run build_index, or use 'auto'")
-        if self.usearch is None:
-            if index == "auto" and self._superseded(self.state.index):
-                return self.exact
+            raise StateError(f"found {found}, expected a fresh {index} index; run build_index, or use 'auto'")
+        if index not in ("auto", self.state.index.kind):
+            raise StateError(
+                f"found an index of kind {shown_value(self.state.index.kind)}, expected a fresh {index} index; run "
+                f"build_index, or use 'auto'"
+            )
+        if self.approximate is None:
             if self.index_is_foreign:
                 self._say_foreign("the exact scan answers" if index == "auto" else "one is built in memory")
                 if index == "auto":
                     return self.exact
-                self.usearch = UsearchIndex.build(self.vectors, **self.state.index.build_options)
+                self.approximate, _ = indexing.build_again(self.state.index, self.vectors)
             else:
-                self.usearch = self._load_index(self.state.index)
-        return self.usearch
+                try:
+                    self.approximate = self._load_index(self.state.index)
+                except GalleryError:
+                    if not self._superseded(self.state.index):
+                        raise
+                    if index == "auto":
+                        return self.exact
+                    raise StateError(
+                        f"the index of {self.folder} was replaced after the gallery was opened and before it was read; "
+                        f"reload the gallery, or use 'auto'"
+                    ) from None
+        return self.approximate
+
+    def _exact_by(self, product: Product) -> ExactIndex:
+        """The exact index by faiss, made when it is first asked for."""
+        if product not in self._by_faiss:
+            self._by_faiss[product] = ExactIndex(self.exact.arrays, product=product)
+        return self._by_faiss[product]
 
     def is_of(self, data: bytes) -> bool:
         """Whether this is the content of gallery.json that the snapshot was opened from."""
@@ -153,7 +176,7 @@ class Snapshot:
     def index_is_foreign(self) -> bool:
         """Whether there is an index that no native code may read: not built here, and not signed by a known maker."""
         index = self.state.index
-        if index is None or (self.usearch is not None and self.state.index_is_fresh):
+        if index is None or (self.approximate is not None and self.state.index_is_fresh):
             return False
         return index.file.sha256 != self.vouched and not was_built_here(index.file.sha256)
 
@@ -172,15 +195,14 @@ class Snapshot:
         missing = not (self.folder / record.file.name).exists()
         return missing and read_state(self.folder).identity != self.state.identity
 
-    def _load_index(self, record: StoredIndex) -> UsearchIndex:
-        if record.kind != INDEX_KIND:
+    def _load_index(self, record: StoredIndex) -> ApproximateIndex:
+        if record.kind not in KINDS:
             raise GalleryError(
-                f"found an index of kind {shown_value(record.kind)}, this release reads 'usearch'; {_REPAIR}"
+                f"found an index of kind {shown_value(record.kind)}, this release reads {', '.join(KINDS)}; {_REPAIR}"
             )
         content = read_checked(self.folder, record.file, _REPAIR)
-        expansion = record.build_options.get("expansion_search", 64)
         vouched = record.file.sha256 == self.vouched
-        return UsearchIndex.load(content, len(self), self.state.dim, expansion_search=expansion, vouched=vouched)
+        return indexing.load(record, content, len(self), self.state.dim, lambda: self.exact, vouched=vouched)
 
     def index_problems(self) -> list[str]:
         """Say what is wrong with a fresh index: its digest, its content, or its answers to stored rows.
@@ -197,21 +219,36 @@ class Snapshot:
         except (GalleryError, ConfigError) as error:
             return [str(error)]
         except MissingExtraError as error:
-            return [f"the usearch index could not be checked: {error}"]
+            return [f"the {self.state.index.kind} index could not be checked: {error}"]
         if not len(self):
             return []
         queries = _near_distinct(self.vectors[spread(len(self), _SAMPLED_ROWS)])
         worst = self.exact.search(queries, _SAMPLED_K)[1][:, -1:]
         recall = float(np.mean(index.search(queries, _SAMPLED_K)[1] >= worst - 1e-5))
         if recall < _LOWEST_RECALL:
-            return [f"the usearch index finds {recall:.0%} of the nearest rows of a sample; {_REPAIR}"]
+            return [f"the {self.state.index.kind} index finds {recall:.0%} of the nearest rows of a sample; {_REPAIR}"]
         return []
 
-    def problems(self) -> list[str]:
-        """Say everything that is wrong with the stored files, one sentence each."""
-        index = self.state.index
-        files = [file for file in self.state.files if index is None or file != index.file]
-        found = [problem for file in files if (problem := problem_with(self.folder, file))]
+    def problems(self, compared: set[StoredFile] | None = None, progress: Progress | None = None) -> list[str]:
+        """Say everything that is wrong with the stored files, one sentence each.
+
+        Args:
+            compared: Files that were found intact, which are not compared again; those of this call are added.
+            progress: Called with the stage, and bytes compared of how many.
+        """
+        index, intact = self.state.index, set() if compared is None else compared
+        found = list[str]()
+        done, total = 0, sum(file.bytes for file in self.state.files)
+        for file in self.state.files:
+            if progress is not None:
+                progress("compare files", done, total, {})
+            done += file.bytes
+            if file in intact or (index is not None and file == index.file):
+                continue
+            if problem := problem_with(self.folder, file):
+                found.append(problem)
+            else:
+                intact.add(file)
         repeated = [id for id, times in Counter(self.ids).items() if times > 1]
         if repeated:
             found.append(f"{len(repeated)} ids occur more than once: {', '.join(repeated[:10])}")
@@ -222,62 +259,6 @@ class Snapshot:
         except GalleryError as error:
             return [str(error)]
         return self.index_problems()
-
-
-def load_snapshot(
-    folder: Path, verify: bool, *, names: bool = True, held: bool = True, trust: Trust | None = None
-) -> Snapshot:
-    """Open every file of the present state; start over if a writer replaces it meanwhile.
-
-    Args:
-        folder: The gallery's folder.
-        verify: Compare the digests of the vector files as well.
-        names: Read the ids and labels now, rather than compare their digests now and read them when they are asked for.
-        held: Open every vector file and keep it open, whatever a writer deletes; False for whoever keeps writers away.
-        trust: Whose signature the state must have; None for no matter whose.
-
-    Raises:
-        GalleryError: No gallery, a damaged one, or one that is not signed as is asked for.
-        MissingExtraError: A signature is asked for and model-signing is not installed.
-        SystemRefusedError: The system refused to open a file, such as one more than a process may hold.
-    """
-    while True:
-        data = read_state_bytes(folder)
-        try:
-            check = None if trust is None else _require_signer(folder, data, trust)
-            state = parse_state(folder, data)
-            signed_by = None if check is None else check(state.space)
-            snapshot = _open(folder, state, verify, names, held)
-        except GalleryError:
-            if read_state_bytes(folder) == data:
-                raise
-            continue
-        if signed_by is not None:
-            snapshot.signed_by = signed_by
-            snapshot.vouched = "" if state.index is None else state.index.file.sha256
-        return snapshot
-
-
-def _require_signer(folder: Path, state: bytes, trust: Trust) -> Callable[[str], str]:
-    """Check who signed the state and the release, before either is parsed; what comes back takes the space."""
-    signature, release = read_signature(folder), read_release(folder)
-    if signature is None:
-        raise GalleryError(
-            f"{folder} is not signed: it has no {SIGNATURE}; sign it with `compat-sdk index sign`, or open it without "
-            f"a public key and without a trust file"
-        )
-    if release is None:
-        raise GalleryError(
-            f"the signature of {folder} covers no {RELEASE_FILE}, so that any older version could take its place; sign "
-            f"it again with `compat-sdk index sign`"
-        )
-    check = trust.require_gallery_signer(folder, {STATE_FILE: state, RELEASE_FILE: release}, signature)
-
-    def allowed(space: str) -> str:
-        told = Release.parse(release, folder / RELEASE_FILE)
-        return check(space, told.name, told.release, told.expires)
-
-    return allowed
 
 
 def checked(embeddings: object, dim: int) -> NDArray[np.float32]:
@@ -328,33 +309,3 @@ def blocks(parts: Iterable[NDArray[Any]], keep: NDArray[np.bool_] | None = None)
             block = part[start : start + _ROWS_PER_BLOCK]
             yield block if keep is None else block[keep[first + start : first + start + len(block)]]
         first += len(part)
-
-
-def _open(folder: Path, state: State, verify: bool, names: bool, held: bool) -> Snapshot:
-    stored = StoredParts(folder, state.segments, state.dim, state.dtype)
-    parts: list[NDArray[Any]] = []
-    for segment, part in zip(state.segments, _opened(folder, stored), strict=True):
-        for file, checked in ((segment.vectors, verify), (segment.table, not names)):
-            problem = problem_with(folder, file) if checked else None
-            if problem:
-                raise GalleryError(f"{problem}; {RESTORE}")
-        if held:
-            parts.append(part)
-    snapshot = Snapshot(folder, state, tuple(parts) if held else stored)
-    if names:
-        _ = snapshot.ids
-    return snapshot
-
-
-def _opened(folder: Path, parts: Sequence[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    try:
-        yield from parts
-    except SystemRefusedError as error:
-        if error.errno not in (errno.EMFILE, errno.ENFILE):
-            raise
-        raise SystemRefusedError(
-            error.path,
-            error.errno,
-            f"gallery {folder} has {len(parts)} vector files, more than the system lets this process open; merge them "
-            f"with `compat-sdk index compact {folder}`, or raise the limit of open files (ulimit -n)",
-        ) from error

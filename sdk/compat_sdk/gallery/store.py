@@ -3,10 +3,11 @@
     gallery.json                     format, space, dimension, generation, and a record of every file below
     vectors-GENERATION-RANDOM.npy    rows of one segment, float32 or the gallery's dtype
     rows-GENERATION-RANDOM.json      their ids and labels; .jsonl where they are more than 65,536
-    index-GENERATION-RANDOM.usearch  optional graph over all rows: a cache
+    index-GENERATION-RANDOM.usearch  optional index over all rows, or .hnswlib or .faiss: a cache
     gallery.lock                     held by the one process that writes
     signature.json                   if the gallery was signed: a signature over gallery.json, and so over all it names,
     release.json                     and over this: which of its versions it is, see `compat_sdk.gallery.release`
+    payload.jsonl                    optional objects beside the rows, see `compat_sdk.gallery.payload`; no part of it
     upgrade/                         an upgrade to another space, see `compat_sdk.upgrade`; no file of it counts
 
 A writer adds files under new names, makes them durable, and then replaces gallery.json in one step. Whoever
@@ -20,98 +21,32 @@ saw, or of none: see `write_state`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
 
-from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError, GalleryLockedError
-from compat_sdk.files import durable_temporary, parse_json, raise_if_refused, read_plain, sealed_json, sync_folder
+from compat_sdk.errors import CorruptFileError, GalleryError, GalleryLockedError
+from compat_sdk.files.atomic import durable_temporary, sync_folder
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.gallery.files import RESTORE as _RESTORE
-from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.lock import LOCK_FILE
+from compat_sdk.gallery.state import FILE_NAME, STATE_FILE, State, parse_state, rendered
 from compat_sdk.kinds import instead_of
 from compat_sdk.litter import is_litter
 from compat_sdk.outputs import Layout
-from compat_sdk.shown import shortened, shown_value
-from compat_sdk.space import check_space
 
-STATE_FILE = "gallery.json"
-_FORMAT = "compat-sdk-gallery"
-_VERSION = 1
-_COMPACT_VERSION = 2  # as 1, with a dtype; float32 is written as version 1, which earlier releases read
-_LINES_VERSION = 3  # as 1 or 2, with a table of several lines; without one, as 1 or 2
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_OURS = re.compile(r"(vectors|rows|index)-(?P<generation>\d+)-[0-9a-f]{16}\.(npy|jsonl?|usearch)")
 SIGNATURE = "signature.json"
-LAYOUT: Layout = {r"(gallery|signature|release)\.json|gallery\.lock|origins\.jsonl": None, _OURS.pattern: None}
+LAYOUT: Layout = {
+    r"(gallery|signature|release)\.json|gallery\.lock|(origins|payload)\.jsonl": None,
+    FILE_NAME.pattern: None,
+}
 """What a gallery leaves in its folder, beside an upgrade and its lock."""
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
 _SIGNATURE_LIMIT = 4 << 20
-INDEX_KIND = "usearch"
-"""The one kind of index that this release builds and reads."""
-_LEAST = {"connectivity": 2, "expansion_add": 1, "expansion_search": 1}
-_MOST_OPTION = 1 << 16  # what a file says is built again must not take the memory of the machine
 _DEAD_AFTER_S = 1.0  # a commit takes two system calls; a writer that took this long between them is gone
-
-
-@dataclass(frozen=True)
-class StoredIndex:
-    """An index file, how it was built, and the ``content`` number of the rows that it covers."""
-
-    kind: str
-    content: int
-    options: Mapping[str, int]
-    file: StoredFile
-
-    @property
-    def build_options(self) -> dict[str, int]:
-        """How to build it again: options that `UsearchIndex.build` knows, in its range; none of another engine's."""
-        if self.kind != INDEX_KIND:
-            return {}
-        told = {name: value for name, value in self.options.items() if name in _LEAST and type(value) is int}
-        return {name: value for name, value in told.items() if _LEAST[name] <= value <= _MOST_OPTION}
-
-
-@dataclass(frozen=True)
-class State:
-    """What gallery.json says.
-
-    Attributes:
-        generation: Grows by one with every change of any kind.
-        content: Grows by one when rows change; an index is fresh while it carries the same number.
-        dtype: Of the vector files.
-    """
-
-    space: str
-    dim: int
-    model: Mapping[str, object]
-    generation: int = 0
-    content: int = 0
-    segments: tuple[Segment, ...] = ()
-    index: StoredIndex | None = None
-    dtype: Dtype = "float32"
-
-    @property
-    def files(self) -> list[StoredFile]:
-        """Every file that the state names."""
-        found = [file for segment in self.segments for file in (segment.vectors, segment.table)]
-        return found + ([self.index.file] if self.index else [])
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 of all that the state says: two states with equal numbers may be those of two galleries."""
-        return hashlib.sha256(_rendered(self)).hexdigest()
-
-    @property
-    def index_is_fresh(self) -> bool:
-        """Whether there is an index and it covers exactly the present rows."""
-        return self.index is not None and self.index.content == self.content
 
 
 class StateChangedError(GalleryLockedError):
@@ -136,7 +71,7 @@ def write_state(folder: Path, state: State, before: State | None) -> None:
     """
     sync_folder(folder)
     target = folder / STATE_FILE
-    with durable_temporary(target, _rendered(state)) as temporary:
+    with durable_temporary(target, rendered(state)) as temporary:
         if before is None:
             try:
                 _link_new(temporary, target)
@@ -250,36 +185,6 @@ def read_signature(folder: Path) -> bytes | None:
         raise GalleryError(f"cannot read {path}: {error.strerror or error}; sign the gallery again") from error
 
 
-def parse_state(folder: Path, data: bytes) -> State:
-    """Check the content of gallery.json to the byte.
-
-    Raises:
-        GalleryError: It is damaged, or of a version that this release cannot read.
-    """
-    path = folder / STATE_FILE
-    try:
-        value = parse_json(data, str(path))
-    except CorruptFileError as error:
-        raise GalleryError(f"{error}; {_RESTORE}") from error
-    if value.get("format") != _FORMAT or type(value.get("version")) is not int:
-        raise GalleryError(f"{path} does not describe a gallery; check the path, or {_RESTORE}")
-    if value["version"] not in (_VERSION, _COMPACT_VERSION, _LINES_VERSION):
-        raise GalleryError(
-            f"{path} has version {value['version']}, this release reads versions {_VERSION} to {_LINES_VERSION}; "
-            f"upgrade compat-sdk"
-        )
-    body = {key: item for key, item in value.items() if key not in ("format", "version", "digest")}
-    try:
-        if _render(body) != data:
-            raise GalleryError(f"{path} differs from its own digest; {_RESTORE}")
-        state = _parse(body)
-        if _rendered(state) != data:  # a field or a type, however deep, that no state has
-            raise ValueError("it holds what no gallery says")
-        return state
-    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
-        raise GalleryError(f"{path} is malformed ({shortened(repr(error), 160)}); {_RESTORE}") from error
-
-
 def sweep(folder: Path, state: State) -> None:
     """Delete what crashed or superseded writes left behind; call it with the lock held.
 
@@ -288,7 +193,7 @@ def sweep(folder: Path, state: State) -> None:
     """
     named = {file.name for file in state.files}
     for path in folder.iterdir():
-        ours = _OURS.fullmatch(path.name)
+        ours = FILE_NAME.fullmatch(path.name)
         superseded = ours and path.name not in named and int(ours["generation"]) <= state.generation
         if superseded or _STRAY.fullmatch(path.name):
             with suppress(OSError):  # still open elsewhere (Windows): the next writer tries again
@@ -303,53 +208,3 @@ def is_new_folder(folder: Path) -> bool:
             path.name == LOCK_FILE or _STRAY.fullmatch(path.name) or is_litter(path.name) for path in folder.iterdir()
         )
     )
-
-
-def _rendered(state: State) -> bytes:
-    body = asdict(state)
-    if state.dtype == "float32":
-        del body["dtype"]
-    return _render(body)
-
-
-def _render(body: Mapping[str, Any]) -> bytes:
-    version = _COMPACT_VERSION if "dtype" in body else _VERSION
-    if any(str(segment["table"]["name"]).endswith(".jsonl") for segment in body["segments"]):
-        version = _LINES_VERSION
-    return sealed_json({"format": _FORMAT, "version": version, **body})
-
-
-def _parse(value: Mapping[str, Any]) -> State:
-    index = value["index"]
-    state = State(
-        space=check_space(value["space"]),
-        dim=_count(value["dim"]),
-        model=dict(value["model"]),
-        generation=_count(value["generation"]),
-        content=_count(value["content"]),
-        segments=tuple(
-            Segment(_count(item["rows"]), _file(item["vectors"]), _file(item["table"])) for item in value["segments"]
-        ),
-        index=None
-        if index is None
-        else StoredIndex(str(index["kind"]), _count(index["content"]), dict(index["options"]), _file(index["file"])),
-        dtype=value.get("dtype", "float32"),
-    )
-    if state.dtype not in get_args(Dtype):
-        raise ValueError(f"dtype {shown_value(state.dtype)}")
-    if set(value) | {"dtype"} != set(asdict(state)):
-        raise ValueError(f"unknown fields {sorted(set(value) - set(asdict(state)))}")
-    return state
-
-
-def _file(value: Mapping[str, Any]) -> StoredFile:
-    file = StoredFile(str(value["name"]), str(value["sha256"]), _count(value["bytes"]))
-    if _OURS.fullmatch(file.name) is None or _SHA256.fullmatch(file.sha256) is None:
-        raise ValueError(f"file {shown_value(file.name)} with SHA-256 {shown_value(file.sha256)}")
-    return file
-
-
-def _count(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{shown_value(value)} where a count was expected")
-    return value

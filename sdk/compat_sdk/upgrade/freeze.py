@@ -10,25 +10,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.arrays import read_array
+from compat_sdk.arrays import array_header, read_array
 from compat_sdk.errors import GalleryError
-from compat_sdk.files import link_or_copy, make_folder
-from compat_sdk.gallery.files import (
-    RESTORE,
-    Segment,
-    StoredFile,
-    array_header,
-    problem_with,
-    read_names,
-    require_intact,
-    write_new,
-    write_segment,
-)
+from compat_sdk.files.atomic import link_or_copy, make_folder
+from compat_sdk.gallery.files import RESTORE, Segment, StoredFile, problem_with, write_new
+from compat_sdk.gallery.segments import write_segment
 from compat_sdk.gallery.snapshot import Snapshot, blocks
+from compat_sdk.gallery.tables import StoredTable
+from compat_sdk.gallery.vectors import require_held, write_vectors
 from compat_sdk.upgrade.manifest import SIDE, SOURCES, Manifest, Side, Source
 from compat_sdk.upgrade.pairing import Pairing
 from compat_sdk.upgrade.rows import find_rows, selected, unknown
@@ -61,26 +55,21 @@ def freeze(
     Raises:
         DataError: Rows have no side-information; the message names them.
         GalleryError: A file differs from its digest.
-        OSError: The disk is full, the folder not writable, or a writer deleted the file meanwhile.
+        OSError: The disk is full, or the folder not writable.
     """
     for name in (SOURCES, SIDE):
         make_folder(folder / name)
     side_segments, pairing = list[Segment](), None
     if side is not None:
-        side_segments = [_link(side.folder, folder / SIDE, segment) for segment in side.state.segments]
+        parts = zip(side.state.segments, side.parts, strict=True)
+        side_segments = [_side_vectors(folder / SIDE, side, *one) for one in parts]
         pairing = Pairing(side)
     sources = list(manifest.sources)
-    for segment, part, mask in zip(gallery.state.segments, gallery.parts, wanted, strict=True):
+    for row, mask in enumerate(wanted):
         if not mask.any():
             continue
-        number, rows = len(sources), int(np.count_nonzero(mask))
-        if mask.all():
-            frozen = _link(gallery.folder, folder / SOURCES, segment, table=True)
-        else:
-            require_intact(gallery.folder, [segment.vectors])
-            names = selected(read_names(gallery.folder, segment), mask)
-            pieces, shape = blocks([part], mask), (rows, manifest.spaces.old_dim)
-            frozen = write_segment(folder / SOURCES, number, pieces, shape, names, manifest.dtype)
+        number = len(sources)
+        frozen = _source(folder / SOURCES, number, gallery, row, mask)
         paired = None
         if side is not None and pairing is not None:
             pairs = _write_pairs(folder / SOURCES, number, pairing, frozen)
@@ -117,15 +106,43 @@ def open_pairs(folder: Path, side: Side, rows: int) -> NDArray[np.int64]:
     return pairs
 
 
-def _link(source: Path, target: Path, segment: Segment, *, table: bool = False) -> Segment:
-    for file in (segment.vectors, segment.table) if table else (segment.vectors,):
-        link_or_copy(source / file.name, target / file.name)
+def _source(folder: Path, number: int, gallery: Snapshot, row: int, mask: NDArray[np.bool_]) -> Segment:
+    """Freeze the rows of the gallery's segment ``row`` that ``mask`` is True for."""
+    segment, part, table = gallery.state.segments[row], gallery.parts[row], gallery.tables[row]
+    if mask.all() and _linked(gallery.folder, folder, segment.vectors, segment.table):
+        return segment
+    require_held(gallery.folder, segment, part)
+    shape = (int(np.count_nonzero(mask)), part.shape[1])
+    names = selected(table.lines(), mask)
+    return write_segment(folder, number, blocks([part], mask), shape, names, gallery.state.dtype)
+
+
+def _side_vectors(folder: Path, side: Snapshot, segment: Segment, part: NDArray[Any]) -> Segment:
+    if _linked(side.folder, folder, segment.vectors):
+        return segment
+    require_held(side.folder, segment, part)
+    return replace(segment, vectors=write_vectors(folder, 0, blocks([part]), part.shape, side.state.dtype))
+
+
+def _linked(source: Path, target: Path, *files: StoredFile) -> bool:
+    """Give files second names; False where a writer has deleted one meanwhile, which can be written from what is held.
+
+    Raises:
+        GalleryError: A file differs from its digest.
+        OSError: The disk is full, or the folder not writable.
+    """
+    for file in files:
+        try:
+            link_or_copy(source / file.name, target / file.name)
+        except FileNotFoundError:
+            return False
         problem = problem_with(target, file)
         if problem:
             raise GalleryError(f"{problem}; {RESTORE}")
-    return segment
+    return True
 
 
 def _write_pairs(folder: Path, number: int, pairing: Pairing, segment: Segment) -> StoredFile:
-    rows = (pairing.rows(ids).astype("<i8", copy=False).data.cast("B") for ids, _ in read_names(folder, segment))
+    lines = StoredTable(folder, segment).lines()
+    rows = (pairing.rows(*names).astype("<i8", copy=False).data.cast("B") for names in lines)
     return write_new(folder, "pairs", number, ".npy", chain([array_header("<i8", (segment.rows,))], rows))

@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any, get_args, overload
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError, StateError
-from compat_sdk.files import parse_sealed, raise_if_refused, read_plain, sealed_json, sync_folder, write_atomic
+from compat_sdk.files.atomic import sync_folder, write_atomic
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.seal import parse_sealed, sealed_json
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.store import LAYOUT as GALLERY
 from compat_sdk.outputs import Layout
@@ -117,6 +120,21 @@ class Shards(Sequence[Shard]):
 
 
 @dataclass(frozen=True)
+class Verified:
+    """A verification that held.
+
+    Attributes:
+        shards: It was of the first so many shards, which were all.
+        digest: SHA-256 of what they were made of and of what they hold, see `compat_sdk.upgrade.verified.digest_of`.
+        measured: Whether the new model's vectors of some images were at hand, so that it says how much is found.
+    """
+
+    shards: int
+    digest: str
+    measured: bool
+
+
+@dataclass(frozen=True)
 class Manifest:
     """An upgrade, as manifest.json tells it.
 
@@ -127,6 +145,7 @@ class Manifest:
         block_rows: Rows that the transform sees at once.
         model: What the gallery will remember of its model after the cutover.
         dtype: Of the gallery's files, old and new.
+        verified: The last verification that held, if there was any.
 
     Raises:
         ConfigError: There are more than 1,048,576 shards.
@@ -139,6 +158,7 @@ class Manifest:
     shard_rows: int
     block_rows: int
     sources: tuple[Source, ...] = ()
+    verified: Verified | None = None
 
     def __post_init__(self) -> None:
         count = sum(-(-source.segment.rows // self.shard_rows) for source in self.sources)
@@ -170,6 +190,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         if (folder / name).exists():
             sync_folder(folder / name)
     rest = asdict(manifest)
+    if manifest.verified is None:
+        del rest["verified"]
     head = {"format": _FORMAT, "version": _VERSION, "transform": rest.pop("transform"), **rest.pop("spaces")}
     write_atomic(folder / _MANIFEST, sealed_json(head | rest))
 
@@ -243,7 +265,15 @@ def _parse(value: Mapping[str, Any]) -> Manifest:
         shard_rows=_count(value["shard_rows"], 1),
         block_rows=_count(value["block_rows"], 1),
         sources=tuple(_source(item) for item in value["sources"]),
+        verified=_verified(value["verified"]) if "verified" in value else None,
     )
+
+
+def _verified(value: Mapping[str, Any]) -> Verified:
+    found = Verified(_count(value["shards"]), str(value["digest"]), bool(value["measured"]))
+    if _SHA256.fullmatch(found.digest) is None or type(value["measured"]) is not bool:
+        raise ValueError(f"verified by {shown_value(value)}")
+    return found
 
 
 def _source(value: Mapping[str, Any]) -> Source:

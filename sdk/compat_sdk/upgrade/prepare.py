@@ -10,15 +10,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, IncompatibleSpaceError, StateError
-from compat_sdk.files import make_folder
+from compat_sdk.errors import CompatError, ConfigError, DataError, IncompatibleSpaceError, StateError
+from compat_sdk.files.atomic import make_folder
 from compat_sdk.gallery.lock import write_lock
-from compat_sdk.gallery.snapshot import Snapshot, load_snapshot
+from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.store import read_state
 from compat_sdk.outputs import require_own
 from compat_sdk.upgrade.freeze import freeze, new_rows, sweep_sources
-from compat_sdk.upgrade.manifest import FOLDER, LAYOUT, LOCK_FILE, SHARDS, Manifest, read_manifest, write_manifest
+from compat_sdk.upgrade.manifest import (
+    AFTER,
+    BEFORE,
+    FOLDER,
+    LAYOUT,
+    LOCK_FILE,
+    SHARDS,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
+from compat_sdk.upgrade.room import require_room, room_for
 from compat_sdk.upgrade.rows import all_rows
 from compat_sdk.upgrade.shard import read_record
 
@@ -136,24 +148,43 @@ def prepare(
         OSError: The disk is full, or the folder is not writable.
     """
     folder = gallery / FOLDER
-    while True:
-        snapshot, side_rows = load_snapshot(gallery, False, names=False), open_side(transform, side)
-        manifest = read_manifest(folder)
-        if manifest is None:
-            manifest = new_manifest(opener, transform, snapshot, shard_rows, block_rows)
-            wanted = all_rows(snapshot)
-        else:
-            require_same(gallery, manifest, opener, snapshot, shard_rows, block_rows)
-            require_old(transform, snapshot)
-            wanted = new_rows(folder, manifest, snapshot)
-        added = sum(int(np.count_nonzero(mask)) for mask in wanted)
-        _require_room(folder, manifest, added)
-        try:
-            return _freeze(folder, manifest, snapshot, wanted, side_rows), added
-        except (OSError, GalleryError):  # a writer may have deleted a file meanwhile: then start over
-            read = [one for one in (snapshot, side_rows) if one is not None]
-            if all(read_state(one.folder).identity == one.state.identity for one in read):
-                raise
+    snapshot, side_rows = load_snapshot(gallery, False, names=False), open_side(transform, side)
+    manifest = begun(gallery)
+    if manifest is None:
+        manifest = new_manifest(opener, transform, snapshot, shard_rows, block_rows)
+        wanted, is_new = all_rows(snapshot), True
+    else:
+        require_same(gallery, manifest, opener, snapshot, shard_rows, block_rows)
+        require_old(transform, snapshot)
+        wanted, is_new = new_rows(folder, manifest, snapshot), False
+    added = sum(int(np.count_nonzero(mask)) for mask in wanted)
+    require_room(gallery, room_for(manifest, snapshot, wanted, side_rows))
+    return _freeze(folder, manifest, snapshot, wanted, side_rows, is_new=is_new), added
+
+
+def begun(gallery: Path) -> Manifest | None:
+    """Return the manifest of an upgrade of which something is done; None where another may begin.
+
+    A run that failed before its first shard was done fixes nothing: the next may take another transform or other sizes.
+
+    Raises:
+        StateError: There are shards or old vectors, but no manifest that tells what they are.
+        GalleryError: The manifest is damaged.
+    """
+    folder = gallery / FOLDER
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        done = (read_record(folder, shard, manifest.transform) for shard in manifest.shards)
+        kept = read_state(gallery).space == manifest.spaces.space or (folder / BEFORE).exists()
+        return manifest if kept or any(record is not None for record in done) else None
+    found = [name for name in (SHARDS, BEFORE, AFTER) if (folder / name).exists() and any((folder / name).iterdir())]
+    if found:
+        raise StateError(
+            f"{folder} holds {' and '.join(found)}, but no manifest that tells what they are; restore manifest.json, "
+            f"or delete them for good with `compat-sdk upgrade discard {gallery}"
+            f"{' --old' if BEFORE in found else ''}`"
+        )
+    return None
 
 
 def _freeze(
@@ -162,20 +193,21 @@ def _freeze(
     snapshot: Snapshot,
     wanted: Sequence[NDArray[np.bool_]],
     side: Snapshot | None,
+    *,
+    is_new: bool,
 ) -> Manifest:
-    begun = read_manifest(folder) is not None
-    if not begun and folder.exists():
-        shutil.rmtree(folder)  # left by a discard that was killed
-    if begun:
+    if is_new and folder.exists():
+        shutil.rmtree(folder)  # second names of rows, left by a first run that failed or by a discard that was killed
+    elif not is_new:
         sweep_sources(folder, manifest)
-    if any(mask.any() for mask in wanted) or not begun:
+    if is_new or any(mask.any() for mask in wanted):
         try:
             manifest = freeze(folder, manifest, snapshot, wanted, side)
         except DataError:
-            if begun:
-                sweep_sources(folder, manifest)
-            else:
+            if is_new:
                 shutil.rmtree(folder)
+            else:
+                sweep_sources(folder, manifest)
             raise
         write_manifest(folder, manifest)
     make_folder(folder / SHARDS)
@@ -211,17 +243,6 @@ def require_same(
     for name, (found, fixed) in wanted.items():
         if found not in (None, fixed):
             raise ConfigError(f"{name} is {found}, but this upgrade was begun with {fixed}; leave it out")
-
-
-def _require_room(folder: Path, manifest: Manifest, added: int) -> None:
-    missing = sum(shard.rows for shard in manifest.shards if read_record(folder, shard, manifest.transform) is None)
-    needed = (missing + added) * manifest.spaces.dim * np.dtype(manifest.dtype).itemsize
-    free = shutil.disk_usage(folder.parent).free
-    if needed > free:
-        raise CompatError(
-            f"{folder.parent} has {free / 1e9:.1f} GB free, expected at least {needed / 1e9:.1f} GB for the vectors "
-            f"that are still to be written; nothing was changed; make room and run again"
-        )
 
 
 def _shown(identity: Mapping[str, str]) -> str:

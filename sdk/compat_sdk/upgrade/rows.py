@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.gallery.files import Dtype, NameCursor, Names, Segment, StoredParts, as_unit, read_names
+from compat_sdk.gallery.files import Dtype, Segment
 from compat_sdk.gallery.snapshot import Snapshot
+from compat_sdk.gallery.tables import NameCursor, Names, StoredTable
+from compat_sdk.gallery.vectors import StoredParts, as_unit
 
 _ROWS_PER_BLOCK = 16384
 
@@ -83,7 +85,7 @@ def find_rows(current: Snapshot, folder: Path, segments: Sequence[Segment], dim:
     found: list[Rows] = []
     frozen: _Frozen | None = None
     highest = -1
-    for segment, part in zip(current.state.segments, current.parts, strict=True):
+    for segment, part, table in zip(current.state.segments, current.parts, current.tables, strict=True):
         start = starts.get((segment.vectors.sha256, segment.table.sha256))
         if start is not None and start > highest:
             found.append(range(start, start + segment.rows))
@@ -91,7 +93,7 @@ def find_rows(current: Snapshot, folder: Path, segments: Sequence[Segment], dim:
             continue
         if frozen is None:
             frozen = _Frozen(folder, segments, dim, current.state.dtype)
-        rows = frozen.find(NameCursor(current.folder, segment), part)
+        rows = frozen.find(NameCursor(table), part)
         before = np.maximum.accumulate(np.concatenate([[highest], rows[:-1]]))
         rows[rows <= before] = -1  # removed and added again as it was: now it stands at the end
         highest = max(highest, int(rows.max(initial=-1)))
@@ -124,9 +126,19 @@ def selected_ids(gallery: Snapshot, masks: Sequence[NDArray[np.bool_]]) -> Itera
     Raises:
         GalleryError: A table is missing or damaged.
     """
-    for segment, mask in zip(gallery.state.segments, masks, strict=True):
-        for ids, _ in selected(read_names(gallery.folder, segment), mask) if mask.any() else ():
-            yield from ids
+    for ids, _ in selected_names(gallery, masks):
+        yield from ids
+
+
+def selected_names(gallery: Snapshot, masks: Sequence[NDArray[np.bool_]]) -> Iterator[Names]:
+    """Yield the ids and labels of such rows, line by line.
+
+    Raises:
+        GalleryError: A table is missing or damaged.
+    """
+    for table, mask in zip(gallery.tables, masks, strict=True):
+        if mask.any():
+            yield from selected(table.lines(), mask)
 
 
 class _Frozen:
@@ -137,7 +149,7 @@ class _Frozen:
         self._row_of: dict[str, int] = {}
         self._labels: list[str] = []
         for segment in segments:
-            for ids, labels in read_names(folder, segment):
+            for ids, labels in StoredTable(folder, segment).lines():
                 first = len(self._labels)
                 self._row_of.update(zip(ids, range(first, first + len(ids)), strict=True))
                 self._labels += labels

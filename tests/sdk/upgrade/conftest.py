@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from compat_sdk.gallery import files
+from compat_sdk.gallery import tables
 
 
 @pytest.fixture(autouse=True)
 def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_ROWS_PER_LINE", 7)
+    monkeypatch.setattr(tables, "_ROWS_PER_LINE", 7)
