@@ -63,16 +63,7 @@ COMMAND = SettingsCommand(
     run=_search,
     inputs=("source.data", "source.root", "gallery"),
     shown=(
-        *(
-            "objective",
-            "mmacs",
-            "milliseconds",
-            "table",
-            "preprocessing.size",
-            "macro_epochs",
-            "final_epochs",
-            "random",
-        ),
+        *("objective", "mmacs", "milliseconds", "table", "preprocessing.size", "macro_epochs", "final_epochs"),
         *("random", "optimisation.batch", "optimisation.lr", *EVERYWHERE),
     ),
     named=(Named(name="--strikes-reset/--strikes-add-up", keys=("strikes_reset",)),),
