@@ -1,7 +1,7 @@
 """Two processes train what one does with the same batch; a process that is killed is named by the other.
 
 The processes are started once. Their gradients are those of one process to 1e-10 in double precision. In float32 the
-sums round otherwise, and three steps make that grow: losses agree to 1e-4 of themselves, weights to 1e-2 of the
+sums round otherwise, and three steps make that grow: losses agree to 1e-3 of themselves, weights to 1e-2 of the
 largest.
 """
 
@@ -68,7 +68,7 @@ def test_two_processes_end_with_the_losses_and_weights_of_one(name: str, runs: t
     one, two = (side / name for side in runs[:2])
     expected, found = read_log(one), read_log(two)
     assert [row["step"] for row in found] == [row["step"] for row in expected]
-    assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=1e-4)
+    assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=1e-3)
     weights, others = (load_file(side / "model.safetensors") for side in (one, two))
     largest = max(float(value.abs().max()) for value in weights.values())
     for key, value in weights.items():

@@ -28,7 +28,8 @@ from compat_train.methods.upgrade import train_upgrade
 from compat_train.parallel.group import rank, together
 from compat_train.parallel.rows import average_gradients, over_processes
 
-STEPS = Optimisation(epochs=1, batch=15, lr=0.02, warmup_epochs=0.0)  # 3 steps; 15 images do not divide by two
+# Three small steps, of 15 images, which do not divide by two.
+STEPS = Optimisation(epochs=1, batch=15, lr=0.01, warmup_epochs=0.0, gradient_norm=5.0)
 ON_CPU = Execution(device="cpu", threads=1, checkpoint_steps=1, process_timeout=300)
 TRAININGS = ("gallery", "resumed", "infonce", "dmu", "side", "upgrade")
 
