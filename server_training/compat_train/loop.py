@@ -75,6 +75,7 @@ def fit(
     watch: Watch | None = None,
     progress: Progress | None = None,
     moved: Parts | None = None,
+    ended: Callable[[int], bool] | None = None,
 ) -> None:
     """Trains a module in place, to the last step, wherever an earlier attempt in the same folder stopped.
 
@@ -95,6 +96,8 @@ def fit(
         watch: Held-out images to look at twenty times; a warning says when closeness rises and retrieval does not.
         progress: Called after each step with stage, steps done, steps in all, and the latest values.
         moved: From the number of a step to parameters of which it may move a part alone, and that part.
+        ended: Asked after each step, with the steps done, whether it was the last; what the answer depends on belongs
+            to ``trained``, so that a resumed run gives the same.
 
     Raises:
         DivergedError: The loss is not finite.
@@ -165,6 +168,8 @@ def fit(
                     log.flush()
                     points.save(step + 1, kept_tensors(trained, optimiser, scaler), facts)
                     saved_at = time.monotonic()
+                if ended is not None and ended(step + 1):
+                    break
     at_step(None)
     bad = [name for name, value in trained.state_dict().items() if not torch.isfinite(value).all()]
     if bad:  # by the last step, whose loss was still finite

@@ -98,7 +98,7 @@ RUNTIME = (
     ),
     Defence(
         6,
-        "one search at a time in a usearch index",
+        "one search at a time in a native index",
         f"{SDK}/index/approximate.py",
         "        with self._lock:\n",
         "        if True:\n",

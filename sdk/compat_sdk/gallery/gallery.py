@@ -21,9 +21,9 @@ from compat_sdk.bundle.trust import Trust, trust_of
 from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, StateError
 from compat_sdk.files.atomic import make_folder, write_atomic
 from compat_sdk.files.documents import canonical_json
-from compat_sdk.gallery import store
+from compat_sdk.gallery import indexing, store
 from compat_sdk.gallery.files import Dtype
-from compat_sdk.gallery.filtered import search_meeting
+from compat_sdk.gallery.filtered import meeting
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.opening import gallery_problems, load_snapshot
 from compat_sdk.gallery.payload import append_payload, check_payload, has_payload, read_payload
@@ -31,11 +31,21 @@ from compat_sdk.gallery.release import RELEASE_FILE, Release, next_release
 from compat_sdk.gallery.snapshot import Snapshot, own_vectors
 from compat_sdk.gallery.state import STATE_FILE, State
 from compat_sdk.gallery.where import Where
-from compat_sdk.gallery.writer import append, build_index, check_names, compact, compact_folder, select, writing
+from compat_sdk.gallery.writer import (
+    append,
+    build_index,
+    build_index_again,
+    check_names,
+    compact,
+    compact_folder,
+    select,
+    writing,
+)
+from compat_sdk.kinds import is_address
+from compat_sdk.outputs import require_place
 from compat_sdk.shown import shown_value
 from compat_sdk.space import Embeddings, check_space, covers_all, require_space
 from compat_sdk.stores import Rows
-from compat_sdk.stores.addresses import is_address
 
 _WAIT_S = 60.0
 """Seconds for which a change waits while others write."""
@@ -84,6 +94,7 @@ class Gallery:
             CompatError: The folder cannot be written.
         """
         folder = Path(path)
+        require_place(folder)
         check_space(space)
         if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
             raise ConfigError(f"dim is {dim!r}, expected an integer of at least 1")
@@ -267,7 +278,7 @@ class Gallery:
             "kind": state.index.kind,
             "fresh": state.index_is_fresh,
             "bytes": state.index.file.bytes,
-            **state.index.options,
+            **indexing.shown(state.index.options),
         }
         foreign = self._snapshot.index_is_foreign
         return {
@@ -389,22 +400,27 @@ class Gallery:
         """
         compact_folder(Path(path), timeout)
 
-    def build_index(self, kind: str = "usearch", *, timeout: float = _WAIT_S, **options: int) -> None:
+    def build_index(
+        self, kind: str = "usearch", *, recall: float | None = None, timeout: float = _WAIT_S, **options: int
+    ) -> None:
         """Build an approximate index over the present rows, and store it.
 
         Args:
-            kind: ``"usearch"``.
+            kind: ``"usearch"``, ``"hnswlib"``, ``"faiss-hnsw"`` or ``"faiss-ivfpq"``.
+            recall: What the index is to find of the 10 nearest rows, such as 0.99: its settings are then chosen by
+                measurement on rows of the gallery, see `compat_sdk.index.build_measured`, and `info` tells what was
+                measured. None builds it with the defaults, or as ``options`` say.
             timeout: Seconds to wait while others write, first come first served; 0 does not wait.
-            **options: ``connectivity``, ``expansion_add``, ``expansion_search``, ``threads``; see
-                `compat_sdk.index.approximate.UsearchIndex.build`.
+            **options: ``threads``, and those of `compat_sdk.index.options.GraphOptions` or
+                `compat_sdk.index.options.ListOptions`.
 
         Raises:
-            ConfigError: Unknown kind or option, or an option out of its range.
+            ConfigError: Unknown kind or option, an option out of its range, or a recall out of reach.
             MissingExtraError: The extra of that index is not installed.
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
-        self._change(lambda snapshot: build_index(snapshot, kind, options), timeout)
+        self._change(lambda snapshot: build_index(snapshot, kind, recall, options), timeout)
 
     def repair(self) -> list[str]:
         """Build a damaged, stale or foreign index again from the vectors, and return what was done.
@@ -421,8 +437,9 @@ class Gallery:
             reasons = ["it was not built here"]
         if snapshot.state.index is None or not reasons:
             return []
-        self.build_index("usearch", **snapshot.state.index.build_options)
-        return [f"rebuilt the usearch index: {reason}" for reason in reasons]
+        self._change(build_index_again, _WAIT_S)
+        kind = self._snapshot.state.index and self._snapshot.state.index.kind
+        return [f"rebuilt the {kind} index: {reason}" for reason in reasons]
 
     def verify(self) -> list[str]:
         """Check everything: digests, ids, vectors, and the index against the exact search.
@@ -456,11 +473,11 @@ class Gallery:
         Args:
             query: ``[q, dim]`` vectors that may search this gallery's space.
             k: Hits wanted per query, at least 1; a smaller gallery gives all it has.
-            index: ``"auto"`` (the stored index while it is fresh, else the exact scan), ``"exact"`` or
-                ``"usearch"``. An index that was neither built here nor vouched for by a required signature is never
-                read: with a warning, ``"auto"`` takes the exact scan and ``"usearch"`` builds one in memory.
-            where: Which rows may be found; still ``k`` of them, by the exact scan, so that ``index`` is ``"auto"`` or
-                ``"exact"``.
+            index: ``"auto"`` (the stored index while it is fresh, else the exact scan), ``"exact"``, the same scan by
+                another library (``"exact-faiss"``, ``"exact-faiss-gpu"``), or the kind of the stored index. An index
+                that was neither built here nor vouched for by a required signature is never read: with a warning,
+                ``"auto"`` takes the exact scan, and its kind builds one in memory.
+            where: Which rows may be found; still ``k`` of them, whichever index answers.
 
         Returns:
             For each query its hits, best first.
@@ -474,9 +491,7 @@ class Gallery:
             MissingExtraError: The stored index needs an extra that is not installed.
         """
         snapshot = self._snapshot
-        if where is not None and index not in ("auto", "exact"):
-            raise ConfigError(f"index is {shown_value(index)}, but conditions are met by the exact scan; use 'auto'")
-        rows, scores = snapshot.search(query, k, index) if where is None else search_meeting(snapshot, query, k, where)
+        rows, scores = snapshot.search(query, k, index, None if where is None else meeting(snapshot, where))
         return [
             [Hit(snapshot.ids[row], snapshot.labels[row], score) for row, score in zip(*line, strict=True)]
             for line in zip(rows.tolist(), scores.tolist(), strict=True)

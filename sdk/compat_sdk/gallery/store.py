@@ -3,7 +3,7 @@
     gallery.json                     format, space, dimension, generation, and a record of every file below
     vectors-GENERATION-RANDOM.npy    rows of one segment, float32 or the gallery's dtype
     rows-GENERATION-RANDOM.json      their ids and labels; .jsonl where they are more than 65,536
-    index-GENERATION-RANDOM.usearch  optional graph over all rows: a cache
+    index-GENERATION-RANDOM.usearch  optional index over all rows, or .hnswlib or .faiss: a cache
     gallery.lock                     held by the one process that writes
     signature.json                   if the gallery was signed: a signature over gallery.json, and so over all it names,
     release.json                     and over this: which of its versions it is, see `compat_sdk.gallery.release`

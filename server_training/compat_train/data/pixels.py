@@ -25,7 +25,7 @@ from compat_sdk.datasets import Split
 from compat_sdk.errors import CorruptFileError, DataError, ImageError
 from compat_sdk.files.atomic import write_atomic
 from compat_sdk.images import Preprocessing, to_pixels
-from compat_sdk.images.member import stamp_of
+from compat_sdk.images.packed import stamp_text
 from compat_sdk.progress import Progress
 from compat_sdk.workers import usable_cores
 from compat_train.config.checks import check_range
@@ -182,7 +182,7 @@ def _key(split: Split, preprocessing: Preprocessing) -> str:
     else:
         for path in images:
             try:
-                digest.update("{},{},{};".format(*stamp_of(path)).encode())
+                digest.update(stamp_text(path))
             except OSError:
                 digest.update(b"missing;")
     return digest.hexdigest()[:24]

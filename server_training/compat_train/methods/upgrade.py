@@ -30,6 +30,7 @@ from compat_train.losses.forward import forward_transform_loss
 from compat_train.methods.classify import classification_loss, finished_run
 from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
+from compat_train.methods.pairs import train_on_pairs
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.parallel.group import leads, together
 from compat_train.parallel.rows import over_processes
@@ -51,6 +52,8 @@ def train_upgrade(
     embeddings: Path | None = None,
 ) -> TransformRun:
     """Trains a transform, or resumes it, or returns it when the folder holds it already.
+
+    Without ``config.source`` the models are the vectors that they wrote, see `compat_train.methods.pairs`.
 
     Inputs and targets have unit norm, as galleries store them; the paper of FCT works on raw features. Without
     augmentation, or with mirroring alone, each network embeds the images once, before the first step.
@@ -82,6 +85,8 @@ def train_upgrade(
             model itself, earlier upgrades do not follow each other, the loss is not finite, or the folder belongs to a
             run with other settings.
     """
+    if config.source is None:
+        return train_on_pairs(config, out, progress)
     run = Path(out)
     models = {"old": open_gallery_model(config.old), "new": open_gallery_model(config.new)}
     if config.side_info is not None:
@@ -105,7 +110,7 @@ def train_upgrade(
         "new_space": spaces.space,
         "side_space": spaces.side_space,
     }
-    if finished := finished_run(run, settings, origin_of(config.source, data), TransformRun.load):
+    if finished := finished_run(run, settings, origin_of(config.images, data), TransformRun.load):
         return finished
     require_run(run, UPGRADE_RUN, settings)
     torch.manual_seed(config.execution.seed)
@@ -174,7 +179,7 @@ class _SharedViews:
             as_seen = self._decoding[name]
             if as_seen not in sets:
                 sets[as_seen] = load_training_set(
-                    config.source, as_seen, cache=run / "pixels", progress=progress, labels_for=labels_for
+                    config.images, as_seen, cache=run / "pixels", progress=progress, labels_for=labels_for
                 )
             pixels = sets[as_seen].pixels
             self._outputs[name] = GalleryOutputs(model, pixels, config.augmentation, device, half=half, kept=kept)

@@ -49,7 +49,7 @@ QUERY_RUN: Layout = {
     "certificates": {r"[A-Za-z0-9._-]+\.json": None},
 }
 """A RUN folder of a query model, with the transform that method dmu trains beside it, and what evaluations showed."""
-UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS}
+UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS, r"verdict\.json": None}
 """A RUN folder of a transform."""
 CMP: Layout = {
     "pixels": _PIXELS,
@@ -60,10 +60,10 @@ CMP: Layout = {
     },
     r"search\.lock": None,
     r"scores\.jsonl": None,
-    "tiers": {r"[0-9.e+-]+": {r"\d+": QUERY_RUN}},
+    "tiers": {r"[0-9.e+-]+(ms)?": {r"\d+": QUERY_RUN}},
     "static": {r".+": QUERY_RUN},
     r"results\.json": None,
-    r"pareto\.svg": None,
+    r"(pareto|latency)\.svg": None,
 }
 """The folder of a CMP-NAS search."""
 GLOBAL: Layout = {

@@ -60,7 +60,7 @@ def test_a_search_ends_in_query_models_that_declare_the_gallery_space(smallest: 
         checkpoint = Checkpoint.load(network.run)
         assert is_member_name(checkpoint.arch) and checkpoint.searches == (gallery.space,)
         assert network.found is not None and network.evaluation.query_mmacs <= 0.6
-        assert network.evaluation.query_mmacs == pytest.approx(network.found.mmacs)
+        assert network.evaluation.query_mmacs == pytest.approx(network.found.cost)
     rewards = [network.found.reward for network in searched if network.found]
     assert rewards == sorted(rewards, reverse=True)
     written = json.loads((finished / "results.json").read_text())

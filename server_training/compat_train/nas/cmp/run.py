@@ -3,7 +3,7 @@
     OUT/supernet/            shared weights
     OUT/validation/          what candidates are judged on
     OUT/scores.jsonl         every candidate that was evaluated
-    OUT/tiers/100/1 ...      RUN folders of the retrained networks, best reward first
+    OUT/tiers/100/1 ...      RUN folders of the retrained networks, best reward first; 2ms/1 of a budget in time
     OUT/static/NAME          RUN folders of the static networks
     OUT/results.json         everything that is reported
 
@@ -37,9 +37,10 @@ from compat_train.methods.query import train_query
 from compat_train.models.build import require_architecture
 from compat_train.nas.cmp.candidate import CandidateEvaluator
 from compat_train.nas.cmp.config import CmpConfig
-from compat_train.nas.cmp.cost import CostTable, cost_table
+from compat_train.nas.cmp.cost import CostTable
 from compat_train.nas.cmp.evaluations import Evaluations
 from compat_train.nas.cmp.evolve import Ranked, search
+from compat_train.nas.cmp.latency import costs_of
 from compat_train.nas.cmp.result import CmpResult, Network
 from compat_train.nas.cmp.reward import NEEDS, reward_of
 from compat_train.nas.cmp.sampling import MemberSampler
@@ -103,7 +104,7 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
     wanted: list[tuple[QueryConfig, Path, float | None, int | None, Ranked | None]] = []
     for budget, ranked in tiers.items():
         for place, found in enumerate(ranked[: config.keep], 1):
-            run = folder / "tiers" / f"{budget:g}" / str(place)
+            run = folder / "tiers" / f"{budget:g}{config.unit}" / str(place)
             wanted.append((config.training(found.member.name), run, budget, place, found))
     for arch in config.static:
         training = config.training(arch, width=config.static_width)
@@ -139,14 +140,13 @@ def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -
     root = None if config.source.root is None else Path(config.source.root)
     dataset = open_dataset(config.source.data, root)
     split = check_held_out(dataset, gallery)
-    costs = cost_table(
-        config.search_space, size=gallery.preprocessing.size, dim=gallery.dim, stem_stride=config.stem_stride
-    )
-    for budget in config.mmacs:
+    costs = costs_of(config, size=gallery.preprocessing.size, dim=gallery.dim)
+    for budget in config.budgets:
         if budget < costs.lowest:
             raise ConfigError(
-                f"a tier of {budget:g} MMACs is out of reach: members of {costs.space.name} take {costs.lowest:.4g} to "
-                f"{costs.highest:.4g} MMACs at {costs.size} pixels with stem stride {config.stem_stride}; a smaller "
+                f"a tier of {budget:g} {costs.unit} is out of reach: members of {costs.space.name} take "
+                f"{costs.lowest:.4g} to {costs.highest:.4g} at {costs.size} pixels with stem stride "
+                f"{config.stem_stride}; a smaller "
                 f"stem or last convolution (space {costs.space.kind},last=128) or fewer channels lower the minimum"
             )
     data = load_training_set(config.source, gallery.preprocessing, cache=folder / "pixels", progress=progress)
@@ -189,11 +189,11 @@ def search_tiers(
     tiers: dict[float, list[Ranked]] = {}
     lock = alone(folder / "search.lock", f"searching in {folder}")
     with lock, open_evaluations(config, prepared, weights, folder) as evaluations:
-        for budget in config.mmacs:
+        for budget in config.budgets:
 
             def report(done: int, total: int, values: Mapping[str, float], budget: float = budget) -> None:
                 if progress is not None:
-                    progress(f"search {budget:g} MMACs", done, total, values)
+                    progress(f"search {budget:g} {prepared.costs.unit}", done, total, values)
 
             tiers[budget] = search(
                 prepared.costs,
@@ -239,7 +239,15 @@ def measure(
     )
     return CmpResult(
         tuple(
-            Network(run=run, arch=Checkpoint.load(run).arch, tier=tier, place=place, found=found, evaluation=evaluation)
+            Network(
+                run=run,
+                arch=Checkpoint.load(run).arch,
+                tier=tier,
+                place=place,
+                found=found,
+                evaluation=evaluation,
+                unit=config.unit,
+            )
             for (run, tier, place, found), evaluation in zip(networks, evaluations, strict=True)
         )
     )

@@ -31,7 +31,7 @@ from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, classification_accuracy, renamed, train_network
 from compat_train.nas.global_nas.log import CandidateLog
-from compat_train.nas.global_nas.prepare import Prepared, prepare
+from compat_train.nas.global_nas.prepare import Prepared, fitting, prepare
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
 from compat_train.nas.global_nas.search import Found, Step, search
 from compat_train.parallel.launch import require_single
@@ -156,12 +156,11 @@ def search_candidates(
             total = 1 if step.stage == "baseline" else totals.get(step.stage, member.depth)
             progress(f"search {step.stage}", done[step.stage], total, values)
 
-    limit = config.mmacs
     return search(
         config,
         evaluated,
         dim=prepared.dim,
-        fits=lambda member: limit is None or prepared.cost(member) <= limit,
+        fits=fitting(config, prepared.cost, prepared.milliseconds),
         record=record,
     )
 
@@ -209,6 +208,7 @@ def _measured(
             parameters=parameters(member, prepared.dim),
             mmacs=prepared.cost(member),
             evaluation=evaluation,
+            milliseconds=None if prepared.milliseconds is None else prepared.milliseconds(member),
         )
         for each, member, (score, evaluation) in zip(checkpoints, members, measured, strict=True)
     ]
