@@ -119,7 +119,9 @@ def test_a_process_that_cannot_be_woken_names_who_is_missing_and_ends(
     gone.close()
     heart = Heartbeat(store, 0, 2, 0.05, beat=0.02, end=ended.append)
     heart.at(3)
-    heart._thread.join()  # it has ended the process
+    heart._thread.join(20)  # it ends with the process
+    heart.at(None)
+    heart.close()
     assert ended == [1]
     assert "error: no step in 0.05 seconds: rank 1 (process" in capfd.readouterr().err
 
