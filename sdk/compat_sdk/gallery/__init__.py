@@ -7,6 +7,7 @@ writer     additions, removals, compaction and index building, each from one sna
 gallery    `Gallery`, which does all of it
 """
 
-from compat_sdk.gallery.gallery import Gallery, Hit
+from compat_sdk.gallery.gallery import Gallery
+from compat_sdk.gallery.reading import Hit
 
 __all__ = ["Gallery", "Hit"]

@@ -4,6 +4,7 @@ GALLERY/upgrade/manifest.json    everything below, replaced in one step when row
 GALLERY/upgrade/sources/         the rows to transform: second names of the gallery's own immutable files
 GALLERY/upgrade/side/            the side-information, second names as well
 GALLERY/upgrade/shards/          one record and one vector file per finished shard
+GALLERY/upgrade/backfilled.jsonl ids that were embedded again since the cutover
 GALLERY/upgrade/before/, after/  since the cutover: the gallery as it was, and as the cutover made it
 """
 
@@ -28,12 +29,13 @@ from compat_sdk.space import TransformSpaces
 FOLDER = "upgrade"
 SOURCES, SIDE, SHARDS, BEFORE, AFTER = "sources", "side", "shards", "before", "after"
 LOCK_FILE = "upgrade.lock"
+BACKFILLED = "backfilled.jsonl"
 _MANIFEST = "manifest.json"
 _FORMAT, _VERSION = "compat-sdk-upgrade", 1
 _MOST_SHARDS = 1 << 20  # each is a file, and all of them are listed in memory
 _FILE = re.compile(r"(vectors|rows|pairs)-\d+-[0-9a-f]{16}\.(npy|jsonl?)")
 LAYOUT: Layout = {
-    r"manifest\.json": None,
+    r"(manifest\.json|backfilled\.jsonl)": None,
     SOURCES: {_FILE.pattern: None},
     SIDE: {_FILE.pattern: None},
     SHARDS: {_FILE.pattern: None, r"shard-\d+\.json": None},
