@@ -1,7 +1,7 @@
-"""A gallery: vectors in one embedding space, with ids and labels, on disk and searchable.
+"""A gallery that is made, opened and changed.
 
-The stored vectors are the truth; an index over them is a cache that can be built again at any time. A change
-is on disk when the call returns, and a process killed at any moment leaves the state before or after it.
+The stored vectors are the truth; an index is a cache that can be built again at any time. A change is on disk when the
+call returns, and a process killed at any moment leaves the state before or after it.
 """
 
 from __future__ import annotations
@@ -10,22 +10,19 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
-from compat_sdk.bundle.signature import make_signature
 from compat_sdk.bundle.trust import Trust, trust_of
-from compat_sdk.errors import CompatError, ConfigError, DataError, GalleryError, StateError
-from compat_sdk.files import canonical_json, make_folder, write_atomic
+from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.gallery import store
+from compat_sdk.gallery.creating import create_folder
 from compat_sdk.gallery.files import Dtype
-from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.reading import Reader
-from compat_sdk.gallery.release import RELEASE_FILE, Release, next_release
+from compat_sdk.gallery.release import Release
+from compat_sdk.gallery.signing import sign_folder
 from compat_sdk.gallery.snapshot import Snapshot, own_vectors
-from compat_sdk.gallery.state import STATE_FILE, State
 from compat_sdk.gallery.writer import (
     append,
     build_index,
@@ -36,7 +33,7 @@ from compat_sdk.gallery.writer import (
     select,
     writing,
 )
-from compat_sdk.space import Embeddings, check_space
+from compat_sdk.space import Embeddings
 
 _WAIT_S = 60.0
 """Seconds for which a change waits while others write."""
@@ -68,28 +65,8 @@ class Gallery(Reader):
             ConfigError: The folder is in use, or an argument is malformed.
             CompatError: The folder cannot be written.
         """
-        folder = Path(path)
-        check_space(space)
-        if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-            raise ConfigError(f"dim is {dim!r}, expected an integer of at least 1")
-        try:
-            canonical_json(dict(model or {}))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"model is not plain JSON ({error}); pass strings, numbers, lists, dicts") from error
-        if not store.is_new_folder(folder):
-            raise ConfigError(f"{folder} already exists and is not empty; choose another folder or delete it")
-        if dtype not in get_args(Dtype):
-            raise ConfigError(f"dtype is {dtype!r}, expected one of {', '.join(get_args(Dtype))}")
-        state = State(space, dim, dict(model or {}), dtype=dtype)
-        try:
-            make_folder(folder)
-            with write_lock(folder, timeout=_WAIT_S):
-                if not store.is_new_folder(folder):
-                    raise StateError(f"{folder} was made into a gallery by another process; open it instead")
-                store.write_state(folder, state, None)
-        except OSError as error:
-            raise CompatError(f"cannot create gallery {folder}: {error.strerror or error}") from error
-        return cls(folder, Snapshot(folder, state, (), ((), ())), True)
+        snapshot = create_folder(Path(path), space, dim, model, dtype)
+        return cls(snapshot.folder, snapshot, True)
 
     @classmethod
     def open(
@@ -155,20 +132,7 @@ class Gallery(Reader):
         """
         with writing(self.path, self._snapshot, self._verify, timeout) as snapshot:
             self._snapshot = snapshot
-            data = store.read_state_bytes(self.path)
-            problems = (
-                [f"{self.path} changed meanwhile; try again"] if not snapshot.is_of(data) else snapshot.problems()
-            )
-            if snapshot.index_is_foreign:
-                problems.append(f"the index was not built here; repair it first: compat-sdk index repair {self.path}")
-            if problems:
-                raise GalleryError(f"{self.path} cannot be signed: {problems[0]}")
-            made = next_release(self.path, name, release, expires, allow_older=allow_older)
-            contents = {STATE_FILE: data, RELEASE_FILE: made.to_bytes()}
-            signature = make_signature(contents, private_key)
-            write_atomic(self.path / RELEASE_FILE, contents[RELEASE_FILE])
-            write_atomic(self.path / store.SIGNATURE, signature)
-            return made
+            return sign_folder(snapshot, private_key, name, release, expires, allow_older=allow_older)
 
     def add(
         self,
@@ -271,10 +235,7 @@ class Gallery(Reader):
         self._change(step, timeout)
 
     def compact(self, *, timeout: float = _WAIT_S) -> None:
-        """Merge all segments into one; rows, their order and a fresh index stay as they are.
-
-        Args:
-            timeout: Seconds to wait while others write, first come first served; 0 does not wait.
+        """Merge all segments into one; rows, their order and a fresh index stay as they are; see `add` for ``timeout``.
 
         Raises:
             GalleryLockedError: Another process is writing.
@@ -286,14 +247,8 @@ class Gallery(Reader):
     def compact_folder(path: str | os.PathLike[str], *, timeout: float = _WAIT_S) -> None:
         """Merge all segments of a gallery that has more files than this process may open; see `compact`.
 
-        Args:
-            path: Folder of the gallery.
-            timeout: Seconds to wait while others write, first come first served; 0 does not wait.
-
         Raises:
-            GalleryError: No gallery, or a damaged one.
-            GalleryLockedError: Another process is writing.
-            CompatError: The disk is full or the folder cannot be written; nothing was changed.
+            GalleryError: No gallery, or a damaged one; and what `compact` raises.
         """
         compact_folder(Path(path), timeout)
 
