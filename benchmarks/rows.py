@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.files import write_json_atomic
+from compat_sdk.files.documents import write_json_atomic
 
 Row = dict[str, Any]
 

@@ -36,10 +36,11 @@ from compat_sdk.datasets import open_dataset
 from compat_sdk.images import Preprocessing
 from compat_train import Wanted, adopt
 from compat_train.adoption.opening import open_gallery_model
-from compat_train.config.query import QueryMethod
+from compat_train.config.method_terms import QueryMethod
 from compat_train.config.training import Augmentation, Execution, Optimisation, QueryConfig, Source, config_to_json
 from compat_train.data.training_set import load_training_set
-from compat_train.evaluation.evaluate import Evaluation, evaluate_each
+from compat_train.evaluation.evaluate import evaluate_each
+from compat_train.evaluation.result import Evaluation
 from compat_train.losses.centred import centred
 from compat_train.methods.centred_output import Cone, write_mean
 from compat_train.methods.gallery_vectors import gallery_vectors
@@ -47,7 +48,8 @@ from compat_train.methods.query import train_query
 from compat_train.methods.ridge import start_by_ridge
 from compat_train.methods.starting_weights import published_weights, starting_state
 from compat_train.models.build import build_model
-from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.space_name import identity_of
 
 HERE = Path(__file__).parent
 SYSTEMS = ("query_query", "query_gallery", "gallery_gallery")

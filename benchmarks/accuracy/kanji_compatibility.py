@@ -38,7 +38,8 @@ from compat_train.config.training import (
     QueryConfig,
     Source,
 )
-from compat_train.evaluation.evaluate import Evaluation, evaluate
+from compat_train.evaluation.evaluate import evaluate
+from compat_train.evaluation.result import Evaluation
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 

@@ -34,7 +34,7 @@ from compat_export.profile_model import untrained_checkpoint
 from compat_sdk.bundle import Bundle
 from compat_sdk.embedder import graph_input
 from compat_sdk.engines import engines_here, open_graph
-from compat_sdk.files import write_json_atomic
+from compat_sdk.files.documents import write_json_atomic
 from compat_train.models.search_space import space_named
 from compat_train.nas.cmp.cost import cost_table
 from compat_train.nas.cmp.sampling import MemberSampler

@@ -6,7 +6,7 @@ Batch search is bound by the product: ratio = (2 x rows x dim x queries / time) 
 One query is bound by memory: ratio = (bytes of the gallery / time) / (rate of numpy's maximum over the same
 bytes). Limit and subject alternate in one process on one thread, and the medians are compared. ``--clock cpu``
 counts the process's own time, which is fairer on a machine that others use as well. A line goes to stderr, JSON
-to stdout.
+to stdout. One query is also asked of two threads, and of faiss where it is installed; their answers are compared.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,14 @@ def clustered_vectors(rng: np.random.Generator, n: int, basis: NDArray[np.float3
     vectors += 0.1 * rng.standard_normal(vectors.shape, dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
+
+
+def others(gallery: NDArray[np.float32]) -> dict[str, ExactIndex]:
+    """What else may score every row, with the same answer to the bit."""
+    found = {"single_two_threads": ExactIndex(gallery, threads=2)}
+    if find_spec("faiss") is not None:
+        found["single_faiss"] = ExactIndex(gallery, product="faiss")
+    return found
 
 
 def main() -> None:
@@ -72,6 +82,12 @@ def main() -> None:
         "read": lambda: gallery.max(),
         "single": lambda: index.search(queries[:1], options.k),
     }
+    for name, other in others(gallery).items():
+        for found, wanted in zip(
+            other.search(queries[:9], options.k), index.search(queries[:9], options.k), strict=True
+        ):
+            np.testing.assert_array_equal(found, wanted)
+        subjects[name] = partial(other.search, queries[:1], options.k)
     times: dict[str, list[float]] = {name: [] for name in subjects}
     for round_number in range(options.rounds + 1):
         for name, call in subjects.items():
@@ -99,10 +115,12 @@ def main() -> None:
         "single_gb_per_second": round(single, 1),
         "single_latency_ms": round(median["single"] * 1e3, 2),
         "single_ratio": round(single / read, 3),
+        **{f"{name}_ratio": round(median["read"] / median[name], 3) for name in subjects if name.startswith("single_")},
     }
     print(
         f"{machine()}: batch {batch:.1f} of {peak:.1f} GFLOP/s = {batch / peak:.2f}; one query "
-        f"{single:.1f} of {read:.1f} GB/s = {single / read:.2f}",
+        f"{single:.1f} of {read:.1f} GB/s = {single / read:.2f}; "
+        + "; ".join(f"{name} {median['read'] / median[name]:.2f}" for name in subjects if name.startswith("single_")),
         file=sys.stderr,
     )
     print(json.dumps(result, indent=2))

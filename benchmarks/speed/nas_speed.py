@@ -33,8 +33,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.studies.cmp_nas.search import TIERS, folder_of, search_config
-from compat_sdk.files import write_json_atomic
+from compat_sdk.files.documents import write_json_atomic
 from compat_sdk.images import to_pixels
+from compat_sdk.metrics import Metric
 from compat_train.data.batches import Batches
 from compat_train.device import place
 from compat_train.embed import embed_images
@@ -141,7 +142,7 @@ def candidates(root: str, runs: Path, rounds: int, gallery_arch: str | None) -> 
         preprocessing=prepared.gallery.preprocessing,
         dim=128,
         stem_stride=2,
-        rank=1,
+        metric=Metric(),
         batch=128,
     )
     score = evaluator()

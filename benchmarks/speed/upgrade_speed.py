@@ -47,7 +47,7 @@ from benchmarks.machine import machine
 from benchmarks.speed.upgrade_galleries import DIM, OLD, SIDE, SPACES, Cheap, make_gallery, random_rows
 from benchmarks.speed.upgrade_memory import memory
 from compat_sdk import upgrade
-from compat_sdk.files import write_json_atomic
+from compat_sdk.files.documents import write_json_atomic
 from compat_sdk.upgrade import BundleTransform
 
 HERE = Path(__file__).parent

@@ -22,11 +22,13 @@ from compat_cli.commands import (
     doctor,
     evaluate,
     export,
+    gallery,
     index,
     nas,
     profile,
     quickstart,
     search,
+    serve,
     settings,
     train,
     upgrade,
@@ -59,8 +61,10 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(index.app, name="index")
+app.add_typer(gallery.app, name="gallery")
 app.command("search")(search.search)
 app.add_typer(applications.app, name="app")
+app.command("serve")(serve.serve)
 app.add_typer(upgrade.app, name="upgrade")
 app.command("profile")(profile.profile)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from compat_sdk.errors import CompatError
 from compat_sdk.progress import Progress
-from compat_sdk.shown import escaped, escaped_json
+from compat_sdk.shown import escaped, escaped_json, without_keys
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -39,7 +39,7 @@ def print_json(payload: object) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # a terminal that cannot show a letter is told its number
         text = json.dumps(payload, indent=2, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(without_keys(text) + "\n")
     sys.stdout.flush()
 
 
@@ -56,9 +56,9 @@ def note(text: str) -> None:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    """Write a line; what the stream's encoding lacks is written as its number instead of ending the command."""
+    """Write a line, without the keys of addresses; what the stream's encoding lacks is written as its number."""
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(without_keys(text).encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def report(payload: object, text: str, *, as_json: bool) -> None:

@@ -183,7 +183,7 @@ def open_model(
         BundleError: The bundle is damaged, or not signed as is asked for.
         ConfigError: The path is neither a bundle nor a run, or a run where a signature is asked for.
     """
-    from compat_sdk.bundle import is_bundle
+    from compat_sdk.kinds import is_bundle
 
     if is_bundle(path):
         from compat_sdk.embedder import Embedder
@@ -254,7 +254,7 @@ class _BundleModel:
 class _RunModel:
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         _require_torch(path)
-        from compat_train.evaluation.evaluate import open_model as open_run
+        from compat_train.evaluation.embedding_model import open_model as open_run
 
         self._model = open_run(path, device=device, threads=threads)
         self._threads = threads

@@ -20,8 +20,8 @@ from compat_export.convert.graphs import convert
 from compat_export.request import Asked, Request
 from compat_export.subject import Subject, subject_of
 from compat_sdk.bundle import Bundle, Manifest, write_bundle
-from compat_sdk.bundle.golden import MIN_COSINE
 from compat_sdk.bundle.publish import require_no_newer
+from compat_sdk.bundle.self_test import MIN_COSINE
 from compat_sdk.bundle.trust import require_current
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.progress import Progress

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import open_plain, raise_if_refused, replacing
+from compat_sdk.files.atomic import replacing
+from compat_sdk.files.plain import open_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened
 
-# What numpy's reader of .npy headers raises for bytes that are none.
-_MALFORMED = (
+MALFORMED = (
     AttributeError,
     EOFError,
     IndexError,
@@ -29,6 +30,7 @@ _MALFORMED = (
     TypeError,
     ValueError,
 )
+"""What numpy's reader of .npy headers raises for bytes that are none."""
 
 
 def read_array(
@@ -65,7 +67,7 @@ def read_array(
         raise error(f"cannot read {shown}: {problem.strerror or problem}; {advice}") from problem
     except CorruptFileError as problem:
         raise error(f"{problem}; {advice}") from problem
-    except _MALFORMED as problem:
+    except MALFORMED as problem:
         said = f"{type(problem).__name__}: {shortened(str(problem))}"
         raise error(f"{shown} is not a readable .npy file ({said}); {advice}") from problem
     if not isinstance(found, np.ndarray):
@@ -75,10 +77,28 @@ def read_array(
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an .npy file of plain numbers as `compat_sdk.files.write_atomic` does: whole, and on the disk at the end.
+    """Write an .npy file of plain numbers, whole or not at all, see `compat_sdk.files.atomic.write_atomic`.
 
     Raises:
         OSError: The folder does not exist, is not writable, or the disk is full.
     """
     with replacing(path) as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def array_header(descr: str, shape: tuple[int, ...]) -> bytes:
+    """The beginning of an .npy file whose rows follow piece by piece; ``descr`` is their type, such as ``"<f4"``."""
+    header = BytesIO()
+    description = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, description)  # type: ignore[no-untyped-call]
+    return header.getvalue()
+
+
+def new_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Make an .npy file of float32 zeros, mapped for writing.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    made: NDArray[np.float32] = np.lib.format.open_memmap(path, "w+", np.float32, shape)  # type: ignore[no-untyped-call]
+    return made

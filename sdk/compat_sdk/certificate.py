@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from compat_sdk.errors import CheckFailedError, ConfigError, CorruptFileError
-from compat_sdk.files import sealed, unsealed
+from compat_sdk.files.seal import sealed, unsealed
 from compat_sdk.shown import shown_value
 from compat_sdk.space import check_space
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from compat_sdk.bundle import Bundle, Graph, Manifest, Trust
 from compat_sdk.bundle.bundle import opened
-from compat_sdk.bundle.golden import (
+from compat_sdk.bundle.self_test import (
     MIN_COSINE,
     SelfTest,
     compare_golden,

@@ -10,6 +10,7 @@
     │   ├── BundleError               a bundle is incomplete or malformed
     │   └── GalleryError              a stored gallery is incomplete or malformed
     │       └── ForeignIndexError     an index that was neither built here nor signed by anyone who is trusted
+    ├── StoreError                    a store of vectors is away, refuses, or answers something else
     ├── GalleryLockedError            another process is writing this gallery
     ├── IncompatibleSpaceError        query and gallery live in different embedding spaces
     ├── MissingExtraError             an optional package is not installed
@@ -129,6 +130,10 @@ class GalleryError(CorruptFileError):
 
 class ForeignIndexError(GalleryError):
     """A stored index was neither built by this user nor signed by a trusted maker, so no native code may read it."""
+
+
+class StoreError(CompatError):
+    """A store of vectors that is not ours cannot be reached, refuses, or is not what was expected."""
 
 
 class GalleryLockedError(CompatError):

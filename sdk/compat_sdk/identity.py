@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.fields import exact_fields
-from compat_sdk.files import canonical_json
+from compat_sdk.files.documents import canonical_json
 from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import check_dim

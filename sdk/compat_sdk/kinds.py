@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,13 @@ _TELLS: tuple[tuple[str, Kind], ...] = (
     ("query", "dataset"),
 )
 
+_ADDRESS = re.compile(r"qdrants?:/|qdrant\+path:")
+
+
+def is_address(place: str | os.PathLike[str]) -> bool:
+    """Whether a text is the address of a store, see `compat_sdk.stores.addresses`, and not the path of anything."""
+    return _ADDRESS.match(os.fspath(place)) is not None
+
 
 def kind_of(path: str | os.PathLike[str]) -> Kind | None:
     """What a path is, by the names in it alone; None where they tell nothing."""
@@ -36,6 +44,11 @@ def kind_of(path: str | os.PathLike[str]) -> Kind | None:
             return "bundle" if file.read(4) == b"PK\3\4" else None
     except OSError:
         return None
+
+
+def is_bundle(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is to be opened as a bundle: a folder with a manifest, or a file, which can only be a zip."""
+    return Path(path).is_file() or kind_of(path) == "bundle"
 
 
 def instead_of(wanted: Wanted, path: str | os.PathLike[str]) -> str | None:

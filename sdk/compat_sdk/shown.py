@@ -9,6 +9,19 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
+# What stands before the host of an address of ours, and after its question mark but for the name of vectors.
+_KEYS = re.compile(r"\b(qdrants?:/{1,2})[^\s\"']*@")
+_QUERY = re.compile(r"\b(qdrant(?:s?:/|\+path:)[^\s\"'?]*\?)(?!vector=[^\s\"'&]*(?:[\s\"',;:)]|$))[^\s\"']*")
+
+
+def without_keys(text: str) -> str:
+    """Return ``text`` with every key in an address such as ``qdrant://KEY@host/photos`` as ``***``.
+
+    Args:
+        text: Any text, with any number of addresses in it.
+    """
+    return _QUERY.sub(r"\1***", _KEYS.sub(r"\1***@", text))
+
 
 def escaped(text: str, *, keep: str = "") -> str:
     r"""Return ``text`` with every character that acts on a terminal as ``\n``, ``\x1b`` or ``\u202e`` would write it.

@@ -169,6 +169,24 @@ def require_compatible(query: Embeddings, gallery_space: str) -> None:
         )
 
 
+def require_space(what: str, found: str, told: str | None) -> None:
+    """Refuse vectors of another space than was told.
+
+    Args:
+        what: What holds them, for the message.
+        found: Their space.
+        told: The space that they must be in; None for no matter which.
+
+    Raises:
+        IncompatibleSpaceError: They are in another.
+        ConfigError: What was told is no space.
+    """
+    if told is not None and check_space(told) != found:
+        raise IncompatibleSpaceError(
+            told, (), found, f"{what} is in space {found}, but the space is told as {told}; leave it out, or tell that"
+        )
+
+
 def _check_array(vectors: object) -> None:
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.ndim != 2:
         found = (

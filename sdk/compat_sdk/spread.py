@@ -11,7 +11,7 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
 
     Args:
         count: Rows there are, at least 0.
-        most: Rows wanted, at least 1.
+        most: Rows wanted, at least 0.
 
     Returns:
         int64 ``[min(count, most)]``, rising; all rows where there are no more than ``most``.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle import Bundle, Graph, Trust
 from compat_sdk.bundle.bundle import opened
-from compat_sdk.bundle.golden import SelfTest, compare_golden, min_cosine
+from compat_sdk.bundle.self_test import SelfTest, compare_golden, min_cosine
 from compat_sdk.engines import Engine, choose_graph, open_graph
 from compat_sdk.errors import BundleError, ConfigError, VectorError
 from compat_sdk.space import Embeddings, TransformSpaces

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.fields import exact_fields
-from compat_sdk.files import canonical_json
+from compat_sdk.files.documents import canonical_json
 from compat_sdk.identity import OUTPUT, check_network
 from compat_sdk.shown import shown_value
 from compat_sdk.space import TransformSpaces

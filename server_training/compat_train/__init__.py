@@ -24,8 +24,9 @@ if TYPE_CHECKING:
         Source,
     )
     from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
-    from compat_train.evaluation.evaluate import Evaluation, evaluate
+    from compat_train.evaluation.evaluate import evaluate
     from compat_train.evaluation.evaluate_upgrade import UpgradeEvaluation, evaluate_upgrade
+    from compat_train.evaluation.result import Evaluation
     from compat_train.methods.gallery import train_gallery
     from compat_train.methods.query import train_query
     from compat_train.methods.side_info import train_side_info
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from compat_train.nas.cmp.run import search_query_models
     from compat_train.nas.global_nas.config import GlobalConfig
     from compat_train.nas.global_nas.run import search_network
-    from compat_train.recipe import Recipe, read_recipe, run_recipe
+    from compat_train.recipe import Recipe, read_recipe
+    from compat_train.recipe_run import run_recipe
     from compat_train.runs.checkpoint import Checkpoint
     from compat_train.runs.transform_run import TransformRun
 
@@ -82,7 +84,7 @@ __getattr__, __dir__ = door(
         "Checkpoint": "runs.checkpoint",
         "Classification": "config.training",
         "CmpConfig": "nas.cmp.config",
-        "Evaluation": "evaluation.evaluate",
+        "Evaluation": "evaluation.result",
         "Execution": "config.training",
         "GalleryConfig": "config.training",
         "GlobalConfig": "nas.global_nas.config",
@@ -101,7 +103,7 @@ __getattr__, __dir__ = door(
         "evaluate_upgrade": "evaluation.evaluate_upgrade",
         "log_variances": "methods.uncertainty",
         "read_recipe": "recipe",
-        "run_recipe": "recipe",
+        "run_recipe": "recipe_run",
         "search_network": "nas.global_nas.run",
         "search_query_models": "nas.cmp.run",
         "train_gallery": "methods.gallery",

@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from compat_train.runs.run_files import alone
 from compat_train.watch import Look, Watch, deaf, is_due
 
 Objective = Callable[[Batch], dict[str, Tensor]]
+Parts = Callable[[int], Iterable[tuple[nn.Parameter, tuple[slice, ...]]]]
 
 _STEP_SEED = 3
 _SECONDS_BETWEEN_RESUME_POINTS = 60.0
@@ -71,6 +72,7 @@ def fit(
     stage: str = "train",
     watch: Watch | None = None,
     progress: Progress | None = None,
+    moved: Parts | None = None,
 ) -> None:
     """Trains a module in place, to the last step, wherever an earlier attempt in the same folder stopped.
 
@@ -90,6 +92,7 @@ def fit(
         stage: Name of this training in progress reports.
         watch: Held-out images to look at twenty times; a warning says when closeness rises and retrieval does not.
         progress: Called after each step with stage, steps done, steps in all, and the latest values.
+        moved: From the number of a step to parameters of which it may move a part alone, and that part.
 
     Raises:
         DivergedError: The loss is not finite.
@@ -129,7 +132,7 @@ def fit(
                 loss.backward()  # type: ignore[no-untyped-call]
                 if optimisation.gradient_norm:
                     nn.utils.clip_grad_norm_(trained.parameters(), optimisation.gradient_norm)
-                optimiser.step()
+                _step(optimiser, [] if moved is None else moved(step))
                 log.write(step + 1, epoch + 1, rate, values)
                 if eyes is not None and is_due(step + 1, steps):
                     eyes.look(step + 1)
@@ -152,6 +155,34 @@ def fit(
             f"learning rate or raise warmup_epochs, and train into another folder"
         )
     trained.eval()
+
+
+def _step(optimiser: torch.optim.Optimizer, parts: Iterable[tuple[nn.Parameter, tuple[slice, ...]]]) -> None:
+    """One step that leaves the rest of partly used parameters as it is, in value and in momentum.
+
+    The rest has a gradient of zero, not none: weight decay and momentum would move it all the same.
+    """
+    held = [(weight, part, weight.detach().clone(), _moments(optimiser, weight, clone=True)) for weight, part in parts]
+    optimiser.step()
+    with torch.no_grad():
+        for weight, part, before, moments in held:
+            _restore(weight, part, before)
+            for name, moment in _moments(optimiser, weight).items():
+                _restore(moment, part, moments.get(name, torch.zeros_like(moment)))
+
+
+def _moments(optimiser: torch.optim.Optimizer, weight: nn.Parameter, *, clone: bool = False) -> dict[str, Tensor]:
+    """What an optimiser remembers of each number of a weight."""
+    known = optimiser.state.get(weight, {})
+    found = {name: value for name, value in known.items() if isinstance(value, Tensor) and value.shape == weight.shape}
+    return {name: value.clone() for name, value in found.items()} if clone else found
+
+
+def _restore(tensor: Tensor, part: tuple[slice, ...], before: Tensor) -> None:
+    """Gives a tensor its earlier values outside of a part."""
+    inside = tensor[part].clone()
+    tensor.copy_(before)
+    tensor[part] = inside
 
 
 class _Eyes:

@@ -91,7 +91,7 @@ def test_every_command_of_the_interface_is_there(capsys: pytest.CaptureFixture[s
         "nas", "run", "settings", "upgrade", "archs", "app",
     }  # fmt: skip
     for group, words in {"data": ["info", "split", "build"], "train": ["gallery", "query", "side-info", "upgrade"],
-                         "index": ["build", "add", "remove", "info", "verify", "repair"],
+                         "index": ["build", "add", "approximate", "remove", "info", "verify", "repair"],
                          "upgrade": ["plan", "run", "status", "verify", "canary", "cutover", "follow", "backfill",
                                      "rollback", "discard"],
                          "bundle": ["info", "verify"], "nas": ["cmp", "global"]}.items():  # fmt: skip

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compat_cli.pages import open_set, report
+from compat_cli.pages import open_set
 from compat_cli.pages.evaluation import evaluation_results, report_place, write_report
 from compat_cli.pages.plan import Plan, Speed, divided, planned
+from compat_cli.pages.sections.accuracy import harder_question
+from compat_cli.pages.sections.outcome import headline
 from compat_cli.pages.story import commands, demo_plan
 from compat_sdk.certificate import NEW_MODEL_RULE, QUERY_RULE
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.errors import ConfigError
 from compat_sdk.space import Embeddings
 from compat_train.evaluation.advice import advice
-from compat_train.evaluation.evaluate import Evaluation
 from compat_train.evaluation.examples import examples_of
+from compat_train.evaluation.result import Evaluation
 from tests.sdk.test_partition import put
 
 REPOSITORY = Path(__file__).parents[2]
@@ -38,17 +40,13 @@ def photos(root: Path, side: int = 40) -> Dataset:
 
 def measured(across: float, alone: float, paragon: float, *, high: float = 0.0, **more: object) -> Evaluation:
     """An evaluation with these accuracies at top-1; ``high``: the upper end of the rule's interval."""
-    from compat_sdk.metrics import RetrievalScores
+    from compat_sdk.metrics import Metric, RetrievalScores
 
     def scores(value: float) -> RetrievalScores:
         cmc = {1: value, 5: value, 10: value}
-        return RetrievalScores(
-            cmc=cmc, map=value, ci95={key: (value, value) for key in ("1", "5", "10", "map")}, **rest
-        )
+        intervals = {key: (value, value) for key in ("1", "5", "10", "map")}
+        return RetrievalScores(cmc, value, intervals, 3, 3, 3, Metric(), value, (value, value))
 
-    rest = {
-        name: 3 for name in RetrievalScores.__dataclass_fields__ if name not in ("cmc", "map", "ci95")
-    }  # counts of queries, which no page shows
     facts: dict[str, object] = {
         "query_query": scores(alone), "query_gallery": scores(across), "gallery_gallery": scores(paragon),
         "rule": (across - alone, across - alone - 0.1, high), "declared": True, "queries": 3, "gallery_size": 6,
@@ -165,7 +163,7 @@ def test_the_open_set_figures_are_those_of_their_source() -> None:
 
 def test_the_demos_page_shows_the_harder_question() -> None:
     pytest.importorskip("matplotlib")
-    text = report._open_set()
+    text = harder_question()
     assert "M(q,g) stays below M(q,q)" in text and open_set.SOURCE in text and text.count("<svg") == 1
 
 
@@ -222,5 +220,5 @@ def test_results_of_an_evaluation_hold_what_a_page_needs(tmp_path: Path) -> None
 )
 def test_the_headline_praises_nothing_that_finds_little(across: float, words: str) -> None:
     systems = {"query_gallery": {"cmc": {"1": across}}, "gallery_gallery": {"cmc": {"1": 0.9}}}
-    found = report.headline({"evaluation": {"query": systems | {"gallery_mmacs": 30.0, "query_mmacs": 3.0}}})
+    found = headline({"evaluation": {"query": systems | {"gallery_mmacs": 30.0, "query_mmacs": 3.0}}})
     assert words in found and ("still" in found) == (across > 0.45)

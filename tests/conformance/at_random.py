@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from compat_sdk.bundle import Graph
 from compat_sdk.embedder import graph_input
 from compat_sdk.errors import GalleryError
-from compat_sdk.files import indented_json, sealed
+from compat_sdk.files.documents import indented_json
+from compat_sdk.files.seal import sealed
 from compat_sdk.gallery import Gallery
 from compat_sdk.images import Preprocessing, to_pixels
 from compat_sdk.space import Embeddings

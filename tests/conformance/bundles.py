@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle import Bundle, Graph, Manifest, write_bundle
 from compat_sdk.bundle.archive import zip_bytes
-from compat_sdk.bundle.golden import input_statistics
-from compat_sdk.bundle.manifest import record_of
+from compat_sdk.bundle.records import record_of
+from compat_sdk.bundle.self_test import input_statistics
 from compat_sdk.certificate import Accuracy, Certificate
-from compat_sdk.files import sealed
+from compat_sdk.files.seal import sealed
 from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing, to_input, to_pixels
 from tests.conformance.place import Place, unit

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.bundle import Bundle
-from compat_sdk.bundle.golden import min_cosine
+from compat_sdk.bundle.self_test import min_cosine
 from compat_sdk.embedder import graph_input
 from compat_sdk.images import to_pixels
 from tests.conformance.bundles import DIM, photo

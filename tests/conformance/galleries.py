@@ -15,7 +15,8 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.files import indented_json, sealed
+from compat_sdk.files.documents import indented_json
+from compat_sdk.files.seal import sealed
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.space import Embeddings
@@ -117,7 +118,8 @@ _INDEX = {
 BAD: dict[str, Edit] = {
     "format": _put("format", to="compat-sdk-bundle"),
     "version-0": _put("version", to=0),
-    "version-4": _put("version", to=4),
+    "version-5": _put("version", to=5),
+    "version-4-of-no-index": _put("version", to=4),
     "version-2-of-float32": _put("version", to=2),
     "version-3-of-one-line": _put("version", to=3),
     "version-text": _put("version", to="1"),
@@ -192,6 +194,18 @@ def _lines(files: Mapping[str, bytes]) -> dict[str, bytes]:
     record |= {"name": record["name"] + "l", "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     body = {key: item for key, item in state.items() if key != "digest"} | {"version": 3}
     return {**others, "gallery.json": indented_json(sealed(body)), record["name"]: data}
+
+
+def _of_another_kind(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The gallery with an index that is not of usearch, and older than its rows, so that no runtime reads it."""
+    state = json.loads(files["gallery.json"])
+    data = b"what only Python may read"
+    name = "index-00000001-0000000000000001.hnswlib"
+    record = {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    options = {"connectivity": 16, "expansion_search": 64, "recall_millionths": 993200}
+    index = {"kind": "hnswlib", "content": 0, "options": options, "file": record}
+    body = {key: item for key, item in state.items() if key != "digest"} | {"version": 4, "index": index}
+    return {**files, "gallery.json": indented_json(sealed(body)), name: data}
 
 
 def _npy(array: NDArray[Any]) -> bytes:
@@ -286,6 +300,7 @@ def write(place: Place) -> None:
     opens("good-model", _gallery(vectors[:3], model=MODEL))
     opens("good-empty", _gallery(vectors[:0]))
     opens("good-lines", _lines(_gallery(vectors[:12])))
+    opens("good-index-of-hnswlib", _of_another_kind(_gallery(vectors[:12])))
     tied = vectors[[4, 9, 4, 9, 4, 2, 9, 2, 4, 4, 9, 2]]
     for dtype in ("float32", "float16", "int8"):
         ties = [search("one", k) for k in (1, 3, 4, 6, 9, 12)] + [search("five", 5)]

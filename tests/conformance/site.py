@@ -18,7 +18,7 @@ import numpy as np
 
 from compat_cli.app import main
 from compat_sdk.bundle import Graph, Manifest, write_bundle
-from compat_sdk.bundle.golden import input_statistics
+from compat_sdk.bundle.self_test import input_statistics
 from compat_sdk.embedder import Embedder
 from compat_sdk.gallery import Gallery
 from compat_sdk.identity import Identity

@@ -11,10 +11,10 @@ import numpy as np
 
 from compat_sdk import upgrade
 from compat_sdk.bundle import Bundle, Graph
-from compat_sdk.bundle.bundle import sign_bundle
+from compat_sdk.bundle.writing import sign_bundle
 from compat_sdk.datasets.lock import LOCK, require_all_locked, require_locked, write_lock
 from compat_sdk.errors import CorruptFileError, GalleryError, StateError
-from compat_sdk.files import read_json
+from compat_sdk.files.documents import read_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.store import is_new_folder
 from compat_sdk.profile.latency_table import LatencyTable, load_table, save_table

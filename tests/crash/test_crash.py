@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from compat_sdk.files import write_atomic
+from compat_sdk.files.atomic import write_atomic
 from tests.crash.__main__ import write_paths
 from tests.crash.kills import kill
 from tests.crash.power import lose_power

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from compat_sdk.bundle.manifest import Graph, TransformSource
+from compat_sdk.bundle.graph import Graph
+from compat_sdk.bundle.manifest import TransformSource
 from compat_sdk.certificate import Accuracy, Certificate
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.release import Release

@@ -17,7 +17,8 @@ pytest.importorskip("onnxruntime")
 import torch
 
 from compat_export.profile_model import untrained_checkpoint
-from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.space_name import identity_of
 from tests.export.embedders import FEW_LAYERS, onnx_of
 
 

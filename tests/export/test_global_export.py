@@ -11,7 +11,8 @@ from compat_export import TARGETS, Options, export
 from compat_export.profile_model import profile_architecture, untrained_checkpoint
 from compat_sdk.bundle import Bundle
 from compat_sdk.embedder import Embedder
-from compat_train.models.global_space import global_named, mmacs
+from compat_train.models.global_cost import mmacs
+from compat_train.models.global_names import global_named
 from tests.export.coreml_nets import settled
 
 NEEDS = {"onnx": "onnxruntime", "coreml": "coremltools", "tflite": "litert_torch", "executorch": "executorch"}

@@ -23,8 +23,9 @@ from compat_export.convert.graphs import Converted, convert
 from compat_export.profile_model import untrained_checkpoint
 from compat_export.subject import subject_of
 from compat_sdk.bundle import Bundle
-from compat_sdk.bundle.golden import MIN_COSINE
-from compat_sdk.bundle.manifest import Manifest, record_of
+from compat_sdk.bundle.manifest import Manifest
+from compat_sdk.bundle.records import record_of
+from compat_sdk.bundle.self_test import MIN_COSINE
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError, DataError
 from compat_sdk.images import Preprocessing
@@ -100,7 +101,7 @@ def test_a_changed_setting_is_refused_by_the_self_test(bundle: Bundle, name: str
 @pytest.mark.parametrize("size", [16, 28, 64, 112, 160, 224, 256])
 @pytest.mark.parametrize(("name", "value"), [case for case in CASES if case[0] in ("fit", "resize", "draft")], ids=str)
 def test_a_changed_step_from_bytes_to_pixels_is_seen_at_every_usual_size(size: int, name: str, value: Any) -> None:
-    from compat_sdk.bundle.golden import compare_pixels
+    from compat_sdk.bundle.self_test import compare_pixels
     from compat_sdk.images import decode_many
 
     own, pictures = Preprocessing(size=size), standard_pictures()

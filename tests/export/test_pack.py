@@ -15,7 +15,7 @@ from compat_export.convert.unit import UnitEmbedder
 from compat_export.profile_model import untrained_checkpoint
 from compat_export.subject import choose_tier, subject_of
 from compat_sdk.bundle import Bundle, Graph
-from compat_sdk.bundle.golden import MIN_COSINE
+from compat_sdk.bundle.self_test import MIN_COSINE
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError

@@ -22,7 +22,7 @@ from compat_cli.settings import as_toml
 from compat_sdk.datasets import open_dataset
 from compat_sdk.datasets.idx import write_idx
 from compat_sdk.datasets.lock import write_lock
-from compat_sdk.files import sealed_json
+from compat_sdk.files.seal import sealed_json
 from compat_sdk.images import Preprocessing
 from compat_train.data.origin import Origin
 from compat_train.models.global_space import GlobalMember, Layer
@@ -31,10 +31,11 @@ from compat_train.nas.cmp.validation import Validation
 from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.search import Step
 from compat_train.runs.certificates import write_certificate
-from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.data_record import write_data_record
 from compat_train.runs.log import TrainingLog
 from compat_train.runs.resume_points import ResumePoints
+from compat_train.runs.space_name import identity_of
 from tests.fuzz.mutate import toml
 from tests.golden.files import HERE as RELEASED
 from tests.sdk.bundles import make_bundle
@@ -107,12 +108,14 @@ def _tables(folder: Path) -> None:
     (folder / "idx" / "plain.idx").write_bytes(gzip.decompress((folder / "idx" / "packed.idx.gz").read_bytes()))
     kanji = folder / "kanji"
     kanji.mkdir()
-    faces = [{"name": "a", "role": "gallery"}, {"name": "b", "role": "query"}]
+    faces = [{"name": "a", "role": "gallery"}, {"name": "b", "role": "query"}, {"name": "c", "role": "query"}]
     meta = {"format": "compat-sdk-kanji", "version": 1, "characters": "一二", "faces": faces}
-    meta["splits"] = {"train": 2, "query": 1, "gallery": 1}
+    meta["splits"] = {"train": 2, "val": 1, "query": 1, "gallery": 1}
     (kanji / "meta.json").write_text(json.dumps(meta), "utf-8")
-    np.save(kanji / "images.npy", np.zeros((4, 2, 2), np.uint8))
-    np.save(kanji / "rows.npy", np.array([[0, 0], [1, 1], [0, 1], [1, 0]], np.int64))
+    np.save(kanji / "images.npy", np.zeros((5, 2, 2), np.uint8))
+    np.save(kanji / "rows.npy", np.array([[0, 0], [0, 1], [0, 1], [1, 1], [1, 0]], np.int64))
+    np.save(kanji / "unseen.npy", np.zeros((2, 2, 2), np.uint8))
+    np.save(kanji / "unseen-rows.npy", np.array([[1, 1], [1, 2]], np.int64))
 
 
 def _run(folder: Path) -> None:

@@ -25,7 +25,7 @@ from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.datasets.idx import read_idx
 from compat_sdk.datasets.lock import require_all_locked, require_locked
 from compat_sdk.errors import CorruptFileError, GalleryError
-from compat_sdk.files import sealed_json
+from compat_sdk.files.seal import sealed_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.images import TarMember, image_size, load_image
@@ -252,7 +252,7 @@ def _shards(folder: Path, target: str) -> object:
 
 
 def _kanji(folder: Path, target: str) -> object:
-    return _facts(open_dataset(folder))
+    return _facts(open_dataset("kanji-hard", folder) if target.startswith("unseen") else open_dataset(folder))
 
 
 def _facts(dataset: Dataset) -> object:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from compat_sdk.bundle import Bundle
-from compat_sdk.bundle.bundle import sign_bundle
+from compat_sdk.bundle.writing import sign_bundle
 from compat_sdk.gallery import Gallery
 from tests.fuzz.engine import Fuzz, Tally
 from tests.fuzz.reader import Case, Reader

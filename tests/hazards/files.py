@@ -388,7 +388,7 @@ FILES = (
     Defence(
         50,
         "numbers, nesting and texts that readers differ about are refused",
-        f"{SDK}/files.py",
+        f"{SDK}/files/documents.py",
         "            parse_constant=_refuse_constant,\n        )\n        check_plain(value)\n",
         "            parse_constant=_refuse_constant,\n        )\n",
         tests_in(_TEXT, "a_number_or_form_that_readers_differ_about_is_one_short_line"),
@@ -396,7 +396,7 @@ FILES = (
     Defence(
         50,
         "a key that occurs twice is refused",
-        f"{SDK}/files.py",
+        f"{SDK}/files/documents.py",
         "    if len(found) != len(pairs):\n",
         "    if False:\n",
         tests_in(_TEXT, "a_number_or_form_that_readers_differ_about_is_one_short_line"),
@@ -404,7 +404,7 @@ FILES = (
     Defence(
         50,
         "a pipe in the place of a file is refused",
-        f"{SDK}/files.py",
+        f"{SDK}/files/plain.py",
         "    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):\n",
         "    if False:\n",
         tests_in(_TEXT, "a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for"),
@@ -412,7 +412,7 @@ FILES = (
     Defence(
         50,
         "a file that is larger than any of its kind is not read",
-        f"{SDK}/files.py",
+        f"{SDK}/files/plain.py",
         "    if len(data) > most:\n",
         "    if False:\n",
         tests_in(_TEXT, "a_file_beyond_its_limit_is_not_read"),

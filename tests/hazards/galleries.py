@@ -67,7 +67,7 @@ GALLERIES = (
     Defence(
         18,
         "an atomic write is one rename",
-        f"{SDK}/files.py",
+        f"{SDK}/files/atomic.py",
         "        temporary.replace(target)\n    except OSError as error:\n",
         "        target.write_bytes(temporary.read_bytes())\n    except OSError as error:\n",
         tests_in("sdk/test_syncs.py", "an_atomic_write_is_on_the_disk_before_and_after_its_name"),
@@ -91,7 +91,7 @@ GALLERIES = (
     Defence(
         19,
         "what the system refuses is no damage",
-        f"{SDK}/files.py",
+        f"{SDK}/files/refusal.py",
         "    if error.errno not in _OF_THE_FILE:\n",
         "    if False:\n",
         tests_in(
@@ -103,7 +103,7 @@ GALLERIES = (
     Defence(
         20,
         "the write lock",
-        f"{SDK}/files.py",
+        f"{SDK}/files/lock.py",
         "            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "            pass\n",
         tests_in("sdk/test_gallery_writers.py", "a_writer_of_another_process_is_waited_for"),
@@ -127,10 +127,26 @@ GALLERIES = (
     Defence(
         22,
         "an index over other vectors, or of another metric, is refused",
-        f"{SDK}/index/approximate.py",
+        f"{SDK}/index/usearch_graph.py",
         "        if wrong:\n",
         "        if False:\n",
         tests_in("sdk/test_index.py", "a_graph_over_other_vectors_is_refused"),
+    ),
+    Defence(
+        22,
+        "hnswlib is told the dimension that the file was written for",
+        f"{SDK}/index/header.py",
+        "    if not content.startswith(expected):\n",
+        "    if not content.startswith(_MAGIC):\n",
+        tests_in("sdk/test_index.py", "a_graph_over_other_vectors_is_refused"),
+    ),
+    Defence(
+        19,
+        "an index that hnswlib wrote by half becomes no file",
+        f"{SDK}/index/hnswlib_graph.py",
+        "if len(content) != self._graph.index_file_size():",
+        "if False:",
+        tests_in("sdk/test_index.py", "a_graph_that_hnswlib_wrote_by_half_becomes_no_file"),
     ),
     Defence(
         22,
@@ -144,7 +160,7 @@ GALLERIES = (
         22,
         "an index of another kind is refused",
         f"{SDK}/gallery/snapshot.py",
-        "        if record.kind != INDEX_KIND:\n",
+        "        if record.kind not in KINDS:\n",
         "        if False:\n",
         tests_in("sdk/test_gallery.py", "an_index_that_claims_another_kind_never_reaches_the_engine"),
     ),
@@ -152,7 +168,7 @@ GALLERIES = (
         22,
         "of a stored index no option is taken that this release does not know",
         f"{SDK}/gallery/store.py",
-        "        if self.kind != INDEX_KIND:\n            return {}\n",
+        "        return readable_options(self.kind, self.options)\n",
         "        return dict(self.options)\n",
         tests_in("sdk/test_gallery.py", "an_index_of_another_kind_or_release_is_not_read_and_repaired"),
     ),

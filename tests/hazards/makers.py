@@ -12,7 +12,7 @@ MAKERS = (
     Defence(
         41,
         "a maker signs what the trust file allows, and nothing else",
-        f"{SDK}/bundle/trust.py",
+        f"{SDK}/bundle/maker.py",
         "            if found is not None and allowed is not None and composed(found) not in map(composed, allowed):\n",
         "            if False:\n",
         (
@@ -184,8 +184,8 @@ MAKERS = (
     Defence(
         43,
         "whoever reads a manifest names its space again",
-        f"{SDK}/bundle/manifest.py",
-        '        own.require_space(self.space, "it")\n',
+        f"{SDK}/bundle/consistency.py",
+        '    own.require_space(manifest.space, "it")\n',
         "",
         tests_in(
             _SPACE,
@@ -197,9 +197,9 @@ MAKERS = (
     Defence(
         43,
         "a manifest's preprocessing is that of its identity",
-        f"{SDK}/bundle/manifest.py",
-        "        if left != {self.preprocessing}:\n",
-        "        if False:\n",
+        f"{SDK}/bundle/consistency.py",
+        "    if left != {manifest.preprocessing}:\n",
+        "    if False:\n",
         tests_in(
             _SPACE,
             "an_edited_preprocessing_contradicts_the_space",
@@ -209,17 +209,17 @@ MAKERS = (
     Defence(
         43,
         "a manifest's network is that of its identity",
-        f"{SDK}/bundle/manifest.py",
-        "        if (own.arch, own.dim) != (self.arch, self.dim):\n",
-        "        if False:\n",
+        f"{SDK}/bundle/consistency.py",
+        "    if (own.arch, own.dim) != (manifest.arch, manifest.dim):\n",
+        "    if False:\n",
         tests_in(_SPACE, "what_the_manifest_says_beside_its_identity_is_the_same"),
     ),
     Defence(
         43,
         "the identity cannot be left out",
-        f"{SDK}/bundle/manifest.py",
-        "            if covers_all(self.space):\n",
-        "            if False:\n",
+        f"{SDK}/bundle/consistency.py",
+        "        if covers_all(manifest.space):\n",
+        "        if False:\n",
         tests_in(_SPACE, "the_identity_cannot_be_left_out"),
     ),
     Defence(
@@ -233,9 +233,9 @@ MAKERS = (
     Defence(
         43,
         "a manifest's transform is that of its identity",
-        f"{SDK}/bundle/manifest.py",
-        "        if (own.arch, own.spaces) != (self.arch, self.spaces):\n",
-        "        if False:\n",
+        f"{SDK}/bundle/consistency.py",
+        "    if (own.arch, own.spaces) != (manifest.arch, manifest.spaces):\n",
+        "    if False:\n",
         tests_in(
             _TRANSFORM,
             "the_identity_of_another_transform_contradicts_the_manifest",
@@ -300,7 +300,7 @@ MAKERS = (
     Defence(
         43,
         "a RUN's record is sealed",
-        f"{SDK}/files.py",
+        f"{SDK}/files/seal.py",
         "    if not holds:\n",
         "    if False:\n",
         tests_in("train/test_space_of_runs.py", "every_field_of_a_record_is_sealed", "a_resume_point_is_sealed"),
@@ -319,17 +319,17 @@ MAKERS = (
     Defence(
         44,
         "a certificate is of the bundle's own space and of one that it declares",
-        f"{SDK}/bundle/manifest.py",
-        "            if shown.query_space != self.space or shown.gallery_space not in self.searches:\n",
-        "            if False:\n",
+        f"{SDK}/bundle/consistency.py",
+        "        if shown.query_space != manifest.space or shown.gallery_space not in manifest.searches:\n",
+        "        if False:\n",
         tests_in(_SPACE, "a_certificate_is_of_the_bundles_own_space_and_of_one_that_it_declares"),
     ),
     Defence(
         44,
         "an evaluation is certified once",
-        f"{SDK}/bundle/manifest.py",
-        "        if len(seen) < len(self.certificates):\n",
-        "        if False:\n",
+        f"{SDK}/bundle/consistency.py",
+        "    if len(seen) < len(all_shown):\n",
+        "    if False:\n",
         tests_in(_SPACE, "a_certificate_is_of_the_bundles_own_space_and_of_one_that_it_declares"),
     ),
     Defence(
@@ -359,7 +359,7 @@ MAKERS = (
     Defence(
         45,
         "the self-test compares vectors",
-        f"{SDK}/bundle/golden.py",
+        f"{SDK}/bundle/self_test.py",
         "    if not result.min_cosine >= bound:\n",
         "    if False:\n",
         tests_in(_GOLDEN, "a_self_test_holds_a_graph_to_the_bound_of_its_export"),

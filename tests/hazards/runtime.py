@@ -98,7 +98,7 @@ RUNTIME = (
     ),
     Defence(
         6,
-        "one search at a time in a usearch index",
+        "one search at a time in a native index",
         f"{SDK}/index/approximate.py",
         "        with self._lock:\n",
         "        if True:\n",
@@ -328,7 +328,7 @@ RUNTIME = (
         14,
         "a bundle's last day",
         f"{SDK}/bundle/trust.py",
-        "    _require_day(manifest.expires, manifest.name, path, BundleError)\n",
+        "    require_day(manifest.expires, manifest.name, path, BundleError)\n",
         "",
         tests_in("sdk/test_trust.py", "a_bundle_is_refused_after_its_last_day"),
     ),

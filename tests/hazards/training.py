@@ -209,7 +209,7 @@ TRAINING = (
     Defence(
         40,
         "a write that finds no room names its file",
-        f"{SDK}/files.py",
+        f"{SDK}/files/atomic.py",
         "    if error.filename is None:  # a full disk is told by a number alone\n",
         "    if False:\n",
         tests_in("train/test_full_disk.py", "a_write_that_finds_no_room_names_its_file"),

@@ -161,7 +161,7 @@ UPGRADES = (
     Defence(
         31,
         "the manifest that has the boundaries is compared with its own digest",
-        f"{SDK}/files.py",
+        f"{SDK}/files/seal.py",
         "    if sealed_json(body) != data:\n",
         "    if False:\n",
         tests_in(_RUN, "a_damaged_manifest_is_refused_and_can_be_discarded"),

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
-from compat_cli.pages import report, story
+from compat_cli.pages import story
+from compat_cli.pages.sections.accuracy import verdict
+from compat_cli.pages.sections.outcome import headline
 from tests.pipeline.conftest import Run
 
-TINY = {"arch": "global:plain:16:s3c3s3", "width": 1.0, "epochs": 1, "batch": 128, "lr": 0.1}
+TINY = {"arch": "global:plain:16:s3c3s3", "width": 1.0, "epochs": 1, "batch": 64, "lr": 0.1}
 
 
+@pytest.mark.usefixtures("small_sample")
 def test_the_quickstart_runs_to_its_report_and_a_second_run_repeats_nothing(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -32,7 +35,7 @@ def test_the_quickstart_runs_to_its_report_and_a_second_run_repeats_nothing(
     measured = results["evaluation"]["query"]["query_gallery"]["cmc"]["1"]
     assert results["search_top1"] == pytest.approx(measured, abs=0.01)  # neighbours that all but tie may change
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert report.headline(results) in re.sub(r"</?b>", "", page)
+    assert headline(results) in re.sub(r"</?b>", "", page)
     assert page.count("<svg") == 5 and "The classes are easy" in page and "The harder question" in page
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)|url\((?!#)|@import|<script|<link""", page)
     assert len(page) < 2_000_000
@@ -59,5 +62,5 @@ def test_the_verdict_claims_no_more_than_the_interval_allows(
     difference: float, low: float, high: float, says: str
 ) -> None:
     rule: dict[str, Any] = {"rule": {"difference": difference, "lo": low, "hi": high}}
-    assert report.verdict(rule).startswith(says)
-    assert f"{100 * difference:+.1f} points" in report.verdict(rule)
+    assert verdict(rule).startswith(says)
+    assert f"{100 * difference:+.1f} points" in verdict(rule)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compat_sdk.bundle import Bundle, Graph, Manifest, write_bundle
-from compat_sdk.bundle.golden import input_statistics
+from compat_sdk.bundle.self_test import input_statistics
 from compat_sdk.images import Preprocessing, to_input, to_pixels
 
 SIZE, DIM = 16, 8

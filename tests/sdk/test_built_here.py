@@ -15,7 +15,17 @@ import pytest
 from compat_sdk.errors import ConfigError, ForeignIndexError, GalleryError, SystemRefusedError
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.release import Release, next_release
-from compat_sdk.index import UsearchIndex, approximate, built_here
+from compat_sdk.index import (
+    KINDS,
+    ApproximateIndex,
+    ExactIndex,
+    approximate,
+    built_here,
+    faiss_graph,
+    faiss_lists,
+    hnswlib_graph,
+    usearch_graph,
+)
 from compat_sdk.space import Embeddings
 from tests.sdk.signing import key_pair
 
@@ -48,16 +58,13 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def never(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on it fails the test if the engine reads a file."""
-    engine = pytest.importorskip("usearch.index").Index
+    """From now on it fails the test if a library reads a file."""
 
-    class Watched(engine):  # type: ignore[misc, valid-type]
-        def load(self, *arguments: object, **more: object) -> None:
-            pytest.fail("native code was given a file that was not built here")
+    def read(*_: object, **__: object) -> None:
+        pytest.fail("native code was given a file that was not built here")
 
-        metadata = restore = view = load
-
-    monkeypatch.setattr("usearch.index.Index", Watched)
+    for library in (usearch_graph, hnswlib_graph, faiss_graph, faiss_lists):
+        monkeypatch.setattr(library, "read", read)
 
 
 # ---- the notes
@@ -102,7 +109,7 @@ def test_a_state_folder_that_cannot_be_made_is_named_before_the_build(
     gallery.add(rows(4), list("abcd"))
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("COMPAT_SDK_STATE", str(tmp_path / "file"))
-    monkeypatch.setattr(UsearchIndex, "build", lambda *_, **__: pytest.fail("minutes of work for nothing"))
+    monkeypatch.setattr(ApproximateIndex, "build", lambda *_, **__: pytest.fail("minutes of work for nothing"))
     with pytest.raises(SystemRefusedError, match="set COMPAT_SDK_STATE to a folder"):
         gallery.build_index()
     assert not gallery.info()["foreign_index"]
@@ -121,24 +128,30 @@ def test_the_folder_is_where_the_desktop_standard_says(tmp_path: Path, monkeypat
 # ---- index files
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_index_file_of_another_user_or_a_changed_one_reaches_no_native_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("usearch")
-    built = UsearchIndex.build(rows(40).vectors)
+    pytest.importorskip(kind.partition("-")[0])
+    vectors = rows(40).vectors
+
+    def load(source: Path | bytes) -> ApproximateIndex:
+        return ApproximateIndex.load(kind, source, 40, 8, lambda: ExactIndex(vectors))
+
+    built = ApproximateIndex.build(kind, vectors)
     built.save(tmp_path / "graph")
     content = (tmp_path / "graph").read_bytes()
-    assert len(UsearchIndex.load(content, 40, 8)) == 40
+    assert len(load(content)) == 40
     forged = bytearray(content)
     forged[len(forged) // 2] ^= 1
     never(monkeypatch)
     for wrong in (bytes(forged), content[:-1], content + b"\0", b""):
         with pytest.raises(ForeignIndexError, match="did not build here"):
-            UsearchIndex.load(wrong, 40, 8)
+            load(wrong)
     elsewhere(monkeypatch, tmp_path)
     for source in (content, tmp_path / "graph"):
         with pytest.raises(ForeignIndexError):
-            UsearchIndex.load(source, 40, 8)
+            load(source)
 
 
 # ---- galleries
@@ -165,7 +178,7 @@ def test_a_forged_index_is_never_read_whatever_its_digests_say(
     indexed: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever can write the index can write its digest into gallery.json too."""
-    from compat_sdk.files import write_atomic
+    from compat_sdk.files.atomic import write_atomic
     from compat_sdk.gallery import state as state_file
 
     path = next(indexed.path.glob("index-*"))
@@ -372,12 +385,12 @@ def test_a_maker_may_be_limited_to_galleries(signed: tuple[Gallery, Path], tmp_p
     assert opened.info()["signed_by"] == "A"
 
 
-def test_the_approximate_module_is_the_only_door_to_the_engine() -> None:
-    """Every way to its readers goes through `UsearchIndex.load`, which asks who built the file."""
+def test_there_is_one_door_to_the_readers_of_native_code() -> None:
+    """Every way to them goes through `ApproximateIndex.load`, which asks who built the file."""
     root = Path(approximate.__file__).parents[1]
-    readers = [
-        path.name
-        for path in root.rglob("*.py")
-        if any(word in path.read_text() for word in ("engine.load(", ".restore(", "Index.metadata("))
-    ]
-    assert readers == ["approximate.py"]
+    text = {path.name: path.read_text() for path in root.rglob("*.py")}
+    native = ("graph.load(", ".restore(", "Index.metadata(", ".load_index(", "deserialize_index(", "faiss.read_index(")
+    readers = {name for name, lines in text.items() if any(word in lines for word in native)}
+    assert readers == {"usearch_graph.py", "hnswlib_graph.py", "faiss_file.py"}
+    assert {name for name, lines in text.items() if "read_engine(" in lines} == {"engine.py", "approximate.py"}
+    assert text["approximate.py"].count("read_engine(") == 1

@@ -46,7 +46,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], None], *, seal: bool 
     if seal:
         from hashlib import sha256
 
-        from compat_sdk.files import canonical_json
+        from compat_sdk.files.documents import canonical_json
 
         rest = {key: value for key, value in manifest.items() if key != "digest"}
         manifest["digest"] = sha256(canonical_json(rest)).hexdigest()

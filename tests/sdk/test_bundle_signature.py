@@ -14,10 +14,11 @@ import pytest
 from compat_sdk.bundle import Bundle, sign_bundle
 from compat_sdk.bundle import bundle as bundle_module
 from compat_sdk.bundle.archive import zip_bytes
-from compat_sdk.bundle.manifest import Manifest, record_of
+from compat_sdk.bundle.manifest import Manifest
+from compat_sdk.bundle.records import record_of
 from compat_sdk.bundle.signature import PublicKey, make_signature, require_signature
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
-from compat_sdk.files import indented_json
+from compat_sdk.files.documents import indented_json
 from tests.sdk.bundles import make_bundle
 from tests.sdk.signing import key_pair
 from tests.sdk.test_bundle_zip import contents_of

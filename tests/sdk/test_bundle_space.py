@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from compat_sdk.bundle import Bundle, Graph, sign_bundle
-from compat_sdk.bundle.bundle import write_bundle
 from compat_sdk.bundle.manifest import Manifest
+from compat_sdk.bundle.writing import write_bundle
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import sealed, sealed_json
+from compat_sdk.files.seal import sealed, sealed_json
 from compat_sdk.identity import Identity
 from tests.sdk.bundles import DIM, PREPROCESSING, LinearEngine, golden, make_bundle
 from tests.sdk.certificates import certificate

@@ -19,10 +19,10 @@ import pytest
 from compat_sdk.bundle import Bundle
 from compat_sdk.bundle import bundle as bundle_module
 from compat_sdk.bundle.archive import ZipFiles, zip_bytes
-from compat_sdk.bundle.manifest import record_of
+from compat_sdk.bundle.records import record_of
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import indented_json
+from compat_sdk.files.documents import indented_json
 from tests.sdk.bundles import LinearEngine, golden, make_bundle
 
 NAMES = [

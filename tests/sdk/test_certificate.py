@@ -11,7 +11,7 @@ import pytest
 
 from compat_sdk.certificate import NEW_MODEL_RULE, QUERY_RULE, Accuracy, Certificate, doubt, require_certified
 from compat_sdk.errors import CheckFailedError, ConfigError
-from compat_sdk.files import sealed
+from compat_sdk.files.seal import sealed
 from tests.sdk.certificates import certificate
 
 SHOWN = certificate("q-8-1", "g-8-1")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compat_sdk.bundle import Bundle, Graph
-from compat_sdk.bundle.golden import input_statistics
+from compat_sdk.bundle.self_test import input_statistics
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError, ImageError, VectorError
 from compat_sdk.images import to_input, to_pixels

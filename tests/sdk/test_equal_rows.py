@@ -9,7 +9,7 @@ import pytest
 
 from compat_sdk.errors import GalleryError
 from compat_sdk.gallery import Gallery
-from compat_sdk.index import ExactIndex, UsearchIndex
+from compat_sdk.index import ApproximateIndex, ExactIndex
 from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.space import Embeddings
 
@@ -30,7 +30,7 @@ def test_equal_rows_do_not_hide_the_others(equal: int, where: str) -> None:
         rows = rows[np.random.default_rng(1).permutation(len(rows))]
     queries = unit(200, seed=2)
     _, wanted = ExactIndex(rows).search(queries, 10)
-    index = UsearchIndex.build(rows, threads=1)
+    index = ApproximateIndex.build("usearch", rows, threads=1)
     found, scores = index.search(queries, 10)
     assert (scores >= wanted[:, -1:] - 1e-6).mean() >= 0.95
     assert all(len(set(line)) == 10 for line in found.tolist())
@@ -39,7 +39,7 @@ def test_equal_rows_do_not_hide_the_others(equal: int, where: str) -> None:
 
 def test_all_equal_rows_are_found_in_order_and_cut_where_k_ends() -> None:
     rows = np.concatenate([unit(3), np.repeat(unit(1, seed=9), 5, axis=0), unit(2, seed=3)])
-    index = UsearchIndex.build(rows, threads=1)
+    index = ApproximateIndex.build("usearch", rows, threads=1)
     for k in (1, 3, 5, 7, 10, 50):
         found, scores = index.search(rows[3:4], k)
         exact_rows, exact_scores = ExactIndex(rows).search(rows[3:4], k)
@@ -48,7 +48,7 @@ def test_all_equal_rows_are_found_in_order_and_cut_where_k_ends() -> None:
 
 
 def test_rows_that_are_all_one_vector_are_an_index_too() -> None:
-    index = UsearchIndex.build(np.repeat(unit(1), 40, axis=0), threads=1)
+    index = ApproximateIndex.build("usearch", np.repeat(unit(1), 40, axis=0), threads=1)
     found, scores = index.search(unit(2, seed=1), 10)
     np.testing.assert_array_equal(found, [list(range(10))] * 2)
     assert (np.diff(scores, axis=1) == 0).all()
@@ -56,8 +56,8 @@ def test_rows_that_are_all_one_vector_are_an_index_too() -> None:
 
 def test_the_file_keeps_which_rows_are_equal_and_is_the_engines_alone_without_any(tmp_path: Path) -> None:
     rows = np.concatenate([unit(20), unit(20)])
-    index = UsearchIndex.build(rows, threads=1)
-    again = UsearchIndex.load(index.to_bytes(), 40, 16)
+    index = ApproximateIndex.build("usearch", rows, threads=1)
+    again = ApproximateIndex.load("usearch", index.to_bytes(), 40, 16, lambda: ExactIndex(rows))
     np.testing.assert_array_equal(again.search(rows[:5], 4)[0], index.search(rows[:5], 4)[0])
     assert EqualRows.of(unit(20)).to_bytes() == b""
 
@@ -65,10 +65,10 @@ def test_the_file_keeps_which_rows_are_equal_and_is_the_engines_alone_without_an
 @pytest.mark.parametrize("damage", [slice(-40, -30), slice(-29, -21), slice(-60, -50)])
 def test_equal_rows_of_another_gallery_are_refused(damage: slice) -> None:
     rows = np.concatenate([unit(20), unit(20)])
-    content = bytearray(UsearchIndex.build(rows, threads=1).to_bytes())
+    content = bytearray(ApproximateIndex.build("usearch", rows, threads=1).to_bytes())
     content[damage] = b"\xff" * (damage.stop - damage.start)
     with pytest.raises(GalleryError, match="equal rows are not the gallery's"):
-        UsearchIndex.load(bytes(content), 40, 16, vouched=True)
+        ApproximateIndex.load("usearch", bytes(content), 40, 16, lambda: ExactIndex(rows), vouched=True)
 
 
 def test_verify_is_content_with_a_gallery_of_many_equal_rows(tmp_path: Path) -> None:

@@ -7,19 +7,11 @@ from pathlib import Path
 import pytest
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import (
-    canonical_json,
-    file_problem,
-    link_or_copy,
-    parse_json,
-    parse_sealed,
-    read_chunks,
-    read_json,
-    sealed_json,
-    sha256_file,
-    write_atomic,
-    write_json_atomic,
-)
+from compat_sdk.files.atomic import link_or_copy, write_atomic
+from compat_sdk.files.digests import file_problem, sha256_file
+from compat_sdk.files.documents import canonical_json, parse_json, read_json, write_json_atomic
+from compat_sdk.files.plain import read_chunks
+from compat_sdk.files.seal import parse_sealed, sealed_json
 
 
 def names_in(folder: Path) -> list[str]:

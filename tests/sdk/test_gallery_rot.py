@@ -130,7 +130,7 @@ def test_what_the_system_refuses_is_named_as_that(
         return call
 
     monkeypatch.setattr(Path, "open", refusing(Path.open))
-    monkeypatch.setattr(os, "open", refusing(os.open))  # the opener of `compat_sdk.files.open_plain`
+    monkeypatch.setattr(os, "open", refusing(os.open))  # the opener of `compat_sdk.files.plain.open_plain`
     with pytest.raises(
         SystemRefusedError, match=r"Too many open files; close some files|more than the system lets this process open"
     ):

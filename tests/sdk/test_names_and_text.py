@@ -10,7 +10,8 @@ import pytest
 
 from compat_sdk.arrays import read_array
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files import parse_json, read_json, read_plain
+from compat_sdk.files.documents import parse_json, read_json
+from compat_sdk.files.plain import read_plain
 from compat_sdk.names import check_name
 from compat_sdk.shown import escaped, escaped_json, shortened
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from compat_sdk.bundle import Bundle
-from compat_sdk.files import sealed, sealed_json
+from compat_sdk.files.seal import sealed, sealed_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.identity import Identity
 from compat_sdk.profile.latency_table import load_table

@@ -20,7 +20,8 @@ from compat_sdk.datasets.content import content_sha256
 from compat_sdk.datasets.idx import read_idx
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, SystemRefusedError
-from compat_sdk.files import file_problem, read_json, write_json_atomic
+from compat_sdk.files.digests import file_problem
+from compat_sdk.files.documents import read_json, write_json_atomic
 from compat_sdk.gallery import Gallery
 from compat_sdk.images import Preprocessing, decode_many, decode_readable, find_pictures, image_size, open_image
 from tests.sdk.bundles import LinearEngine, make_bundle
@@ -50,7 +51,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
             return call
 
         monkeypatch.setattr(io, "open", failing(io.open))
-        monkeypatch.setattr(os, "open", failing(os.open))  # the opener of `compat_sdk.files.open_plain`
+        monkeypatch.setattr(os, "open", failing(os.open))  # the opener of `compat_sdk.files.plain.open_plain`
 
     return start
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from compat_sdk.bundle import Bundle, folder
+from compat_sdk.bundle import Bundle, folder, replacement
 from compat_sdk.bundle import bundle as bundle_module
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError
@@ -96,7 +96,7 @@ def test_a_load_that_is_overtaken_starts_again(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_folder_left_aside_by_a_killed_writer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle_module, "_ASIDE_S", 0.01)
+    monkeypatch.setattr(replacement, "_ASIDE_S", 0.01)
     path = make_bundle(tmp_path / "place").path
     path.rename(tmp_path / ".place.0123456789abcdef.old")
     with pytest.raises(BundleError, match=r"\.place\.0123456789abcdef\.old beside it .* rename it back"):

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compat_sdk.bundle.maker import Maker
 from compat_sdk.bundle.publish import require_no_newer
 from compat_sdk.bundle.signature import PublicKey
-from compat_sdk.bundle.trust import Maker, Trust
+from compat_sdk.bundle.trust import Trust
 from compat_sdk.datasets import open_dataset
 from compat_sdk.errors import BundleError, ConfigError
 from compat_sdk.spelling import composed, known_spellings

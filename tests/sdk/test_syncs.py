@@ -17,7 +17,7 @@ import pytest
 
 from compat_sdk import upgrade
 from compat_sdk.bundle import Bundle
-from compat_sdk.files import link_or_copy, write_atomic
+from compat_sdk.files.atomic import link_or_copy, write_atomic
 from compat_sdk.gallery import Gallery, tables
 from compat_sdk.space import Embeddings
 from tests.sdk.bundles import make_bundle

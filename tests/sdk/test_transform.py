@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from compat_sdk.bundle import Bundle, Graph, TransformSource
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, CheckFailedError, ConfigError, VectorError
-from compat_sdk.files import canonical_json, indented_json
+from compat_sdk.files.documents import canonical_json, indented_json
 from compat_sdk.images import Preprocessing
 from compat_sdk.profile import profile_bundle
 from compat_sdk.transform import ROWS, Transform

@@ -12,7 +12,7 @@ import pytest
 
 from compat_sdk.bundle import Bundle, Manifest
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import sealed, sealed_json
+from compat_sdk.files.seal import sealed, sealed_json
 from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
 from compat_sdk.transform import Transform

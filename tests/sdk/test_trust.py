@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from compat_sdk.bundle import Bundle, Trust, sign_bundle, trust
+from compat_sdk.bundle import Bundle, Trust, last_day, sign_bundle
 from compat_sdk.bundle import bundle as bundle_module
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
@@ -205,9 +205,9 @@ def test_an_older_release_than_the_trust_file_names_is_refused_though_its_signat
 
 def test_a_bundle_is_refused_after_its_last_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_bundle(tmp_path / "tiny", expires="2030-06-30").path
-    monkeypatch.setattr(trust, "_today", lambda: date(2030, 6, 30))
+    monkeypatch.setattr(last_day, "_today", lambda: date(2030, 6, 30))
     Bundle.open(path)
-    monkeypatch.setattr(trust, "_today", lambda: date(2030, 7, 1))
+    monkeypatch.setattr(last_day, "_today", lambda: date(2030, 7, 1))
     for load in (Bundle.open, lambda path: Embedder.load(path, engine=LinearEngine())):
         with pytest.raises(BundleError, match=r"until 2030-06-30, .* it is 2030-07-01"):
             load(path)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.files import sealed_json
+from compat_sdk.files.seal import sealed_json
 
 
 def edit_record(path: Path, change: Mapping[str, Any], *, seal: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from compat_sdk.datasets import kanji, open_dataset
+from compat_sdk.datasets import kanji, lock_dataset, open_dataset
 from compat_sdk.errors import ConfigError, DataError
 from compat_train.data.kanji import builder as kanji_builder
 from compat_train.data.kanji.builder import build_kanji, find_fonts
@@ -101,14 +102,16 @@ def test_a_file_that_is_no_font_is_a_data_error(tmp_path: Path) -> None:
         render_face(tmp_path / "p.ttf", "亜")
 
 
-def build_with_made_up_faces(out: Path, monkeypatch: pytest.MonkeyPatch) -> kanji_builder.KanjiSet:
-    tiles = np.random.default_rng(1).integers(0, 256, (2, 2965, 32, 32), np.uint8)
+def build_with_made_up_faces(
+    out: Path, monkeypatch: pytest.MonkeyPatch, faces: tuple[Face, ...] = TWO_FACES
+) -> kanji_builder.KanjiSet:
+    tiles = np.random.default_rng(1).integers(0, 256, (len(faces), 2965, 32, 32), np.uint8)
     fonts = out.parent / "fonts"
     fonts.mkdir(exist_ok=True)
-    for face in TWO_FACES:
+    for face in faces:
         (fonts / face.file).write_bytes(face.file.encode())
-    monkeypatch.setattr(kanji_builder, "FACES", TWO_FACES)
-    monkeypatch.setattr(kanji_builder, "_render", lambda *_: (tiles, np.ones((2, 2965), np.bool_)))
+    monkeypatch.setattr(kanji_builder, "FACES", faces)
+    monkeypatch.setattr(kanji_builder, "_render", lambda *_: (tiles, np.ones((len(faces), 2965), np.bool_)))
     return build_kanji(out, font_folders=(fonts,))
 
 
@@ -146,6 +149,88 @@ def test_the_set_of_seen_characters_holds_faces_out_of_training(
     for split, face in (("train", 0), ("query", 1)):
         assert dataset.splits[split].ids == everything.ids[face::2]
         assert np.array_equal(np.asarray(dataset.splits[split].images), np.asarray(everything.images)[face::2])
+
+
+FOUR_FACES = (*TWO_FACES, Face("r.ttf", "fonts-r", "query", "z"), Face("s.ttf", "fonts-s", "query", "z"))
+
+
+@pytest.fixture(scope="module")
+def four_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built set of one print face and three query faces."""
+    with pytest.MonkeyPatch.context() as patch:
+        return build_with_made_up_faces(tmp_path_factory.mktemp("hard") / "kanji", patch, FOUR_FACES).path
+
+
+def test_a_hard_gallery_has_one_brush_pen_or_display_image_of_each_unseen_character(four_faces: Path) -> None:
+    easy, hard = open_dataset("kanji", four_faces), open_dataset("kanji-hard", four_faces)
+    assert hard.splits["train"].ids == easy.splits["train"].ids, "training is the whole set's"
+    gallery, query = hard.splits["gallery"], hard.splits["query"]
+    assert len(gallery) == len(set(gallery.labels)) == 965 and set(gallery.labels) == set(query.labels)
+    assert not set(gallery.labels) & {label for name in ("train", "val") for label in hard.splits[name].labels}
+    assert len(query) == 2 * 965 and not set(query.ids) & set(gallery.ids)
+    assert {name[-1] for name in gallery.ids + query.ids} == {"q", "r", "s"}, "no print face"
+    pixels = dict(zip(easy.splits["query"].ids, np.asarray(easy.splits["query"].images), strict=True))
+    for split in (query, gallery):
+        shared = [row for row, name in enumerate(split.ids) if name in pixels]
+        assert shared, "queries of the easy set are among them"
+        assert all(np.array_equal(np.asarray(split.images)[row], pixels[split.ids[row]]) for row in shared)
+
+
+def test_validation_of_a_hard_gallery_is_as_hard(four_faces: Path) -> None:
+    val = open_dataset("kanji-hard", four_faces).splits["val"]
+    assert val.query_side is not None and {name[-1] for name in val.ids} == {"q", "r", "s"}
+    stored = [label for label, asks in zip(val.labels, val.query_side, strict=True) if not asks]
+    assert len(stored) == len(set(stored)) == 200 and len(val) == 600
+
+
+def test_draws_differ_in_the_gallerys_images_alone_and_stay_as_they_are(four_faces: Path) -> None:
+    draws = [open_dataset(name, four_faces) for name in ("kanji-hard", "kanji-hard-1", "kanji-hard-4")]
+    assert [draw.name for draw in draws] == ["kanji-hard", "kanji-hard-1", "kanji-hard-4"]
+    assert len({draw.splits["gallery"].ids for draw in draws}) == 3
+    everything = [sorted(draw.splits["gallery"].ids + draw.splits["query"].ids) for draw in draws]
+    assert everything[0] == everything[1] == everything[2]
+    firsts = ["".join(name[-1] for name in draw.splits["gallery"].ids[:12]) for draw in draws]
+    assert firsts == ["rrssqsrqqsrr", "rqrsqqsssrqs", "qqsrqrssqrsr"]
+    with pytest.raises(DataError, match="found no dataset 'kanji-hard-5'"):
+        open_dataset("kanji-hard-5")
+
+
+@pytest.mark.parametrize("name", ["unseen.npy", "unseen-rows.npy"])
+def test_a_set_built_before_hard_galleries_opens_as_before_and_says_what_it_lacks(
+    name: str, four_faces: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "kanji"
+    shutil.copytree(four_faces, old)
+    (old / name).unlink()
+    assert len(open_dataset("kanji", old).splits["query"]) == len(open_dataset("kanji", four_faces).splits["query"])
+    with pytest.raises(
+        DataError, match=rf"has no {name}, which kanji-hard needs since 0\.8; build it with: compat-sdk"
+    ):
+        open_dataset("kanji-hard", old)
+
+
+@pytest.mark.parametrize("rows", [[[0, -1]], [[0, 4]], [[2965, 1]], [[0, 1, 2]], [[0, 1], [0, 2]], [[-1, 1]]])
+def test_rows_that_name_no_character_or_no_face_are_refused(
+    rows: list[list[int]], four_faces: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "kanji"
+    shutil.copytree(four_faces, damaged)
+    np.save(damaged / "unseen.npy", np.zeros((1, 32, 32), np.uint8))
+    np.save(damaged / "unseen-rows.npy", np.array(rows, np.int32))
+    with pytest.raises(DataError, match="data build kanji"):
+        open_dataset("kanji-hard", damaged)
+
+
+def test_a_locked_set_whose_unseen_images_changed_is_refused(four_faces: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "kanji"
+    shutil.copytree(four_faces, copied)
+    lock_dataset("kanji", copied)
+    open_dataset("kanji-hard", copied)
+    images = np.load(copied / "unseen.npy")
+    images[0, 0, 0] ^= 1
+    np.save(copied / "unseen.npy", images)
+    with pytest.raises(DataError, match=r"unseen\.npy"):
+        open_dataset("kanji-hard", copied)
 
 
 def test_building_again_gives_the_same_bytes_and_replaces_only_a_kanji_set(

@@ -12,14 +12,16 @@ from torch import nn
 from compat_sdk.datasets import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError, ImageError, VectorError
 from compat_sdk.images import Preprocessing, to_input
-from compat_sdk.metrics import score_queries, summarise
+from compat_sdk.metrics import Metric, score_queries, summarise
 from compat_train.config.training import Classification
 from compat_train.embed import embed_images, input_tensor
 from compat_train.evaluation.embedding_model import open_model
-from compat_train.evaluation.evaluate import embed_split, evaluate
+from compat_train.evaluation.evaluate import evaluate
+from compat_train.evaluation.splits import embed_split
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
-from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.space_name import identity_of
 
 SIZE = 28
 
@@ -117,7 +119,7 @@ def test_the_rule_is_that_the_heterogeneous_system_finds_more_than_the_query_mod
     assert evaluation.rule[0] == pytest.approx(evaluation.query_gallery.cmc[1] - evaluation.query_query.cmc[1])
     assert evaluation.rule[1] <= evaluation.rule[0] <= evaluation.rule[2]
     own, pair = (
-        dataclasses.replace(scores, cmc={**scores.cmc, 1: top})
+        dataclasses.replace(scores, accuracy=top)
         for scores, top in ((evaluation.query_query, 0.5), (evaluation.query_gallery, across))
     )
     found = dataclasses.replace(evaluation, query_query=own, query_gallery=pair)
@@ -128,7 +130,7 @@ def test_the_rule_is_that_the_heterogeneous_system_finds_more_than_the_query_mod
 def test_the_json_has_what_checks_read(evaluation, runs):
     found = evaluation.to_json()
     for pair in ("query_query", "query_gallery", "gallery_gallery"):
-        assert set(found[pair]) == {"cmc", "map", "ci95"}
+        assert set(found[pair]) == {"cmc", "map", "ci95", "accuracy"}
         assert set(found[pair]["cmc"]) == {"1", "5", "10"}
         assert 0 <= found[pair]["ci95"]["1"][0] <= found[pair]["cmc"]["1"] <= found[pair]["ci95"]["1"][1] <= 1
     assert set(found["rule"]) == {"difference", "lo", "hi"}
@@ -146,6 +148,29 @@ def test_the_table_reads_in_percent(evaluation):
     assert [line[:6] for line in lines[1:4]] == ["M(q,q)", "M(q,g)", "M(g,g)"]
     assert "60 queries (0 more" in lines[5]
     assert len(lines) == 7
+
+
+@pytest.mark.parametrize("name", ["top-5", "map@3", "tpir@fpir=0.1"])
+def test_the_rule_compares_the_accuracy_that_was_asked_for(few, runs, evaluation, name):
+    metric = Metric.parse(name)
+    found = evaluate(few, runs / "small", runs / "large", metric=metric)
+    of_small, of_large = (
+        [embed_split([open_model(runs / run)], few.splits[split])[0] for split in ("query", "gallery")]
+        for run in ("small", "large")
+    )
+    labels = [few.splits[split].labels for split in ("query", "gallery")]
+    own, across = (
+        metric.values(of_small[0].vectors, labels[0], gallery.vectors, labels[1])
+        for gallery in (of_small[1], of_large[1])
+    )
+    assert found.query_query.accuracy == pytest.approx(own.mean())
+    assert found.rule[0] == pytest.approx(across.mean() - own.mean())
+    assert found.compatible == (across.mean() > own.mean())
+    assert found.query_query.cmc == evaluation.query_query.cmc
+    told = found.to_json()
+    assert told["metric"] == told["query_gallery"]["accuracy"]["metric"] == name
+    assert name in found.rule_text and f"points of {name}" in found.table()
+    assert (f"{name} [95 %]" in found.table().splitlines()[0]) == (name != "top-5")
 
 
 def test_per_query_results_pair_up_across_systems(evaluation):
@@ -342,13 +367,13 @@ def test_a_new_gallery_model_is_held_to_the_old_model_and_a_query_model_to_itsel
         scores = zip(("query_query", "query_gallery", "gallery_gallery"), (own, across, paragon), strict=True)
         return dataclasses.replace(
             found,
-            **{pair: dataclasses.replace(getattr(found, pair), cmc={1: top, 5: 1, 10: 1}) for pair, top in scores},
+            **{pair: dataclasses.replace(getattr(found, pair), accuracy=top) for pair, top in scores},
         )
 
     # The row of DMU, table 1, that M(q,g) > M(q,q) would fail: 22.56 < 25.00, though > 18.93.
     shown = with_top1(0.25, 0.2256, 0.1893)
     assert shown.compatible
-    assert shown.rule_text == "M(new,old) > M(old,old) (of a new gallery model): 22.6 % against 18.9 %"
+    assert shown.rule_text == "M(new,old) > M(old,old) (of a new gallery model): 22.6 % against 18.9 % at top-1"
     assert "rule M(new,old) > M(old,old) holds" in shown.table()
     assert not with_top1(0.1, 0.18, 0.1893).compatible
     as_query = dataclasses.replace(shown, rule_applied="M(q,g) > M(q,q)")

@@ -14,8 +14,8 @@ pytest.importorskip("torch")
 import torch
 
 from compat_sdk.errors import TrainingError
-from compat_sdk.files import write_atomic
-from compat_train.models.global_space import global_named
+from compat_sdk.files.atomic import write_atomic
+from compat_train.models.global_names import global_named
 from compat_train.models.search_space import Member, space_named
 from compat_train.nas.cmp.evaluations import Evaluations, Score
 from compat_train.nas.global_nas.log import CandidateLog

@@ -13,7 +13,10 @@ import torch
 from compat_sdk.arrays import read_array, save_array
 from compat_sdk.bundle.trust import Trust
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, open_locked, open_to_append, sealed_json
+from compat_sdk.files.digests import file_problem
+from compat_sdk.files.lock import open_locked
+from compat_sdk.files.plain import open_to_append
+from compat_sdk.files.seal import sealed_json
 from compat_train.config.settings import changed_settings
 from compat_train.data.origin import Origin
 from compat_train.runs.data_record import require_same_data

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import sealed_json
+from compat_sdk.files.seal import sealed_json
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import read_tensors

@@ -12,7 +12,7 @@ from PIL import Image
 
 from compat_sdk.datasets import Split
 from compat_sdk.errors import ConfigError, DataError, TrainingError
-from compat_sdk.files import open_locked
+from compat_sdk.files.lock import open_locked
 from compat_sdk.images import Preprocessing, to_pixels
 from compat_train.data.pixels import decode_split
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.studies.cmp_nas.search import search_config
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import Classification, Optimisation, Scenario
 from compat_train.nas.global_nas.config import MOBILE, TINY
 from compat_train.nas.global_nas.result import GlobalResult
-from compat_train.recipe import certify_recipe, read_recipe, run_recipe
+from compat_train.recipe import read_recipe
+from compat_train.recipe_run import certify_recipe, run_recipe
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.transform_run import TransformRun
 
@@ -109,6 +111,16 @@ def test_every_recipe_in_the_tree_is_valid(path: Path, tmp_path: Path) -> None:
         assert recipe.global_search.gallery == needed and (recipe.gallery is None) == (needed is None)
     for upgrade in recipe.upgrades.values():
         assert Path(upgrade.old).parent == Path(upgrade.new).parent == tmp_path and upgrade.execution.seed == 7
+
+
+def test_a_recipe_that_says_it_was_measured_has_the_settings_of_the_measurement(tmp_path: Path) -> None:
+    """Those of the search of benchmarks/studies/cmp_nas; what a run adds of its own is left out."""
+    found = read_recipe(FOLDER / "cmp_nas_kanji.toml", tmp_path).cmp
+    assert found is not None
+    measured = search_config(root="kanji", runs=tmp_path, seed=0)
+    for name in ("space", "stem_stride", "reward", "method", "supernet", "search", "validation", "retrain"):
+        assert getattr(found, name) == getattr(measured, name), name
+    assert sorted(found.mmacs) == sorted(measured.mmacs)
 
 
 def test_the_papers_hyper_parameters_are_in_the_face_recipe(tmp_path: Path) -> None:

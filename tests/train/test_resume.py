@@ -106,7 +106,8 @@ def test_a_folder_that_another_process_trains_in_is_left_to_it(
     clothes: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     other = (
-        "import sys; from compat_sdk.files import open_locked; f = open_locked(sys.argv[1]); print(flush=True); input()"
+        "import sys; from compat_sdk.files.lock import open_locked; f = open_locked(sys.argv[1]); "
+        "print(flush=True); input()"
     )
     (tmp_path / "run" / "state").mkdir(parents=True)
     command = [sys.executable, "-c", other, str(tmp_path / "run" / "state" / "lock")]

@@ -16,16 +16,18 @@ import torch
 from compat_sdk.certificate import Certificate
 from compat_sdk.datasets import Dataset, Split
 from compat_sdk.errors import ConfigError, CorruptFileError, IncompatibleSpaceError
-from compat_sdk.files import sealed_json
+from compat_sdk.files.seal import sealed_json
 from compat_sdk.images import Preprocessing
 from compat_sdk.space import covers_all
 from compat_train.config.training import Classification
 from compat_train.evaluation.certify import certify, require_certifiable
-from compat_train.evaluation.evaluate import Evaluation, evaluate
+from compat_train.evaluation.evaluate import evaluate
+from compat_train.evaluation.result import Evaluation
 from compat_train.models.build import build_model
 from compat_train.runs.certificates import CERTIFICATES
-from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.resume_points import ResumePoints
+from compat_train.runs.space_name import identity_of
 from compat_train.runs.transform_run import TransformRun
 from tests.golden.files import HERE
 from tests.train.records import edit_record

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
-from compat_sdk.files import sealed_json
+from compat_sdk.files.seal import sealed_json
 from compat_sdk.images import Preprocessing
 from compat_sdk.space import TransformSpaces
 from compat_train.config.training import Classification

@@ -27,8 +27,8 @@ from compat_train.data.batches import Batch, Batches
 from compat_train.evaluation import evaluate_upgrade as upgrade_evaluation
 from compat_train.evaluation.cka import linear_cka
 from compat_train.evaluation.embedding_model import open_model
-from compat_train.evaluation.evaluate import embed_split
 from compat_train.evaluation.evaluate_upgrade import evaluate_upgrade
+from compat_train.evaluation.splits import embed_split
 from compat_train.methods import gallery_outputs, upgrade
 from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery import train_gallery

@@ -15,7 +15,7 @@ from compat_sdk.datasets import open_dataset
 from compat_sdk.metrics import score_queries
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet
-from compat_train.evaluation.evaluate import open_model
+from compat_train.evaluation.embedding_model import open_model
 from compat_train.methods.query import train_query
 from compat_train.runs.checkpoint import Checkpoint
 

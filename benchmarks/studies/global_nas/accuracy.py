@@ -20,7 +20,9 @@ from compat_sdk.images import Preprocessing
 from compat_train.config.training import GalleryConfig, Scenario, Source
 from compat_train.data.pixels import decode_split
 from compat_train.loop import DivergedError
-from compat_train.models.global_space import GlobalMember, Layer, global_named, parameters, random_member
+from compat_train.models.global_cost import parameters
+from compat_train.models.global_names import global_named
+from compat_train.models.global_space import GlobalMember, Layer, random_member
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, classified, train_network
 from compat_train.nas.global_nas.prepare import Prepared, prepare

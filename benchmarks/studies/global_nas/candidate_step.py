@@ -14,7 +14,8 @@ from compat_train.data.training_set import TrainingSet
 from compat_train.device import place
 from compat_train.methods.classify import classification_loss, new_classifier
 from compat_train.models.build import build_model
-from compat_train.models.global_space import GlobalMember, mmacs
+from compat_train.models.global_cost import mmacs
+from compat_train.models.global_space import GlobalMember
 
 ROUNDS = 9  # steps that are timed, after one that is not
 PEAK_SIDE = 1024  # of the product that measures the sgemm peak

@@ -15,7 +15,7 @@ from benchmarks.pages import packed
 from benchmarks.rows import Row
 from benchmarks.studies.cmp_nas.search import search_config
 from benchmarks.studies.global_nas.study import SAMPLE_SEED, Study, found_row
-from compat_train.evaluation.evaluate import Evaluation
+from compat_train.evaluation.result import Evaluation
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.nas.cmp.run import measure, search_tiers
@@ -92,7 +92,7 @@ class QueryStudy(Study):
             train_query(config.training(member.name), run, data=prepared.data)
         measured = measure(config, prepared, [(run, None, None, None) for run in runs]).networks
         kept = [
-            {"arch": found.arch, "mmacs": prepared.costs.mmacs(member), "hits": both_sides(found.evaluation)}
+            {"arch": found.arch, "mmacs": prepared.costs.cost(member), "hits": both_sides(found.evaluation)}
             for member, found in zip(members, measured, strict=True)
         ]
         return {

@@ -25,7 +25,7 @@ from compat_sdk.metrics import rank_correlation
 from compat_sdk.upgrade.backfill import BackfillCurve, alignment_errors, backfill_curve, backfill_order
 from compat_train.config.training import Optimisation
 from compat_train.evaluation.embedding_model import Model, open_model
-from compat_train.evaluation.evaluate import embed_split
+from compat_train.evaluation.splits import embed_split
 from compat_train.evaluation.transform_model import TransformModel, open_transform
 from compat_train.methods.uncertainty import log_variances, train_uncertainty
 

@@ -108,8 +108,9 @@ def adopt(
 
 def _require_signed(source: str, makers: Trust) -> None:
     """Refuses a bundle without a signature that is trusted, and what can have none."""
-    from compat_sdk.bundle import Bundle, is_bundle
+    from compat_sdk.bundle import Bundle
     from compat_sdk.bundle.trust import refuse_run
+    from compat_sdk.kinds import is_bundle
 
     if is_bundle(source):
         Bundle.open(source, trust=makers)

@@ -156,7 +156,7 @@ def build_kanji(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Draw 2,965 characters with the fonts of this machine: an open-set retrieval benchmark."""
+    """Draw 2,965 characters with the fonts of this machine: open-set benchmarks, kanji and the harder kanji-hard."""
     from compat_train.data.kanji.builder import build_kanji as build
 
     with console.working() as progress:

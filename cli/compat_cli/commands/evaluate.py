@@ -13,6 +13,7 @@ from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Trust
+    from compat_sdk.metrics import Metric
 
 
 def evaluate(
@@ -35,6 +36,12 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            "--metric", metavar="NAME", help="Accuracy that the rule compares: top-K, map, map@K or tpir@fpir=RATE."
+        ),
+    ] = "top-1",
     require_compatible: Annotated[
         bool,
         typer.Option(
@@ -71,11 +78,15 @@ def evaluate(
     """
     from compat_cli.pages.evaluation import report_place, write_report
     from compat_sdk.datasets import open_dataset
+    from compat_sdk.metrics import Metric
 
     wanted = options.trusted(public_key, trust)
+    judged_by = Metric.parse(metric)
     extras.require("train")
     if transform and certify:
         raise ConfigError("--certify keeps figures of two models, and --transform is about three; leave one out")
+    if certify and judged_by != Metric():
+        raise ConfigError(f"--certify keeps the rule at top-1; leave out --metric {judged_by}, or --certify")
     if transform and report is not None:
         raise ConfigError("--report is about a query model and a gallery model; leave it out, or --transform")
     if report is not None:
@@ -83,8 +94,8 @@ def evaluate(
     page = None if report is None else report_place(report)
     if transform:
         _evaluate_upgrade(
-            data, gallery, query, transform, side_info or [], require_compatible, root, memory, device, threads, wanted,
-            as_json,
+            data, gallery, query, transform, side_info or [], require_compatible, judged_by, root, memory, device,
+            threads, wanted, as_json,
         )  # fmt: skip
         return
     if side_info:
@@ -108,6 +119,7 @@ def evaluate(
             progress=progress,
             trust=wanted,
             examples=page is not None,
+            metric=judged_by,
         )
     written = write_certificate(found, dataset, query) if certify else None
     table = found.table() + ("" if written is None else f"\ncertificate: {escaped(str(written))}")
@@ -122,9 +134,9 @@ def evaluate(
     facts["report"] = None if page is None else str(page)
     console.report(facts, table, as_json=as_json)
     if require_compatible and not found.compatible:
-        raise CheckFailedError(f"the compatibility rule does not hold: {found.rule_text} at top-1")
+        raise CheckFailedError(f"the compatibility rule does not hold: {found.rule_text}")
     if require_compatible:
-        console.note(f"the compatibility rule holds: {found.rule_text} at top-1")
+        console.note(f"the compatibility rule holds: {found.rule_text}")
 
 
 def _evaluate_upgrade(
@@ -134,6 +146,7 @@ def _evaluate_upgrade(
     transforms: list[Path],
     sides: list[Path],
     require: bool,
+    metric: Metric,
     root: Path | None,
     memory: float,
     device: str,
@@ -157,6 +170,7 @@ def _evaluate_upgrade(
             threads=threads,
             progress=progress,
             trust=trust,
+            metric=metric,
         )
     tried = upgrade_advice(found)
     text = found.table() + "".join(f"\ntry: {each}" for each in tried)
@@ -164,6 +178,6 @@ def _evaluate_upgrade(
     if require and not found.worthwhile:
         raise CheckFailedError(
             f"the upgrade is not worth its while: M(new,h) is "
-            f"{console.fraction(found.scores['new_transformed'].cmc[1])} % at top-1, M(old,old) is "
-            f"{console.fraction(found.scores['old_old'].cmc[1])} %"
+            f"{console.fraction(found.scores['new_transformed'].accuracy)} % at {metric}, M(old,old) is "
+            f"{console.fraction(found.scores['old_old'].accuracy)} %"
         )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from compat_cli import console, extras, options, pictures
+from compat_cli.commands import approximate
+from compat_cli.commands.gallery_facts import say
 from compat_cli.filling import fill
 from compat_cli.groups import Group
 from compat_sdk.errors import CheckFailedError, ConfigError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from compat_sdk.gallery.files import Dtype
 
 app = typer.Typer(help="Build and keep a gallery.", no_args_is_help=True, rich_markup_mode=None, cls=Group)
+app.command("approximate")(approximate.approximate)
 _Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder.")]
 _Model = Annotated[Path, typer.Option("--model", help="Gallery model: a BUNDLE or a RUN.")]
 _Images = Annotated[
@@ -28,7 +30,10 @@ _Images = Annotated[
 ]
 _Split = Annotated[str, typer.Option("--split", help="Which split of DATA.")]
 _Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Name images that cannot be read and go on.")]
-_Ann = Annotated[bool, typer.Option("--ann/--exact", help="Also build the approximate index (usearch).")]
+_Ann = Annotated[
+    bool | None,
+    typer.Option("--ann/--exact", help="Also build the approximate index: usearch.", show_default=False),
+]
 
 
 @app.command("build")
@@ -38,7 +43,9 @@ def build(
     data: options.OptionalData = None,
     images: _Images = None,
     split: _Split = "gallery",
-    ann: _Ann = False,
+    ann: _Ann = None,
+    index: approximate.Kind = None,
+    recall: approximate.Recall = None,
     skip_unreadable: _Skip = False,
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="Numbers on disk: float16, int8, or float32 if not given.")
@@ -57,6 +64,7 @@ def build(
     from compat_sdk.upgrade.manifest import WITH_UPGRADE
 
     require_own(out, WITH_UPGRADE, "index build")
+    kind = approximate.chosen(ann, index, recall)
     makers = options.trusted(public_key, trust)
     wanted = pictures.chosen(data, images, root, split)
     with console.working():
@@ -81,7 +89,7 @@ def build(
             model={"name": embedder.name, "path": str(model)},
             dtype=cast("Dtype", dtype or "float32"),
         )
-    _fill_and_say(gallery, embedder, wanted, ann, skip_unreadable, as_json, replace=True)
+    _fill_and_say(gallery, embedder, wanted, kind, recall, skip_unreadable, as_json, replace=True)
 
 
 @app.command("add")
@@ -91,7 +99,9 @@ def add(
     data: options.OptionalData = None,
     images: _Images = None,
     split: _Split = "gallery",
-    ann: _Ann = False,
+    ann: _Ann = None,
+    index: approximate.Kind = None,
+    recall: approximate.Recall = None,
     skip_unreadable: _Skip = False,
     prefix: Annotated[
         str, typer.Option("--prefix", help="Begin the ids with this, such as ben/, where two folders share names.")
@@ -109,19 +119,21 @@ def add(
     """Embed more images into a gallery; those that it already holds are left alone."""
     from compat_sdk.gallery import Gallery
 
+    kind = approximate.chosen(ann, index, recall)
     makers = options.trusted(public_key, trust)
     gallery = Gallery.open(path)
     wanted = pictures.chosen(data, images, root, split).renamed(prefix).spelled_as(gallery.ids)
     with console.working():
         embedder = pictures.open_model(model, threads=threads, device=device, trust=makers)
-    _fill_and_say(gallery, embedder, wanted, ann, skip_unreadable, as_json, replace=replace)
+    _fill_and_say(gallery, embedder, wanted, kind, recall, skip_unreadable, as_json, replace=replace)
 
 
 def _fill_and_say(
     gallery: Gallery,
     model: pictures.Model,
     wanted: pictures.Pictures,
-    ann: bool,
+    kind: str | None,
+    recall: float | None,
     skip_unreadable: bool,
     as_json: bool,
     *,
@@ -129,10 +141,10 @@ def _fill_and_say(
 ) -> None:
     with console.working() as progress:
         added = fill(gallery, model, wanted, progress, skip_unreadable=skip_unreadable, replace=replace)
-        if ann:
-            gallery.build_index("usearch")
+        if kind is not None:
+            gallery.build_index(kind, recall=recall)
     console.note(f"{added} of {len(wanted)} images added")
-    _say(gallery, as_json)
+    say(gallery, as_json)
 
 
 @app.command("remove")
@@ -163,7 +175,7 @@ def compact(path: _Gallery, as_json: options.Json = False) -> None:
     from compat_sdk.gallery import Gallery
 
     Gallery.compact_folder(path)
-    _say(Gallery.open(path), as_json)
+    say(Gallery.open(path), as_json)
 
 
 @app.command("info")
@@ -171,7 +183,7 @@ def info(path: _Gallery, as_json: options.Json = False) -> None:
     """Space, size, labels and the state of the index."""
     from compat_sdk.gallery import Gallery
 
-    _say(Gallery.open(path), as_json)
+    say(Gallery.open(path), as_json)
 
 
 @app.command("sign")
@@ -246,35 +258,4 @@ def repair(path: _Gallery, as_json: options.Json = False) -> None:
         done = gallery.repair()
     for line in done:
         console.note(line)
-    _say(gallery, as_json)
-
-
-def _say(gallery: Gallery, as_json: bool) -> None:
-    facts = gallery.info()
-    console.report(facts, console.lines(_lines(facts)), as_json=as_json)
-
-
-def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    """What `Gallery.info` says, for people."""
-    index, model = facts["index"], facts["model"]
-    covers = "everything that decides a vector" if facts["space_covers"] == "all" else "the weights only: an old space"
-    shown = {
-        "path": facts["path"],
-        "space": f"{facts['space']} (a digest of {covers})",
-        "rows": f"{facts['rows']:,} images of {facts['labels']:,} labels",
-        "vectors": f"{facts['dim']} numbers of {facts['dtype']}, {console.size_text(facts['bytes'])} in "
-        f"{facts['segments']} segments",
-        "generation": f"{facts['generation']} (counts its changes)",
-        "model": " from ".join(str(model[key]) for key in ("name", "path") if key in model) or "not noted",
-        "search": facts["search"],
-        "index": "none, so that a search compares with every row",
-        "signed": "yes" if facts["signed"] else "no",
-    }
-    if index is not None:
-        options = "".join(f", {key} {value}" for key, value in index.items() if key not in ("kind", "fresh", "bytes"))
-        state = "fresh" if index["fresh"] else "older than the rows, so that it is not used"
-        foreign = ", not built here, so that it is not read" if facts["foreign_index"] else ""
-        shown["index"] = f"{index['kind']}, {console.size_text(index['bytes'])}, {state}{options}{foreign}"
-    if facts["signed_by"] is not None:
-        shown["signed"] = f"by {facts['signed_by']}"
-    return (f"{key}: {value}" for key, value in shown.items())
+    say(gallery, as_json)

@@ -63,8 +63,17 @@ COMMAND = SettingsCommand(
     run=_search,
     inputs=("source.data", "source.root", "gallery"),
     shown=(
-        *("objective", "mmacs", "preprocessing.size", "macro_epochs", "final_epochs", "random"),
-        *("optimisation.batch", "optimisation.lr", *EVERYWHERE),
+        *(
+            "objective",
+            "mmacs",
+            "milliseconds",
+            "table",
+            "preprocessing.size",
+            "macro_epochs",
+            "final_epochs",
+            "random",
+        ),
+        *("random", "optimisation.batch", "optimisation.lr", *EVERYWHERE),
     ),
     named=(Named(name="--strikes-reset/--strikes-add-up", keys=("strikes_reset",)),),
     shorthands=(

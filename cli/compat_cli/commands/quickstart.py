@@ -48,11 +48,13 @@ def quickstart(
 
     With --data, on your own pictures: side, epochs and part of the pictures are chosen so that it ends in time.
     """
-    from compat_cli.pages.report import headline, render
+    from compat_cli.pages.report import render
+    from compat_cli.pages.sections.outcome import headline
     from compat_cli.pages.story import Story, demo_plan, layout
     from compat_cli.pages.thumbnails import is_tiny, thumbnails
     from compat_sdk.datasets import open_dataset
-    from compat_sdk.files import write_atomic, write_json_atomic
+    from compat_sdk.files.atomic import write_atomic
+    from compat_sdk.files.documents import write_json_atomic
     from compat_sdk.outputs import require_own
 
     if data is None and (minutes is not None or root is not None):
@@ -84,7 +86,9 @@ def _plan(data: str, root: Path | None, out: Path, minutes: float, seed: int, th
     from compat_sdk.datasets.manifest import open_labelled_list
     from compat_sdk.datasets.split import Dataset
     from compat_sdk.errors import CompatError
-    from compat_sdk.files import make_folder, read_json, sealed_json, unsealed, write_atomic
+    from compat_sdk.files.atomic import make_folder, write_atomic
+    from compat_sdk.files.documents import read_json
+    from compat_sdk.files.seal import sealed_json, unsealed
 
     asked = {"data": str(Path(data).absolute()), "root": None if root is None else str(root), "minutes": minutes}
     asked["seed"] = seed

@@ -36,7 +36,7 @@ def _query_config() -> type[QueryConfig]:
 def _train_gallery(told: Told, out: Path, as_json: bool) -> None:
     """Train the large model that embeds the gallery."""
     extras.require("train")
-    from compat_train.evaluation.held_out import held_out_accuracy
+    from compat_train.evaluation.held_out import held_out_once
     from compat_train.methods.gallery import train_gallery
 
     config = told.config(_gallery_config())
@@ -44,7 +44,7 @@ def _train_gallery(told: Told, out: Path, as_json: bool) -> None:
     with told.named(), console.working() as progress:
         done = train_gallery(config, out, progress)
         seconds = time.monotonic() - began
-        found = held_out_accuracy(done, config)
+        found = held_out_once(done, config)
     _say(done, seconds, as_json, "no val split, so no image was held out" if found is None else str(found), found)
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compat_cli import console, extras, options, pictures
+from compat_cli.commands import upgrade_collection as on_collection
 from compat_cli.commands import upgrade_options, upgrade_switch
 from compat_cli.groups import Group
 from compat_sdk.errors import CheckFailedError, ConfigError
+from compat_sdk.kinds import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +51,15 @@ def plan(
     from compat_sdk import upgrade
 
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders(
+            {"--workers": workers, "--shard-rows": shard_rows, "--missing-side": missing_side != "refuse"}
+        )
+        with console.working():
+            opener = upgrade_options.opener(transform, engine, precision, threads, wanted)
+            costs, told = on_collection.plan_of(path, opener, side, held_out)
+        console.report(asdict(costs), console.lines(told + _accuracy_lines(costs.accuracy)), as_json=as_json)
+        return
     with console.working() as progress:
         opener = upgrade_options.opener(transform, engine, precision, threads, wanted)
         found = upgrade.plan(
@@ -103,6 +114,20 @@ def run(
     if ray:
         extras.require("ray")
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders(
+            {
+                "--workers": workers,
+                "--ray": ray,
+                "--shard-rows": shard_rows,
+                "--rows-per-second": rows_per_second,
+                "--log": log,
+                "--missing-side": missing_side != "refuse",
+            }
+        )
+        opener = upgrade_options.opener(transform, engine, precision, threads, wanted)
+        on_collection.run_of(path, opener, side, as_json=as_json)
+        return
     with console.working() as progress:
         opener = upgrade_options.opener(transform, engine, precision, threads, wanted)
         done = upgrade.run(
@@ -129,6 +154,9 @@ def status(path: upgrade_options.Gallery, as_json: options.Json = False) -> None
     """How far an upgrade is, and what comes next. Nothing is written."""
     from compat_sdk import upgrade
 
+    if is_address(path):
+        on_collection.status_of(path, as_json=as_json)
+        return
     found = upgrade.status(path)
     lines = [f"{found.stage}: {path} is in space {found.space}, {found.rows} rows"]
     if found.leads_to is not None:
@@ -147,6 +175,7 @@ def verify(
     path: upgrade_options.Gallery,
     transform: upgrade_options.Transform,
     sample: Annotated[int, typer.Option("--sample", min=0, help="Rows to transform again, images to embed.")] = 256,
+    side: upgrade_options.Side = None,
     held_out: upgrade_options.HeldOut = None,
     data: options.OptionalData = None,
     images: Annotated[
@@ -177,6 +206,19 @@ def verify(
     if with_images != (model is not None) or (with_images and held_out is not None):
         raise ConfigError("expected --model with --data or --images, or --held-out alone, or none of them")
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders({"--model with --data or --images": model})
+        opener, verdict = upgrade_options.opener(transform, engine, precision, threads, wanted), _verdict(at_least)
+        checked, wrong, told = on_collection.verify_of(
+            path, opener, side, held_out, sample=sample, at_least=verdict, min_cosine=min_cosine
+        )
+        told += [*_accuracy_lines(checked.accuracy), *_quality_lines(checked.quality)]
+        console.report({**asdict(checked), "problems": wrong}, console.lines(told), as_json=as_json)
+        if wrong:
+            raise CheckFailedError(f"{len(wrong)} problem(s) in the upgrade of {path}")
+        return
+    if side is not None:
+        raise ConfigError("--side is for collections: a gallery folder has its side-information in the upgrade")
     with console.working() as progress:
         opener = upgrade_options.opener(transform, engine, precision, threads, wanted)
         embedded = None
@@ -222,6 +264,7 @@ def canary(
     """A gallery of some of the new vectors, for a few devices to search before the cutover."""
     from compat_sdk import upgrade
 
+    upgrade_options.require_folder(path, "canary")
     with console.working():
         made = upgrade.canary(path, out, labels=label or (), share=share)
     text = f"{out}: {len(made)} rows in space {made.space}"

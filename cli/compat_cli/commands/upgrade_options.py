@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.kinds import is_address
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Trust
     from compat_sdk.upgrade import BundleTransform
     from compat_sdk.upgrade.pairing import MissingSide as MissingSideName
 
-Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder.")]
+Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder, or qdrant://HOST:PORT/COLLECTION.")]
 Transform = Annotated[Path, typer.Option("--transform", help="BUNDLE of the transform (train upgrade, export).")]
 Side = Annotated[
     Path | None,
@@ -63,3 +64,13 @@ def missing(value: str) -> MissingSideName:
     if value == "zeros":
         return "zeros"
     raise ConfigError(f"--missing-side is {value}, expected refuse or zeros")
+
+
+def require_folder(path: Path, command: str) -> None:
+    """Refuse a collection's address where a command reads what lies in a gallery's folder.
+
+    Raises:
+        ConfigError: The gallery is a collection.
+    """
+    if is_address(path):
+        raise ConfigError(f"found an address, but upgrade {command} reads the folder of a gallery; name a folder")

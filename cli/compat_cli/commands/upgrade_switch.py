@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compat_cli import console, extras, options, pictures
+from compat_cli.commands import upgrade_collection as on_collection
 from compat_cli.commands import upgrade_options
+from compat_sdk.kinds import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +60,13 @@ def _cutover(
     if ann:
         extras.require("usearch")
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders(
+            {"--workers": workers, "--ann": ann, "--missing-side": missing_side != "refuse"}
+        )
+        opener = None if transform is None else upgrade_options.opener(transform, engine, precision, threads, wanted)
+        on_collection.cutover_of(path, opener, side, most_added=most_added, unverified=unverified, as_json=as_json)
+        return
     with console.working() as progress:
         opener = None if transform is None else upgrade_options.opener(transform, engine, precision, threads, wanted)
         done = upgrade.cutover(
@@ -94,6 +103,7 @@ def _follow(
     """After the cutover: bring rows that GALLERY/upgrade/before received since into the new space too."""
     from compat_sdk import upgrade
 
+    upgrade_options.require_folder(path, "follow")
     wanted = options.trusted(public_key, trust)
     with console.working():
         done = upgrade.follow(path, upgrade_options.opener(transform, engine, precision, threads, wanted), side=side)
@@ -121,6 +131,7 @@ def _backfill(
     from compat_sdk import upgrade
     from compat_sdk.gallery import Gallery
 
+    upgrade_options.require_folder(path, "backfill")
     wanted = options.trusted(public_key, trust)
     scores = upgrade.read_uncertainty(uncertainty)
     held = pictures.chosen(data, images, root, split).spelled_as(Gallery.open(path, verify=False).ids)
@@ -149,6 +160,9 @@ def _rollback(
     """Put the old vectors back in their place, in one step."""
     from compat_sdk import upgrade
 
+    if is_address(path):
+        on_collection.rollback_of(path, drop_added=drop_added, as_json=as_json)
+        return
     done = upgrade.rollback(path, drop_added=drop_added)
     dropped = f"; dropped: {', '.join(done.dropped)}" if done.dropped else ""
     console.report(
@@ -169,5 +183,9 @@ def _discard(
     """Delete an unfinished run or, after the cutover and with --old, the old vectors that are kept for a rollback."""
     from compat_sdk import upgrade
 
+    if is_address(path):
+        on_collection.refuse_of_folders({"--drop-added": drop_added})
+        on_collection.discard_of(path, old=old, as_json=as_json)
+        return
     freed = upgrade.discard(path, old=old, drop_added=drop_added)
     console.report({"bytes": freed}, f"{console.size_text(freed)} given back", as_json=as_json)

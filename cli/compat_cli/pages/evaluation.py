@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from compat_cli.pages.report import MARK, render
 from compat_cli.pages.thumbnails import is_tiny, thumbnails
 from compat_sdk.errors import ConfigError
-from compat_sdk.files import make_folder, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
 from compat_sdk.outputs import Layout, require_own, require_place
 
 if TYPE_CHECKING:
     from compat_sdk.datasets import Dataset
-    from compat_train.evaluation.evaluate import Evaluation
+    from compat_train.evaluation.result import Evaluation
 
 _LAYOUT: Layout = {r"report\.html": None}
 

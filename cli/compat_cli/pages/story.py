@@ -117,7 +117,9 @@ class Story:
         return found, seconds
 
     def _once(self, number: int, name: str, step: Callable[[], Any]) -> tuple[Any, float]:
-        from compat_sdk.files import make_folder, read_json, sealed_json, unsealed, write_atomic
+        from compat_sdk.files.atomic import make_folder, write_atomic
+        from compat_sdk.files.documents import read_json
+        from compat_sdk.files.seal import sealed_json, unsealed
 
         path = self.out / "steps" / f"{number}-{re.sub('[^a-z]+', '-', name.lower())}.json"
         settings = json.loads(json.dumps(self._settings_of_steps()))

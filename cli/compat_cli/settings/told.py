@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from compat_sdk.errors import ConfigError, StateError
-from compat_sdk.files import check_plain
+from compat_sdk.files.documents import check_plain
+from compat_sdk.nearest import nearest_names
 from compat_sdk.shown import shortened, shown_value
 
 if TYPE_CHECKING:
@@ -176,9 +176,9 @@ def _unknown_setting(written: str, key: str, settings: Iterable[str]) -> ConfigE
     if key in names:
         return ConfigError(f"{written}: {key} is a table; set its entries one by one, such as {key}.NAME")
     near = [name for name in names if name.rpartition(".")[2] == last]
-    lasts = difflib.get_close_matches(last, [name.rpartition(".")[2] for name in names], 3, 0.6)
+    lasts = nearest_names(last, [name.rpartition(".")[2] for name in names])
     near += [name for name in names if name.rpartition(".")[2] in lasts and name not in near]
-    near += [name for name in difflib.get_close_matches(key, names, 3, 0.5) if name not in near]
+    near += [name for name in nearest_names(key, names) if name not in near]
     told = ", ".join((near or names)[:8])
     return ConfigError(f"{written}: there is no such setting; nearest: {told}. `compat-sdk settings` lists all")
 

@@ -15,7 +15,8 @@ from compat_sdk.bundle import Graph, TransformSource
 from compat_sdk.datasets import open_dataset
 from compat_sdk.embedder import graph_input
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError
-from compat_sdk.files import raise_if_refused, read_plain
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import Preprocessing, decode_many
 from compat_sdk.space import Embeddings
 from compat_train.data.golden_pictures import standard_pictures

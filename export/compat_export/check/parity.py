@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle.golden import MIN_COSINE
+from compat_sdk.bundle.self_test import MIN_COSINE
 from compat_sdk.engines import Engine
 from compat_sdk.errors import CheckFailedError
 

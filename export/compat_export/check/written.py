@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from compat_export.convert.graphs import Converted, opened
 from compat_sdk.bundle import Bundle
-from compat_sdk.bundle.golden import input_statistics
+from compat_sdk.bundle.self_test import input_statistics
 from compat_sdk.embedder import Embedder
 from compat_sdk.images import Preprocessing
 from compat_sdk.transform import Transform

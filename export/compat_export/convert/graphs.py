@@ -16,7 +16,7 @@ from torch import nn
 
 from compat_export.convert.adopted_onnx import adopted_graph
 from compat_export.convert.conversion import OUTPUT, Options, Port
-from compat_sdk.bundle.manifest import Graph
+from compat_sdk.bundle.graph import Graph
 from compat_sdk.engines import Engine
 from compat_sdk.engines.choice import ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
 from compat_sdk.engines.coreml import coreml_problem

@@ -23,7 +23,8 @@ from typing import BinaryIO
 
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE, check_file_name, check_file_names
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import raise_if_refused, read_chunks
+from compat_sdk.files.plain import read_chunks
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened
 
 _LOCAL = struct.Struct("<4s5H3I2H")

@@ -10,10 +10,11 @@ from typing import Protocol
 
 from compat_sdk.bundle.archive import ZipFiles
 from compat_sdk.bundle.folder import FolderFiles
-from compat_sdk.bundle.manifest import FileRecord
 from compat_sdk.bundle.names import MANIFEST
+from compat_sdk.bundle.records import FileRecord
 from compat_sdk.errors import BundleError, CorruptFileError
-from compat_sdk.files import parse_json, raise_if_refused
+from compat_sdk.files.documents import parse_json
+from compat_sdk.files.refusal import raise_if_refused
 
 _DOCUMENT_LIMIT = 4 << 20
 _SUFFIXES = {

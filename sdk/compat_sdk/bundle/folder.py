@@ -14,7 +14,9 @@ from pathlib import Path
 
 from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.errors import BundleError
-from compat_sdk.files import make_folder, raise_if_refused, read_chunks, sync_folder, write_atomic
+from compat_sdk.files.atomic import make_folder, sync_folder, write_atomic
+from compat_sdk.files.plain import read_chunks
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.kinds import instead_of
 from compat_sdk.litter import is_litter
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any, Literal, cast, get_args
 
-from compat_sdk.bundle.names import MANIFEST, PICTURES, check_file_name, check_file_names
+from compat_sdk.bundle.consistency import require_consistent
+from compat_sdk.bundle.graph import Graph, check_word
+from compat_sdk.bundle.last_day import is_day
+from compat_sdk.bundle.names import MANIFEST, PICTURES, check_file_names
+from compat_sdk.bundle.records import FileRecord
 from compat_sdk.certificate import Certificate
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import sealed
+from compat_sdk.files.seal import sealed
 from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shortened, shown_value
@@ -26,92 +27,6 @@ VERSION = 3
 _SINCE_3 = {"identity", "certificates", "release", "expires"}
 
 Role = Literal["query", "gallery", "side-info", "transform"]
-
-_WORD = re.compile(r"[A-Za-z0-9._-]{1,120}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """Which file it must be: SHA-256 of its content (64 hexadecimal digits) and its size in bytes."""
-
-    sha256: str
-    bytes: int
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.sha256, str) or _SHA256.fullmatch(self.sha256) is None:
-            raise ConfigError(f"SHA-256 is {shown_value(self.sha256)}; expected 64 lower-case hexadecimal digits")
-        if not isinstance(self.bytes, int) or isinstance(self.bytes, bool) or self.bytes < 0:
-            raise ConfigError(f"a file size is {shown_value(self.bytes)}; expected a number of bytes")
-
-
-@dataclass(frozen=True)
-class Graph:
-    """One exported form of the model.
-
-    Attributes:
-        target: Format, such as ``"onnx"``.
-        precision: Of the weights, such as ``"fp32"``.
-        file: Name inside the bundle, with ``/``: a file, or the folder of a format that is one (``.mlpackage``).
-        inputs: Names of the graph's inputs, in the order in which an engine takes them: one for images, float32
-            ``[n, 3, size, size]`` or as ``layout`` says; ``old``, float32 ``[n, old_dim]``, for a transform, then
-            ``side``, float32 ``[n, side_dim]``, where it takes side-information.
-        output: Name of the graph's output, float32 ``[n, dim]``.
-        batch: The one number of images or vectors that the graph takes, 1 to 1024, or None for any.
-        layout: Order of an image's axes: ``"nchw"``, or ``"nhwc"`` for ``[n, size, size, 3]``.
-        values: ``"prepared"``, or ``"pixels"`` where the graph takes RGB in [0, 255] and does mean, standard
-            deviation and channel order itself. Either way a client does what the manifest's preprocessing says.
-        min_cosine: Smallest cosine to the trained model's vectors that the maker allowed, below that of the precision,
-            -1 to 1; None for that of the precision, see `compat_sdk.bundle.golden.MIN_COSINE`.
-    """
-
-    target: str
-    precision: str
-    file: str
-    inputs: tuple[str, ...] = ("image",)
-    output: str = "embedding"
-    batch: int | None = None
-    layout: str = "nchw"
-    values: str = "prepared"
-    min_cosine: float | None = None
-
-    def __post_init__(self) -> None:
-        _check_word("graph target", self.target)
-        _check_word("graph precision", self.precision)
-        check_file_name(self.file)
-        if not isinstance(self.inputs, tuple) or not self.inputs or len(set(self.inputs)) < len(self.inputs):
-            raise ConfigError(f"graph inputs are {shown_value(self.inputs)}; expected at least one name, each once")
-        for name in (*self.inputs, self.output):
-            if not isinstance(name, str) or not name:
-                raise ConfigError(f"a graph input or output is named {shown_value(name)}; expected a name")
-        if self.batch is not None and (type(self.batch) is not int or not 1 <= self.batch <= 1024):
-            raise ConfigError(f"graph batch is {shown_value(self.batch)}; expected 1 to 1024, or none")
-        if self.layout not in ("nchw", "nhwc"):
-            raise ConfigError(f"graph layout is {shown_value(self.layout)}; expected nchw or nhwc")
-        if self.values not in ("prepared", "pixels"):
-            raise ConfigError(f"graph values is {shown_value(self.values)}; expected prepared or pixels")
-        if self.min_cosine is not None and (type(self.min_cosine) is not float or not -1 <= self.min_cosine <= 1):
-            raise ConfigError(f"graph min_cosine is {shown_value(self.min_cosine)}; expected -1 to 1, or none")
-
-    def to_json(self) -> dict[str, object]:
-        """Return the fields as JSON values, without a ``min_cosine`` that is None, as 0.7 wrote them."""
-        found = dataclasses.asdict(self) | {"inputs": list(self.inputs)}
-        if self.min_cosine is None:
-            del found["min_cosine"]
-        return found
-
-    def client_part(self, preprocessing: Preprocessing) -> Preprocessing:
-        """Return what a client does to an image for this graph; the rest is inside.
-
-        Args:
-            preprocessing: The manifest's or the model's own. Bundles of 0.7 and before state the latter even where
-                their graphs take pixels.
-        """
-        return preprocessing if self.values == "prepared" else preprocessing.inside_graph()
-
-    def is_made_of(self, file: str) -> bool:
-        """Whether ``file``, a name inside the bundle, is this graph's file or lies in its folder."""
-        return file == self.file or file.startswith(f"{self.file}/")
 
 
 @dataclass(frozen=True)
@@ -208,7 +123,7 @@ class Manifest:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not 1 <= len(self.name) <= 120 or not self.name.isprintable():
             raise ConfigError(f"name is {shown_value(self.name)}; expected 1 to 120 printable characters")
-        _check_word("tier", self.tier)
+        check_word("tier", self.tier)
         if self.role not in get_args(Role):
             raise ConfigError(f"role is {shown_value(self.role)}; expected one of {', '.join(get_args(Role))}")
         for space in (self.space, *self.searches):
@@ -225,9 +140,7 @@ class Manifest:
             raise ConfigError(f"release is {shown_value(self.release)}; expected an integer of at least 1")
         if self.expires is not None and not is_day(self.expires):
             raise ConfigError(f"expires is {shown_value(self.expires)}; expected a day such as 2027-12-31, or none")
-        self._check_role()
-        self._check_identity()
-        self._check_certificates()
+        require_consistent(self)
         check_file_names(self.files)
 
     def require_complete(self, *, promised: bool = True) -> None:
@@ -253,78 +166,6 @@ class Manifest:
                 "there is no golden picture, which every bundle of its version has: they were left out or taken out, "
                 "and a self-test would see neither colour nor shape; get it again from its maker, or export it again"
             )
-
-    def _check_role(self) -> None:
-        """Refuse what does not go with the role."""
-        if self.searches and self.role not in ("query", "gallery"):
-            raise ConfigError(
-                f"a {self.role} model searches {list(self.searches)}; expected none: only query and gallery models do"
-            )
-        taken: tuple[str, ...] | None = None
-        if self.role == "transform":
-            if self.source is None or self.preprocessing is not None:
-                raise ConfigError("a transform takes vectors; expected a source and no preprocessing")
-            taken = self.source.inputs
-            self.source.to(self.space, self.dim)  # refuses what does not go together
-        elif self.source is not None or not isinstance(self.preprocessing, Preprocessing):
-            raise ConfigError(f"a {self.role} model takes images; expected preprocessing and no source")
-        for graph in self.graphs:
-            if len(graph.inputs) != 1 if taken is None else graph.inputs != taken:
-                wanted = "one, the image" if taken is None else ", ".join(taken)
-                raise ConfigError(f"graph {graph.file} has the inputs {', '.join(graph.inputs)}; expected {wanted}")
-            if taken is not None and (graph.layout, graph.values) != ("nchw", "prepared"):
-                raise ConfigError(f"graph {graph.file} has layout or values of an image; a transform takes vectors")
-
-    def _check_identity(self) -> None:
-        """Refuse what contradicts the name of the space, or of the transform."""
-        own = self.identity
-        if self.role == "transform":
-            self._check_transform(own)
-            return
-        if own is None:
-            if covers_all(self.space):
-                raise ConfigError(
-                    f"there is no identity, of which space {self.space} is the digest; restore it or export again"
-                )
-            return
-        if not isinstance(own, Identity):
-            raise ConfigError(f"a {self.role} model has the identity of a transform; export it again")
-        if (own.arch, own.dim) != (self.arch, self.dim):
-            raise ConfigError(f"it is {self.arch} of {self.dim}, its identity {own.arch} of {own.dim}; export it again")
-        kinds = {graph.values for graph in self.graphs} or {"prepared"}
-        left = {own.preprocessing if kind == "prepared" else own.preprocessing.inside_graph() for kind in kinds}
-        if left != {self.preprocessing}:
-            raise ConfigError(
-                "preprocessing is not what the identity and the graphs leave to a client: it was changed after the "
-                "space was named; restore the bundle from its source"
-            )
-        own.require_space(self.space, "it")
-
-    def _check_transform(self, own: Identity | TransformIdentity | None) -> None:
-        """Refuse an identity of another transform than the manifest describes."""
-        if own is None:
-            return
-        if not isinstance(own, TransformIdentity):
-            raise ConfigError("a transform has the identity of a model of images; export it again")
-        if (own.arch, own.spaces) != (self.arch, self.spaces):
-            raise ConfigError(
-                f"it is {self.arch} {self.spaces}, its identity {own.arch} {own.spaces}: one of them was changed after "
-                f"the transform was named; restore the bundle from its source"
-            )
-
-    def _check_certificates(self) -> None:
-        """Refuse a certificate of anything but this model and what it declares, and two of one evaluation."""
-        if not isinstance(self.certificates, tuple) or not all(isinstance(c, Certificate) for c in self.certificates):
-            raise ConfigError(f"certificates is {shown_value(self.certificates)}; expected a tuple of certificates")
-        for shown in self.certificates:
-            if shown.query_space != self.space or shown.gallery_space not in self.searches:
-                raise ConfigError(
-                    f"a certificate shows that {shown.query_space} may search {shown.gallery_space}; expected "
-                    f"{self.space} and one of {list(self.searches)}"
-                )
-        seen = {(shown.gallery_space, shown.data_sha256) for shown in self.certificates}
-        if len(seen) < len(self.certificates):
-            raise ConfigError("two certificates are of one gallery space and the same data; expected one")
 
     def certificates_for(self, gallery_space: str) -> tuple[Certificate, ...]:
         """The evaluations that show that the model may search this space; none if it is only declared."""
@@ -428,21 +269,3 @@ class Manifest:
         later = [name for name in (self.space, *self.searches, *beside) if covers_all(name)]
         if later:
             raise ConfigError(f"version 2 names the space {later[0]} of a later version; restore it from its source")
-
-
-def record_of(data: bytes) -> FileRecord:
-    """Return the record of a file with this content."""
-    return FileRecord(hashlib.sha256(data).hexdigest(), len(data))
-
-
-def is_day(value: object) -> bool:
-    """Return whether this is a day of the calendar in the one form ``YYYY-MM-DD``."""
-    try:
-        return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
-    except ValueError:
-        return False
-
-
-def _check_word(label: str, value: object) -> None:
-    if not isinstance(value, str) or _WORD.fullmatch(value) is None:
-        raise ConfigError(f"{label} is {shown_value(value)}; expected 1 to 120 of the characters A-Z a-z 0-9 . _ -")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.names import is_name
@@ -55,9 +53,3 @@ def check_file_names(names: Iterable[str]) -> None:
                 )
     if both := sorted(files & folders.keys()):
         raise ConfigError(f"{shown_value(both[0])} is a file and a folder at once; rename one")
-
-
-def is_bundle(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is to be opened as a bundle: a folder with a manifest, or a file, which can only be a zip."""
-    place = Path(path)
-    return place.is_file() or (place / MANIFEST).is_file()

@@ -15,7 +15,8 @@ from compat_sdk.bundle.folder import replace_folder, write_folder
 from compat_sdk.bundle.manifest import FORMAT
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.errors import BundleError, ConfigError
-from compat_sdk.files import make_folder, parse_json, sync_folder
+from compat_sdk.files.atomic import make_folder, sync_folder
+from compat_sdk.files.documents import parse_json
 from compat_sdk.outputs import require_place
 from compat_sdk.spelling import composed
 

@@ -25,7 +25,8 @@ from typing import Any
 
 from compat_sdk.bundle.names import SIGNATURE
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, MissingExtraError
-from compat_sdk.files import raise_if_refused, read_plain
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened
 
 _KEY_LIMIT = 64 << 10

@@ -1,19 +1,5 @@
 """Whom a reader trusts: makers by their public keys, what each may sign, and the oldest release that is still taken.
 
-A trust file, TOML or JSON, names them. Keys are PEM files beside it, or their content:
-
-    galleries = true                # galleries must be signed too; false if left out
-
-    [[makers]]
-    name = "Example AG"
-    public_key = "example.pem"
-    roles = ["query", "transform"]  # may sign these alone; anything if left out; "index" stands for galleries
-    spaces = ["query-128-..."]      # of these embedding spaces
-    bundles = ["phone model"]       # of these names
-
-    [least_release]
-    "phone model" = 3               # an older release is refused, though its signature holds
-
 What is told to be trusted is checked before a parser sees it. A signature never gets old by itself, so that whoever
 keeps yesterday's signed bundle could hand it out for ever: the release counter and the day of expiry, which are in the
 manifest and so are signed, end that.
@@ -27,66 +13,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
 
 from compat_sdk.bundle.files import BundleFiles, read_document
-from compat_sdk.bundle.manifest import Manifest, Role
+from compat_sdk.bundle.last_day import require_day
+from compat_sdk.bundle.maker import GALLERY_ROLE, Maker
+from compat_sdk.bundle.manifest import Manifest
 from compat_sdk.bundle.names import MANIFEST, SIGNATURE
 from compat_sdk.bundle.signature import PublicKey, require_signature, require_signing
+from compat_sdk.bundle.trust_file import read_trust_file, trusted_by
 from compat_sdk.errors import BundleError, ConfigError, CorruptFileError, GalleryError
-from compat_sdk.files import parse_json, parse_toml, raise_if_refused, read_plain
-from compat_sdk.shown import shortened, shown_value
+from compat_sdk.shown import shown_value
 from compat_sdk.spelling import composed
-
-_GALLERY_ROLE = "index"  # what a maker of galleries, which are no bundles, may be limited to
-_ROLES = (*get_args(Role), _GALLERY_ROLE)
-_FILE_LIMIT = 1 << 20
-
-
-@dataclass(frozen=True)
-class Maker:
-    """Someone whose signature counts.
-
-    Attributes:
-        name: For people.
-        key: Public key.
-        roles: May sign models of these roles, and galleries if ``"index"`` is among them; None for anything.
-        spaces: Of these embedding spaces; None for all.
-        bundles: Bundles of these names; None for all. It says nothing of galleries.
-
-    Raises:
-        ConfigError: A role that there is not, or no name.
-    """
-
-    name: str
-    key: PublicKey
-    roles: tuple[str, ...] | None = None
-    spaces: tuple[str, ...] | None = None
-    bundles: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.name:
-            raise ConfigError("a maker has no name; expected one for people")
-        if wrong := set(self.roles or ()) - set(_ROLES):
-            found = f"maker {shortened(self.name)} has the role {shown_value(min(wrong))}"
-            raise ConfigError(f"{found}; expected some of {', '.join(_ROLES)}")
-
-    def problem(self, role: str, space: str, name: str | None) -> str | None:
-        """Say what this maker may not sign about something, or return None.
-
-        Args:
-            role: Of the model, or ``"index"`` for a gallery.
-            space: That it writes in, or is in.
-            name: Of the bundle; None for a gallery.
-        """
-        limits = (("role", role, self.roles), ("space", space, self.spaces), ("name", name, self.bundles))
-        for label, found, allowed in limits:
-            if found is not None and allowed is not None and composed(found) not in map(composed, allowed):
-                return f"{label} {found}, where this maker may sign {', '.join(allowed) or 'none'} alone"
-        return None
 
 
 @dataclass(frozen=True)
@@ -135,11 +74,9 @@ class Trust:
             SystemRefusedError: The system refused to read it.
         """
         file = Path(path)
-        value = _read(file)
+        document = read_trust_file(file)
         try:
-            known = _only(value, {"makers": list, "least_release": dict, "galleries": bool}, "it")
-            makers = tuple(_maker(item, file.parent) for item in known.get("makers", []))
-            return cls(makers, known.get("least_release", {}), known.get("galleries", False))
+            return cls(*trusted_by(document, file.parent))
         except ConfigError as error:
             raise ConfigError(f"trust file {file}: {error}") from error
 
@@ -198,9 +135,9 @@ class Trust:
         signers = self._signers(os.fspath(path), files, signature, GalleryError)
 
         def check(space: str, name: str, release: int, expires: str | None) -> str:
-            signer = _allowed(signers, os.fspath(path), _GALLERY_ROLE, space, None, GalleryError)
+            signer = _allowed(signers, os.fspath(path), GALLERY_ROLE, space, None, GalleryError)
             self._require_release(path, name, release, GalleryError)
-            _require_day(expires, name, path, GalleryError)
+            require_day(expires, name, path, GalleryError)
             return signer
 
         return check
@@ -270,20 +207,7 @@ def require_current(manifest: Manifest, path: object) -> None:
     Raises:
         BundleError: Its ``expires`` is past, by this machine's clock in UTC.
     """
-    _require_day(manifest.expires, manifest.name, path, BundleError)
-
-
-def _require_day(expires: str | None, name: str, path: object, error: type[CorruptFileError]) -> None:
-    if expires is not None and _today() > date.fromisoformat(expires):
-        raise error(
-            f"{path} was meant to be used until {expires}, and by this machine's clock it is {_today()}; get a newer "
-            f"release of {name} from its maker, or set the clock"
-        )
-
-
-def _today() -> date:
-    """The day in UTC."""
-    return datetime.now(UTC).date()
+    require_day(manifest.expires, manifest.name, path, BundleError)
 
 
 def _allowed(
@@ -296,47 +220,3 @@ def _allowed(
         f"{what} is signed by {signers[0].name}, and is of the {problems[0]}; do not use it, or let the trust file "
         f"allow it"
     )
-
-
-def _read(file: Path) -> Mapping[str, object]:
-    if not file.is_file():  # a pipe would block whoever opens it
-        raise ConfigError(f"there is no trust file {file}; name one, see README, Signatures")
-    try:
-        data = read_plain(file, _FILE_LIMIT)
-    except CorruptFileError as error:
-        raise ConfigError(f"trust file {error}; expected a few makers") from error
-    except OSError as error:
-        raise_if_refused(file, error)
-        raise ConfigError(f"cannot read trust file {file}: {error.strerror or error}; name another") from error
-    try:
-        return (parse_json if file.suffix.lower() == ".json" else parse_toml)(data, "it")
-    except CorruptFileError as error:
-        raise ConfigError(f"trust file {file} is not valid TOML or JSON ({error}); mend it") from error
-
-
-def _maker(value: object, folder: Path) -> Maker:
-    """A maker as the file has it, its key read."""
-    kinds = {"name": str, "public_key": str, "roles": list, "spaces": list, "bundles": list}
-    found = _only(value, kinds, "a maker")
-    if missing := {"name", "public_key"} - found.keys():
-        raise ConfigError(f"a maker has no {min(missing)}; expected a name and a public_key")
-    name, key = found["name"], found["public_key"]
-    for label in ("roles", "spaces", "bundles"):
-        if not all(isinstance(item, str) for item in found.get(label, [])):
-            raise ConfigError(f"{label} of maker {shortened(name)} are {shown_value(found[label])}; expected texts")
-        if label in found:
-            found[label] = tuple(found[label])
-    pem = PublicKey(name, key.encode()) if "-----BEGIN" in key else PublicKey.read(folder / key)
-    return Maker(name, pem, found.get("roles"), found.get("spaces"), found.get("bundles"))
-
-
-def _only(value: object, kinds: Mapping[str, type[object]], what: str) -> dict[str, Any]:
-    """A table that has no keys but these, each of its kind."""
-    if not isinstance(value, dict):
-        raise ConfigError(f"{what} is {shown_value(value)}; expected a table with {', '.join(kinds)}")
-    for key, item in value.items():
-        if key not in kinds:
-            raise ConfigError(f"{what} has the key {shown_value(key)}; expected some of {', '.join(kinds)}")
-        if type(item) is not kinds[key]:
-            raise ConfigError(f"{key} is {shown_value(item)}; expected a {kinds[key].__name__}")
-    return dict(value)

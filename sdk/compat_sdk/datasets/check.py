@@ -15,7 +15,7 @@ from typing import Literal
 from compat_sdk.datasets.repeats import Groups, same_bytes, same_files, same_names
 from compat_sdk.datasets.split import Dataset, Split, is_array
 from compat_sdk.errors import DataError, ImageError
-from compat_sdk.files import raise_if_refused
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import FoundPictures, PictureFile, TarMember, image_size, open_image
 from compat_sdk.workers import usable_cores
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from compat_sdk.datasets.split import Dataset
 from compat_sdk.errors import DataError, ImageError
-from compat_sdk.files import canonical_json, raise_if_refused
+from compat_sdk.files.documents import canonical_json
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import PictureFile
 from compat_sdk.images.member import file_sha256
 

@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CorruptFileError, DataError
-from compat_sdk.files import open_plain, raise_if_refused, write_atomic
+from compat_sdk.files.atomic import write_atomic
+from compat_sdk.files.plain import open_plain
+from compat_sdk.files.refusal import raise_if_refused
 
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from compat_sdk.datasets.split import Dataset, Split
 from compat_sdk.errors import CorruptFileError, DataError
-from compat_sdk.files import open_plain, raise_if_refused
+from compat_sdk.files.plain import open_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images.finding import is_picture
 from compat_sdk.shown import shortened, shown_value
 

@@ -12,7 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError
-from compat_sdk.files import raise_if_refused, read_json, sealed_json, sha256_file, unsealed, write_atomic
+from compat_sdk.files.atomic import write_atomic
+from compat_sdk.files.digests import sha256_file
+from compat_sdk.files.documents import read_json
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.seal import sealed_json, unsealed
 from compat_sdk.shown import shortened
 from compat_sdk.workers import usable_cores
 

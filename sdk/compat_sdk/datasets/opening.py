@@ -15,6 +15,7 @@ from compat_sdk.datasets.fashion_mnist import DEBIAN_FOLDER, fashion_mnist_files
 from compat_sdk.datasets.folder import open_folder
 from compat_sdk.datasets.kanji import FILES as KANJI_FILES
 from compat_sdk.datasets.kanji import is_kanji_folder, open_kanji
+from compat_sdk.datasets.kanji_hard import DRAWS, UNSEEN_FILES, open_kanji_hard
 from compat_sdk.datasets.lock import require_all_locked, require_locked, write_lock
 from compat_sdk.datasets.manifest import MANIFEST, open_manifest
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, is_array
@@ -22,7 +23,7 @@ from compat_sdk.errors import DataError
 from compat_sdk.images import TarMember
 from compat_sdk.shown import shortened
 
-NAMES = ("sample", "fashion-mnist", "kanji", "kanji-500", "kanji-500-query-faces", "kanji-500-seen")
+NAMES = ("sample", "fashion-mnist", "kanji", "kanji-500", "kanji-500-query-faces", "kanji-500-seen", *DRAWS)
 
 
 def open_dataset(data: str | Path, root: Path | None = None) -> Dataset:
@@ -91,7 +92,7 @@ def _files(dataset: Dataset, data: str | Path, place: Path) -> list[Path]:
     found = [place] if place.is_file() else []
     for split in dataset.splits.values():
         if is_array(split.images):
-            found += [place / name for name in KANJI_FILES]
+            found += [place / name for name in (*KANJI_FILES, *UNSEEN_FILES) if (place / name).is_file()]
         else:
             found += dict.fromkeys(image.tar if isinstance(image, TarMember) else image for image in split.images)
     return found
@@ -108,6 +109,8 @@ def _open(data: str | Path, root: Path | None) -> Dataset:
         return open_kanji(root, identities=500, query_faces_only=True)
     if data == "kanji-500-seen":
         return open_kanji(root, identities=500, seen=True)
+    if isinstance(data, str) and data in DRAWS:
+        return open_kanji_hard(root, DRAWS[data])
     path = Path(data)
     listed = _manifest_in(path) or (path if path.suffix.lower() == ".csv" and path.is_file() else None)
     if listed is not None and data != "sample":
@@ -121,7 +124,8 @@ def _open(data: str | Path, root: Path | None) -> Dataset:
     opens = {listing.SUFFIX: listing.open_listing, shards.SUFFIX: shards.open_shards}
     if path.is_file() and (open_file := opens.get(path.suffix.lower())):
         return open_file(path)
+    names = ", ".join(name for name in NAMES if not DRAWS.get(name))  # of the draws, the first stands for all
     raise DataError(
-        f"found no dataset {shortened(repr(str(data)))}; expected one of {', '.join(NAMES)}, a folder with train/, "
+        f"found no dataset {shortened(repr(str(data)))}; expected one of {names}, a folder with train/, "
         f"query/ and gallery/, a .csv manifest, or a folder, .txt list or .tar file of pictures without labels"
     )

@@ -20,7 +20,7 @@ from compat_sdk.datasets.repeats import same_bytes, same_files
 from compat_sdk.datasets.shuffle import shuffled
 from compat_sdk.datasets.split import SPLIT_NAMES, Split
 from compat_sdk.errors import ConfigError, DataError
-from compat_sdk.files import make_folder, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
 from compat_sdk.outputs import Layout, require_own
 from compat_sdk.shown import shortened
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from compat_sdk.datasets.content import picture_sha256
 from compat_sdk.datasets.split import Split
 from compat_sdk.errors import ImageError
-from compat_sdk.files import raise_if_refused
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import PictureFile, TarMember
 from compat_sdk.images.member import stamp_of
 

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from compat_sdk.datasets.split import Dataset, Split, identity_name
 from compat_sdk.errors import CorruptFileError, DataError
-from compat_sdk.files import open_plain, raise_if_refused
+from compat_sdk.files.plain import open_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import TarMember
 from compat_sdk.images.finding import HIDDEN, is_hidden, is_picture
 from compat_sdk.litter import is_litter

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import get_args
 
 from compat_sdk.errors import CompatError, ConfigError, StateError
-from compat_sdk.files import canonical_json, make_folder
+from compat_sdk.files.atomic import make_folder
+from compat_sdk.files.documents import canonical_json
 from compat_sdk.gallery import store
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.state import State
+from compat_sdk.outputs import require_place
 from compat_sdk.space import check_space
 
 _WAIT_S = 60.0
@@ -25,6 +27,7 @@ def create_folder(folder: Path, space: str, dim: int, model: Mapping[str, object
         ConfigError: The folder is in use, or an argument is malformed.
         CompatError: The folder cannot be written.
     """
+    require_place(folder)
     check_space(space)
     if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
         raise ConfigError(f"dim is {dim!r}, expected an integer of at least 1")

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from compat_sdk.errors import GalleryError
-from compat_sdk.files import file_problem, open_plain, raise_if_refused, read_chunks
+from compat_sdk.files.digests import file_problem
+from compat_sdk.files.plain import open_plain, read_chunks
+from compat_sdk.files.refusal import raise_if_refused
 
 Dtype = Literal["float32", "float16", "int8"]
 """How the numbers of a gallery lie on the disk; they are unit float32 rows to everyone who reads them."""

@@ -19,6 +19,7 @@ from compat_sdk.gallery import store
 from compat_sdk.gallery.creating import create_folder
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.payload import append_payload, check_payload, has_payload
 from compat_sdk.gallery.reading import Reader
 from compat_sdk.gallery.release import Release
 from compat_sdk.gallery.signing import sign_folder
@@ -26,6 +27,7 @@ from compat_sdk.gallery.snapshot import Snapshot, own_vectors
 from compat_sdk.gallery.writer import (
     append,
     build_index,
+    build_index_again,
     check_names,
     compact,
     compact_folder,
@@ -33,7 +35,8 @@ from compat_sdk.gallery.writer import (
     select,
     writing,
 )
-from compat_sdk.space import Embeddings
+from compat_sdk.kinds import is_address
+from compat_sdk.space import Embeddings, require_space
 
 _WAIT_S = 60.0
 """Seconds for which a change waits while others write."""
@@ -76,18 +79,21 @@ class Gallery(Reader):
         verify: bool = True,
         public_key: str | os.PathLike[str] | None = None,
         trust: str | os.PathLike[str] | Trust | None = None,
+        space: str | None = None,
     ) -> Gallery:
         """Open a gallery, for reading and writing.
 
         Args:
-            path: Folder of the gallery.
+            path: Folder of the gallery; or the address of a Qdrant collection, see `compat_sdk.gallery.remote`.
             verify: Compare the SHA-256 of every vector file first (about a second per GB). Sizes, tables and
                 gallery.json are always checked, an index always before it is used.
             public_key: PEM file of a public key: require that its owner signed the gallery as it is. The signature
                 vouches for its index too.
             trust: Require the signature of a maker that is known, see `compat_sdk.bundle.trust`.
+            space: The space that its vectors must be in; a collection that names none needs to be told.
 
         Raises:
+            IncompatibleSpaceError: It is in another space.
             GalleryError: No gallery, a damaged one, one of a later version, or not signed as is asked for.
             ConfigError: The key or the trust file cannot be used, or ``verify`` is False beside one of them.
             MissingExtraError: A signature is asked for and model-signing is not installed.
@@ -95,7 +101,13 @@ class Gallery(Reader):
         wanted = trust_of(public_key, trust)
         if wanted is not None and not verify:
             raise ConfigError("verify is False, but a signature says nothing of files that are not compared; leave it")
-        return cls(Path(path), load_snapshot(Path(path), verify, trust=wanted), verify, wanted)
+        if is_address(path):
+            from compat_sdk.gallery.remote import open_collection
+
+            return open_collection(path, space, trust=wanted)
+        snapshot = load_snapshot(Path(path), verify, trust=wanted)
+        require_space(str(path), snapshot.state.space, space)
+        return cls(Path(path), snapshot, verify, wanted)
 
     def sign(
         self,
@@ -140,6 +152,7 @@ class Gallery(Reader):
         ids: Sequence[str],
         labels: Sequence[str] | None = None,
         *,
+        payload: Sequence[Mapping[str, object]] | None = None,
         timeout: float = _WAIT_S,
     ) -> None:
         """Append vectors; all of them are on disk when this returns, or none if it raises.
@@ -150,17 +163,19 @@ class Gallery(Reader):
             embeddings: Vectors in the gallery's own space.
             ids: One per vector, not empty, used once in the gallery.
             labels: One per vector; none when omitted.
+            payload: What to keep beside each, an object that JSON can carry; see `compat_sdk.gallery.payload`.
             timeout: Seconds to wait while others write, first come first served; 0 does not wait.
 
         Raises:
             IncompatibleSpaceError: The vectors are in another space.
             VectorError: Wrong dimension, or vectors that no index may see.
-            DataError: Ids or labels are missing, repeated or not strings.
+            DataError: Ids or labels are missing, repeated or not strings, or a payload is no JSON.
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
         vectors = own_vectors(embeddings, self._snapshot.state)
         names, tags = check_names(ids, labels, len(vectors))
+        beside = check_payload(payload, names)
         if not names:
             return
 
@@ -171,6 +186,8 @@ class Gallery(Reader):
                 raise DataError(
                     f"{len(known)} ids are in the gallery already: {', '.join(known[:10])}; remove them first"
                 )
+            if payload is not None or has_payload(self.path):  # or a removed row of this id would lend it its own
+                append_payload(self.path, beside)
             return append(snapshot, vectors, names, tags)
 
         self._change(step, timeout)
@@ -252,22 +269,27 @@ class Gallery(Reader):
         """
         compact_folder(Path(path), timeout)
 
-    def build_index(self, kind: str = "usearch", *, timeout: float = _WAIT_S, **options: int) -> None:
+    def build_index(
+        self, kind: str = "usearch", *, recall: float | None = None, timeout: float = _WAIT_S, **options: int
+    ) -> None:
         """Build an approximate index over the present rows, and store it.
 
         Args:
-            kind: ``"usearch"``.
+            kind: ``"usearch"``, ``"hnswlib"``, ``"faiss-hnsw"`` or ``"faiss-ivfpq"``.
+            recall: What the index is to find of the 10 nearest rows, such as 0.99: its settings are then chosen by
+                measurement on rows of the gallery, see `compat_sdk.index.build_measured`, and `info` tells what was
+                measured. None builds it with the defaults, or as ``options`` say.
             timeout: Seconds to wait while others write, first come first served; 0 does not wait.
-            **options: ``connectivity``, ``expansion_add``, ``expansion_search``, ``threads``; see
-                `compat_sdk.index.approximate.UsearchIndex.build`.
+            **options: ``threads``, and those of `compat_sdk.index.options.GraphOptions` or
+                `compat_sdk.index.options.ListOptions`.
 
         Raises:
-            ConfigError: Unknown kind or option, or an option out of its range.
+            ConfigError: Unknown kind or option, an option out of its range, or a recall out of reach.
             MissingExtraError: The extra of that index is not installed.
             GalleryLockedError: Another process is writing.
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
-        self._change(lambda snapshot: build_index(snapshot, kind, options), timeout)
+        self._change(lambda snapshot: build_index(snapshot, kind, recall, options), timeout)
 
     def repair(self) -> list[str]:
         """Build a damaged, stale or foreign index again from the vectors, and return what was done.
@@ -284,8 +306,9 @@ class Gallery(Reader):
             reasons = ["it was not built here"]
         if snapshot.state.index is None or not reasons:
             return []
-        self.build_index("usearch", **snapshot.state.index.build_options)
-        return [f"rebuilt the usearch index: {reason}" for reason in reasons]
+        self._change(build_index_again, _WAIT_S)
+        kind = self._snapshot.state.index and self._snapshot.state.index.kind
+        return [f"rebuilt the {kind} index: {reason}" for reason in reasons]
 
     def _change(self, step: Callable[[Snapshot], Snapshot], timeout: float) -> None:
         """Take one step from the gallery's state to the next; again if another writer was faster all the same."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from compat_sdk.errors import CompatError, GalleryLockedError
-from compat_sdk.files import open_locked
+from compat_sdk.files.lock import open_locked
 
 LOCK_FILE = "gallery.lock"
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.002, 0.05

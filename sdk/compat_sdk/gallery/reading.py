@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.bundle.trust import Trust
-from compat_sdk.gallery import store
+from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.gallery import indexing, store
+from compat_sdk.gallery.filtered import search_meeting
 from compat_sdk.gallery.opening import gallery_problems, load_snapshot
+from compat_sdk.gallery.payload import read_payload
 from compat_sdk.gallery.snapshot import Snapshot
+from compat_sdk.gallery.where import Where
+from compat_sdk.shown import shown_value
 from compat_sdk.space import Embeddings, covers_all
+from compat_sdk.stores import Rows
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class Reader:
             "kind": state.index.kind,
             "fresh": state.index_is_fresh,
             "bytes": state.index.file.bytes,
-            **state.index.options,
+            **indexing.shown(state.index.options),
         }
         foreign = self._snapshot.index_is_foreign
         return {
@@ -140,15 +146,35 @@ class Reader:
         """
         return gallery_problems(self.path, vouched=self._snapshot.vouched)
 
-    def search(self, query: Embeddings, k: int = 10, *, index: str = "auto") -> list[list[Hit]]:
+    def get(self, ids: Sequence[str]) -> Rows:
+        """Return the rows of some ids, in their order: vectors, labels and what is kept beside them.
+
+        Raises:
+            DataError: An id is not in the gallery.
+        """
+        snapshot = self._snapshot
+        missing = [id for id in ids if id not in snapshot.row_of]
+        if missing:
+            raise DataError(f"{len(missing)} ids are not in the gallery, such as {shown_value(missing[0])}")
+        rows = [snapshot.row_of[id] for id in ids]
+        beside = read_payload(self.path, ids)
+        labels, payload = [snapshot.labels[row] for row in rows], [beside.get(id, {}) for id in ids]
+        return Rows.of(list(ids), snapshot.vectors[rows], labels, payload)
+
+    def search(
+        self, query: Embeddings, k: int = 10, *, index: str = "auto", where: Where | None = None
+    ) -> list[list[Hit]]:
         """Find the nearest stored images of every query.
 
         Args:
             query: ``[q, dim]`` vectors that may search this gallery's space.
             k: Hits wanted per query, at least 1; a smaller gallery gives all it has.
-            index: ``"auto"`` (the stored index while it is fresh, else the exact scan), ``"exact"`` or
-                ``"usearch"``. An index that was neither built here nor vouched for by a required signature is never
-                read: with a warning, ``"auto"`` takes the exact scan and ``"usearch"`` builds one in memory.
+            index: ``"auto"`` (the stored index while it is fresh, else the exact scan), ``"exact"``, the same scan by
+                another library (``"exact-faiss"``, ``"exact-faiss-gpu"``), or the kind of the stored index. An index
+                that was neither built here nor vouched for by a required signature is never read: with a warning,
+                ``"auto"`` takes the exact scan, and its kind builds one in memory.
+            where: Which rows may be found; still ``k`` of them, by the exact scan, so that ``index`` is ``"auto"`` or
+                ``"exact"``.
 
         Returns:
             For each query its hits, best first.
@@ -162,7 +188,9 @@ class Reader:
             MissingExtraError: The stored index needs an extra that is not installed.
         """
         snapshot = self._snapshot
-        rows, scores = snapshot.search(query, k, index)
+        if where is not None and index not in ("auto", "exact"):
+            raise ConfigError(f"index is {shown_value(index)}, but conditions are met by the exact scan; use 'auto'")
+        rows, scores = snapshot.search(query, k, index) if where is None else search_meeting(snapshot, query, k, where)
         return [
             [Hit(snapshot.ids[row], snapshot.labels[row], score) for row, score in zip(*line, strict=True)]
             for line in zip(rows.tolist(), scores.tolist(), strict=True)

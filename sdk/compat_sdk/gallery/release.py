@@ -11,9 +11,11 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from compat_sdk.bundle.manifest import is_day
+from compat_sdk.bundle.last_day import is_day
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError
-from compat_sdk.files import parse_sealed, raise_if_refused, read_plain, sealed_json
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.seal import parse_sealed, sealed_json
 from compat_sdk.shown import shown_value
 
 RELEASE_FILE = "release.json"

@@ -6,7 +6,7 @@ import os
 
 from compat_sdk.bundle.signature import make_signature
 from compat_sdk.errors import GalleryError
-from compat_sdk.files import write_atomic
+from compat_sdk.files.atomic import write_atomic
 from compat_sdk.gallery import store
 from compat_sdk.gallery.release import RELEASE_FILE, Release, next_release
 from compat_sdk.gallery.snapshot import Snapshot

@@ -21,19 +21,24 @@ from compat_sdk.errors import (
     StateError,
     VectorError,
 )
+from compat_sdk.gallery import indexing
 from compat_sdk.gallery.files import StoredFile, problem_with, read_checked
-from compat_sdk.gallery.state import INDEX_KIND, State, StoredIndex, parse_state
+from compat_sdk.gallery.state import State, StoredIndex, parse_state
 from compat_sdk.gallery.store import read_state
 from compat_sdk.gallery.tables import StoredTable
 from compat_sdk.gallery.vectors import as_unit
-from compat_sdk.index import ExactIndex, Index, UsearchIndex, check_k, check_vectors
+from compat_sdk.index import KINDS, ApproximateIndex, ExactIndex, Index, check_k, check_vectors
 from compat_sdk.index.built_here import was_built_here
 from compat_sdk.index.equal_rows import EqualRows
+from compat_sdk.index.exact import Product
 from compat_sdk.progress import Progress
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import Embeddings, require_compatible
 from compat_sdk.spread import spread
 
+_PRODUCTS: dict[str, Product] = {"exact-faiss": "faiss", "exact-faiss-gpu": "faiss-gpu"}
+_CHOICES = ("auto", "exact", *_PRODUCTS, *KINDS)
+"""What may answer a search."""
 _REPAIR = "the vectors are not affected: rebuild the index (repair)"
 _ROWS_PER_BLOCK = 65536
 _SAMPLED_ROWS, _SAMPLED_K, _LOWEST_RECALL = 256, 10, 0.9
@@ -53,11 +58,12 @@ class Snapshot:
     state: State
     parts: Sequence[NDArray[Any]]
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-    usearch: UsearchIndex | None = None
+    approximate: ApproximateIndex | None = None
     signed_by: str | None = None
     vouched: str = ""
     held_tables: tuple[StoredTable, ...] = ()
     _told: bool = field(default=False, repr=False)
+    _by_faiss: dict[Product, ExactIndex] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return sum(segment.rows for segment in self.state.segments)
@@ -122,22 +128,29 @@ class Snapshot:
         return self._choose(index).search(vectors, k)
 
     def _choose(self, index: str) -> Index:
-        if index not in ("auto", "exact", "usearch"):
-            raise ConfigError(f"index is {shown_value(index)}, expected 'auto', 'exact' or 'usearch'")
+        if index not in _CHOICES:
+            raise ConfigError(f"index is {shown_value(index)}, expected one of {', '.join(_CHOICES)}")
+        if index in _PRODUCTS:
+            return self._exact_by(_PRODUCTS[index])
         if index == "exact" or (index == "auto" and not self.state.index_is_fresh):
             return self.exact
         if self.state.index is None or not self.state.index_is_fresh:
             found = "none" if self.state.index is None else "one that rows were added to or removed from since"
-            raise StateError(f"found {found}, expected a fresh usearch index; run build_index, or use 'auto'")
-        if self.usearch is None:
+            raise StateError(f"found {found}, expected a fresh {index} index; run build_index, or use 'auto'")
+        if index not in ("auto", self.state.index.kind):
+            raise StateError(
+                f"found an index of kind {shown_value(self.state.index.kind)}, expected a fresh {index} index; run "
+                f"build_index, or use 'auto'"
+            )
+        if self.approximate is None:
             if self.index_is_foreign:
                 self._say_foreign("the exact scan answers" if index == "auto" else "one is built in memory")
                 if index == "auto":
                     return self.exact
-                self.usearch = UsearchIndex.build(self.vectors, **self.state.index.build_options)
+                self.approximate, _ = indexing.build_again(self.state.index, self.vectors)
             else:
                 try:
-                    self.usearch = self._load_index(self.state.index)
+                    self.approximate = self._load_index(self.state.index)
                 except GalleryError:
                     if not self._superseded(self.state.index):
                         raise
@@ -147,7 +160,13 @@ class Snapshot:
                         f"the index of {self.folder} was replaced after the gallery was opened and before it was read; "
                         f"reload the gallery, or use 'auto'"
                     ) from None
-        return self.usearch
+        return self.approximate
+
+    def _exact_by(self, product: Product) -> ExactIndex:
+        """The exact index by faiss, made when it is first asked for."""
+        if product not in self._by_faiss:
+            self._by_faiss[product] = ExactIndex(self.exact.arrays, product=product)
+        return self._by_faiss[product]
 
     def is_of(self, data: bytes) -> bool:
         """Whether this is the content of gallery.json that the snapshot was opened from."""
@@ -157,7 +176,7 @@ class Snapshot:
     def index_is_foreign(self) -> bool:
         """Whether there is an index that no native code may read: not built here, and not signed by a known maker."""
         index = self.state.index
-        if index is None or (self.usearch is not None and self.state.index_is_fresh):
+        if index is None or (self.approximate is not None and self.state.index_is_fresh):
             return False
         return index.file.sha256 != self.vouched and not was_built_here(index.file.sha256)
 
@@ -176,15 +195,14 @@ class Snapshot:
         missing = not (self.folder / record.file.name).exists()
         return missing and read_state(self.folder).identity != self.state.identity
 
-    def _load_index(self, record: StoredIndex) -> UsearchIndex:
-        if record.kind != INDEX_KIND:
+    def _load_index(self, record: StoredIndex) -> ApproximateIndex:
+        if record.kind not in KINDS:
             raise GalleryError(
-                f"found an index of kind {shown_value(record.kind)}, this release reads 'usearch'; {_REPAIR}"
+                f"found an index of kind {shown_value(record.kind)}, this release reads {', '.join(KINDS)}; {_REPAIR}"
             )
         content = read_checked(self.folder, record.file, _REPAIR)
-        expansion = record.build_options.get("expansion_search", 64)
         vouched = record.file.sha256 == self.vouched
-        return UsearchIndex.load(content, len(self), self.state.dim, expansion_search=expansion, vouched=vouched)
+        return indexing.load(record, content, len(self), self.state.dim, lambda: self.exact, vouched=vouched)
 
     def index_problems(self) -> list[str]:
         """Say what is wrong with a fresh index: its digest, its content, or its answers to stored rows.
@@ -201,14 +219,14 @@ class Snapshot:
         except (GalleryError, ConfigError) as error:
             return [str(error)]
         except MissingExtraError as error:
-            return [f"the usearch index could not be checked: {error}"]
+            return [f"the {self.state.index.kind} index could not be checked: {error}"]
         if not len(self):
             return []
         queries = _near_distinct(self.vectors[spread(len(self), _SAMPLED_ROWS)])
         worst = self.exact.search(queries, _SAMPLED_K)[1][:, -1:]
         recall = float(np.mean(index.search(queries, _SAMPLED_K)[1] >= worst - 1e-5))
         if recall < _LOWEST_RECALL:
-            return [f"the usearch index finds {recall:.0%} of the nearest rows of a sample; {_REPAIR}"]
+            return [f"the {self.state.index.kind} index finds {recall:.0%} of the nearest rows of a sample; {_REPAIR}"]
         return []
 
     def problems(self, compared: set[StoredFile] | None = None, progress: Progress | None = None) -> list[str]:

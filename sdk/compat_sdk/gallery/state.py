@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError
-from compat_sdk.files import parse_json, sealed_json
+from compat_sdk.files.documents import parse_json
+from compat_sdk.files.seal import sealed_json
 from compat_sdk.gallery.files import RESTORE, Dtype, Segment, StoredFile
+from compat_sdk.index.options import readable_options
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import check_space
 
@@ -20,12 +22,10 @@ _FORMAT = "compat-sdk-gallery"
 _VERSION = 1
 _COMPACT_VERSION = 2  # as 1, with a dtype; float32 is written as version 1, which earlier releases read
 _LINES_VERSION = 3  # as 1 or 2, with a table of several lines; without one, as 1 or 2
+_KINDS_VERSION = 4  # as 1 to 3, with an index that is not of usearch; without one, as 1 to 3
+_FIRST_KIND = "usearch"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-FILE_NAME = re.compile(r"(vectors|rows|index)-(?P<generation>\d+)-[0-9a-f]{16}\.(npy|jsonl?|usearch)")
-INDEX_KIND = "usearch"
-"""The one kind of index that this release builds and reads."""
-_LEAST = {"connectivity": 2, "expansion_add": 1, "expansion_search": 1}
-_MOST_OPTION = 1 << 16  # what a file says is built again must not take the memory of the machine
+FILE_NAME = re.compile(r"(vectors|rows|index)-(?P<generation>\d+)-[0-9a-f]{16}\.(npy|jsonl?|usearch|hnswlib|faiss)")
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,14 @@ class StoredIndex:
 
     @property
     def build_options(self) -> dict[str, int]:
-        """How to build it again: options that `UsearchIndex.build` knows, in its range; none of another engine's."""
-        if self.kind != INDEX_KIND:
-            return {}
-        told = {name: value for name, value in self.options.items() if name in _LEAST and type(value) is int}
-        return {name: value for name, value in told.items() if _LEAST[name] <= value <= _MOST_OPTION}
+        """How to build it again: options that its kind knows, in their range; none of a kind that is not known here."""
+        return readable_options(self.kind, self.options)
+
+    @property
+    def wanted_recall(self) -> float | None:
+        """The recall that it was built for, above 0 and at most 1; None where none was asked for."""
+        millionths = self.options.get("wanted_recall_millionths")
+        return millionths / 1_000_000 if type(millionths) is int and 0 < millionths <= 1_000_000 else None
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,9 @@ def parse_state(folder: Path, data: bytes) -> State:
         raise GalleryError(f"{error}; {RESTORE}") from error
     if value.get("format") != _FORMAT or type(value.get("version")) is not int:
         raise GalleryError(f"{path} does not describe a gallery; check the path, or {RESTORE}")
-    if value["version"] not in (_VERSION, _COMPACT_VERSION, _LINES_VERSION):
+    if value["version"] not in range(_VERSION, _KINDS_VERSION + 1):
         raise GalleryError(
-            f"{path} has version {value['version']}, this release reads versions {_VERSION} to {_LINES_VERSION}; "
+            f"{path} has version {value['version']}, this release reads versions {_VERSION} to {_KINDS_VERSION}; "
             f"upgrade compat-sdk"
         )
     body = {key: item for key, item in value.items() if key not in ("format", "version", "digest")}
@@ -124,6 +127,8 @@ def _render(body: Mapping[str, Any]) -> bytes:
     version = _COMPACT_VERSION if "dtype" in body else _VERSION
     if any(str(segment["table"]["name"]).endswith(".jsonl") for segment in body["segments"]):
         version = _LINES_VERSION
+    if body["index"] is not None and body["index"]["kind"] != _FIRST_KIND:
+        version = _KINDS_VERSION
     return sealed_json({"format": _FORMAT, "version": version, **body})
 
 

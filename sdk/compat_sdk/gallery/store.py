@@ -3,10 +3,11 @@
     gallery.json                     format, space, dimension, generation, and a record of every file below
     vectors-GENERATION-RANDOM.npy    rows of one segment, float32 or the gallery's dtype
     rows-GENERATION-RANDOM.json      their ids and labels; .jsonl where they are more than 65,536
-    index-GENERATION-RANDOM.usearch  optional graph over all rows: a cache
+    index-GENERATION-RANDOM.usearch  optional index over all rows, or .hnswlib or .faiss: a cache
     gallery.lock                     held by the one process that writes
     signature.json                   if the gallery was signed: a signature over gallery.json, and so over all it names,
     release.json                     and over this: which of its versions it is, see `compat_sdk.gallery.release`
+    payload.jsonl                    optional objects beside the rows, see `compat_sdk.gallery.payload`; no part of it
     upgrade/                         an upgrade to another space, see `compat_sdk.upgrade`; no file of it counts
 
 A writer adds files under new names, makes them durable, and then replaces gallery.json in one step. Whoever
@@ -27,7 +28,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from compat_sdk.errors import CorruptFileError, GalleryError, GalleryLockedError
-from compat_sdk.files import durable_temporary, raise_if_refused, read_plain, sync_folder
+from compat_sdk.files.atomic import durable_temporary, sync_folder
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.gallery.files import RESTORE as _RESTORE
 from compat_sdk.gallery.lock import LOCK_FILE
 from compat_sdk.gallery.state import FILE_NAME, STATE_FILE, State, parse_state, rendered
@@ -36,7 +39,10 @@ from compat_sdk.litter import is_litter
 from compat_sdk.outputs import Layout
 
 SIGNATURE = "signature.json"
-LAYOUT: Layout = {r"(gallery|signature|release)\.json|gallery\.lock|origins\.jsonl": None, FILE_NAME.pattern: None}
+LAYOUT: Layout = {
+    r"(gallery|signature|release)\.json|gallery\.lock|(origins|payload)\.jsonl": None,
+    FILE_NAME.pattern: None,
+}
 """What a gallery leaves in its folder, beside an upgrade and its lock."""
 _STRAY = re.compile(r"\.gallery\.json\..*\.tmp")
 _SIGNATURE_LIMIT = 4 << 20

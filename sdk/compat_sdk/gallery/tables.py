@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from compat_sdk.errors import CorruptFileError, GalleryError
-from compat_sdk.files import open_plain, raise_if_refused, read_chunks
+from compat_sdk.files.plain import open_plain, read_chunks
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.gallery.files import RESTORE, Segment, StoredFile, problem_with, write_new
 from compat_sdk.shown import shortened
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import CompatError, ConfigError, DataError
+from compat_sdk.errors import CompatError, DataError
+from compat_sdk.gallery import indexing
 from compat_sdk.gallery.files import Segment, new_files, require_intact, write_new
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.opening import load_snapshot
@@ -24,9 +26,10 @@ from compat_sdk.gallery.snapshot import Snapshot, blocks
 from compat_sdk.gallery.state import State, StoredIndex
 from compat_sdk.gallery.store import SIGNATURE, read_state, sweep, write_state
 from compat_sdk.gallery.vectors import as_stored, open_vectors
-from compat_sdk.index import UsearchIndex, built_here
+from compat_sdk.index import ApproximateIndex, built_here
+from compat_sdk.index.measured import check_recall
+from compat_sdk.index.options import check_kind, options_of
 
-_INDEX_OPTIONS = ("connectivity", "expansion_add", "expansion_search", "threads")
 _Written = tuple[Segment, NDArray[Any]]
 
 
@@ -194,28 +197,49 @@ def compact_folder(folder: Path, timeout: float) -> Snapshot:
         return compact(snapshot)
 
 
-def build_index(snapshot: Snapshot, kind: str, options: Mapping[str, int]) -> Snapshot:
+def build_index(snapshot: Snapshot, kind: str, recall: float | None, options: Mapping[str, int]) -> Snapshot:
     """Build and store an approximate index over the present rows.
 
+    Args:
+        snapshot: Whose rows.
+        kind: See `compat_sdk.gallery.indexing.build`, as for the other two.
+        recall: What it is to find of the nearest rows.
+        options: How it is built.
+
     Raises:
-        ConfigError: Unknown kind or option, or an option out of its range.
+        ConfigError: Unknown kind or option, an option out of its range, or a recall out of reach.
         MissingExtraError: The extra of that index is not installed.
     """
-    if kind != "usearch":
-        raise ConfigError(f"index kind is {kind!r}, expected 'usearch'")
-    unknown = sorted(set(options) - set(_INDEX_OPTIONS))
-    if unknown:
-        raise ConfigError(f"unknown index options {', '.join(unknown)}; expected {', '.join(_INDEX_OPTIONS)}")
+    options_of(check_kind(kind), {name: value for name, value in options.items() if name != "threads"})
+    if recall is not None:
+        check_recall(recall)
+    return _store_index(snapshot, lambda vectors: indexing.build(kind, vectors, recall, options))
+
+
+def build_index_again(snapshot: Snapshot) -> Snapshot:
+    """Build the recorded index again, if there is one, as it was asked for, and store it.
+
+    Raises:
+        ConfigError: The recall that was asked for is out of reach by now.
+        MissingExtraError: The extra of that index is not installed.
+    """
+    record = snapshot.state.index
+    return snapshot if record is None else _store_index(snapshot, partial(indexing.build_again, record))
+
+
+def _store_index(
+    snapshot: Snapshot, build: Callable[[NDArray[np.float32]], tuple[ApproximateIndex, dict[str, int]]]
+) -> Snapshot:
     built_here.prepare()
     require_intact(snapshot.folder, [segment.vectors for segment in snapshot.state.segments])
-    index = UsearchIndex.build(snapshot.vectors, **options)
+    index, kept = build(snapshot.vectors)
     generation = snapshot.state.generation + 1
-    file = write_new(snapshot.folder, "index", generation, ".usearch", [index.to_bytes()])
-    kept = {name: value for name, value in options.items() if name != "threads"}
-    record = StoredIndex(kind, snapshot.state.content, kept, file)
+    suffix = f".{index.name.partition('-')[0]}"
+    file = write_new(snapshot.folder, "index", generation, suffix, [index.to_bytes()])
+    record = StoredIndex(index.name, snapshot.state.content, kept, file)
     state = replace(snapshot.state, generation=generation, index=record)
     write_state(snapshot.folder, state, snapshot.state)
-    return replace(snapshot, state=state, usearch=index)
+    return replace(snapshot, state=state, approximate=index)
 
 
 def _write(snapshot: Snapshot, ids: Sequence[str], labels: Sequence[str], rows: Iterable[NDArray[Any]]) -> _Written:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin, WebPImagePlugin
 
 from compat_sdk.errors import CompatError, ConfigError, ImageError
-from compat_sdk.files import raise_if_refused
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images.member import TarMember
 from compat_sdk.install import install_command
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compat_sdk.errors import DataError
-from compat_sdk.files import raise_if_refused
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.install import install_command
 from compat_sdk.litter import is_litter
 

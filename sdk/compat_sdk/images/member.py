@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compat_sdk.errors import ImageError
-from compat_sdk.files import open_plain, sha256_file
+from compat_sdk.files.digests import sha256_file
+from compat_sdk.files.plain import open_plain
 
 _LARGEST = 1 << 28  # bytes of one picture, which is read into memory as a whole
 

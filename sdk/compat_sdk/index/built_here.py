@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from compat_sdk.errors import ConfigError, SystemRefusedError
-from compat_sdk.files import make_folder, raise_if_refused, sync_folder
+from compat_sdk.files.atomic import make_folder, sync_folder
+from compat_sdk.files.refusal import raise_if_refused
 
 _MOST = 4096
 """Index files that are remembered; beyond that the oldest are forgotten."""

@@ -53,3 +53,26 @@ def check_k(k: object) -> int:
     if isinstance(k, bool) or number < 1:
         raise ConfigError(f"k is {k!r}, expected an integer of at least 1")
     return number
+
+
+def check_among(among: object, rows: int) -> NDArray[np.bool_]:
+    """Return which rows may be found.
+
+    Raises:
+        ConfigError: Not a bool array of one value for each of the ``rows``.
+    """
+    if not isinstance(among, np.ndarray) or among.dtype != np.bool_ or among.shape != (rows,):
+        found = f"{among.dtype} {list(among.shape)}" if isinstance(among, np.ndarray) else type(among).__name__
+        raise ConfigError(f"among is {found}, expected a bool array of {rows} values, one for each row")
+    return among
+
+
+def check_count(name: str, value: object, least: int = 1) -> int:
+    """Return the value of a setting that counts something.
+
+    Raises:
+        ConfigError: Not an integer, or below ``least``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} is {value!r}, expected an integer of at least {least}")
+    return value

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.metrics.metric import Metric
 from compat_sdk.metrics.ranking import PerQuery, score_queries
 
 __all__ = [
@@ -41,6 +42,9 @@ class RetrievalScores:
         queries: Queries scored.
         gallery_size: Rows in the gallery.
         skipped: Queries left out because the gallery holds no image of their label.
+        metric: The accuracy that was asked for, by which systems are compared.
+        accuracy: Its value, in [0, 1].
+        interval: Its 95 % bootstrap interval over queries.
     """
 
     cmc: Mapping[int, float]
@@ -49,18 +53,31 @@ class RetrievalScores:
     queries: int
     gallery_size: int
     skipped: int
+    metric: Metric
+    accuracy: float
+    interval: Interval
 
     def to_json(self) -> dict[str, object]:
-        """``{"cmc": {"1": ...}, "map": ..., "ci95": {"1": [lo, hi], ..., "map": [lo, hi]}}``, fractions."""
+        """``{"cmc": {"1": ...}, "map": ..., "ci95": {"1": [lo, hi], ..., "map": [lo, hi]}}``, fractions.
+
+        Besides them the accuracy that was asked for, as ``"accuracy": {"metric": ..., "value": ..., "ci95": ...}``.
+        """
         return {
             "cmc": {str(rank): value for rank, value in self.cmc.items()},
             "map": self.map,
             "ci95": {name: list(interval) for name, interval in self.ci95.items()},
+            "accuracy": {"metric": str(self.metric), "value": self.accuracy, "ci95": list(self.interval)},
         }
 
 
 def summarise(
-    per_query: PerQuery, ranks: Sequence[int] = (1, 5, 10), draws: int = 1000, seed: int = 0
+    per_query: PerQuery,
+    ranks: Sequence[int] = (1, 5, 10),
+    draws: int = 1000,
+    seed: int = 0,
+    *,
+    metric: Metric | None = None,
+    values: NDArray[np.float64] | None = None,
 ) -> RetrievalScores:
     """CMC at the given ranks and mAP, each with a 95 % percentile bootstrap interval over queries.
 
@@ -69,23 +86,32 @@ def summarise(
         ranks: Ranks of the CMC curve, from 1.
         draws: Bootstrap resamples.
         seed: Seed of the resampling; the same seed gives the same intervals.
+        metric: The accuracy that systems are compared by; top-1 if not given.
+        values: Its value of each scored query, from `Metric.values`; not needed where the ranking says it. [kept]
 
     Raises:
-        ConfigError: A rank or ``draws`` is below 1.
+        ConfigError: A rank or ``draws`` is below 1, or ``values`` are missing or of other queries.
         DataError: ``per_query`` is empty.
     """
     if not ranks or min(ranks) < 1:
         raise ConfigError(f"ranks must be whole numbers from 1, got {list(ranks)}")
-    columns = np.stack([*(per_query.hits(rank) for rank in ranks), per_query.average_precision])
+    metric = metric or Metric()
+    values = metric.of(per_query) if values is None else values
+    if values is None or len(values) != len(per_query):
+        raise ConfigError(f"{metric} needs its value of each of the {len(per_query)} scored queries; give values")
+    columns = np.stack([*(per_query.hits(rank) for rank in ranks), per_query.average_precision, values])
     means, low, high = _bootstrap(columns, draws, seed)
     names = [*(str(rank) for rank in ranks), "map"]
     return RetrievalScores(
-        cmc={rank: float(mean) for rank, mean in zip(ranks, means[:-1], strict=True)},
-        map=float(means[-1]),
+        cmc={rank: float(mean) for rank, mean in zip(ranks, means[:-2], strict=True)},
+        map=float(means[-2]),
         ci95={name: (float(low[i]), float(high[i])) for i, name in enumerate(names)},
         queries=len(per_query),
         gallery_size=per_query.gallery_size,
         skipped=per_query.skipped,
+        metric=metric,
+        accuracy=float(means[-1]),
+        interval=(float(low[-1]), float(high[-1])),
     )
 
 

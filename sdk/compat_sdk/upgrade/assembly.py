@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import GalleryError, StateError
-from compat_sdk.files import link_or_copy, sync_folder
+from compat_sdk.files.atomic import link_or_copy, sync_folder
 from compat_sdk.gallery.files import Segment, problem_with, require_intact
 from compat_sdk.gallery.segments import write_segment
 from compat_sdk.gallery.snapshot import Snapshot, blocks

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError, GalleryError, StateError
-from compat_sdk.files import open_plain, open_to_append, raise_if_refused, read_plain, write_atomic
+from compat_sdk.files.atomic import write_atomic
+from compat_sdk.files.plain import open_plain, open_to_append, read_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.store import read_state

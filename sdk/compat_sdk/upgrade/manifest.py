@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError, StateError
-from compat_sdk.files import parse_sealed, raise_if_refused, read_plain, sealed_json, sync_folder, write_atomic
+from compat_sdk.files.atomic import sync_folder, write_atomic
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.seal import parse_sealed, sealed_json
 from compat_sdk.gallery.files import Dtype, Segment, StoredFile
 from compat_sdk.gallery.store import LAYOUT as GALLERY
 from compat_sdk.outputs import Layout

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, ConfigError, DataError, IncompatibleSpaceError, StateError
-from compat_sdk.files import make_folder
+from compat_sdk.files.atomic import make_folder
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.snapshot import Snapshot

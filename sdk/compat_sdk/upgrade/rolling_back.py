@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import GalleryError, StateError
-from compat_sdk.files import link_or_copy
+from compat_sdk.files.atomic import link_or_copy
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.snapshot import Snapshot

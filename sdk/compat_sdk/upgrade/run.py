@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, VectorError
-from compat_sdk.files import open_to_append
+from compat_sdk.files.plain import open_to_append
 from compat_sdk.gallery.files import require_intact
 from compat_sdk.gallery.store import read_state
 from compat_sdk.gallery.tables import NameCursor, StoredTable

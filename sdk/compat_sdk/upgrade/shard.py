@@ -14,15 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError, CorruptFileError, GalleryError, VectorError
-from compat_sdk.files import (
-    canonical_json,
-    parse_sealed,
-    raise_if_refused,
-    read_plain,
-    sealed_json,
-    sync_folder,
-    write_atomic,
-)
+from compat_sdk.files.atomic import sync_folder, write_atomic
+from compat_sdk.files.documents import canonical_json
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.seal import parse_sealed, sealed_json
 from compat_sdk.gallery.files import Dtype, StoredFile, problem_with
 from compat_sdk.gallery.vectors import write_vectors
 from compat_sdk.space import TransformSpaces

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compat_sdk.errors import StateError
-from compat_sdk.files import canonical_json
+from compat_sdk.files.documents import canonical_json
 from compat_sdk.upgrade.manifest import Manifest, Verified
 from compat_sdk.upgrade.shard import Record
 from compat_sdk.upgrade.sharding import Shard

@@ -150,7 +150,7 @@ def verify(
         if progress is not None:
             progress("judge", rows, rows, {})
         accuracy, quality = measured(folder, manifest, done, given)
-        problems += _shortfalls(accuracy, quality, at_least, min_cosine)
+        problems += shortfalls(accuracy, quality, at_least, min_cosine)
     recorded = False
     if not problems and not cut_over and len(done) == len(manifest.shards):
         recorded = _record(gallery, manifest, done, measured=given is not None)
@@ -160,7 +160,7 @@ def verify(
     )
 
 
-def _shortfalls(
+def shortfalls(
     accuracy: Accuracy | None, quality: Quality | None, at_least: Verdict, min_cosine: float | None
 ) -> list[str]:
     """Say where the upgrade finds less than it must."""

@@ -10,7 +10,7 @@ import { preparePart, scan } from "./scan.js";
 import { Embeddings, checkSpace, requireCompatible } from "./space.js";
 
 const STATE = "gallery.json";
-const OURS = /^(vectors|rows|index)-\d+-[0-9a-f]{16}\.(npy|jsonl?|usearch)$/;
+const OURS = /^(vectors|rows|index)-\d+-[0-9a-f]{16}\.(npy|jsonl?|usearch|hnswlib|faiss)$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 const RESTORE = "restore the gallery from a copy, or build it again";
 
@@ -93,7 +93,7 @@ async function readState(files) {
     count(size);
   };
   if (value.format !== "compat-sdk-gallery") refuse("does not describe a gallery");
-  if (![1, 2, 3].includes(value.version)) refuse(`has version ${shown(value.version)}, this release reads 1 to 3; upgrade compat-sdk`);
+  if (![1, 2, 3, 4].includes(value.version)) refuse(`has version ${shown(value.version)}, this release reads 1 to 4; upgrade compat-sdk`);
   const dtyped = "dtype" in value ? ["dtype"] : [];
   exact(value, ["format", "version", "digest", "space", "dim", "model", "generation", "content", "segments", "index", ...dtyped], "fields");
   if (!Array.isArray(value.segments) || !isObject(value.model)) refuse("has segments or a model of another type");
@@ -112,7 +112,8 @@ async function readState(files) {
   const { dtype = "float32" } = value;
   if (!["float32", "float16", "int8"].includes(dtype) || (dtyped.length && dtype === "float32")) refuse(`has the dtype ${shown(dtype)}`);
   const lines = value.segments.some(({ table }) => table.name.endsWith(".jsonl"));
-  if (value.version !== (lines ? 3 : dtyped.length ? 2 : 1)) refuse(`has version ${value.version} and what another version has`);
+  const other = value.index !== null && value.index.kind !== "usearch";
+  if (value.version !== (other ? 4 : lines ? 3 : dtyped.length ? 2 : 1)) refuse(`has version ${value.version} and what another version has`);
   const text = `${canonicalJson({ ...value, digest: await sealOf(value) }, true)}\n`;
   if (text !== new TextDecoder().decode(bytes)) refuse("differs from its own digest");
   return { ...plainJson(value), space: checkSpace(value.space), dtype };

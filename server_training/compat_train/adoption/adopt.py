@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compat_sdk.bundle.trust import refuse_run
-from compat_sdk.files import make_folder
+from compat_sdk.files.atomic import make_folder
 from compat_sdk.outputs import require_own
 from compat_train.adoption.files import bundle_model, module_model, onnx_model
 from compat_train.adoption.found import Found, Wanted
-from compat_train.adoption.pretrained import huggingface_model_of, open_clip_model_of, timm_model_of
+from compat_train.adoption.huggingface_model import huggingface_model_of
+from compat_train.adoption.open_clip_model import open_clip_model_of
 from compat_train.adoption.proof import Proof, prove
 from compat_train.adoption.source import AdoptSource, parse_source
+from compat_train.adoption.timm_model import timm_model_of
 from compat_train.adoption.vectors import stored_vectors
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import ADOPTED_RUN

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from compat_sdk.bundle import Trust
 from compat_sdk.errors import ConfigError
-from compat_sdk.images import Preprocessing
+from compat_sdk.images import Preprocessing, open_image
 from compat_sdk.shown import shown_value
 from compat_train.adoption.source import AdoptSource, Kind
 from compat_train.config.training import Classification
-from compat_train.runs.checkpoint import Checkpoint, identity_of
+from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.space_name import identity_of
 
 _PREPARING = ("size", "mean", "std", "channels", "fit", "resize", "crop")
 _TAKEN: Mapping[Kind, tuple[str, ...]] = {
@@ -132,6 +134,22 @@ class Original:
 
     inputs: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     files: Callable[[tuple[bytes, ...]], NDArray[np.float32]] | None = None
+
+
+def through(
+    transform: Callable[[Image.Image], Tensor], run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> Callable[[tuple[bytes, ...]], NDArray[np.float32]]:
+    """How an original embeds picture files: through a package's own preprocessing and a network.
+
+    Args:
+        transform: The package's preprocessing of one picture, to float32 ``[3, s, s]``.
+        run: From prepared inputs, float32 ``[n, 3, s, s]``, to float32 ``[n, dim]``.
+    """
+
+    def embed(files: tuple[bytes, ...]) -> NDArray[np.float32]:
+        return run(np.stack([transform(open_image(file)).numpy() for file in files]))
+
+    return embed
 
 
 def adopted_checkpoint(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.engines.onnxruntime import OnnxRuntimeEngine
 from compat_sdk.errors import ConfigError, CorruptFileError, MissingExtraError
-from compat_sdk.files import read_plain
+from compat_sdk.files.plain import read_plain
 from compat_sdk.shown import shortened
 
 if TYPE_CHECKING:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compat_sdk.bundle import is_bundle
 from compat_sdk.errors import ConfigError
-from compat_sdk.kinds import instead_of
+from compat_sdk.kinds import instead_of, is_bundle
 from compat_train.adoption.adopt import find
 from compat_train.adoption.found import Wanted
 from compat_train.adoption.source import is_source, parse_source

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from compat_sdk.bundle import is_bundle
 from compat_sdk.errors import ConfigError
+from compat_sdk.kinds import is_bundle
 from compat_sdk.shown import shortened
 
 Kind = Literal["timm", "open_clip", "huggingface", "module", "onnx", "vectors", "bundle"]

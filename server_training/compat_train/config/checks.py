@@ -9,6 +9,7 @@ import typing
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.metrics import Metric
 from compat_sdk.shown import shown_value
 
 
@@ -20,6 +21,14 @@ def check_range(name: str, value: float, low: float, high: float = math.inf, *, 
         upper = "" if high == math.inf else f" and at most {high:g}"
         text = f"{name} is {shown_value(value)}; expected {'' if finite else 'a finite number '}{bound}{upper}"
         raise ConfigError(text, setting=name)
+
+
+def check_metric(name: str, text: str) -> Metric:
+    """The metric of a name; refuses, with a ConfigError, a name of none."""
+    try:
+        return Metric.parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}", setting=name) from None
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

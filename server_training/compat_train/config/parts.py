@@ -34,6 +34,7 @@ class Augmentation:
         unit="pixels",
         added=True,
     )
+    grey: float = setting(0.0, "share of the images that lose their colours", unit="fraction", added=True)
     blur: float = setting(0.0, "largest standard deviation of a Gaussian blur", unit="fraction of the side", added=True)
     fixed_views: int = setting(
         0,
@@ -52,6 +53,7 @@ class Augmentation:
         check_range("random_crop", self.random_crop, 0, 0.99)
         check_range("crop_ratio", self.crop_ratio, 1, 4)
         check_range("canvas", self.canvas, 0, 4096)
+        check_range("grey", self.grey, 0, 1)
         check_range("blur", self.blur, 0, 0.2)
         check_range("fixed_views", self.fixed_views, 0, 10_000)
         check_range("views_seed", self.views_seed, 0)
@@ -68,7 +70,7 @@ class Augmentation:
         if self.fixed_views and not self._endless:
             raise ConfigError(
                 f"fixed_views is {self.fixed_views}, but an image has {self._few} view(s) with this augmentation; "
-                f"leave it out, or set shift, zoom, rotate, colour, cutout, random_crop or blur",
+                f"leave it out, or set shift, zoom, rotate, colour, cutout, random_crop, grey or blur",
                 setting="fixed_views",
             )
         if self.views_seed and not self.fixed_views:
@@ -87,7 +89,7 @@ class Augmentation:
     @property
     def _endless(self) -> bool:
         moved = self.shift or self.zoom or self.rotate or self.random_crop
-        return bool(moved or self.colour or self.cutout or self.blur)
+        return bool(moved or self.colour or self.cutout or self.grey or self.blur)
 
     @property
     def _few(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
@@ -11,56 +11,23 @@ from compat_sdk.images import Preprocessing
 from compat_train.config.checks import check_choices, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.gallery import check_model, check_weights, published_preprocessing
+from compat_train.config.method_terms import (
+    CENTRED,
+    OF_BANK,
+    OF_LABELS,
+    TERMS,
+    WEIGHTS,
+    AnyMethod,
+    QueryMethod,
+    method_weights,
+)
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.unused_settings import refuse_unused
 
-QueryMethod = Literal[
-    "vanilla",
-    "kd",
-    "finetune",
-    "bct",
-    "classifier",
-    "regression",
-    "bct-regression",
-    "dmu",
-    "lce",
-    "regression-centred",
-    "csd",
-    "infonce",
-    "aml",
-]
-AnyMethod = Literal[QueryMethod, "auto"]
 Inheritance = Literal["auto", "none", "leading", "magnitude", "channel"]
 Selection = Literal["uniform", "entropy", "least-confidence", "certainty"]
 Start = Literal["fresh", "ridge"]
 Unseen = Literal["skip", "prototypes", "all-prototypes", "lwf"]
-
-_WEIGHTS: Mapping[QueryMethod, Mapping[str, float]] = {
-    "vanilla": {"own": 1.0},
-    "kd": {"own": 1.0, "kd": 1.0},
-    "finetune": {"own": 1.0},
-    "bct": {"own": 1.0, "gallery": 1.0},
-    "classifier": {"gallery": 1.0},
-    "regression": {"regression": 20.0},
-    "bct-regression": {"own": 1.0, "gallery": 1.0, "regression": 20.0},
-    "dmu": {"own": 1.0, "gallery": 1.0, "adaptation": 1.0},
-    "lce": {"own": 1.0, "alignment": 100.0, "boundary": 1.0},
-    "regression-centred": {"regression": 20.0},
-    "csd": {"csd": 1.0},
-    "infonce": {"infonce": 1.0},
-    "aml": {"aml": 10.0},
-}
-_CENTRED: tuple[QueryMethod, ...] = ("regression-centred", "csd", "infonce", "aml")
-_TERMS = ("own", "gallery", "kd", "regression", "alignment", "boundary", "adaptation", "csd", "infonce", "aml")
-_OF_LABELS = ("own", "gallery", "kd", "alignment", "boundary", "adaptation")
-"""Terms that look at labels, besides ``aml``, which takes them where there are some."""
-_OF_BANK = ("csd", "infonce")
-_OF_VECTORS = ("regression", "csd", "infonce", "aml")
-"""Terms whose targets are the gallery model's vectors, which centring changes."""
-
-
-def method_weights(term: str) -> dict[str, float]:
-    """Weight of a term of the loss by method, where none is set apart."""
-    return {method: weights.get(term, 0.0) for method, weights in _WEIGHTS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +120,7 @@ class QueryConfig:
     centring: bool | None = setting(
         None,
         "take the mean of the gallery model's vectors off the targets of regression, csd, infonce and aml",
-        otherwise={method: method in _CENTRED for method in _WEIGHTS},
+        otherwise={method: method in CENTRED for method in WEIGHTS},
         added=True,
     )
     bank: int = setting(
@@ -234,9 +201,11 @@ class QueryConfig:
             raise ConfigError(
                 "held_out sets images apart to be watched, and watch is 0; leave one out", setting="held_out"
             )
-        if self.method == "auto":
-            _check_auto(self)
-            return
+        if self.method != "auto":
+            self._check_weights()
+        refuse_unused(self)
+
+    def _check_weights(self) -> None:
         weights = self.term_weights
         for name, weight in weights.items():
             check_range("gallery_term" if name == "gallery" else name, weight, 0)
@@ -247,8 +216,6 @@ class QueryConfig:
                 "mixed images carry no labels, so they need the regression term; set regression above 0 or "
                 "choose method 'regression' or 'bct-regression'"
             )
-        _check_selection(self)
-        _check_vectors(self)
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -259,14 +226,12 @@ class QueryConfig:
         """
         if self.method == "auto":
             raise ConfigError("method is 'auto', which is chosen when the data is there; name a method here")
-        preset = _WEIGHTS[self.method]
-        return {
-            name: preset.get(name, 0.0) if given is None else given for name, given in self._weights_apart().items()
-        }
+        preset = WEIGHTS[self.method]
+        return {name: preset.get(name, 0.0) if given is None else given for name, given in self.weights_apart().items()}
 
-    def _weights_apart(self) -> dict[str, float | None]:
+    def weights_apart(self) -> dict[str, float | None]:
         """Weight of each term that was set apart from the method; None where it was not."""
-        return {name: getattr(self, "gallery_term" if name == "gallery" else name) for name in _TERMS}
+        return {name: getattr(self, "gallery_term" if name == "gallery" else name) for name in TERMS}
 
     def taking(self, method: QueryMethod) -> QueryConfig:
         """The same training by another method: what "auto" stands for."""
@@ -293,19 +258,19 @@ class QueryConfig:
     @property
     def centred(self) -> bool:
         """Whether targets are the gallery model's vectors without their mean."""
-        return self.method in _CENTRED if self.centring is None else self.centring
+        return self.method in CENTRED if self.centring is None else self.centring
 
     @property
     def needs_labels(self) -> bool:
         """Whether a term with a weight looks at labels; aml takes them where there are some, and does without."""
         return self.method == "finetune" or (
-            self.method != "auto" and any(self.term_weights[name] for name in _OF_LABELS)
+            self.method != "auto" and any(self.term_weights[name] for name in OF_LABELS)
         )
 
     @property
     def needs_bank(self) -> bool:
         """Whether a term with a weight compares with a bank of the gallery model's vectors."""
-        return any(self.term_weights[name] for name in _OF_BANK)
+        return any(self.term_weights[name] for name in OF_BANK)
 
     @property
     def selecting(self) -> Selection:
@@ -316,66 +281,3 @@ class QueryConfig:
     def unseen_as(self) -> Unseen:
         """What a class is to the gallery model's classifier that it never saw; see `methods.unseen_classes`."""
         return self.unseen or "prototypes"
-
-
-def _check_selection(config: QueryConfig) -> None:
-    if config.method != "dmu" and config.selecting != "uniform":
-        raise ConfigError(f"selection is {config.selecting!r} and method {config.method!r}; it needs method 'dmu'")
-    if config.selecting == "uniform" and (config.selection_scale != 1.0 or config.selection_temperature != 1.0):
-        raise ConfigError("selection 'uniform' has no scale and no temperature; leave both out")
-    if config.selecting == "certainty" and config.selection_temperature != 1.0:
-        raise ConfigError("selection 'certainty' has no softmax over the batch; leave selection_temperature out")
-    if config.selecting != "uniform" and config.mixed:
-        raise ConfigError("mixed images have no weights under dmu's selection; leave mixed out, or select 'uniform'")
-    if config.unseen not in (None, "skip") and not config.term_weights["gallery"]:
-        raise ConfigError(
-            f"unseen is {config.unseen!r}, which is about the loss under the gallery model's classifier, and that has "
-            f"weight 0 here; leave unseen out, or set gallery_term above 0"
-        )
-
-
-def _check_auto(config: QueryConfig) -> None:
-    for name, weight in config._weights_apart().items():
-        if weight is not None:
-            key = "gallery_term" if name == "gallery" else name
-            raise ConfigError(
-                f"{key} is {weight:g}, but method 'auto' chooses the weights itself; leave it out, or name a method",
-                setting=key,
-            )
-    for key in ("mixed", "selection", "unseen", "centring"):
-        if (value := getattr(config, key)) not in (None, False):
-            raise ConfigError(
-                f"{key} is {value!r}, which method 'auto' may have no use for; leave it out, or name a method",
-                setting=key,
-            )
-
-
-def _check_vectors(config: QueryConfig) -> None:
-    """Refuse settings of terms that have no weight: they would be ignored."""
-    weights = config.term_weights
-    if config.centred and weights["adaptation"]:
-        raise ConfigError(
-            "centring is on, and adaptation trains psi towards vectors that still lack the mean; leave one out",
-            setting="centring",
-        )
-    defaults = {entry.name: entry.default for entry in fields(config)}
-    for key, terms in _SETTINGS_OF.items():
-        value = getattr(config, key)
-        if key == "centring" and weights["gallery"] and config.unseen == "all-prototypes":
-            continue  # class means are vectors too
-        if value != defaults[key] and not any(weights[name] for name in terms):
-            raise ConfigError(
-                f"{key} is {value!r}, but the terms that it is about, {' and '.join(terms)}, have weight 0 here; leave "
-                f"it out, or choose a method that has them",
-                setting=key,
-            )
-
-
-_SETTINGS_OF = {
-    "centring": _OF_VECTORS,
-    "bank": _OF_BANK,
-    "similarity_temperature": _OF_BANK,
-    "gallery_temperature": ("csd",),
-    "aml_margin": ("aml",),
-}
-"""Terms that each setting is about."""

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files import parse_toml, raise_if_refused, read_plain
+from compat_sdk.files.documents import parse_toml
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
 
 _LARGEST = 1 << 20
 

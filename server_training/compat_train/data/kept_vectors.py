@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import CompatError
-from compat_sdk.files import read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files.atomic import write_atomic
+from compat_sdk.files.documents import read_json
+from compat_sdk.files.seal import sealed_json, unsealed
 from compat_train.data.mapped_file import reserve
 from compat_train.runs.run_files import alone
 

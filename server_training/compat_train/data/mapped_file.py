@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.files import sync_folder
+from compat_sdk.files.atomic import sync_folder
 from compat_train.runs.run_files import alone
 
 ResultT = TypeVar("ResultT")

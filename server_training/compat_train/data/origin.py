@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import ImageError
-from compat_sdk.files import raise_if_refused
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import PictureFile
 from compat_sdk.images.member import file_sha256, stamp_of
 

@@ -23,7 +23,7 @@ from PIL import __version__ as pillow_version
 from compat_sdk.arrays import read_array
 from compat_sdk.datasets import Split
 from compat_sdk.errors import CorruptFileError, DataError, ImageError
-from compat_sdk.files import write_atomic
+from compat_sdk.files.atomic import write_atomic
 from compat_sdk.images import Preprocessing, to_pixels
 from compat_sdk.images.member import stamp_of
 from compat_sdk.progress import Progress

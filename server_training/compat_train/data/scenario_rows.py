@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 
@@ -41,7 +42,7 @@ def scenario_rows(scenario: Scenario, labels: Sequence[str]) -> NDArray[np.int64
         rows = of_class[name]
         if scenario.fraction < 1.0:
             order = np.random.default_rng((scenario.seed, zlib.crc32(name.encode()))).permutation(len(rows))
-            rows = [rows[place] for place in order[: max(1, round(scenario.fraction * len(rows)))].tolist()]
+            rows = [rows[place] for place in order[: _part(scenario.fraction, len(rows))].tolist()]
         kept.extend(rows)
     found = np.sort(np.array(kept, np.int64))
     if scenario.complement:
@@ -52,6 +53,11 @@ def scenario_rows(scenario: Scenario, labels: Sequence[str]) -> NDArray[np.int64
             f"or fractions" + (", or leave complement out" if scenario.complement else "")
         )
     return found
+
+
+def _part(fraction: float, count: int) -> int:
+    """A fraction of a count, rounded down as the paper's own counts are, and at least one; 0.3 of 10 is 3."""
+    return max(1, math.floor(fraction * count + 1e-9))
 
 
 def _chosen_classes(scenario: Scenario, names: Sequence[str]) -> list[str]:
@@ -67,7 +73,7 @@ def _chosen_classes(scenario: Scenario, names: Sequence[str]) -> list[str]:
         wanted = {number for first, end in ranges for number in range(first, end + 1)}
         chosen = [name for number, name in enumerate(names) if number in wanted]
     if scenario.class_fraction < 1.0:
-        count = max(1, round(scenario.class_fraction * len(chosen)))
+        count = _part(scenario.class_fraction, len(chosen))
         if scenario.class_order == "random":
             order = np.random.default_rng(scenario.seed).permutation(len(chosen))
             chosen = [chosen[place] for place in sorted(order[:count].tolist())]

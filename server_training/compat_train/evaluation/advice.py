@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compat_sdk.certificate import QUERY_RULE
-from compat_train.evaluation.evaluate import Evaluation
 from compat_train.evaluation.evaluate_upgrade import UpgradeEvaluation
+from compat_train.evaluation.result import Evaluation
 
 _NEAR_CHANCE = 0.1
 """Part of M(q,q) below which queries find next to nothing in the gallery."""
@@ -18,7 +18,7 @@ def advice(found: Evaluation) -> tuple[str, ...]:
     """Sentences for people, most useful first; none where the rule holds."""
     if found.compatible:
         return ()
-    across, alone, paragon = (each.cmc[1] for each in (found.query_gallery, found.alone, found.gallery_gallery))
+    across, alone, paragon = (each.accuracy for each in (found.query_gallery, found.alone, found.gallery_gallery))
     if not found.declared:
         return (
             "the query model was not drawn into this gallery's space: train one with `compat-sdk train query --gallery "

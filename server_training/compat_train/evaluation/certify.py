@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import compat_sdk
-from compat_sdk.bundle import Bundle, is_bundle
+from compat_sdk.bundle import Bundle
 from compat_sdk.certificate import Accuracy, Certificate
 from compat_sdk.datasets import Dataset
 from compat_sdk.datasets.content import content_sha256
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError
+from compat_sdk.kinds import is_bundle
 from compat_sdk.metrics import RetrievalScores
 from compat_train.adoption.opening import open_gallery_model
-from compat_train.evaluation.evaluate import Evaluation
+from compat_train.evaluation.result import Evaluation
 from compat_train.runs.certificates import write_certificate
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.run_files import RECORD

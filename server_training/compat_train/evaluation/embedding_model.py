@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.bundle import Bundle, Trust, is_bundle
+from compat_sdk.bundle import Bundle, Trust
 from compat_sdk.bundle.trust import refuse_run
 from compat_sdk.certificate import Certificate
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
+from compat_sdk.kinds import is_bundle
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.device import device_of
 from compat_train.embed import embed_images

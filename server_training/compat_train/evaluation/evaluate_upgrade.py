@@ -15,17 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
-from compat_sdk.bundle import Bundle, Trust, is_bundle
+from compat_sdk.bundle import Bundle, Trust
 from compat_sdk.datasets import Dataset, own_rows
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError
-from compat_sdk.metrics import PerQuery, RetrievalScores, paired_difference, score_queries, summarise, upgrade_gain
+from compat_sdk.kinds import is_bundle
+from compat_sdk.metrics import Metric, PerQuery, RetrievalScores, paired_difference, upgrade_gain
 from compat_sdk.progress import Progress
 from compat_sdk.shown import escaped
 from compat_sdk.space import Embeddings
 from compat_train.device import torch_threads
 from compat_train.evaluation.cka import linear_cka
 from compat_train.evaluation.embedding_model import Model, open_model
-from compat_train.evaluation.evaluate import embed_split, filled_split, overlap_lines
+from compat_train.evaluation.judged import judge
+from compat_train.evaluation.result import SHOWN, overlap_lines, percent
+from compat_train.evaluation.splits import embed_split, filled_split
 from compat_train.evaluation.transform_model import TransformModel, open_transform
 from compat_train.runs.run_files import RECORD, read_role
 
@@ -46,7 +49,8 @@ class UpgradeEvaluation:
         scores: Accuracy under ``old_old``, ``new_transformed``, ``transformed_transformed``, ``new_new``, and, where
             both models have as many dimensions, ``new_old``: the old gallery as it is, chance for a new model that
             was trained independently.
-        gain: Top-1 difference M(new, h) - M(old, old), and its 95 % paired bootstrap interval, as fractions.
+        gain: Difference M(new, h) - M(old, old) in the accuracy that was asked for, and its 95 % paired bootstrap
+            interval, as fractions.
         cosine: Mean cosine, over the gallery, between the transformed embedding and the new model's, in [-1, 1].
         cka: Linear CKA over the gallery of ``old_new``, ``transformed_new`` and, where side-information is embedded
             from images, ``side_old``.
@@ -71,14 +75,14 @@ class UpgradeEvaluation:
 
     @property
     def worthwhile(self) -> bool:
-        """Whether M(new, h) > M(old, old) at top-1. Whether by more than chance, ``gain`` says."""
-        return self.scores["new_transformed"].cmc[1] > self.scores["old_old"].cmc[1]
+        """Whether M(new, h) > M(old, old) in the accuracy asked for. Whether by more than chance, ``gain`` says."""
+        return self.scores["new_transformed"].accuracy > self.scores["old_old"].accuracy
 
     @property
     def upgrade_gain(self) -> float | None:
-        """Relative gain at top-1, see `compat_sdk.metrics.scores.upgrade_gain`; None where M(old, old) is 0."""
-        before = self.scores["old_old"].cmc[1]
-        return upgrade_gain(self.scores["new_transformed"].cmc[1], before) if before else None
+        """Relative gain in it, see `compat_sdk.metrics.scores.upgrade_gain`; None where M(old, old) is 0."""
+        before = self.scores["old_old"].accuracy
+        return upgrade_gain(self.scores["new_transformed"].accuracy, before) if before else None
 
     def to_json(self) -> dict[str, object]:
         """JSON values; accuracies are fractions in [0, 1]."""
@@ -100,15 +104,19 @@ class UpgradeEvaluation:
 
     def table(self) -> str:
         """Plain text: percentages with 95 % intervals, the gain and the alignment."""
-        lines = [f"{'percent':12}{'top-1 [95 %]':22}{'top-5':>8}{'top-10':>8}{'mAP':>8}"]
+        metric = self.scores["old_old"].metric
+        added = str(metric) not in SHOWN
+        head = f"{'percent':12}{'top-1 [95 %]':22}{'top-5':>8}{'top-10':>8}{'mAP':>8}"
+        lines = [head + (f"{f'{metric} [95 %]':>26}" if added else "")]
         for pair, name in _NAMES.items():
             if (found := self.scores.get(pair)) is not None:
-                low, high = (100 * bound for bound in found.ci95["1"])
-                interval = f"{100 * found.cmc[1]:.1f} [{low:.1f}, {high:.1f}]"
+                interval = percent(found.cmc[1], found.ci95["1"])
                 rest = "".join(f"{100 * value:8.1f}" for value in (found.cmc[5], found.cmc[10], found.map))
-                lines.append(f"{name:12}{interval:22}{rest}")
+                asked = percent(found.accuracy, found.interval)
+                lines.append(f"{name:12}{interval:22}{rest}" + (f"{asked:>26}" if added else ""))
         difference, low, high = (100 * value for value in self.gain)
-        lines.append(f"M(new,h) - M(old,old): {difference:+.1f} points, 95 % interval [{low:+.1f}, {high:+.1f}]")
+        points = "points" if metric == Metric() else f"points of {metric}"
+        lines.append(f"M(new,h) - M(old,old): {difference:+.1f} {points}, 95 % interval [{low:+.1f}, {high:+.1f}]")
         alignment = ", ".join(f"{name.replace('_', ' and ')} {value:.3f}" for name, value in self.cka.items())
         lines.append(f"mean cosine of transformed and new embeddings {self.cosine:.3f}; linear CKA: {alignment}")
         lines.append(
@@ -132,6 +140,7 @@ def evaluate_upgrade(
     threads: int | None = None,
     progress: Progress | None = None,
     trust: Trust | None = None,
+    metric: Metric | None = None,
 ) -> UpgradeEvaluation:
     """Accuracy of a gallery that was embedded by the old model and transformed, searched by the new one.
 
@@ -148,6 +157,7 @@ def evaluate_upgrade(
         threads: CPU threads for decoding and inference; None takes one per core.
         progress: Called with a stage, how much of it is done, its total, and figures.
         trust: Whose signature every model must have; None for no matter whose.
+        metric: The accuracy that before and after are compared by; top-1 if not given.
 
     Raises:
         DataError: A split is missing or empty, an image cannot be read, or no query has a match in the gallery.
@@ -188,11 +198,12 @@ def evaluate_upgrade(
             found["old"].append(of_old)
             found["new"].append(of_new)
             found["transformed"].append(_compose(steps, sources, of_old, of_images))
-    per_query = {}
+    judged = {}
     for pair in _NAMES:
         queries, gallery = (found[name] for name in pair.split("_"))
         if queries[0].dim == gallery[1].dim:
-            per_query[pair] = score_queries(
+            judged[pair] = judge(
+                metric or Metric(),
                 queries[0].vectors,
                 splits["query"].labels,
                 gallery[1].vectors,
@@ -205,16 +216,16 @@ def evaluate_upgrade(
     if side is not None:
         cka["side_old"] = linear_cka(side.vectors, gallery_old)
     return UpgradeEvaluation(
-        scores={pair: summarise(scored) for pair, scored in per_query.items()},
-        gain=paired_difference(per_query["new_transformed"].hits(1), per_query["old_old"].hits(1)),
+        scores={pair: found.scores for pair, found in judged.items()},
+        gain=paired_difference(judged["new_transformed"].values, judged["old_old"].values),
         cosine=float(np.einsum("ij,ij->i", upgraded, gallery_new).mean()),
         cka=cka,
-        queries=len(per_query["old_old"]),
-        gallery_size=per_query["old_old"].gallery_size,
+        queries=len(judged["old_old"].ranked),
+        gallery_size=judged["old_old"].ranked.gallery_size,
         own=int((own >= 0).sum()),
         copies=copies,
         names=(models[0].name, models[1].name, *(step.name for step in steps)),
-        per_query=per_query,
+        per_query={pair: found.ranked for pair, found in judged.items()},
     )
 
 

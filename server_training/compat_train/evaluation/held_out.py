@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from compat_sdk.datasets import open_dataset
+from compat_sdk.errors import CorruptFileError, TrainingError
+from compat_sdk.files.atomic import write_atomic
+from compat_sdk.files.documents import read_json
+from compat_sdk.files.seal import sealed_json, unsealed
 from compat_train.config.training import GalleryConfig
 from compat_train.data.pixels import decode_split
 from compat_train.device import device_of
 from compat_train.embed import embed_images
 from compat_train.methods.watched import drawn, same_label
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.saving import saving
 from compat_train.watch import chance_of, hits_at_1
 
+_FILE = "held_out.json"
 _IMAGES = 256
 
 
@@ -41,6 +49,41 @@ class HeldOut:
             f"M(g,g) {100 * self.accuracy:.1f} % at top-1 of {self.queries} held-out images by their labels among "
             f"{self.gallery} (chance {100 * self.chance:.1f} %)"
         )
+
+
+def held_out_once(done: Checkpoint, config: GalleryConfig) -> HeldOut | None:
+    """What `held_out_accuracy` finds, measured once: a RUN keeps it in ``held_out.json``, under the name of its space.
+
+    Args:
+        done: The gallery model, in its RUN folder.
+        config: What it was trained with, which names the data.
+
+    Returns:
+        None, which is not kept, where there is nothing to measure with.
+
+    Raises:
+        CorruptFileError: What was kept was changed since.
+        DataError: None of the images can be read.
+    """
+    path = done.path / _FILE
+    if os.path.lexists(path):
+        kept = unsealed(read_json(path), str(path))
+        if kept.get("space") == done.space:
+            return _read(kept, path)
+    found = held_out_accuracy(done, config)
+    if found is not None:
+        with suppress(TrainingError), saving(path):  # of a RUN that is read-only or on a full disk it is not kept
+            write_atomic(path, sealed_json({"space": done.space, **asdict(found)}))
+    return found
+
+
+def _read(kept: dict[str, object], path: Path) -> HeldOut:
+    told = {name: value for name, value in kept.items() if name != "space"}
+    if {name: type(value).__name__ for name, value in told.items()} != {
+        each.name: each.type for each in fields(HeldOut)
+    }:
+        raise CorruptFileError(f"{path} holds no held-out accuracy; delete it, and it is measured again")
+    return HeldOut(**told)  # type: ignore[arg-type]
 
 
 def held_out_accuracy(done: Checkpoint, config: GalleryConfig) -> HeldOut | None:

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compat_sdk.bundle import Trust, is_bundle
+from compat_sdk.bundle import Trust
 from compat_sdk.bundle.trust import refuse_run
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError
+from compat_sdk.kinds import is_bundle
 from compat_sdk.space import Embeddings, TransformSpaces
 from compat_sdk.transform import Transform
 from compat_sdk.unit import check_rows

@@ -15,8 +15,9 @@ from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches
 from compat_train.data.origin import Origin
 from compat_train.loop import Objective, fit
-from compat_train.runs.checkpoint import Checkpoint, Role, identity_of
+from compat_train.runs.checkpoint import Checkpoint, Role
 from compat_train.runs.run_files import on_cpu
+from compat_train.runs.space_name import identity_of
 from compat_train.watch import Watch
 
 

@@ -54,7 +54,7 @@ def train_upgrade(
     For FCT's g, which carries side-information over to the next version's, ``config.new`` is the next version's
     side-information encoder.
 
-    Source: FCT: Ramanujan et al., CVPR 2022, https://arxiv.org/abs/2112.02805, sections 3.3 and 4.4. DMU: Zhou et
+    Source: FCT: Ramanujan et al., CVPR 2022, https://arxiv.org/abs/2112.02805, sections 3.3 and 4.4. DMU: Zhang et
     al., AAAI 2023, https://arxiv.org/abs/2210.06954, Eq. 11 and 14; there psi is trained together with the new
     model, here under its finished classifier.
 

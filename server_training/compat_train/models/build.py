@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 
@@ -10,9 +9,10 @@ import torch
 from torch import nn
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.nearest import nearest_names
 from compat_sdk.shown import shortened
+from compat_train.models.global_names import global_named, is_global_name
 from compat_train.models.global_network import GlobalNetwork
-from compat_train.models.global_space import global_named, is_global_name
 from compat_train.models.mobilenet_v1 import MobileNetV1
 from compat_train.models.mobilenet_v2 import MobileNetV2
 from compat_train.models.mobilenet_v3 import MobileNetV3
@@ -122,7 +122,7 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
         case "shufflenet_v2":
             return ShuffleNetV2(dim=dim, width=width, stem_stride=stem_stride)
         case _:
-            near = difflib.get_close_matches(arch.lower(), (*ARCHITECTURES, "swin_tiny"), 3, 0.5)
+            near = nearest_names(arch, (*ARCHITECTURES, "swin_tiny"))
             nearest = f"; nearest: {', '.join(near)}" if near else ""
             raise ConfigError(
                 f"unknown architecture {shortened(repr(arch), 40)}{nearest}; expected a name that `compat-sdk archs` "

@@ -19,13 +19,11 @@ release at https://github.com/siddikui/Efficient-Macro-Micro-NAS.
 
 from __future__ import annotations
 
-import re
 import typing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.shown import shortened
 from compat_train.config.checks import check_choice, check_range
 from compat_train.config.fields import setting
 from compat_train.models.search_space import BlockShape
@@ -33,19 +31,17 @@ from compat_train.models.search_space import BlockShape
 if TYPE_CHECKING:
     import numpy as np
 
+
 Operation = Literal["separable", "conv"]
 Kind = Literal["plain", "residual"]
 
 OPERATIONS: tuple[Operation, ...] = ("separable", "conv")  # of a layer, the cheapest first
-_KERNELS = (3, 5)  # sides of a layer's kernel, pixels
+KERNELS = (3, 5)
+"""Sides of a layer's kernel, in pixels, the cheapest first."""
 STEM_KERNEL = 3  # side of the stem's kernel, pixels
 
-_PREFIX = "global:"
+PREFIX = "global:"
 _MAX_WIDTH = 4096
-_LETTERS: dict[str, Operation] = {"s": "separable", "c": "conv"}
-_NAME = re.compile(
-    r"global:(?P<kind>[a-z]+)(?:,stages=(?P<stages>[0-9]+))?:(?P<width>[1-9][0-9]*):(?P<layers>(?:[a-z][0-9])+)"
-)
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         check_choice("layer.operation", self.operation, OPERATIONS)
-        if self.kernel not in _KERNELS:
+        if self.kernel not in KERNELS:
             raise ConfigError(f"layer.kernel is {self.kernel!r}; expected 3 or 5")
 
 
@@ -132,7 +128,7 @@ class GlobalMember:
         """Architecture name, for `build_model`, such as ``global:plain:54:s3s3c5``: a letter and a digit per layer."""
         kind = self.kind if self.stages == 3 else f"{self.kind},stages={self.stages}"
         layers = "".join(f"{layer.operation[0]}{layer.kernel}" for layer in self.layers)
-        return f"{_PREFIX}{kind}:{self.width}:{layers}"
+        return f"{PREFIX}{kind}:{self.width}:{layers}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +178,7 @@ class Bounds:
         Args:
             final_depth: Depth that the search found; the equation takes every depth to have as many choices.
         """
-        choices: int = (len(OPERATIONS) * len(_KERNELS)) ** final_depth
+        choices: int = (len(OPERATIONS) * len(KERNELS)) ** final_depth
         return choices * len(self.depths) * len(self.widths)
 
 
@@ -191,111 +187,14 @@ def _layers_per_step(kind: Kind) -> int:
     return 2 if kind == "residual" else 1
 
 
-def is_global_name(arch: str) -> bool:
-    """Whether an architecture name is meant to be that of a network of this space."""
-    return arch.startswith(_PREFIX)
-
-
-def global_named(arch: str) -> GlobalMember:
-    """The network that an architecture name means.
-
-    Raises:
-        ConfigError: The name is malformed, or no network has these numbers.
-    """
-    found = _NAME.fullmatch(arch)
-    if found is None:
-        raise ConfigError(
-            f"{shortened(repr(arch))} is no network of a global search; expected global:KIND:WIDTH:LAYERS with "
-            f"s (separable) or c (convolution) and the kernel for each layer, such as global:plain:54:s3s3c5, or "
-            f"global:plain,stages=2:54:s3c5"
-        )
-    text = found["layers"]
-    if unknown := sorted({letter for letter in text[::2] if letter not in _LETTERS}):
-        raise ConfigError(
-            f"{shortened(repr(arch))} has layers {shortened(', '.join(unknown))}; expected s (separable) or c "
-            f"(convolution)"
-        )
-    return GlobalMember(
-        kind=typing.cast(Kind, found["kind"]),  # checked on construction
-        width=int(found["width"]),
-        layers=tuple(
-            Layer(_LETTERS[letter], int(kernel)) for letter, kernel in zip(text[::2], text[1::2], strict=True)
-        ),
-        stages=int(found["stages"] or 3),
-    )
-
-
-def parameters(member: GlobalMember, dim: int) -> int:
-    """Parameters of the built network: weights, batch norms, and the last layer with its bias.
-
-    Args:
-        member: The network.
-        dim: Length of the embedding.
-    """
-    normed = member.stem + sum(shape.channels_out * (2 if _projects(member, shape) else 1) for shape in member.shapes)
-    return _stem_weights(member) + sum(_weights(member)) + 2 * normed + (member.widths[-1] + 1) * dim
-
-
-def mmacs(member: GlobalMember, size: int, dim: int, stem_stride: int = 1) -> float:
-    """Multiply-adds for one image, in millions, equal to those of `compat_train.models.cost.count_cost`.
-
-    Args:
-        member: The network.
-        size: Side of the input in pixels.
-        dim: Length of the embedding.
-        stem_stride: Stride of the stem.
-    """
-    side = -(-size // stem_stride)
-    total = _stem_weights(member) * side**2 + member.widths[-1] * dim
-    for shape, weights in zip(member.shapes, _weights(member), strict=True):
-        side = -(-side // shape.stride)
-        total += weights * side**2
-    return total / 1e6
-
-
-def held(member: GlobalMember, baseline: int, dim: int) -> GlobalMember:
-    """The network with the same layers, no wider than ``member``, whose parameters are nearest to a baseline's.
-
-    Section 3.3: with a costlier operation or kernel, channels are lowered until the parameters are approximately those
-    of the baseline again. The width falls in steps of 1 here, as finely as it can; of two equally near ones the wider
-    is taken.
-
-    Args:
-        member: The network that may be too large.
-        baseline: Parameters to come near to.
-        dim: Length of the embedding.
-    """
-    narrower = (replace(member, width=width) for width in range(member.width, 0, -1))
-    return min(narrower, key=lambda found: abs(parameters(found, dim) - baseline))
-
-
 def random_member(bounds: Bounds, generator: np.random.Generator) -> GlobalMember:
     """A network with depth, width, operations and kernels each drawn uniformly."""
     depth, width = (int(generator.choice(choices)) for choices in (bounds.depths, bounds.widths))
     layers = tuple(
-        Layer(OPERATIONS[operation], _KERNELS[kernel])
-        for operation, kernel in generator.integers(0, (len(OPERATIONS), len(_KERNELS)), (depth, 2))
+        Layer(OPERATIONS[operation], KERNELS[kernel])
+        for operation, kernel in generator.integers(0, (len(OPERATIONS), len(KERNELS)), (depth, 2))
     )
     return GlobalMember(kind=bounds.kind, stages=bounds.stages, width=width, layers=layers)
-
-
-def _stem_weights(member: GlobalMember) -> int:
-    return 3 * STEM_KERNEL**2 * member.stem
-
-
-def _weights(member: GlobalMember) -> list[int]:
-    """Weights of the convolutions of each layer; a projection counts with the layer it runs beside."""
-    found = []
-    for layer, shape in zip(member.layers, member.shapes, strict=True):
-        area, pointwise = layer.kernel**2, shape.channels_in * shape.channels_out
-        weights = area * shape.channels_in + pointwise if layer.operation == "separable" else area * pointwise
-        found.append(weights + pointwise if _projects(member, shape) else weights)
-    return found
-
-
-def _projects(member: GlobalMember, shape: BlockShape) -> bool:
-    """Whether a layer opens a residual block whose shortcut changes the shape."""
-    return member.kind == "residual" and shape.stride == 2
 
 
 def _check_stages(kind: str, stages: int) -> None:

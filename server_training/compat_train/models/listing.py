@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.nearest import nearest_names
 from compat_sdk.shown import shortened
 from compat_train.models.build import ARCHITECTURES, build_model
 from compat_train.models.cost import count_cost
@@ -68,7 +68,7 @@ def list_architectures(
 def _own_names(pattern: str) -> list[str]:
     names = fnmatch.filter(ARCHITECTURES, pattern)
     if not names:
-        near = difflib.get_close_matches(pattern, ARCHITECTURES, 3, 0.4)
+        near = nearest_names(pattern, ARCHITECTURES)
         raise ConfigError(
             f"no architecture is called {shortened(repr(pattern))}; nearest: {', '.join(near or ARCHITECTURES)}. For "
             f"networks of timm write 'timm:PATTERN', such as 'timm:mobilenetv4*'"
@@ -81,7 +81,7 @@ def _timm_names(pattern: str) -> list[str]:
     known = import_timm().list_models()
     names = fnmatch.filter(known, wanted)
     if not names:
-        near = difflib.get_close_matches(wanted.strip("*"), known, 3, 0.4)
+        near = nearest_names(wanted, known)
         raise ConfigError(
             f"timm has no network that matches {shortened(repr(wanted))}; nearest: "
             f"{', '.join(near) or 'none'}; write a pattern such as 'timm:mobilenetv4*'"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from compat_train.models.choice_block import build_block, start_from
 from compat_train.models.layers import ConvBN, GlobalAveragePool, initialise
-from compat_train.models.search_space import SCALES, Member, SearchSpace
+from compat_train.models.search_space import SCALES, BlockShape, Member, SearchSpace
 
 
 class MemberNetwork(nn.Module):
@@ -87,12 +88,31 @@ class Supernet(nn.Module):
         embeddings: Tensor = self.head(self.pool(self.last(features)))
         return embeddings
 
+    def drawn_parts(self, member: Member) -> Iterator[tuple[nn.Parameter, tuple[slice, ...]]]:
+        """Weights of which a member uses leading channels alone, each with the part that it uses."""
+        for choices, shape, operation, scale in zip(
+            self.blocks, self.space.blocks, member.operations, member.scales, strict=True
+        ):
+            assert isinstance(choices, nn.ModuleList)
+            own = _shapes(self.space.operations[operation], shape, self.space.hidden(shape, scale))
+            for name, weight in choices[operation].named_parameters():
+                if own[name] != weight.shape:
+                    yield weight, tuple(slice(0, side) for side in own[name])
+
     def start_operations(self) -> None:
         """Starts every operation from the trained weights of the first one of its block, in place."""
         for choices in self.blocks:
             assert isinstance(choices, nn.ModuleList)
             for block in list(choices)[1:]:
                 start_from(block, choices[0])
+
+
+@cache
+def _shapes(operation: str, shape: BlockShape, hidden: int) -> Mapping[str, torch.Size]:
+    """Shapes of the weights of an operation at its own width."""
+    with torch.device("meta"):
+        block = build_block(operation, shape, hidden, affine=False)
+    return {name: weight.shape for name, weight in block.named_parameters()}
 
 
 def _member_state(supernet: Mapping[str, Tensor], network: MemberNetwork, member: Member) -> dict[str, Tensor]:

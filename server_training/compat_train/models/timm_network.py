@@ -8,7 +8,6 @@ Weights are fresh; nothing is downloaded.
 from __future__ import annotations
 
 import copy
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import CompatError, ConfigError
 from compat_sdk.images import Preprocessing
+from compat_sdk.nearest import nearest_names
 from compat_sdk.shown import shortened, shown_value
 from compat_train.models.optional_package import import_timm
 
@@ -235,8 +235,7 @@ def _parsed(arch: str) -> tuple[str, bool]:
         )
     timm = import_timm()
     if not timm.is_model(found[1]):
-        near = difflib.get_close_matches(found[1], timm.list_models(), 3)
-        near += timm.list_models(f"{found[1]}*")[: 3 - len(near)] if not near else []
+        near = nearest_names(found[1], timm.list_models()) or timm.list_models(f"{found[1]}*")[:3]
         raise ConfigError(
             f"timm {timm.__version__} has no network {shortened(found[1])}"
             + (f"; did you mean {', '.join(near)}?" if near else "; its names: timm.list_models()")

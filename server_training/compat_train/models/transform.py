@@ -57,7 +57,7 @@ class ForwardTransform(nn.Module):
 class ForwardAdaptation(nn.Module):
     """DMU's adaptation psi: three hidden layers with batch norm and ReLU, and one more.
 
-    Source: Zhou et al., Darwinian Model Upgrades, AAAI 2023, https://arxiv.org/abs/2210.06954, section 4.1.
+    Source: Zhang et al., Darwinian Model Upgrades, AAAI 2023, https://arxiv.org/abs/2210.06954, section 4.1.
 
     Args:
         old: Numbers per old embedding.

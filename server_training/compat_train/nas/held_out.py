@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.datasets import Dataset, Split, own_rows, require_consistent, require_labels
 from compat_sdk.errors import DataError
+from compat_sdk.spread import spread
 from compat_train.data.training_set import split_rows
 from compat_train.runs.checkpoint import Checkpoint
 
@@ -71,3 +72,39 @@ def alternate(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     for label in np.unique(labels):
         side[np.flatnonzero(labels == label)[1::2]] = True
     return side
+
+
+def thinned(
+    labels: NDArray[np.int64],
+    queries: NDArray[np.int64],
+    gallery: NDArray[np.int64],
+    most_queries: int,
+    most_gallery: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """At most so many rows of both sides, evenly spaced, and every query that is left still has a match.
+
+    Where evenly spaced gallery rows lack a query's identity, one row of each identity is taken first and evenly spaced
+    others beside it. Where there is no room for every identity, queries of evenly spaced identities are left.
+
+    Args:
+        labels: Identity of every row of the split.
+        queries: Rows of the query side, each of an identity that the gallery side has. [q]
+        gallery: Rows of the gallery side. [n]
+        most_queries: Queries at most; 0: all.
+        most_gallery: Gallery rows at most; 0: all.
+    """
+    few, rows = _evenly(queries, most_queries), _evenly(gallery, most_gallery)
+    if np.isin(labels[few], labels[rows]).all():
+        return few, rows
+    identities = np.unique(labels[few])
+    identities = identities[spread(len(identities), most_gallery)]
+    few = few[np.isin(labels[few], identities)]
+    of_query = np.flatnonzero(np.isin(labels[gallery], identities))
+    _, first = np.unique(labels[gallery[of_query]], return_index=True)
+    needed = gallery[of_query[first]]
+    others = np.setdiff1d(gallery, needed)
+    return few, np.sort(np.concatenate([needed, others[spread(len(others), most_gallery - len(needed))]]))
+
+
+def _evenly(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    return rows[spread(len(rows), most)] if most else rows

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from compat_sdk.certificate import Certificate
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files import make_folder, read_json, write_json_atomic
+from compat_sdk.files.atomic import make_folder
+from compat_sdk.files.documents import read_json, write_json_atomic
 from compat_sdk.shown import shortened
 
 CERTIFICATES = "certificates"

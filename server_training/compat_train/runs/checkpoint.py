@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,23 +16,21 @@ from compat_sdk.certificate import Certificate
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError
 from compat_sdk.identity import Identity
 from compat_sdk.images import Preprocessing
-from compat_sdk.shown import shortened, shown_value
+from compat_sdk.shown import shortened
 from compat_sdk.space import check_space, covers_all
 from compat_sdk.spelling import composed
 from compat_train.config.training import Classification, config_from_json
 from compat_train.models.adopted import build_adopted, is_adopted
 from compat_train.models.build import build_model
 from compat_train.runs.certificates import read_certificates
+from compat_train.runs.model_record import PLAIN, check_fields
 from compat_train.runs.run_files import RECORD, WEIGHTS, read_run, write_run
-from compat_train.runs.weights_digest import weights_digest
+from compat_train.runs.space_name import identity_of, is_old_name, old_name
 
 Role = Literal["gallery", "query", "side-info"]
 
 SPACE = "space"
 """In `Checkpoint.network` of stored vectors: the space that their gallery names."""
-
-_OF_WEIGHTS = re.compile(r".+-[0-9]+-[0-9a-f]{12}")
-"""Names of spaces up to 0.7: a digest of the weights alone."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -156,7 +152,7 @@ class Checkpoint:
             self._identity().require_space(self.space, str(self.path / RECORD))
         elif is_adopted(self.arch):
             return  # from a bundle of 0.7, whose space is a digest of weights that are not here
-        elif _OF_WEIGHTS.fullmatch(self.space) and self.space != (own := _old_name(self.arch, self.dim, self.state)):
+        elif is_old_name(self.space) and self.space != (own := old_name(self.arch, self.dim, self.state)):
             raise ConfigError(
                 f"{self.path / RECORD} names its space {self.space}, but its weights make {own}: it was changed after "
                 f"it was written; restore it from a copy"
@@ -193,7 +189,7 @@ class Checkpoint:
         path = Path(run)
         fields, tensors = read_run(path, get_args(Role))
         try:
-            _check_fields(fields)
+            check_fields(fields)
             found = Checkpoint(
                 path=path,
                 state={
@@ -209,7 +205,7 @@ class Checkpoint:
                 space=check_space(fields["space"]),
                 network=fields.get("network", {}),
                 of_bundle=None if (kept := fields.get("of_bundle")) is None else Identity.from_json(kept),
-                **{name: fields[name] for name in _PLAIN},
+                **{name: fields[name] for name in PLAIN},
             )
         except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
             raise CorruptFileError(
@@ -231,7 +227,7 @@ class Checkpoint:
         tensors = {f"embedder.{name}": value for name, value in self.state.items()}
         if self.classifier is not None:
             tensors["classifier"] = self.classifier
-        model = {name: getattr(self, name) for name in _PLAIN} | {
+        model = {name: getattr(self, name) for name in PLAIN} | {
             "preprocessing": self.preprocessing.to_json(),
             "classification": asdict(self.classification),
             "searches": list(self.searches),
@@ -243,78 +239,3 @@ class Checkpoint:
         if self.of_bundle is not None:
             model["of_bundle"] = self.of_bundle.to_json()
         write_run(self.path, model, tensors)
-
-
-def _said(error: Exception) -> str:
-    return shortened(str(error), 160)
-
-
-def _check_fields(fields: Mapping[str, Any]) -> None:
-    """Refuse fields of other types than `Checkpoint` says, before anything is made of them.
-
-    Raises:
-        ConfigError: One is.
-        KeyError: One is missing.
-    """
-    for name, kinds in _KINDS.items():
-        if type(fields[name]) not in kinds:
-            raise ConfigError(f"{name} is {shown_value(fields[name])}; expected {kinds[0].__name__}")
-    for name in ("searches", "classes"):
-        if not isinstance(fields[name], list) or not all(isinstance(item, str) for item in fields[name]):
-            raise ConfigError(f"{name} is {shown_value(fields[name])}; expected a list of texts")
-    for space in fields["searches"]:
-        check_space(space)
-    network = fields.get("network", {})
-    if not isinstance(network, dict) or not all(type(value) in (int, float, str) for value in network.values()):
-        raise ConfigError(f"network is {shown_value(network)}; expected numbers and texts by name")
-
-
-_KINDS = {
-    **dict.fromkeys(("role", "arch", "method", "license"), (str,)),
-    **dict.fromkeys(("dim", "stem_stride"), (int,)),
-    "width": (float, int),
-    "config": (dict,),
-}
-_PLAIN = ("role", "arch", "dim", "width", "stem_stride", "method", "license", "config")
-
-
-def identity_of(
-    state: Mapping[str, Tensor],
-    *,
-    arch: str,
-    dim: int,
-    width: float,
-    stem_stride: int,
-    preprocessing: Preprocessing,
-    network: Mapping[str, int | float | str] | None = None,
-) -> Identity:
-    """Everything that decides the vectors of a network with these weights; its ``space`` is the name to give them.
-
-    Args:
-        state: Weights of the embedding network by name.
-        arch: Architecture name, for `build_model`, as are the next three.
-        dim: Embedding dimension.
-        width: Factor on the channel counts.
-        stem_stride: Stride of the first convolution.
-        preprocessing: From an image file to the network's input.
-        network: What else decides a network that was not trained here.
-
-    Raises:
-        ConfigError: A value is of the wrong type or out of its range.
-    """
-    return Identity(
-        weights=weights_digest(state),
-        arch=arch,
-        dim=dim,
-        preprocessing=preprocessing,
-        network={"width": float(width), "stem_stride": stem_stride, **(network or {})},
-    )
-
-
-def _old_name(arch: str, dim: int, state: Mapping[str, Tensor]) -> str:
-    """What releases up to 0.7 called the space of these weights."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
-    return f"{arch.partition(':')[0]}-{dim}-{digest.hexdigest()[:12]}"

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import make_folder, read_json, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.documents import read_json
 
 _FILE = "choices.json"
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import make_folder, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.documents import read_json
+from compat_sdk.files.seal import sealed_json, unsealed
 from compat_train.data.origin import Origin
 
 _RECORD = "data.json"

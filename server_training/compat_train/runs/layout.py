@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import read_json
+from compat_sdk.files.documents import read_json
 from compat_sdk.outputs import Layout, require_own
 from compat_train.config.settings import changed_settings
 
@@ -32,7 +32,7 @@ MODEL: Layout = {r"model\.(json|safetensors)": None}
 _TRAINING: Layout = {
     "state": STATE,
     "pixels": _PIXELS,
-    r"((log|held_out)\.jsonl|(data|choices)\.json)": None,
+    r"((log|held_out)\.jsonl|(data|choices|held_out)\.json)": None,
     "tensorboard": {r"events\.out\.tfevents\..+": None},
 }
 """What every training leaves, whatever it trains."""
@@ -59,10 +59,10 @@ CMP: Layout = {
     },
     r"search\.lock": None,
     r"scores\.jsonl": None,
-    "tiers": {r"[0-9.e+-]+": {r"\d+": QUERY_RUN}},
+    "tiers": {r"[0-9.e+-]+(ms)?": {r"\d+": QUERY_RUN}},
     "static": {r".+": QUERY_RUN},
     r"results\.json": None,
-    r"pareto\.svg": None,
+    r"(pareto|latency)\.svg": None,
 }
 """The folder of a CMP-NAS search."""
 GLOBAL: Layout = {

@@ -12,7 +12,10 @@ from types import TracebackType
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import make_folder, open_plain, open_to_append, parse_json, raise_if_refused, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.documents import parse_json
+from compat_sdk.files.plain import open_plain, open_to_append
+from compat_sdk.files.refusal import raise_if_refused
 from compat_train.runs.saving import saving
 
 _FILE, _HELD_OUT = "log.jsonl", "held_out.jsonl"

@@ -11,7 +11,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, make_folder, parse_json, read_plain, sealed_json, unsealed, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.digests import file_problem
+from compat_sdk.files.documents import parse_json
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.seal import sealed_json, unsealed
 from compat_sdk.outputs import delete_own
 from compat_sdk.shown import shortened
 from compat_train.runs.layout import STATE

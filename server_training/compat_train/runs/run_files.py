@@ -19,16 +19,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import (
-    file_problem,
-    make_folder,
-    open_locked,
-    raise_if_refused,
-    read_json,
-    sealed_json,
-    unsealed,
-    write_atomic,
-)
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.digests import file_problem
+from compat_sdk.files.documents import read_json
+from compat_sdk.files.lock import open_locked
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.seal import sealed_json, unsealed
 from compat_sdk.kinds import instead_of, kind_of
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import covers_all

@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import parse_json
+from compat_sdk.files.documents import parse_json
 from compat_sdk.shown import shown_value
 
 _LARGEST = 100_000_000  # bytes of a header, the format's own limit

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from compat_sdk.errors import CorruptFileError, DataError
-from compat_sdk.files import raise_if_refused, read_plain
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened
 from compat_train.runs.run_files import read_tensors
 

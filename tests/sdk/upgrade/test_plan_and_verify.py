@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compat_sdk import upgrade
-from compat_sdk.bundle.manifest import Graph
+from compat_sdk.bundle.graph import Graph
 from compat_sdk.errors import ConfigError, DataError, IncompatibleSpaceError
 from compat_sdk.gallery import Gallery
 from compat_sdk.space import Embeddings
@@ -150,7 +150,7 @@ def test_a_flipped_bit_anywhere_is_found(pair: tuple[Path, Path], where: str) ->
 
 
 def test_a_record_of_other_inputs_and_another_transform_are_found(pair: tuple[Path, Path]) -> None:
-    from compat_sdk.files import parse_sealed, sealed_json
+    from compat_sdk.files.seal import parse_sealed, sealed_json
 
     gallery, side = pair
     upgrade.run(gallery, Toy(), side=side, shard_rows=30, workers=1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from compat_sdk import upgrade
 from compat_sdk.errors import ConfigError, GalleryError, StateError
-from compat_sdk.files import parse_sealed, sealed_json
+from compat_sdk.files.seal import parse_sealed, sealed_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.space import Embeddings
 from compat_sdk.upgrade.manifest import require_manifest

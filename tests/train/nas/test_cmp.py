@@ -13,12 +13,15 @@ import pytest
 import torch
 
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, DataError, TrainingError
-from compat_train.config.query import AnyMethod
+from compat_sdk.metrics import Metric
+from compat_train.config.method_terms import AnyMethod
 from compat_train.config.training import Execution
 from compat_train.embed import embed_images
+from compat_train.loop import DivergedError
 from compat_train.methods.centred_output import Cone
 from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.models.search_space import is_member_name
+from compat_train.nas.cmp import run
 from compat_train.nas.cmp.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
 from compat_train.nas.cmp.evaluations import Score
 from compat_train.nas.cmp.result import CmpResult
@@ -57,7 +60,7 @@ def test_a_search_ends_in_query_models_that_declare_the_gallery_space(smallest: 
         checkpoint = Checkpoint.load(network.run)
         assert is_member_name(checkpoint.arch) and checkpoint.searches == (gallery.space,)
         assert network.found is not None and network.evaluation.query_mmacs <= 0.6
-        assert network.evaluation.query_mmacs == pytest.approx(network.found.mmacs)
+        assert network.evaluation.query_mmacs == pytest.approx(network.found.cost)
     rewards = [network.found.reward for network in searched if network.found]
     assert rewards == sorted(rewards, reverse=True)
     written = json.loads((finished / "results.json").read_text())
@@ -77,6 +80,28 @@ def test_the_same_command_again_trains_nothing(smallest: CmpConfig, finished: Pa
     assert not [stage for stage in stages if stage.startswith("train")]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (finished / "scores.jsonl").read_text() == lines
+
+
+def test_a_network_that_diverges_is_left_out_and_told_and_the_others_are_reported(
+    smallest: CmpConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    lost = {"tiers/0.6/1"}
+
+    def train(config: object, folder: Path, *_: object, **__: object) -> None:
+        if folder.relative_to(tmp_path / "run").as_posix() in lost:
+            raise DivergedError(f"the loss of {folder.name} is not finite")
+
+    monkeypatch.setattr(run, "train_query", train)
+    config = two_and_a_static_one(smallest)
+    result = search_query_models(config, tmp_path / "run")
+    assert [network.name for network in result.networks] == ["0.6 / 2", "shufflenet_v2"]
+    assert result.diverged == ("the loss of 1 is not finite",)
+    assert "a network is left out: the loss of 1 is not finite" in result.table()
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["diverged"] == list(result.diverged)
+    lost |= {"tiers/0.6/2", "static/shufflenet_v2"}
+    with pytest.raises(DivergedError, match="every retrained network diverged"):
+        search_query_models(config, tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
@@ -285,12 +310,25 @@ def test_an_impossible_tier_is_refused_with_the_possible_range(smallest: CmpConf
         (lambda: SearchConfig(population=10, parents=2), "more than the population of 10"),
         (lambda: SupernetConfig(channel_warmup=0.05, operation_warmup=0.1), "channel_warmup"),
         (lambda: ValidationConfig(rank=0), "rank is 0"),
+        (lambda: ValidationConfig(metric="best"), "metric: there is no metric 'best'"),
+        (lambda: ValidationConfig(metric="map", rank=5), "set one of them"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change: object, says: str) -> None:
     assert callable(change)
     with pytest.raises(ConfigError, match=says):
         change()
+
+
+def test_what_judges_candidates_is_what_networks_are_reported_by(smallest: CmpConfig, finished: Path) -> None:
+    assert ValidationConfig(rank=10).accuracy == Metric("top", 10)
+    assert ValidationConfig(metric="map@5").accuracy == Metric("map", 5)
+    config = replace(smallest, validation=replace(smallest.validation, rank=10))
+    ran = finished / "tiers" / "0.6" / "1"
+    result = run.measure(config, prepare(smallest, finished), [(ran, 0.6, 1, None)])
+    scores = result.networks[0].evaluation.query_gallery
+    assert (scores.metric, scores.accuracy) == (Metric("top", 10), scores.cmc[10])
+    assert "accuracies are top-10" in result.table()
 
 
 def test_a_tier_named_twice_or_none_is_refused(smallest: CmpConfig) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import ConfigError, CorruptFileError, ImageError, TrainingError
-from compat_sdk.files import sealed, unsealed
+from compat_sdk.files.seal import sealed, unsealed
 from compat_train.models.search_space import Member
 from compat_train.nas.cmp.evaluations import Evaluations, Measure, Need, Score
 from tests.train.nas.toy import (

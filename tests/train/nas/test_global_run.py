@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, TrainingError
-from compat_sdk.files import sealed
+from compat_sdk.files.seal import sealed
 from compat_sdk.images import Preprocessing
 from compat_train.config.settings import config_from_mapping
 from compat_train.config.training import Execution, Source

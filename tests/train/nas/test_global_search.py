@@ -11,7 +11,8 @@ import pytest
 
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_train.config.training import Source
-from compat_train.models.global_space import Bounds, GlobalMember, Layer, mmacs, parameters
+from compat_train.models.global_cost import mmacs, parameters
+from compat_train.models.global_space import Bounds, GlobalMember, Layer
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.search import Found, Step, operations_and_kernels, search
 

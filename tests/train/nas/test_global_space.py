@@ -12,17 +12,10 @@ from torch import nn
 from compat_sdk.errors import ConfigError
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
+from compat_train.models.global_cost import held, mmacs, parameters
+from compat_train.models.global_names import global_named
 from compat_train.models.global_network import GlobalNetwork, ResidualPair
-from compat_train.models.global_space import (
-    Bounds,
-    GlobalMember,
-    Layer,
-    global_named,
-    held,
-    mmacs,
-    parameters,
-    random_member,
-)
+from compat_train.models.global_space import Bounds, GlobalMember, Layer, random_member
 
 SEPARABLE, CONV, WIDE = Layer(), Layer("conv"), Layer(kernel=5)
 

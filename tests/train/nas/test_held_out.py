@@ -12,9 +12,10 @@ from PIL import Image
 from compat_sdk.datasets import Split, open_dataset
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
+from compat_sdk.spread import spread
 from compat_train.data.training_set import load_training_set
 from compat_train.nas.global_nas.images import search_images
-from compat_train.nas.held_out import sides
+from compat_train.nas.held_out import sides, thinned
 from tests.train.nas.test_global_run import tiny
 
 
@@ -31,6 +32,19 @@ def test_a_query_whose_very_picture_is_on_the_gallery_side_is_none() -> None:
     assert (queries.tolist(), others.tolist()) == ([3, 5], [0, 2, 4])
     with pytest.raises(DataError, match=r"1 identities .* that are not copies"):
         sides(validation("aabc", "xxyy"))
+
+
+def test_every_query_of_a_thinned_side_keeps_a_match() -> None:
+    labels = np.repeat(np.arange(40), 5)
+    queries, gallery = np.arange(0, 200, 5), np.setdiff1d(np.arange(200), np.arange(0, 200, 5))
+    for most in ((0, 0), (40, 160), (30, 60), (40, 40), (40, 7), (7, 3)):
+        few, rows = thinned(labels, queries, gallery, *most)
+        assert set(labels[few]) <= set(labels[rows])
+        assert len(few) <= (most[0] or 40) and len(rows) == (most[1] or 160)
+
+        assert set(few) <= set(queries) and set(rows) <= set(gallery) and (np.diff(rows) > 0).all()
+    whole = thinned(labels, queries, gallery, 40, 80)  # evenly spaced rows serve: they are taken as they are
+    assert whole[1].tolist() == gallery[spread(160, 80)].tolist()
 
 
 def test_sides_that_the_split_marks_itself_are_compared_too() -> None:

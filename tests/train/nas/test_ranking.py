@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import ConfigError
-from compat_train.models.global_space import Bounds, GlobalMember, parameters, random_member
+from compat_train.models.global_cost import parameters
+from compat_train.models.global_space import Bounds, GlobalMember, random_member
 from compat_train.nas.global_nas.evaluate import CandidateTrainer
 from compat_train.nas.global_nas.prepare import prepare
 from compat_train.nas.global_nas.ranking import rank

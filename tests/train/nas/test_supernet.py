@@ -10,6 +10,9 @@ import torch
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
+from compat_sdk.metrics import Metric
+from compat_train import loop
+from compat_train.config.parts import Optimisation
 from compat_train.methods.centred_output import Cone, write_mean
 from compat_train.models.layers import fold_batch_norms
 from compat_train.models.search_space import SCALES, Member, space_named
@@ -66,6 +69,42 @@ def test_a_step_leaves_blocks_that_were_not_drawn_untouched_by_decay_and_momentu
             assert torch.equal(value, before[name]) != chosen, name
 
 
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@pytest.mark.parametrize("space", ["shuffle", "ane"])
+def test_a_step_moves_the_channels_of_its_member_alone(space: str, optimiser: str) -> None:
+    torch.manual_seed(0)
+    supernet = Supernet(space_named(SPACES[space]), dim=8)
+    blocks = len(supernet.blocks)
+    members = [Member(supernet.space, (0,) * blocks, (scale,) * blocks) for scale in (len(SCALES) - 1, 2, 2)]
+    images = torch.randn(4, 3, 32, 32)
+    optimisation = Optimisation(epochs=1, weight_decay=0.1, optimiser=optimiser)  # type: ignore[arg-type]
+    stepper = loop._optimiser(supernet, optimisation)
+    seen = []
+    for member in members:
+        stepper.zero_grad(set_to_none=True)
+        supernet(images, member).square().mean().backward()
+        loop._step(stepper, supernet.drawn_parts(member))
+        moments = {
+            f"{name}.{key}": value.clone()
+            for name, weight in supernet.named_parameters()
+            for key, value in loop._moments(stepper, weight).items()
+        }
+        seen.append({name: value.clone() for name, value in supernet.state_dict().items()} | moments)
+    narrow = take_member(supernet.state_dict(), members[1], dim=8, stem_stride=1).state_dict()
+    for name, value in narrow.items():
+        full = name
+        if name.startswith("blocks."):
+            _, block, rest = name.split(".", 2)
+            full = f"blocks.{block}.0.{rest}"
+        for kind in ("", *(f".{key}" for key in ("momentum_buffer", "exp_avg", "exp_avg_sq"))):
+            if full + kind in seen[0]:
+                part = tuple(slice(0, side) for side in value.shape)
+                first, second = seen[0][full + kind].clone(), seen[1][full + kind].clone()
+                assert not torch.equal(first[part], second[part]), full + kind
+                first[part], second[part] = 0, 0
+                assert torch.equal(first, second), full + kind
+
+
 def test_the_supernet_keeps_no_statistics_and_no_affine_parameters() -> None:
     supernet = Supernet(space_named(SPACES["shuffle"]), dim=8)
     assert all(value.dim() == 4 or name.startswith("head.") for name, value in supernet.state_dict().items())
@@ -111,7 +150,7 @@ def test_a_candidate_is_judged_with_statistics_of_its_own(
     monkeypatch.setattr(candidate, "read_tensors", lambda *_: kept)
     monkeypatch.setattr(candidate, "embed_images", embed)
     monkeypatch.setattr(candidate.Validation, "load", lambda _: images)
-    evaluator = CandidateEvaluator(tmp_path / "weights", tmp_path, preprocessing, 8, 1, rank=1, batch=4)
+    evaluator = CandidateEvaluator(tmp_path / "weights", tmp_path, preprocessing, 8, 1, metric=Metric(), batch=4)
     assert evaluator()(member, "across").across == 1
     expected = take_member(state, member, dim=8, stem_stride=1)
     recalibrate(expected, pixels, preprocessing, batch=4)
@@ -141,7 +180,7 @@ def test_stratified_draws_train_the_smallest_tier_and_uniform_ones_do_not() -> N
         schedule = MemberSchedule(
             table, SupernetConfig(bins=bins, operation_warmup=0, channel_warmup=0), budget=330, steps=400, seed=0
         )
-        return np.array([table.mmacs(schedule.member(step)) for step in range(400)])
+        return np.array([table.cost(schedule.member(step)) for step in range(400)])
 
     stratified, uniform = costs(6), costs(0)
     assert stratified.max() <= 330 and (stratified < 140).mean() > 0.1

@@ -27,7 +27,7 @@ from PIL import __version__ as pillow_version
 
 from compat_sdk.datasets.shuffle import shuffled
 from compat_sdk.errors import CompatError, ConfigError, DataError
-from compat_sdk.files import read_json
+from compat_sdk.files.documents import read_json
 from compat_sdk.images import find_pictures
 from compat_sdk.outputs import Layout, delete_own, require_own
 from compat_sdk.progress import Progress

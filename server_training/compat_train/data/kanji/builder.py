@@ -26,16 +26,18 @@ from PIL import features
 from compat_sdk.arrays import save_array
 from compat_sdk.bundle.folder import replace_folder
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, DataError
-from compat_sdk.files import make_folder, read_json, sha256_file, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.digests import sha256_file
+from compat_sdk.files.documents import read_json
 from compat_sdk.outputs import Layout, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.workers import Workers, usable_cores
 from compat_train.data.kanji.faces import FACES, Face
 from compat_train.data.kanji.glyphs import TILE_PX, jis_level_1, render_face
-from compat_train.data.kanji.plan import SEED, plan_rows, split_identities, unfit_faces
+from compat_train.data.kanji.plan import SEED, plan_rows, split_identities, unfit_faces, unseen_rows
 
 FORMAT, VERSION = "compat-sdk-kanji", 1
-_LAYOUT: Layout = {r"(images|rows)\.npy": None, r"meta\.json": None}
+_LAYOUT: Layout = {r"(images|rows|unseen|unseen-rows)\.npy": None, r"meta\.json": None}
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path("~/.local/share/fonts"))
 
 
@@ -44,7 +46,8 @@ class KanjiSet:
     """What was built.
 
     Attributes:
-        path: Folder with ``images.npy``, ``rows.npy`` and ``meta.json``.
+        path: Folder with ``images.npy``, ``rows.npy`` and ``meta.json``, and with ``unseen.npy`` and
+            ``unseen-rows.npy``: what ``kanji-hard`` has beyond them.
         images: Images per split.
         identities: Characters per split.
         print_faces: Names of the gallery's faces.
@@ -94,20 +97,23 @@ def build_kanji(
     faces = [FACES[row] for row in kept]
     identities = split_identities(characters)
     rows = plan_rows(identities, characters, faces, present[kept])
-    order = np.concatenate([rows[name] for name in rows])
+    stored = {"images": np.concatenate([rows[name] for name in rows])}
+    stored["unseen"] = unseen_rows(identities, characters, faces, present[kept])
     kept_rows = np.asarray(kept)
     make_folder(out.parent)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        save_array(folder / "images.npy", tiles[kept_rows[order[:, 1]], order[:, 0]])
-        save_array(folder / "rows.npy", order)
+        for name, order in stored.items():
+            save_array(folder / f"{name}.npy", tiles[kept_rows[order[:, 1]], order[:, 0]])
+        save_array(folder / "rows.npy", stored["images"])
+        save_array(folder / "unseen-rows.npy", stored["unseen"])
         meta = {
             "format": FORMAT,
             "version": VERSION,
             "characters": "".join(characters),
             "faces": [asdict(face) | {"name": face.name} for face in faces],
             "fonts_sha256": {face.file: sha256_file(paths[face.file]) for face in faces},
-            "images_sha256": sha256_file(folder / "images.npy"),
+            **{f"{name}_sha256": sha256_file(folder / f"{name}.npy") for name in stored},
             "dropped": dropped,
             "splits": {name: len(part) for name, part in rows.items()},
             "identities": {name: len(part) for name, part in identities.items()},

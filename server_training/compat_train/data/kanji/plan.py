@@ -50,15 +50,12 @@ def plan_rows(
     Returns:
         For ``train``, ``val``, ``query`` and ``gallery``, int32 ``[n, 2]``, sorted by identity then face.
     """
-    place = {character: position for position, character in enumerate(characters)}
     print_rows = [row for row, face in enumerate(faces) if face.role == "print"]
-    query_rows = [row for row, face in enumerate(faces) if face.role == "query"]
 
     def pairs(part: str, of: Iterable[int]) -> list[tuple[int, int]]:
-        every = [(place[character], face) for character in identities[part] for face in of]
-        return [(position, face) for position, face in every if present[face, position]]
+        return _pairs(identities[part], of, characters, present)
 
-    possible = pairs("test", query_rows)
+    possible = pairs("test", _query_faces(faces))
     names = {f"{characters[position]}/{faces[face].name}": row for row, (position, face) in enumerate(possible)}
     drawn = sorted(names[name] for name in shuffled(names, seed)[:queries])
     splits = {
@@ -68,6 +65,41 @@ def plan_rows(
         "gallery": pairs("test", print_rows),
     }
     return {name: np.array(rows, np.int32).reshape(-1, 2) for name, rows in splits.items()}
+
+
+def unseen_rows(
+    identities: Mapping[str, Sequence[str]],
+    characters: Sequence[str],
+    faces: Sequence[Face],
+    present: NDArray[np.bool_],
+) -> NDArray[np.int32]:
+    """Lists every (character, face) pair of a test character and a query face: what ``kanji-hard`` searches in.
+
+    Args:
+        identities: ``test`` characters, among others.
+        characters: As for `plan_rows`.
+        faces: As for `plan_rows`.
+        present: As for `plan_rows`.
+
+    Returns:
+        int32 ``[n, 2]``, sorted by identity then face; the pairs of ``query`` are among them.
+    """
+    found = _pairs(identities["test"], _query_faces(faces), characters, present)
+    return np.array(found, np.int32).reshape(-1, 2)
+
+
+def _query_faces(faces: Sequence[Face]) -> list[int]:
+    return [row for row, face in enumerate(faces) if face.role == "query"]
+
+
+def _pairs(
+    identities: Sequence[str], of: Iterable[int], characters: Sequence[str], present: NDArray[np.bool_]
+) -> list[tuple[int, int]]:
+    """The pairs that the faces can draw, by identity then face."""
+    place = {character: position for position, character in enumerate(characters)}
+    faces = list(of)
+    every = [(place[character], face) for character in identities for face in faces]
+    return [(position, face) for position, face in every if present[face, position]]
 
 
 def unfit_faces(

@@ -14,6 +14,7 @@ from torch import nn
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
+from compat_sdk.metrics import Metric
 from compat_train.device import device_of, place, torch_threads
 from compat_train.embed import embed_images, input_tensor
 from compat_train.methods.centred_output import Cone, write_mean
@@ -35,7 +36,7 @@ class CandidateEvaluator:
         preprocessing: Of the gallery model and the query models alike.
         dim: Length of the embedding.
         stem_stride: Stride of the first convolution.
-        rank: A query counts as found when a positive is among this many best.
+        metric: Accuracy of the queries in the gallery.
         batch: Images per forward pass.
         device: Where candidates run.
         threads: CPU threads; 1 gives the same scores in every process.
@@ -46,7 +47,7 @@ class CandidateEvaluator:
     preprocessing: Preprocessing
     dim: int
     stem_stride: int
-    rank: int
+    metric: Metric
     batch: int
     device: str = "cpu"
     threads: int = 1
@@ -56,7 +57,7 @@ class CandidateEvaluator:
         return {
             "weights": hashlib.sha256(self.weights.read_bytes()).hexdigest(),
             "images": read_digest(self.validation)["sha256"],
-            "rank": self.rank,
+            **({"rank": int(self.metric.at)} if self.metric.kind == "top" else {"metric": str(self.metric)}),
             "batch": self.batch,
             "device": self.device,
             "threads": self.threads,
@@ -100,10 +101,8 @@ class CandidateEvaluator:
         return score
 
     def _accuracy(self, queries: NDArray[np.float32], gallery: NDArray[np.float32], images: Validation) -> float:
-        """Share of the queries with a positive among the `rank` best."""
-        similarities = torch.from_numpy(queries) @ torch.from_numpy(np.array(gallery)).T
-        best = similarities.topk(min(self.rank, len(gallery)), dim=1).indices.numpy()
-        return float((images.gallery_labels[best] == images.query_labels[:, None]).any(1).mean())
+        labels = [list(map(str, side.tolist())) for side in (images.query_labels, images.gallery_labels)]
+        return float(self.metric.values(queries, labels[0], np.array(gallery), labels[1]).mean())
 
 
 @torch.no_grad()

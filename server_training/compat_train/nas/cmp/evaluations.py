@@ -18,16 +18,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
-from compat_sdk.files import (
-    make_folder,
-    open_to_append,
-    parse_json,
-    raise_if_refused,
-    read_plain,
-    sealed,
-    unsealed,
-    write_atomic,
-)
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.documents import parse_json
+from compat_sdk.files.plain import open_to_append, read_plain
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.seal import sealed, unsealed
 from compat_sdk.workers import Workers
 from compat_train.config.settings import changed_settings
 from compat_train.models.search_space import Member

@@ -3,7 +3,7 @@
     OUT/supernet/            shared weights
     OUT/validation/          what candidates are judged on
     OUT/scores.jsonl         every candidate that was evaluated
-    OUT/tiers/100/1 ...      RUN folders of the retrained networks, best reward first
+    OUT/tiers/100/1 ...      RUN folders of the retrained networks, best reward first; 2ms/1 of a budget in time
     OUT/static/NAME          RUN folders of the static networks
     OUT/results.json         everything that is reported
 
@@ -15,30 +15,33 @@ Source: Compatibility-aware Heterogeneous Visual Search, https://arxiv.org/abs/2
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.errors import ConfigError, TrainingError
-from compat_sdk.files import write_json_atomic
+from compat_sdk.files.documents import write_json_atomic
 from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model
+from compat_train.config.query import QueryConfig
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
 from compat_train.data.origin import Origin
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of
 from compat_train.evaluation.evaluate import evaluate_each
+from compat_train.loop import DivergedError
 from compat_train.methods.choose import choose
 from compat_train.methods.objective import gallery_rows
 from compat_train.methods.query import train_query
 from compat_train.models.build import require_architecture
 from compat_train.nas.cmp.candidate import CandidateEvaluator
 from compat_train.nas.cmp.config import CmpConfig
-from compat_train.nas.cmp.cost import CostTable, cost_table
+from compat_train.nas.cmp.cost import CostTable
 from compat_train.nas.cmp.evaluations import Evaluations
 from compat_train.nas.cmp.evolve import Ranked, search
+from compat_train.nas.cmp.latency import costs_of
 from compat_train.nas.cmp.result import CmpResult, Network
 from compat_train.nas.cmp.reward import NEEDS, reward_of
 from compat_train.nas.cmp.sampling import MemberSampler
@@ -77,11 +80,13 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
         progress: Called with a stage, how much of it is done, its total, and figures.
 
     Returns:
-        The retrained networks of every tier and the static networks, all evaluated on the query and gallery splits.
+        The retrained networks of every tier and the static networks, all evaluated on the query and gallery splits. One
+        whose training diverged is left out and told.
 
     Raises:
         DataError: The dataset has no usable validation split, or shares its identities with training.
-        TrainingError: The gallery run cannot serve the method, or a folder belongs to other settings.
+        TrainingError: The gallery run cannot serve the method, a folder belongs to other settings, or every training
+            diverged.
         ConfigError: The folder holds something else, or no member of the space is as cheap as a tier asks.
     """
     folder = Path(out)
@@ -91,17 +96,25 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
     prepared = prepare(config, folder, progress)
     weights = train_supernet(config, prepared.gallery, prepared.data, folder / "supernet", progress)
     tiers = search_tiers(config, prepared, weights, folder, progress)
-    networks: list[tuple[Path, float | None, int | None, Ranked | None]] = []
+    wanted: list[tuple[QueryConfig, Path, float | None, int | None, Ranked | None]] = []
     for budget, ranked in tiers.items():
         for place, found in enumerate(ranked[: config.keep], 1):
-            run = folder / "tiers" / f"{budget:g}" / str(place)
-            train_query(config.training(found.member.name), run, progress, data=prepared.data)
-            networks.append((run, budget, place, found))
+            run = folder / "tiers" / f"{budget:g}{config.unit}" / str(place)
+            wanted.append((config.training(found.member.name), run, budget, place, found))
     for arch in config.static:
-        run = folder / "static" / arch
-        train_query(config.training(arch, width=config.static_width), run, progress, data=prepared.data)
-        networks.append((run, None, None, None))
-    result = measure(config, prepared, networks, progress)
+        training = config.training(arch, width=config.static_width)
+        wanted.append((training, folder / "static" / arch, None, None, None))
+    networks: list[tuple[Path, float | None, int | None, Ranked | None]] = []
+    diverged: list[str] = []
+    for training, run, tier, at, ranked_as in wanted:
+        try:
+            train_query(training, run, progress, data=prepared.data)
+            networks.append((run, tier, at, ranked_as))
+        except DivergedError as error:  # the others are reported all the same
+            diverged.append(str(error))
+    if not networks:
+        raise DivergedError(f"every retrained network diverged, so that there is nothing to report: {diverged[0]}")
+    result = replace(measure(config, prepared, networks, progress), diverged=tuple(diverged))
     write_json_atomic(folder / "results.json", result.to_json() | {"settings": config_to_json(config)})
     return result
 
@@ -116,14 +129,13 @@ def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -
     root = None if config.source.root is None else Path(config.source.root)
     dataset = open_dataset(config.source.data, root)
     split = check_held_out(dataset, gallery)
-    costs = cost_table(
-        config.search_space, size=gallery.preprocessing.size, dim=gallery.dim, stem_stride=config.stem_stride
-    )
-    for budget in config.mmacs:
+    costs = costs_of(config, size=gallery.preprocessing.size, dim=gallery.dim)
+    for budget in config.budgets:
         if budget < costs.lowest:
             raise ConfigError(
-                f"a tier of {budget:g} MMACs is out of reach: members of {costs.space.name} take {costs.lowest:.4g} to "
-                f"{costs.highest:.4g} MMACs at {costs.size} pixels with stem stride {config.stem_stride}; a smaller "
+                f"a tier of {budget:g} {costs.unit} is out of reach: members of {costs.space.name} take "
+                f"{costs.lowest:.4g} to {costs.highest:.4g} at {costs.size} pixels with stem stride "
+                f"{config.stem_stride}; a smaller "
                 f"stem or last convolution (space {costs.space.kind},last=128) or fewer channels lower the minimum"
             )
     data = load_training_set(config.source, gallery.preprocessing, cache=folder / "pixels", progress=progress)
@@ -165,11 +177,11 @@ def search_tiers(
     tiers: dict[float, list[Ranked]] = {}
     lock = alone(folder / "search.lock", f"searching in {folder}")
     with lock, open_evaluations(config, prepared, weights, folder) as evaluations:
-        for budget in config.mmacs:
+        for budget in config.budgets:
 
             def report(done: int, total: int, values: Mapping[str, float], budget: float = budget) -> None:
                 if progress is not None:
-                    progress(f"search {budget:g} MMACs", done, total, values)
+                    progress(f"search {budget:g} {prepared.costs.unit}", done, total, values)
 
             tiers[budget] = search(
                 prepared.costs,
@@ -190,7 +202,7 @@ def open_evaluations(config: CmpConfig, prepared: Prepared, weights: Path, folde
         preprocessing=prepared.gallery.preprocessing,
         dim=prepared.gallery.dim,
         stem_stride=config.stem_stride,
-        rank=config.validation.rank,
+        metric=config.validation.accuracy,
         batch=config.validation.batch,
         device=device_of(config.execution.device).type,  # a score is not the same on another
     )
@@ -211,10 +223,19 @@ def measure(
         device=config.execution.device,
         threads=config.execution.threads or None,
         progress=progress,
+        metric=config.validation.accuracy,
     )
     return CmpResult(
         tuple(
-            Network(run=run, arch=Checkpoint.load(run).arch, tier=tier, place=place, found=found, evaluation=evaluation)
+            Network(
+                run=run,
+                arch=Checkpoint.load(run).arch,
+                tier=tier,
+                place=place,
+                found=found,
+                evaluation=evaluation,
+                unit=config.unit,
+            )
             for (run, tier, place, found), evaluation in zip(networks, evaluations, strict=True)
         )
     )

@@ -14,7 +14,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import file_problem, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files.atomic import write_atomic
+from compat_sdk.files.digests import file_problem, sha256_file
+from compat_sdk.files.documents import read_json
+from compat_sdk.files.seal import sealed_json, unsealed
 from compat_sdk.progress import Progress
 from compat_train.config.settings import changed_settings
 from compat_train.config.training import config_to_json
@@ -31,7 +34,8 @@ from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.search_space import SCALES, Member
 from compat_train.models.supernet import Supernet
 from compat_train.nas.cmp.config import CmpConfig, SupernetConfig
-from compat_train.nas.cmp.cost import CostTable, cost_table
+from compat_train.nas.cmp.cost import CostTable
+from compat_train.nas.cmp.latency import costs_of
 from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.data_record import require_same_data
@@ -45,9 +49,9 @@ _MEMBERS = 4
 class MemberSchedule:
     """Which member each step trains: a function of the step's number and the seed alone.
 
-    A step draws one of ``bins`` equal ranges of MMACs, then a member uniformly within it, so that the smallest tier is
-    trained as often as the largest; a uniform draw from the whole space never reaches it. Ranges end at the highest
-    budget: larger members are no candidates.
+    A step draws one of ``bins`` equal ranges of MMACs, or of milliseconds where budgets are in them, then a member
+    uniformly within it, so that the smallest tier is trained as often as the largest; a uniform draw from the whole
+    space never reaches it. Ranges end at the highest budget: larger members are no candidates.
 
     In the first ``channel_warmup`` of the steps the channel scales open from the largest down: leading channels serve
     every scale, and with all ten from the start the small ones pull them apart before any has learned.
@@ -60,7 +64,7 @@ class MemberSchedule:
     Args:
         costs: Cost of every choice.
         config: Bins and warm-up.
-        budget: Highest tier, MMACs.
+        budget: Highest tier, in the unit of ``costs``.
         steps: Steps of the whole training.
         seed: Source of all randomness.
     """
@@ -103,8 +107,11 @@ def train_supernet(
     """Trains the supernet of a run, or resumes it, or returns at once when it is finished.
 
     The loss is the query models' own (BCT by default, the gallery classifier frozen), of a single member per step.
-    What a member does not use gets no gradient, and so neither momentum nor weight decay. Where targets are centred,
-    the file also has the cone that completes a member's outputs, as `write_mean` does for a trained network.
+    A step moves what its member uses and nothing else: operations and channels that were not drawn keep their values
+    and their momentum, and do not decay. Up to 0.7 undrawn channels of drawn operations moved.
+
+    Where targets are centred, the file also has the cone that completes a member's outputs, as `write_mean` does for a
+    trained network.
 
     Args:
         config: The whole run's.
@@ -127,9 +134,11 @@ def train_supernet(
             name: value for name, value in config_to_json(query).items() if name not in ("arch", "optimisation")
         },
         "space": config.search_space.name,
-        "budget": max(config.mmacs),
+        "budget": max(config.budgets),
         "gallery_space": gallery.space,
     }
+    if config.table is not None:
+        settings["table"] = sha256_file(config.table)
     if finished := _finished(out, settings, data.origin):
         return finished
     device = device_of(config.execution.device)
@@ -147,11 +156,9 @@ def train_supernet(
     place(trained, device)
     batches = data.batches(optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
     schedule = MemberSchedule(
-        cost_table(
-            config.search_space, size=gallery.preprocessing.size, dim=gallery.dim, stem_stride=config.stem_stride
-        ),
+        costs_of(config, size=gallery.preprocessing.size, dim=gallery.dim),
         config.supernet,
-        budget=max(config.mmacs),
+        budget=max(config.budgets),
         steps=batches.steps_per_epoch * optimisation.epochs,
         seed=config.execution.seed,
     )
@@ -176,6 +183,7 @@ def train_supernet(
         origin=data.origin,
         stage=f"train supernet ({query.method})",
         progress=progress,
+        moved=lambda step: supernet.drawn_parts(schedule.member(step)),
     )
     state = on_cpu(supernet.state_dict())
     if query.centred and vectors is not None:

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from compat_sdk.arrays import read_array, save_array
 from compat_sdk.datasets import Split
 from compat_sdk.errors import CorruptFileError
-from compat_sdk.files import make_folder, raise_if_refused, read_json, sealed_json, unsealed, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.documents import read_json
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.seal import sealed_json, unsealed
 from compat_sdk.shown import shortened
 from compat_sdk.spread import spread
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
 from compat_train.embed import embed_images
 from compat_train.nas.cmp.config import ValidationConfig
-from compat_train.nas.held_out import sides
+from compat_train.nas.held_out import sides, thinned
 from compat_train.runs.checkpoint import Checkpoint
 
 DIGEST = "digest.json"
@@ -104,7 +107,8 @@ def prepare_validation(
     """Decodes what a search needs and embeds the gallery side with the gallery model.
 
     Images of the validation split that play the query side do so by the split's own marks, or else every second
-    image of each identity. Where there are more images than ``config`` allows, evenly spaced ones are taken.
+    image of each identity. Where there are more images than ``config`` allows, evenly spaced ones are taken, and every
+    query keeps a match.
 
     Args:
         split: Output of `check_held_out`.
@@ -116,9 +120,8 @@ def prepare_validation(
     Raises:
         DataError: An image cannot be read, or no identity has images on both sides.
     """
-    queries, gallery_rows = sides(split)
-    queries, gallery_rows = _evenly(queries, config.queries), _evenly(gallery_rows, config.gallery)
     labels = np.unique(np.array(split.labels), return_inverse=True)[1].astype(np.int64)
+    queries, gallery_rows = thinned(labels, *sides(split), config.queries, config.gallery)
     gallery_pixels = decode_split(split_rows(split, gallery_rows), gallery.preprocessing).images
     return Validation(
         queries=decode_split(split_rows(split, queries), gallery.preprocessing).images,
@@ -128,9 +131,5 @@ def prepare_validation(
         gallery_embeddings=embed_images(
             gallery.build(), gallery_pixels, gallery.preprocessing, device=device, channels_last=True
         ),
-        calibration=np.ascontiguousarray(data.pixels[_evenly(np.arange(len(data.pixels)), config.calibration)]),
+        calibration=np.ascontiguousarray(data.pixels[spread(len(data.pixels), config.calibration)]),
     )
-
-
-def _evenly(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    return rows[spread(len(rows), most)] if most else rows

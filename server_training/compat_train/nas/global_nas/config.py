@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.checks import check_choices, check_range
+from compat_sdk.metrics import Metric
+from compat_train.config.checks import check_choices, check_metric, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.gallery import GalleryConfig
+from compat_train.config.method_terms import AnyMethod, method_weights
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
-from compat_train.config.query import AnyMethod, QueryConfig, method_weights
+from compat_train.config.query import QueryConfig
 from compat_train.models.global_space import Bounds
 
 Objective = Literal["accuracy", "retrieval", "r3"]
@@ -105,9 +107,20 @@ class GlobalConfig:
     objective: Objective = setting(
         "accuracy", "what is maximised; accuracy: of classification, retrieval: M(q,q), r3: M(q,q) * M(q,g)"
     )
+    metric: str = setting("top-1", "accuracy of retrieval and r3: top-K, map, map@K or tpir@fpir=RATE", added=True)
     gallery: str | None = setting(None, "RUN folder of the gallery model, for r3")
     mmacs: float | None = setting(
         None, "most multiply-accumulates of any network, in millions", unit="MMACs", otherwise="no limit"
+    )
+    milliseconds: float | None = setting(
+        None,
+        "most milliseconds of any network, by a table of a device's blocks",
+        unit="ms",
+        otherwise="no limit",
+        added=True,
+    )
+    table: str | None = setting(
+        None, "file of a device's blocks, which `profile --blocks --save` writes; for milliseconds", added=True
     )
     bounds: Bounds = setting(TINY, "depths and widths of the macro search; the micro search may go below min_width")
     dim: int | None = setting(None, "embedding dimension", unit="numbers", otherwise=_alone(_DIM))
@@ -166,6 +179,16 @@ class GlobalConfig:
         check_range("random", self.random, 0)
         if self.mmacs is not None:
             check_range("mmacs", self.mmacs, 0, open_low=True)
+        if self.milliseconds is not None:
+            check_range("milliseconds", self.milliseconds, 0, open_low=True)
+        if (self.milliseconds is None) != (self.table is None):
+            raise ConfigError(
+                "milliseconds need the table of a device's blocks; make one with `compat-sdk profile FOLDER --blocks "
+                "--save FILE`"
+                if self.table is None
+                else "table says what blocks take in milliseconds, and there is no limit of these; leave it out",
+                setting="table",
+            )
         if self.held_out is not None:
             check_range("held_out", self.held_out, 0, 0.5, open_low=True)
         self._check_objective()
@@ -198,6 +221,11 @@ class GlobalConfig:
                 f"micro is false, which leaves nothing for {' and '.join(named)} to say; leave that out",
                 setting="micro",
             )
+
+    @property
+    def accuracy(self) -> Metric:
+        """The accuracy of a search for retrieval, that judges candidates and that networks are reported by."""
+        return Metric.parse(self.metric)
 
     @property
     def share(self) -> float:
@@ -241,6 +269,12 @@ class GlobalConfig:
 
     def _check_objective(self) -> None:
         """Refuses settings that the objective would ignore, and r3 without what it is measured against."""
+        if check_metric("metric", self.metric) != Metric() and self.objective == "accuracy":
+            raise ConfigError(
+                f"metric is {self.metric}, but objective 'accuracy' is the accuracy of classification; leave it out, "
+                f"or choose objective 'retrieval'",
+                setting="metric",
+            )
         if self.objective == "r3":
             if self.gallery is None:
                 raise ConfigError("objective 'r3' is measured against a gallery model; set gallery to its RUN folder")

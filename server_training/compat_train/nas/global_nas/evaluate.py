@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import TrainingError
-from compat_sdk.metrics import score_queries
 from compat_sdk.outputs import delete_own
 from compat_sdk.progress import Progress
 from compat_train.config.training import GalleryConfig
@@ -94,17 +93,19 @@ def train_network(
 def accuracy(config: GlobalConfig, checkpoint: Checkpoint, images: SearchImages) -> float:
     """What the objective says of a trained network on the images that judge, in [0, 1].
 
-    Classification: share of images with the right class. Retrieval: M(q,q), share of queries whose nearest gallery
-    image is of their class. r3: M(q,q) times M(q,g), with the gallery model's embeddings of the gallery images.
+    Classification: share of images with the right class. Retrieval: M(q,q), by the search's metric. r3: M(q,q) times
+    M(q,g), with the gallery model's embeddings of the gallery images.
     """
     if config.objective == "accuracy":
         return classification_accuracy(config, checkpoint, images.queries, images.query_labels)
     with torch_threads(config.execution.threads or None):
         queries, own = (_embedded(config, checkpoint, pixels) for pixels in (images.queries, images.gallery))
-        score = _first(queries, images.query_labels, own, images.gallery_labels)
+        labels = images.query_labels, images.gallery_labels
+        metric = config.accuracy
+        score = metric.values(queries, labels[0], own, labels[1]).mean()
         if images.gallery_embeddings is not None:
-            score *= _first(queries, images.query_labels, images.gallery_embeddings, images.gallery_labels)
-        return score
+            score *= metric.values(queries, labels[0], images.gallery_embeddings, labels[1]).mean()
+        return float(score)
 
 
 def classification_accuracy(
@@ -166,9 +167,3 @@ def renamed(progress: Progress | None, stage: str, facts: Mapping[str, float] | 
 def _embedded(config: GlobalConfig, checkpoint: Checkpoint, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     device = device_of(config.execution.device)
     return embed_images(checkpoint.build(), pixels, checkpoint.preprocessing, device=device, channels_last=True)
-
-
-def _first(
-    queries: NDArray[np.float32], labels: Sequence[str], gallery: NDArray[np.float32], gallery_labels: Sequence[str]
-) -> float:
-    return float(score_queries(queries, labels, gallery, gallery_labels).hits(1).mean())

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from compat_sdk.errors import CorruptFileError, TrainingError
-from compat_sdk.files import make_folder, parse_json, raise_if_refused, read_plain, sealed, unsealed, write_atomic
+from compat_sdk.files.atomic import make_folder, write_atomic
+from compat_sdk.files.documents import parse_json
+from compat_sdk.files.plain import read_plain
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.seal import sealed, unsealed
 from compat_train.config.settings import changed_settings
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.search import Step

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.metrics import rank_correlation
-from compat_train.models.global_space import GlobalMember, parameters
+from compat_train.models.global_cost import parameters
+from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.search import Evaluate
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from compat_train.evaluation.evaluate import Evaluation
+from compat_train.evaluation.result import Evaluation
 from compat_train.models.global_space import Bounds
 from compat_train.nas.global_nas.config import Objective
 from compat_train.nas.global_nas.search import Found, operations_and_kernels
@@ -24,6 +24,7 @@ class TrainedNetwork:
         parameters: Of the embedding network.
         mmacs: Multiply-adds for one image, in millions.
         evaluation: Retrieval in full; None for classification.
+        milliseconds: What it takes by the table of a device; None without one.
     """
 
     run: Path
@@ -32,6 +33,7 @@ class TrainedNetwork:
     parameters: int
     mmacs: float
     evaluation: Evaluation | None = None
+    milliseconds: float | None = None
 
     def to_json(self) -> dict[str, object]:
         """The attributes as JSON values, the evaluation as its own report has it."""
@@ -41,6 +43,7 @@ class TrainedNetwork:
             "score": self.score,
             "parameters": self.parameters,
             "mmacs": self.mmacs,
+            **({} if self.milliseconds is None else {"milliseconds": self.milliseconds}),
             "evaluation": None if self.evaluation is None else self.evaluation.to_json(),
         }
 
@@ -136,7 +139,7 @@ class GlobalResult:
         ]:
             line = f"{title:12}{network.parameters:12,}{network.mmacs:9.3g}{100 * network.score:19.2f}"
             if self.objective == "r3" and (sides := network.evaluation) is not None:
-                line += f"{100 * sides.query_query.cmc[1]:11.2f}{100 * sides.query_gallery.cmc[1]:11.2f}"
+                line += f"{100 * sides.query_query.accuracy:11.2f}{100 * sides.query_gallery.accuracy:11.2f}"
                 line += f"  {'holds' if sides.compatible else 'does not hold'}"
             lines.append(line)
         lines += [f"a random member is left out: {reason}" for reason in self.diverged]

@@ -18,18 +18,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.files import write_json_atomic
+from compat_sdk.files.documents import write_json_atomic
 from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
 from compat_train.config.training import config_to_json
 from compat_train.device import device_of
-from compat_train.evaluation.evaluate import Evaluation, evaluate_each
+from compat_train.evaluation.evaluate import evaluate_each
+from compat_train.evaluation.result import Evaluation
 from compat_train.loop import DivergedError
-from compat_train.models.global_space import GlobalMember, global_named, parameters
+from compat_train.models.global_cost import parameters
+from compat_train.models.global_names import global_named
+from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import CandidateTrainer, classification_accuracy, renamed, train_network
 from compat_train.nas.global_nas.log import CandidateLog
-from compat_train.nas.global_nas.prepare import Prepared, prepare
+from compat_train.nas.global_nas.prepare import Prepared, fitting, prepare
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
 from compat_train.nas.global_nas.search import Found, Step, search
 from compat_train.runs.checkpoint import Checkpoint
@@ -150,12 +153,11 @@ def search_candidates(
             total = 1 if step.stage == "baseline" else totals.get(step.stage, member.depth)
             progress(f"search {step.stage}", done[step.stage], total, values)
 
-    limit = config.mmacs
     return search(
         config,
         evaluated,
         dim=prepared.dim,
-        fits=lambda member: limit is None or prepared.cost(member) <= limit,
+        fits=fitting(config, prepared.cost, prepared.milliseconds),
         record=record,
     )
 
@@ -191,7 +193,7 @@ def _measured(
         measured = [(classification_accuracy(config, each, *prepared.test), None) for each in checkpoints]
     else:
         measured = [
-            (one.query_query.cmc[1] * (one.query_gallery.cmc[1] if config.gallery is not None else 1), one)
+            (one.query_query.accuracy * (one.query_gallery.accuracy if config.gallery is not None else 1), one)
             for one in _evaluations(config, prepared, [each.path for each in checkpoints], progress)
         ]
     members = [global_named(each.arch) for each in checkpoints]
@@ -203,6 +205,7 @@ def _measured(
             parameters=parameters(member, prepared.dim),
             mmacs=prepared.cost(member),
             evaluation=evaluation,
+            milliseconds=None if prepared.milliseconds is None else prepared.milliseconds(member),
         )
         for each, member, (score, evaluation) in zip(checkpoints, members, measured, strict=True)
     ]
@@ -221,4 +224,5 @@ def _evaluations(
             device=config.execution.device,
             threads=config.execution.threads or None,
             progress=progress,
+            metric=config.accuracy,
         )

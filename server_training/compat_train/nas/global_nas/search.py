@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from compat_sdk.errors import ConfigError, TrainingError
-from compat_train.models.global_space import GlobalMember, Layer, held, parameters
+from compat_train.models.global_cost import held, parameters
+from compat_train.models.global_space import GlobalMember, Layer
 from compat_train.nas.global_nas.config import GlobalConfig
 
 Stage = Literal["depth", "width", "baseline", "operation", "kernel"]

@@ -28,7 +28,7 @@ import java.util.stream.IntStream;
 public final class Gallery {
     private static final String STATE = "gallery.json";
     private static final String RESTORE = "; restore the gallery from a copy, or build it again";
-    private static final Pattern OURS = Pattern.compile("(vectors|rows|index)-[0-9]+-[0-9a-f]{16}\\.(npy|jsonl?|usearch)");
+    private static final Pattern OURS = Pattern.compile("(vectors|rows|index)-[0-9]+-[0-9a-f]{16}\\.(npy|jsonl?|usearch|hnswlib|faiss)");
     private static final List<String> FIELDS = Arrays.asList(
             "format", "version", "digest", "space", "dim", "model", "generation", "content", "segments", "index");
     private static final int ROWS_PER_THREAD = 16_384;
@@ -108,7 +108,7 @@ public final class Gallery {
         Map<String, Object> value = Json.object(document, STATE);
         Fields of = Fields.of(value, "", FIELDS, "dtype");
         of.oneOf("format", "compat-sdk-gallery");
-        long version = of.integer("version", 1, 3);
+        long version = of.integer("version", 1, 4);
         space = Spaces.check(of.get("space"));
         dim = (int) of.integer("dim", 1, MOST_NUMBERS);
         generation = of.integer("generation", 0, Long.MAX_VALUE);
@@ -116,9 +116,10 @@ public final class Gallery {
         dtype = of.has("dtype") ? of.oneOf("dtype", "float16", "int8") : "float32";
         expect(of.get("model") instanceof Map, "model", of.get("model"), "what is known of it, by name");
         model = Collections.unmodifiableMap(Json.asObject(of.get("model")));
+        boolean other = false;
         if (of.get("index") != null) {
             Fields index = Fields.of(of.get("index"), "index", Arrays.asList("kind", "content", "options", "file"));
-            index.text("kind");
+            other = !index.text("kind").equals("usearch");
             index.integer("content", 0, Long.MAX_VALUE);
             expect(index.get("options") instanceof Map, "index.options", index.get("options"), "settings by name");
             file(index.get("file"));
@@ -132,7 +133,7 @@ public final class Gallery {
             lines |= file(segment.get("table")).text("name").endsWith(".jsonl");
             stored.add(segment);
         }
-        expect(version == (lines ? 3 : of.has("dtype") ? 2 : 1), "version", version, "that of what it holds");
+        expect(version == (other ? 4 : lines ? 3 : of.has("dtype") ? 2 : 1), "version", version, "that of what it holds");
         value.put("digest", Digests.sealOf(value));
         byte[] wanted = Json.indented(value).getBytes(StandardCharsets.UTF_8);
         expect(Arrays.equals(wanted, document), STATE, "another text", "what its own digest says");

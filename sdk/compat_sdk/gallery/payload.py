@@ -1,0 +1,123 @@
+"""What is kept beside the rows of a gallery: an object of JSON for each id, to be shown and to filter by.
+
+    GALLERY/payload.jsonl    a line per row: id, payload; the last line of an id counts
+
+It is a note beside the gallery, and no state or signature covers it: without it every row is still found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from compat_sdk.errors import DataError, GalleryError
+from compat_sdk.files.atomic import sync_folder
+from compat_sdk.files.plain import open_plain, open_to_append
+from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.shown import shortened, shown_value
+
+PAYLOAD_FILE = "payload.jsonl"
+_TAKEN = ("label", "compat_id", "compat_source")
+
+
+def payload_lines(ids: Sequence[str], payload: Sequence[Mapping[str, object]]) -> Iterator[bytes]:
+    """The lines of rows.
+
+    Raises:
+        DataError: A payload is nothing that JSON can carry, or has a field ``label`` or ``compat_id``: taken.
+    """
+    for id, values in zip(ids, payload, strict=True):
+        if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+            raise DataError(f"the payload of {shown_value(id)} is {shown_value(values)}; expected an object of fields")
+        taken = [name for name in _TAKEN if name in values]
+        if taken:
+            raise DataError(f"the payload of {shown_value(id)} has the field {taken[0]}, which is taken; rename it")
+        try:
+            line = json.dumps({"id": id, "payload": dict(values)}, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise DataError(
+                f"the payload of {shown_value(id)} is no JSON ({shortened(str(error))}); pass texts, numbers, lists"
+            ) from error
+        yield line.encode("ascii") + b"\n"
+
+
+def check_payload(payload: Sequence[Mapping[str, object]] | None, ids: Sequence[str]) -> list[bytes]:
+    """The lines of rows whose payload may be none.
+
+    Raises:
+        DataError: There are not as many as ids, or one is nothing that is kept.
+    """
+    if payload is not None and len(payload) != len(ids):
+        raise DataError(f"found {len(payload)} payloads, expected {len(ids)}, one per vector")
+    return list(payload_lines(ids, [{}] * len(ids) if payload is None else payload))
+
+
+def append_payload(folder: Path, lines: Iterable[bytes]) -> None:
+    """Add lines, and have them on the disk at the end; call it with the gallery's lock held.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    path = folder / PAYLOAD_FILE
+    with open_to_append(path) as file:
+        if file.tell() and not _ends_a_line(path):  # torn by a crash
+            file.write(b"\n")
+        for line in lines:
+            file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def has_payload(folder: Path) -> bool:
+    """Whether anything was ever kept beside the rows."""
+    return os.path.lexists(folder / PAYLOAD_FILE)
+
+
+def read_payload(folder: Path, ids: Collection[str] | None = None) -> dict[str, dict[str, object]]:
+    """The payload of each id that has one; lines that are torn are passed over.
+
+    Args:
+        folder: The gallery's.
+        ids: Those that are wanted; None for all.
+
+    Raises:
+        GalleryError: The file is a pipe or a device, or cannot be read.
+        SystemRefusedError: The system refused to read it.
+    """
+    if not has_payload(folder):
+        return {}
+    wanted = None if ids is None else set(ids)
+    found: dict[str, dict[str, object]] = {}
+    for id, values in _lines(folder / PAYLOAD_FILE):
+        if wanted is None or id in wanted:
+            found[id] = values
+    return {id: values for id, values in found.items() if values}
+
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
+    try:
+        with open_plain(path) as file:
+            for line in file:
+                try:
+                    value = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue
+                if not isinstance(value, dict):
+                    continue
+                id, values = value.get("id"), value.get("payload")
+                if isinstance(id, str) and isinstance(values, dict):
+                    yield id, values
+    except OSError as error:
+        raise_if_refused(path, error)
+        raise GalleryError(
+            f"cannot read {path}: {error.strerror or error}; delete it, the rows do not need it"
+        ) from error
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
