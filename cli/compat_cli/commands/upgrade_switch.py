@@ -133,12 +133,13 @@ def _backfill(
 
     upgrade_options.require_folder(path, "backfill")
     wanted = options.trusted(public_key, trust)
+    with console.working():
+        embedder = pictures.open_model(model, trust=wanted)
     scores = upgrade.read_uncertainty(uncertainty)
     held = pictures.chosen(data, images, root, split).spelled_as(Gallery.open(path, verify=False).ids)
     row_of = {name: row for row, name in enumerate(held.ids)}
     here = {name: score for name, score in scores.items() if name in row_of}
     with console.working() as progress:
-        embedder = pictures.open_model(model, trust=wanted)
 
         def embed(ids: Sequence[str]) -> Embeddings:
             return embedder.embed(held.take([row_of[name] for name in ids]).images)
