@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle.trust import Trust
 from compat_sdk.errors import ConfigError, DataError, IncompatibleSpaceError, StoreError, VectorError
-from compat_sdk.gallery.gallery import Gallery, Hit
+from compat_sdk.gallery.gallery import Gallery
 from compat_sdk.gallery.payload import check_payload
+from compat_sdk.gallery.reading import Hit
 from compat_sdk.gallery.release import Release
 from compat_sdk.gallery.snapshot import checked
 from compat_sdk.gallery.where import Where
@@ -299,6 +300,10 @@ class RemoteGallery(Gallery):
     def sign(self, *_: object, **__: object) -> Release:
         """Refused: a collection is no file that could be signed."""
         self._no_files("signed")
+
+    def replace(self, *_: object, **__: object) -> None:
+        """A collection's points are replaced by removing and adding them: this raises StateError."""
+        self._no_files("replaced in one step")
 
     def compact(self, *, timeout: float = 0.0) -> None:
         """Refused: the store keeps its own files."""
