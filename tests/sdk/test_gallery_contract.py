@@ -245,6 +245,26 @@ def test_a_search_during_which_an_alias_moves_begins_anew(monkeypatch: pytest.Mo
         found.search(query())
 
 
+def test_an_addition_that_fails_on_the_way_leaves_none_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = pytest.importorskip("qdrant_client")
+    monkeypatch.setattr("compat_sdk.stores.qdrant._ROWS_PER_CALL", 2)
+    made = collection_in(Collection(module.QdrantClient(":memory:"), QdrantAddress("photos")))
+    found, upsert, calls = RemoteGallery(made), made.client.upsert, []
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise ValueError("no room")
+        return upsert(*arguments, **options)
+
+    monkeypatch.setattr(made.client, "upsert", failing)
+    with pytest.raises(StoreError, match="no room"):
+        found.add(Embeddings(unit(6), SPACE), NAMES)
+    assert len(found) == 0
+    found.add(Embeddings(unit(6), SPACE), NAMES)
+    assert len(found) == 6
+
+
 def test_a_folder_is_never_made_under_the_name_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for place in ("qdrant://s3cret@h/c", Path("qdrants://s3cret@h/c"), "qdrant+path:x#c"):
