@@ -144,6 +144,18 @@ def test_removed_rows_are_gone_and_their_payload_is_nobody_elses(empty: Gallery)
     assert gallery.search(query(), 10, where=Where(payload={"price": 3}))[0] == []
 
 
+def test_replaced_vectors_keep_what_belongs_to_their_rows(empty: Gallery) -> None:
+    empty.add(Embeddings(unit(6), SPACE), NAMES, LABELS, payload=PAYLOAD)
+    empty.replace(Embeddings(unit(2, 7), SPACE), NAMES[1:3])
+    found = empty.get(NAMES)
+    np.testing.assert_allclose(found.vectors[1:3], unit(2, 7), atol=1e-6)
+    np.testing.assert_allclose(found.vectors[3:], unit(6)[3:], atol=1e-6)
+    assert (tuple(found.labels), tuple(found.payload)) == (LABELS, PAYLOAD)
+    for wrong, error in ((["unknown"], DataError), ([NAMES[0]] * 2, DataError)):
+        with pytest.raises(error):
+            empty.replace(Embeddings(unit(len(wrong)), SPACE), wrong)
+
+
 @pytest.mark.parametrize(
     ("work", "error"),
     [
@@ -186,7 +198,8 @@ def test_facts_have_the_same_keys_everywhere(gallery: Gallery, tmp_path: Path) -
 
 def test_a_collection_answers_everything_that_a_folder_does() -> None:
     of_paths = {"create", "open", "is_signed", "compact_folder"}
-    public = {name for name in vars(Gallery) if not name.startswith("_") or name in ("__init__", "__len__")}
+    names = [name for kind in Gallery.__mro__[:-1] for name in vars(kind)]
+    public = {name for name in names if not name.startswith("_") or name in ("__init__", "__len__")}
     assert public - set(vars(RemoteGallery)) == of_paths
 
 

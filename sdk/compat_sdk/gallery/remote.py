@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle.trust import Trust
 from compat_sdk.errors import ConfigError, DataError, IncompatibleSpaceError, StoreError, VectorError
-from compat_sdk.gallery.gallery import Gallery, Hit
+from compat_sdk.gallery.gallery import Gallery
 from compat_sdk.gallery.payload import check_payload
+from compat_sdk.gallery.reading import Hit
 from compat_sdk.gallery.release import Release
 from compat_sdk.gallery.snapshot import checked
 from compat_sdk.gallery.where import Where
@@ -196,17 +197,7 @@ class RemoteGallery(Gallery):
             DataError: Ids or labels are missing, repeated or not strings, or in the collection already.
             StoreError: The store is away or refuses.
         """
-        shape = self._shape()
-        space = self._space_of(shape)
-        if isinstance(embeddings, Embeddings) and embeddings.space != space:
-            raise IncompatibleSpaceError(
-                embeddings.space,
-                embeddings.searches,
-                space,
-                f"found vectors in space {embeddings.space}, expected the gallery's own space {space}; embed the "
-                f"images with the gallery's model",
-            )
-        vectors = checked(embeddings, shape.dim)
+        vectors = self._own(embeddings)
         names, tags = check_names(ids, labels, len(vectors))
         check_payload(payload, names)
         known = self._collection.retrieve(names, vectors=False).ids
@@ -217,6 +208,34 @@ class RemoteGallery(Gallery):
         except StoreError:
             self._collection.delete(names)
             raise
+
+    def replace(self, embeddings: Embeddings, ids: Sequence[str], *, timeout: float = 0.0) -> None:
+        """Put other vectors in the place of those of some rows, which keep their labels and what is beside them.
+
+        Raises:
+            IncompatibleSpaceError: The vectors are in another space.
+            VectorError: Wrong dimension, or vectors that no index may see.
+            DataError: Ids are missing or repeated, or not in the collection.
+            StoreError: The store is away or refuses.
+        """
+        vectors = self._own(embeddings)
+        names, _ = check_names(ids, None, len(vectors))
+        found = self.get(names)
+        self._collection.upsert(Rows.of(names, vectors, found.labels, found.payload))
+
+    def _own(self, embeddings: Embeddings) -> NDArray[np.float32]:
+        """The vectors of Embeddings that may become rows of the collection."""
+        shape = self._shape()
+        space = self._space_of(shape)
+        if isinstance(embeddings, Embeddings) and embeddings.space != space:
+            raise IncompatibleSpaceError(
+                embeddings.space,
+                embeddings.searches,
+                space,
+                f"found vectors in space {embeddings.space}, expected the gallery's own space {space}; embed the "
+                f"images with the gallery's model",
+            )
+        return checked(embeddings, shape.dim)
 
     def remove(self, ids: Iterable[str], *, timeout: float = 0.0) -> int:
         """Delete rows by id, and return how many there were; ids that are not in the collection are passed over."""
