@@ -372,12 +372,21 @@ def test_the_page_of_gallery_models_does_what_it_says_in_its_order(photos_of_a_r
 def test_the_page_of_vectors_does_what_it_says_in_its_order(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("qdrant_client")
+    pytest.importorskip("onnxruntime")
+    qdrant = pytest.importorskip("qdrant_client")
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     monkeypatch.chdir(tmp_path)
     vectors = np.eye(8, dtype=np.float32)
     table = {"id": list(range(8)), "vector": list(vectors), "label": ["shoe"] * 8, "colour": ["red", "green"] * 4}
     parquet.write_table(pyarrow.table(table), "catalogue.parquet")
+    released = copy_of("0.7", tmp_path / "released")
+    for source, target in (("galleries/plain", "old.gallery"), ("galleries/side", "photos.side")):
+        shutil.copytree(released / source, target)
+    shutil.copytree(released / "bundles" / "h.bundle", "h.bundle")
+    client = qdrant.QdrantClient(path="store")
+    params = qdrant.models.VectorParams(size=8, distance=qdrant.models.Distance.COSINE)
+    client.create_collection("bare", vectors_config=params)
+    client.close()
     type_all(ROOT / "docs" / "vectors.md", run)
 
 
