@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.exports_once import answer_once
+
 # Read once by torch and by numpy's BLAS, as they load, and by every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -44,20 +46,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What is loaded by now stays: no search for garbage looks at it again. Some converters start one at each call."""
-    if "torch" in sys.modules:
-        _read_torchlib_once()
+    answer_once()
+    _build_commands_once()
     gc.freeze()
 
 
-def _read_torchlib_once() -> None:
-    """The ONNX exporter parses the source of its 500 functions at every export; here, at the first of a process.
+def _build_commands_once() -> None:
+    """The commands and options are made of functions once, and not for every command line that a test gives.
 
-    It asks a module that it loads when it is first used, and so does this. The answer depends on nothing.
+    That takes an eighth of a second, and a command that refuses its words a hundredth.
     """
-    with suppress(ImportError):
-        from torch.onnx._internal._lazy_import import onnxscript_apis as late
+    if "typer" in sys.modules:
+        import typer.main
 
-        late.get_torchlib_ops = functools.cache(lambda: type(late).__getattr__(late, "get_torchlib_ops")())
+        typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from compat_cli import console
+from compat_cli import console, several
 from compat_cli.commands import (
     adopt,
     archs,
@@ -22,11 +22,13 @@ from compat_cli.commands import (
     doctor,
     evaluate,
     export,
+    gallery,
     index,
     nas,
     profile,
     quickstart,
     search,
+    serve,
     settings,
     train,
     upgrade,
@@ -59,8 +61,10 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(index.app, name="index")
+app.add_typer(gallery.app, name="gallery")
 app.command("search")(search.search)
 app.add_typer(applications.app, name="app")
+app.command("serve")(serve.serve)
 app.add_typer(upgrade.app, name="upgrade")
 app.command("profile")(profile.profile)
 
@@ -73,11 +77,13 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def compat_sdk(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Heterogeneous visual search: a large model embeds the gallery, a small one searches it."""
+    several.check_launch(context.invoked_subcommand)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from compat_sdk.errors import CompatError
 from compat_sdk.progress import Progress
-from compat_sdk.shown import escaped, escaped_json
+from compat_sdk.shown import escaped, escaped_json, without_keys
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 _HELD = 1 << 16  # bytes of native output that are shown after an error
 _LEFT = "seconds left"
 """Figure of a stage that is shown as a time."""
+_quiet = False
 _OUR_PACKAGES = ("compat_sdk", "compat_train", "compat_export", "compat_cli")
+
+
+def be_quiet() -> None:
+    """Print nothing from now on but notes: no answer, no progress, no warnings of ours."""
+    global _quiet
+    _quiet = True
 
 
 def print_json(payload: object) -> None:
@@ -39,7 +46,7 @@ def print_json(payload: object) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # a terminal that cannot show a letter is told its number
         text = json.dumps(payload, indent=2, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(without_keys(text) + "\n")
     sys.stdout.flush()
 
 
@@ -56,13 +63,15 @@ def note(text: str) -> None:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    """Write a line; what the stream's encoding lacks is written as its number instead of ending the command."""
+    """Write a line, without the keys of addresses; what the stream's encoding lacks is written as its number."""
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(without_keys(text).encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def report(payload: object, text: str, *, as_json: bool) -> None:
     """Print a command's answer: ``payload`` as JSON when asked for, else ``text``."""
+    if _quiet:
+        return
     if as_json:
         print_json(payload)
     else:
@@ -125,7 +134,9 @@ def working() -> Iterator[Progress]:
         The callback ``(stage, done, total, values)``.
     """
     with _native_code_held(), contextlib.redirect_stdout(sys.stderr):
-        if sys.stderr.isatty():
+        if _quiet:
+            yield lambda stage, done, total, values: None
+        elif sys.stderr.isatty():
             bars = _Bars()
             try:
                 yield bars
@@ -264,6 +275,8 @@ def show_warnings() -> None:
         ours = category.__module__.split(".")[0] in _OUR_PACKAGES or any(
             package in Path(filename).parts for package in _OUR_PACKAGES
         )
+        if ours and file is None and _quiet:
+            return
         if ours and file is None:
             note(f"warning: {message}")
         else:

@@ -19,7 +19,7 @@ from compat_sdk.files.atomic import sync_folder
 from compat_sdk.files.plain import open_plain, open_to_append
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import PictureFile
-from compat_sdk.images.member import file_sha256, stamp_of
+from compat_sdk.images.packed import file_sha256, stamp_of
 
 _FILE = "origins.jsonl"
 
@@ -62,7 +62,7 @@ class Origins:
                     self._known[id] = *stamp_of(image)[:2], file_sha256(image)
                     size, stamp, digest = self._known[id]
                     lines.append(json.dumps({"id": id, "bytes": size, "mtime_ns": stamp, "sha256": digest}))
-        if lines:
+        if lines and self._path.parent.is_dir():  # a gallery in a store has no folder
             with open_to_append(self._path) as file:
                 if file.tell() and not _ends_a_line(self._path):
                     file.write(b"\n")

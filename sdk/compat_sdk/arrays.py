@@ -84,3 +84,21 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
     """
     with replacing(path) as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def array_header(descr: str, shape: tuple[int, ...]) -> bytes:
+    """The beginning of an .npy file whose rows follow piece by piece; ``descr`` is their type, such as ``"<f4"``."""
+    header = BytesIO()
+    description = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, description)  # type: ignore[no-untyped-call]
+    return header.getvalue()
+
+
+def new_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Make an .npy file of float32 zeros, mapped for writing.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    made: NDArray[np.float32] = np.lib.format.open_memmap(path, "w+", np.float32, shape)  # type: ignore[no-untyped-call]
+    return made

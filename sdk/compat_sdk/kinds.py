@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,13 @@ _TELLS: tuple[tuple[str, Kind], ...] = (
     ("train", "dataset"),
     ("query", "dataset"),
 )
+
+_ADDRESS = re.compile(r"qdrants?:/|qdrant\+path:")
+
+
+def is_address(place: str | os.PathLike[str]) -> bool:
+    """Whether a text is the address of a store, see `compat_sdk.stores.addresses`, and not the path of anything."""
+    return _ADDRESS.match(os.fspath(place)) is not None
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind | None:

@@ -13,7 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from compat_sdk.errors import ConfigError
+from compat_sdk.kinds import is_address
 from compat_sdk.litter import is_litter
+from compat_sdk.shown import without_keys
 
 Layout = Mapping[str, "Layout | None"]
 """Regular expressions of whole names: each with the layout of the folder of that name, or None for a file."""
@@ -69,9 +71,13 @@ def require_own(path: str | os.PathLike[str], layout: Layout, what: str) -> None
 def require_place(path: str | os.PathLike[str]) -> None:
     """Refuse a name under a file, and one inside a bundle, which is damaged by any file that its manifest lacks.
 
+    The address of a store is none either: as a path it would put a key into the name of a folder.
+
     Raises:
         ConfigError: The name lies in such a place.
     """
+    if is_address(path):
+        raise ConfigError(f"{without_keys(os.fspath(path))} is the address of a store; expected a path on a disk")
     for parent in Path(path).absolute().parents:
         if parent.exists() and not parent.is_dir():
             raise ConfigError(f"{path} cannot be written: {parent} is a file; expected a folder, choose another name")

@@ -16,21 +16,29 @@ _PATH = re.compile(r"[A-Za-z_][\w.:]*")
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text("utf-8"))
+def names_of(path: Path) -> tuple[frozenset[str], list[str]]:
+    """The names that a file uses and its public ones, sorted. No tree is kept: Python would look for garbage in all."""
+    tree = ast.parse(path.read_text("utf-8"))
+    return frozenset(used_in(tree)), sorted(public_names(tree))
 
 
 def used_in(tree: ast.Module) -> Iterator[str]:
     """Every name a module reads or imports, and those in strings that are a path, as a door's or a patch's are."""
-    for node in ast.walk(tree):
+    left: list[ast.AST] = [tree]
+    while left:  # ast.walk would also visit what a name and a constant are made of
+        node = left.pop()
         if isinstance(node, ast.Name):
             yield node.id
-        elif isinstance(node, ast.Attribute):
-            yield node.attr
         elif isinstance(node, ast.alias):
             yield node.name.rpartition(".")[2]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _PATH.fullmatch(node.value):
-            yield from re.split("[.:]", node.value)
+        elif isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and _PATH.fullmatch(node.value):
+                yield from re.split("[.:]", node.value)
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+            left.append(node.value)
+        else:
+            left.extend(ast.iter_child_nodes(node))
 
 
 def public_names(tree: ast.Module) -> set[str]:
@@ -67,14 +75,9 @@ def unused_elsewhere(modules: Iterable[Path], users: Iterable[Path]) -> list[str
     """``FILE NAME`` of each public name that no other file uses."""
     files: dict[str, set[Path]] = {}
     for path in users:
-        for name in used_in(parsed(path)):
+        for name in names_of(path)[0]:
             files.setdefault(name, set()).add(path)
-    return [
-        f"{path} {name}"
-        for path in modules
-        for name in sorted(public_names(parsed(path)))
-        if not files.get(name, set()) - {path}
-    ]
+    return [f"{path} {name}" for path in modules for name in names_of(path)[1] if not files.get(name, set()) - {path}]
 
 
 def python_files(folders: Iterable[str]) -> list[Path]:

@@ -44,7 +44,8 @@ if __name__ == "__main__":
     command("run", *given, "--workers", 2)
     command("run", *given, "--threads", 2, code=2)  # run in another way: perhaps not the same bytes
     command("verify", gallery, "--transform", bundle)
-    command("cutover", gallery)
+    command("cutover", gallery, code=1)
+    command("cutover", gallery, "--unverified")
     opened = Gallery.open(gallery)
     assert opened.space == "new-5-cccccccccccc" and opened.ids == tuple(ids) and opened.verify() == []
     np.testing.assert_allclose(opened.vectors, transforms.expected(old, side), atol=1e-6)

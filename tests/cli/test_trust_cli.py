@@ -37,6 +37,7 @@ MODELS: dict[str, tuple[str, ...]] = {
     "adopt": ("adopt", "query.bundle", "--out", "new"),
     "upgrade plan": ("upgrade", "plan", "photos.gallery", "--transform", "h.bundle"),
     "upgrade run": ("upgrade", "run", "photos.gallery", "--transform", "h.bundle"),
+    "upgrade cutover": ("upgrade", "cutover", "photos.gallery", "--transform", "h.bundle"),
     "upgrade verify": ("upgrade", "verify", "photos.gallery", "--transform", "h.bundle"),
     "app web": ("app", "web", "--bundle", "query.bundle", "--gallery", "photos.gallery", "--out", "new"),
     "evaluate": ("evaluate", "--data", "sample", "--query", "query.bundle", "--gallery", "query.bundle"),
@@ -44,7 +45,7 @@ MODELS: dict[str, tuple[str, ...]] = {
 """Every command that takes a model, or something else that can be signed, from elsewhere; here nothing is signed."""
 OF_ONES_OWN = {
     *("bundle sign", "index sign", "index remove", "index compact", "index info", "index repair"),
-    *("upgrade cutover", "upgrade rollback", "upgrade discard"),
+    *("upgrade rollback", "upgrade discard"),
 }
 """Commands that read or write a bundle or a gallery, and give its content to no engine."""
 

@@ -50,12 +50,15 @@ def test_a_gallery_goes_there_and_back(pair: tuple[Path, Path], run: Run) -> Non
     assert run("run", *given, "--workers", 1)[1]["transformed"] == 0
     code, found, _ = run("verify", gallery, "--transform", "toy")
     assert (code, found["problems"], found["sampled"]) == (0, [], 65)
-    assert run("cutover", gallery)[:2] == (0, {"space": NEW, "rows": 65, "left_out": 0})
+    code, found, err = run("cutover", gallery)
+    assert code == 1 and "without vectors of the new model" in err and "--unverified" in err
+    code, found, _ = run("cutover", gallery, "--unverified")
+    assert (code, found["space"], found["rows"], found["left_out"], found["caught_up"]) == (0, NEW, 65, 0, 0)
     add(gallery, None, ["late"])
     code, found, err = run("rollback", gallery)
     assert (code, found) == (1, None) and "late" in err and err.startswith("error: ")
     assert run("rollback", gallery, "--drop-added")[1] == {"space": OLD, "rows": 65, "dropped": ["late"]}
-    assert run("cutover", gallery)[0] == 0
+    assert run("cutover", gallery, "--unverified")[0] == 0
     assert run("discard", gallery)[0] == 2
     assert run("discard", gallery, "--old")[1]["bytes"] > 0
 
@@ -65,7 +68,7 @@ def test_the_index_is_built_anew_on_request(pair: tuple[Path, Path], run: Run) -
     gallery, side = pair
     Gallery.open(gallery).build_index(threads=1)
     run("run", gallery, "--transform", "toy", "--side", side, "--workers", 1)
-    assert run("cutover", gallery, "--ann")[0] == 0
+    assert run("cutover", gallery, "--unverified", "--ann")[0] == 0
     assert Gallery.open(gallery).info()["search"] == "usearch"
 
 
@@ -101,7 +104,20 @@ def test_a_sample_of_images_is_embedded_and_compared(
     monkeypatch.setattr(pictures, "open_model", lambda _, trust: model)
     monkeypatch.setattr(pictures, "chosen", lambda *_: pictures.Pictures(ids, ids, ("",) * 66))
     run("run", gallery, "--transform", "toy", "--side", side, "--workers", 1)
-    given = ("verify", gallery, "--transform", "toy", "--data", "x", "--model", "new", "--sample", 20)
+    given = (
+        "verify",
+        gallery,
+        "--transform",
+        "toy",
+        "--data",
+        "x",
+        "--model",
+        "new",
+        "--sample",
+        20,
+        "--at-least",
+        "worse",
+    )
     code, found, _ = run(*given, "--min-cosine", 0.999)
     assert code == 0 and found["accuracy"]["rows"] == 20 and found["accuracy"]["mean_cosine"] > 0.9999
     model.wanted = dict(zip(names(65), vectors(65, 24, 5), strict=True))

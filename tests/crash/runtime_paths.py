@@ -19,8 +19,8 @@ from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.store import is_new_folder
 from compat_sdk.profile.latency_table import LatencyTable, load_table, save_table
 from compat_sdk.space import Embeddings
+from compat_sdk.upgrade.assembly import finished
 from compat_sdk.upgrade.manifest import FOLDER, read_manifest
-from compat_sdk.upgrade.switch import _finished
 from tests.crash.write_path import WritePath
 from tests.sdk.bundles import make_bundle
 from tests.sdk.upgrade import toy
@@ -117,7 +117,7 @@ def _run(folder: Path) -> None:
 
 
 def _cutover(folder: Path) -> None:
-    upgrade.cutover(folder / "gallery")
+    upgrade.cutover(folder / "gallery", unverified=True)
 
 
 def _rollback(folder: Path) -> None:
@@ -154,7 +154,7 @@ def _is_done(gallery: Path) -> bool:
     if manifest is None:
         return False
     try:
-        _finished(gallery / FOLDER, manifest)
+        finished(gallery / FOLDER, manifest)
     except StateError:
         return False
     return manifest.rows == len(Gallery.open(gallery))

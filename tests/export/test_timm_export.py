@@ -20,7 +20,7 @@ make_timm_loadable()
 
 
 @needs_timm
-@pytest.mark.parametrize("name", ["mobilenetv4_conv_small", "repvit_m0_9"])
+@pytest.mark.parametrize("name", ["test_efficientnet", "repvit_m0_9"])
 def test_a_network_of_timm_exports_at_parity_and_its_bundle_says_what_the_deployed_one_costs(
     name: str, tmp_path: Path
 ) -> None:

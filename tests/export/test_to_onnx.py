@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from importlib.machinery import ModuleSpec
 
 import numpy as np
@@ -77,19 +75,6 @@ def test_a_second_export_has_equal_bytes_is_silent_and_restores_the_converters_l
     assert onnx_of(checkpoint) == graph
     assert capfd.readouterr() == ("", "")
     assert logger.level == before
-
-
-def test_the_first_export_of_a_process_is_silent_with_warnings_as_errors() -> None:
-    code = (
-        "import torch; torch.set_num_threads(1)\n"
-        "from compat_export.convert.conversion import Options, Port\n"
-        "from compat_export.convert.to_onnx import convert\n"
-        "net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 8))\n"
-        "import warnings; warnings.simplefilter('error')\n"
-        "convert(net.eval(), [Port('image', (3, 8, 8))], Options())\n"
-    )
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (child.returncode, child.stdout, child.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -28,6 +29,18 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
         return code, out, err
 
     return call
+
+
+@pytest.fixture
+def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled data are an eighth of themselves, for a story whose steps are what is tested."""
+    pytest.importorskip("torch")
+    from compat_sdk.datasets import Dataset, opening
+    from compat_train.data.training_set import split_rows
+
+    whole = open_dataset("sample")
+    splits = {name: split_rows(split, np.arange(0, len(split), 8)) for name, split in whole.splits.items()}
+    monkeypatch.setattr(opening, "open_sample", lambda: Dataset(whole.name, splits, whole.description))
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,17 @@ from tests.pipeline.conftest import Run
 from tests.pipeline.documents import DOCUMENTS, ROOT, Block, Command, inline_of, steps_of
 from tests.pipeline.sites import onnxruntime_web
 
-STORY = ("your-photos", "settings", "cmp-nas", "global-nas", "export", "profile", "on-a-device", "train-an-upgrade")
+STORY = (
+    "your-photos",
+    "metrics",
+    "settings",
+    "cmp-nas",
+    "global-nas",
+    "export",
+    "profile",
+    "on-a-device",
+    "train-an-upgrade",
+)
 """Pages of docs/ that go on from each other; README.md, which needs what all of them made, comes last."""
 STORY_PAGES = (*(ROOT / "docs" / f"{name}.md" for name in STORY), ROOT / "README.md")
 FEW_LAYERS = ("--arch", "global:plain:16:s3c3s3", "--width", "1")
@@ -63,10 +73,15 @@ SLOW = ("--target coreml", "--target tflite", 'engine="litert"')
 NOT_RUN: Mapping[str, str] = {
     "compat-sdk data build kanji": "it draws with fonts that few machines have",
     "compat-sdk data build clipart": "it reads drawings that few machines have",
+    "compat-sdk nas blocks": "minutes of conversion; tests/export/test_block_graphs.py writes and measures fewer",
+    "compat-sdk profile blocks --blocks": "its folder is made by a command that is not run; the same test measures one",
+    "compat-sdk nas cmp --data D --gallery runs/gallery --milliseconds": "its table is of larger networks; "
+    "tests/train/nas/test_latency.py searches with one of its own",
     "compat-sdk run recipes/": "hours, on data that have to be downloaded or drawn; the recipe is read instead",
     "compat-sdk export runs/cmp/networks/r3-0.95-1-0": "the network is the result of a benchmark of hours",
     "compat-sdk quickstart": "minutes; tests/pipeline/test_quickstart.py runs it on less",
     "python -m http.server": "it serves until it is stopped; `make test-web` opens such a site in a browser",
+    "python3 -m venv": "it writes into /opt",
     "make": "demo, test, check and bare are what runs this test, or hours; that the Makefile has them is checked",
     "pip install": "a test downloads nothing; that the extra exists is checked",
     "python -m tests.crash": "hours, or minutes; tests/crash runs less of it",
@@ -184,7 +199,7 @@ def test_what_is_not_run_names_things_that_exist(document: Path) -> None:
     for step in commands(document):
         where = f"{document.name}:{step.line}: {step.text}"
         program, *words = step.words
-        if words[:2] == ["-m", "http.server"]:  # of Python itself
+        if words[:2] in (["-m", "http.server"], ["-m", "venv"]):  # of Python itself
             continue
         if program == "make":
             assert words and set(words) <= set(targets), where
@@ -357,6 +372,18 @@ def test_the_page_of_gallery_models_does_what_it_says_in_its_order(photos_of_a_r
         type_all(ROOT / "docs" / "any-gallery-model.md", run)
 
 
+def test_the_page_of_vectors_does_what_it_says_in_its_order(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("qdrant_client")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.chdir(tmp_path)
+    vectors = np.eye(8, dtype=np.float32)
+    table = {"id": list(range(8)), "vector": list(vectors), "label": ["shoe"] * 8, "colour": ["red", "green"] * 4}
+    parquet.write_table(pyarrow.table(table), "catalogue.parquet")
+    type_all(ROOT / "docs" / "vectors.md", run)
+
+
 def test_the_page_of_trust_does_what_it_says_in_its_order(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,6 +434,36 @@ def test_the_page_of_indexes_does_what_it_says(tmp_path: Path, run: Run, monkeyp
     type_all(ROOT / "docs" / "indexes.md", run)
 
 
+def test_the_page_of_edge_boxes_does_what_it_says_in_its_order(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("fastapi", "uvicorn", "httpx2", "onnxruntime"):
+        pytest.importorskip(module)
+    from starlette.testclient import TestClient
+
+    from compat_cli.serving.listen import bind
+
+    released = copy_of("0.7", tmp_path / "released")
+    shutil.copy(released / "bundles" / "query.bundle.zip", tmp_path / "query.bundle")
+    shutil.copytree(released / "galleries" / "plain", tmp_path / "photos.gallery")
+    shutil.copy(released / "photos" / "Coat" / "4.png", tmp_path / "holiday.jpg")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "edge-box.md").read_text("utf-8")
+    asked = re.findall(r'^curl (?:--data-binary @(\S+) )?"(http://127.0.0.1:8080\S+)"$', page, re.MULTILINE)
+    assert len(asked) == 5
+
+    def answer(service: Any, *_: object) -> None:
+        """In place of a socket: what the page tells to type while it runs."""
+        with TestClient(service, "http://127.0.0.1:8080") as client:
+            for picture, url in asked:
+                found = client.post(url, content=Path(picture).read_bytes()) if picture else client.get(url)
+                assert found.status_code == 200, found.text
+
+    monkeypatch.setattr("compat_cli.serving.listen.listen", answer)
+    monkeypatch.setattr("compat_cli.serving.listen.bind", lambda host, port: bind(host, 0))
+    type_all(ROOT / "docs" / "edge-box.md", run)
+
+
 def test_the_example_of_a_trust_file_can_be_read(tmp_path: Path) -> None:
     from compat_sdk.bundle import Trust
 
@@ -421,7 +478,16 @@ def test_every_document_with_something_to_run_is_run() -> None:
         *STORY_PAGES,
         *(
             ROOT / "docs" / f"{name}.md"
-            for name in ("upgrading", "trust", "indexes", "any-gallery-model", "browser", "android")
+            for name in (
+                "upgrading",
+                "trust",
+                "indexes",
+                "any-gallery-model",
+                "vectors",
+                "browser",
+                "android",
+                "edge-box",
+            )
         ),
     }
     for document in DOCUMENTS:

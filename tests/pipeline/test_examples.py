@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +50,7 @@ def test_every_example_is_listed_and_short() -> None:
 
 
 def run(name: str, out: Path) -> None:
+    """As a reader runs it."""
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / name, "--out", out, *ARGUMENTS[name]],
         capture_output=True,
@@ -59,16 +62,33 @@ def run(name: str, out: Path) -> None:
     assert SAYS[name] in done.stdout
 
 
-@pytest.mark.parametrize("name", ["01_search_a_gallery.py", "02_train_a_compatible_query_model.py"])
-def test_the_example_runs(name: str, tmp_path: Path) -> None:
-    run(name, tmp_path)
-    if name.startswith("02"):
-        assert {path.parent.name for path in tmp_path.glob("*/model.json")} == {"gallery-run", "query-run"}
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str, Path], None]:
+    """The same in this process, which has loaded the libraries and takes warnings as errors too."""
+
+    def call(name: str, out: Path) -> None:
+        monkeypatch.setattr(sys, "argv", [name, "--out", str(out), *ARGUMENTS[name]])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        assert SAYS[name] in capsys.readouterr().out
+
+    return call
 
 
-def test_the_examples_that_follow_run_on_what_the_second_leaves(small_runs: Path) -> None:
+def test_the_first_example_runs(tmp_path: Path) -> None:
+    run("01_search_a_gallery.py", tmp_path)
+
+
+@pytest.mark.usefixtures("small_sample")
+def test_the_second_example_runs(run_here: Callable[[str, Path], None], tmp_path: Path) -> None:
+    run_here("02_train_a_compatible_query_model.py", tmp_path)
+    assert {path.parent.name for path in tmp_path.glob("*/model.json")} == {"gallery-run", "query-run"}
+
+
+def test_the_examples_that_follow_run_on_what_the_second_leaves(
+    run_here: Callable[[str, Path], None], small_runs: Path
+) -> None:
     for name in ("03_export.py", "04_index_and_search_your_photos.py"):
-        run(name, small_runs)
+        run_here(name, small_runs)
 
 
 @pytest.mark.slow

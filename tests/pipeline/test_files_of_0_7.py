@@ -161,7 +161,7 @@ def test_an_upgrade_that_was_begun_is_finished_cut_over_and_rolled_back(work: Pa
     assert (result.rows, result.shards, result.transformed) == (30, 4, 3)
     assert done.items() <= {path.name: path.read_bytes() for path in (folder / "upgrade" / "shards").iterdir()}.items()
     assert upgrade.verify(folder, opener).problems == ()
-    upgrade.cutover(folder)
+    upgrade.cutover(folder, unverified=True)
     # The release itself has upgraded the same rows in `over`.
     theirs = Gallery.open("galleries/over")
     assert Gallery.open(folder).space == theirs.space and Gallery.open(folder).ids == theirs.ids

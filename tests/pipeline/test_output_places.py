@@ -33,8 +33,11 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "train upgrade": ("train", "upgrade", *SAMPLE, "--old", "runs/gallery", "--new", "runs/new", "--out"),
     "nas cmp": ("nas", "cmp", *SAMPLE, "--gallery", "runs/gallery", "--mmacs", "100", "--reward", "r2", "--out"),
     "nas global": (*GLOBAL, "--out"),
+    "nas blocks": ("nas", "blocks", "shuffle", "--out"),
     "run": ("run", "recipe.toml", "--out"),
     "index build": ("index", "build", "--model", "bundles/gallery.bundle", "--images", "photos", "--out"),
+    "gallery import": ("gallery", "import", "vectors.npz", "--space", "toy-5", "--out"),
+    "upgrade canary": ("upgrade", "canary", "galleries/over", "--share", "0.5", "--out"),
     "data split": ("data", "split", "photos", "--by", "picture", "--val", "0", "--out"),
     "data build kanji": ("data", "build", "kanji", "--out"),
     "data build clipart": ("data", "build", "clipart", "--out"),
@@ -54,10 +57,12 @@ NEW: dict[str, tuple[str, ...]] = {
 FILES: dict[str, tuple[str, ...]] = {
     "bundle pack": ("bundle", "pack", "bundles/gallery.bundle", "--overwrite", "--out"),
     "profile": ("profile", "bundles/query.bundle.zip", "--save"),
+    "gallery export": ("gallery", "export", "galleries/plain", "--to"),
+    "profile --blocks": ("profile", "photos", "--blocks", "--save"),
 }
 """Commands that write a file."""
 IN_A_GALLERY = {"index add", "index remove", "index repair", "index sign"} | {
-    f"upgrade {step}" for step in ("run", "cutover", "rollback", "discard")
+    f"upgrade {step}" for step in ("run", "cutover", "follow", "rollback", "discard")
 }
 """Commands whose argument is a gallery that is there, and is checked by its own format."""
 
@@ -204,7 +209,7 @@ def test_a_bundle_takes_the_place_of_nothing_else(
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_takes_the_place_of_nothing_else(run: Run, root: Path, name: str, place: Callable[[Path], Path]) -> None:
     there = place(root)
-    suffix = ".zip" if name == "bundle pack" else ".json"
+    suffix = {"bundle pack": ".zip", "gallery export": ".npz"}.get(name, ".json")
     if there.parent == root:
         there = there.rename(root / f"there{suffix}")
     else:
@@ -213,11 +218,11 @@ def test_a_file_takes_the_place_of_nothing_else(run: Run, root: Path, name: str,
 
 
 def test_every_command_that_writes_is_in_a_table_above() -> None:
-    tested = {name.removesuffix(" --overwrite") for name in (*FOLDERS, *NEW, *FILES)}
+    tested = {name.removesuffix(" --overwrite").removesuffix(" --blocks") for name in (*FOLDERS, *NEW, *FILES)}
     found = {
         name
         for name, command in commands(typer.main.get_command(app))
-        if {"--out", "--save"} & {word for parameter in command.params for word in parameter.opts}
+        if {"--out", "--save", "--to"} & {word for parameter in command.params for word in parameter.opts}
     }
     assert found == tested
 

@@ -14,9 +14,10 @@ from compat_cli.pages.sections.accuracy import verdict
 from compat_cli.pages.sections.outcome import headline
 from tests.pipeline.conftest import Run
 
-TINY = {"arch": "global:plain:16:s3c3s3", "width": 1.0, "epochs": 1, "batch": 128, "lr": 0.1}
+TINY = {"arch": "global:plain:16:s3c3s3", "width": 1.0, "epochs": 1, "batch": 64, "lr": 0.1}
 
 
+@pytest.mark.usefixtures("small_sample")
 def test_the_quickstart_runs_to_its_report_and_a_second_run_repeats_nothing(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,6 +245,15 @@ def test_a_search_during_which_an_alias_moves_begins_anew(monkeypatch: pytest.Mo
         found.search(query())
 
 
+def test_a_folder_is_never_made_under_the_name_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in ("qdrant://s3cret@h/c", Path("qdrants://s3cret@h/c"), "qdrant+path:x#c"):
+        with pytest.raises(ConfigError, match="address of a store") as told:
+            Gallery.create(place, space=SPACE, dim=DIM)
+        assert "s3cret" not in str(told.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_told_space_must_be_the_right_one(tmp_path: Path) -> None:
     Gallery.create(tmp_path / "g", space=SPACE, dim=DIM)
     assert Gallery.open(tmp_path / "g", space=SPACE).space == SPACE

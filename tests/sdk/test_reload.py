@@ -50,7 +50,7 @@ def test_after_a_cutover_a_reload_goes_over_to_the_new_space(tmp_path: Path) -> 
     served = Gallery.open(path)
     query = Embeddings(np.array(served.vectors[:1]), OLD)
     upgrade.run(path, Toy(), side=side, workers=1)
-    upgrade.cutover(path)
+    upgrade.cutover(path, unverified=True)
     assert served.search(query)[0][0].id == "image-0"
     assert served.reload() and (served.space, served.dim) == (NEW, 24)
     with pytest.raises(IncompatibleSpaceError):

@@ -185,7 +185,7 @@ def test_a_shard_is_on_the_disk_before_its_record_and_all_of_them_before_the_cut
     for name in ("sources", "side"):
         assert 0 <= disk.last("sync", folder / name) < disk.last("name", folder / "manifest.json"), name
     with watching(monkeypatch) as disk:
-        upgrade.cutover(gallery)
+        upgrade.cutover(gallery, unverified=True)
     tables = [path for path in gallery.glob("rows-*") if disk.last("sync", path) >= 0]
     assert tables
     require_durable(disk, gallery / "gallery.json", tables)

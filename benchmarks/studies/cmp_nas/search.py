@@ -82,8 +82,7 @@ def search_of(root: str, runs: Path, seed: int) -> list[dict[str, Any]]:
                     "seed": seed,
                     "budget": budget,
                     "best": [
-                        {"arch": entry.member.name, "reward": entry.reward, "mmacs": entry.mmacs}
-                        for entry in ranked[:5]
+                        {"arch": entry.member.name, "reward": entry.reward, "mmacs": entry.cost} for entry in ranked[:5]
                     ],
                 }
             )

@@ -92,7 +92,7 @@ class QueryStudy(Study):
             train_query(config.training(member.name), run, data=prepared.data)
         measured = measure(config, prepared, [(run, None, None, None) for run in runs]).networks
         kept = [
-            {"arch": found.arch, "mmacs": prepared.costs.mmacs(member), "hits": both_sides(found.evaluation)}
+            {"arch": found.arch, "mmacs": prepared.costs.cost(member), "hits": both_sides(found.evaluation)}
             for member, found in zip(members, measured, strict=True)
         ]
         return {

@@ -61,10 +61,10 @@ COMMAND = SettingsCommand(
     words=("nas", "global"),
     config=_config,
     run=_search,
-    inputs=("source.data", "source.root", "gallery"),
+    inputs=("source.data", "source.root", "gallery", "milliseconds", "table"),
     shown=(
-        *("objective", "mmacs", "preprocessing.size", "macro_epochs", "final_epochs", "random"),
-        *("optimisation.batch", "optimisation.lr", *EVERYWHERE),
+        *("objective", "mmacs", "preprocessing.size", "macro_epochs", "final_epochs"),
+        *("random", "optimisation.batch", "optimisation.lr", *EVERYWHERE),
     ),
     named=(Named(name="--strikes-reset/--strikes-add-up", keys=("strikes_reset",)),),
     shorthands=(

@@ -31,6 +31,9 @@ def profile(
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="A table of every layer's multiply-accumulates, nothing measured.")
     ] = False,
+    blocks: Annotated[
+        bool, typer.Option("--blocks", help="MODEL is a folder of nas blocks; with --save, a table for nas cmp.")
+    ] = False,
     save: Annotated[
         Path | None, typer.Option("--save", help="Write what this device measured to a file.", show_default=False)
     ] = None,
@@ -44,6 +47,12 @@ def profile(
 ) -> None:
     """MACs in both conventions, parameters, size, latency cold and warm, peak memory; how well MACs tell latency."""
     wanted = options.trusted(public_key, trust)
+    if blocks:
+        told = {"--compare": compare, "--precision": precision, "--public-key": public_key, "--trust": trust}
+        flags = {"--every-graph": every_graph, "--per-layer": per_layer, "--engine": engine != "auto"}
+        ignored = [name for name, value in (*told.items(), *flags.items()) if value]
+        _blocks(models, save, threads, ignored, as_json=as_json)
+        return
     if per_layer:
         if save is not None or compare is not None or every_graph or precision is not None:
             raise ConfigError(
@@ -89,6 +98,28 @@ def profile(
         "comparison": comparison.to_json(),
     }
     console.report(payload, f"{text}\n\n{_comparison_text(comparison, other)}", as_json=as_json)
+
+
+def _blocks(models: list[str], save: Path | None, threads: int, ignored: list[str], *, as_json: bool) -> None:
+    """Measures a folder of blocks, and writes the table."""
+    if ignored or len(models) != 1:
+        raise ConfigError(
+            f"--blocks measures the graphs of one folder by the engine of their format; found {len(models)} folder(s)"
+            + "".join(f", {name}" for name in ignored)
+        )
+    from compat_cli.commands.nas_blocks import table_text
+    from compat_sdk.profile import measure_blocks, save_block_table
+    from compat_sdk.profile.block_table import require_block_table_place
+
+    if save is not None:
+        require_block_table_place(save)
+    with console.working() as progress:
+        table = measure_blocks(models[0], threads=threads, progress=progress)
+    text = table_text(table)
+    if save is not None:
+        save_block_table(table, save)
+        text += f"\n{escaped(str(save))}: the table of this device"
+    console.report(table.to_json(), text, as_json=as_json)
 
 
 def _require_models(models: list[str]) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compat_cli import console, options, pictures
-from compat_sdk.errors import ImageError
+from compat_sdk.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
-    from compat_sdk.gallery import Hit
+    from compat_sdk.gallery import Hit, Where
+    from compat_sdk.gallery.where import Scalar
 
 
 def search(
-    gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder.")],
+    gallery: Annotated[
+        Path, typer.Argument(metavar="GALLERY", help="Gallery folder, or qdrant://HOST:PORT/COLLECTION.")
+    ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
     model: Annotated[Path, typer.Option("--model", help="Query model: a BUNDLE or a RUN.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Hits per image.")] = 10,
@@ -26,6 +30,16 @@ def search(
         bool,
         typer.Option("--require-certificate", help="Exit code 3 unless an evaluation showed that MODEL may search it."),
     ] = False,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", help="Find images of this label alone; of several, give it again.")
+    ] = None,
+    conditions: Annotated[
+        list[str] | None,
+        typer.Option("--where", help="Find images alone beside which FIELD=VALUE is kept.", metavar="FIELD=VALUE"),
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option("--space", help="Space of a collection that names none.", show_default=False)
+    ] = None,
     engine: options.Engine = "auto",
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -41,12 +55,12 @@ def search(
     from compat_sdk.gallery import Gallery
     from compat_sdk.shown import escaped
 
-    wanted = options.trusted(public_key, trust)
+    wanted, where = options.trusted(public_key, trust), _where(labels, conditions)
     queries = pictures.expand(images)
     unreadable: list[ImageError] = []
     signed = wanted is not None and (wanted.galleries or Gallery.is_signed(gallery))
     with console.working():
-        stored = Gallery.open(gallery, trust=wanted if signed else None)
+        stored = Gallery.open(gallery, trust=wanted if signed else None, space=space)
         embedder = pictures.open_model(model, threads=threads, device=device, engine=engine, trust=wanted)
         if require_certificate:
             require_certified(embedder.space, embedder.certificates, stored.space)
@@ -57,7 +71,7 @@ def search(
         ):
             unreadable += errors
             if len(part):
-                found += stored.search(embeddings, k, index=index)
+                found += stored.search(embeddings, k, index=index, where=where)
                 read += part.images
     for error in unreadable:
         console.note(f"warning: left out: {error}")
@@ -80,3 +94,22 @@ def search(
         ]
         blocks.append("\n".join([escaped(str(path)), *lines]))
     console.report(payload, "\n".join(blocks), as_json=as_json)
+
+
+def _where(labels: list[str] | None, conditions: list[str] | None) -> Where | None:
+    """The conditions of the command line; a value is a number, true or false where JSON says so, else a text."""
+    from compat_sdk.gallery import Where
+
+    if not labels and not conditions:
+        return None
+    fields: dict[str, list[Scalar]] = {}
+    for condition in conditions or ():
+        name, equals, text = condition.partition("=")
+        if not name or not equals:
+            raise ConfigError(f"--where is {condition!r}; expected FIELD=VALUE, such as colour=red")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        fields.setdefault(name, []).append(value if isinstance(value, str | int | float) else text)
+    return Where(labels=labels or None, payload=fields)

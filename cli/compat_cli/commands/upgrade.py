@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compat_cli import console, extras, options, pictures
+from compat_cli.commands import upgrade_collection as on_collection
 from compat_cli.groups import Group
 from compat_sdk.errors import CheckFailedError, ConfigError
+from compat_sdk.kinds import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from compat_sdk.bundle import Trust
     from compat_sdk.space import Embeddings
-    from compat_sdk.upgrade import Accuracy, BundleTransform
+    from compat_sdk.upgrade import Accuracy, BundleTransform, Quality
+    from compat_sdk.upgrade.pairing import MissingSide
+    from compat_sdk.upgrade.quality import Verdict
 
 app = typer.Typer(
     help="Bring a gallery into a new model's space, without its images and while it is used.",
@@ -25,11 +29,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     cls=Group,
 )
-_Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder.")]
+_Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder, or qdrant://HOST:PORT/COLLECTION.")]
 _Transform = Annotated[Path, typer.Option("--transform", help="BUNDLE of the transform (train upgrade, export).")]
 _Side = Annotated[
     Path | None,
-    typer.Option("--side", help="Gallery with the side-information of the same ids.", show_default=False),
+    typer.Option(
+        "--side",
+        help="Gallery with the side-information of the same ids; of SIDE itself, the gallery.",
+        show_default=False,
+    ),
+]
+_MissingSide = Annotated[
+    str, typer.Option("--missing-side", help="Rows without side-information: refuse them, or give them zeros.")
 ]
 _HeldOut = Annotated[
     Path | None,
@@ -54,6 +65,7 @@ def plan(
     path: _Gallery,
     transform: _Transform,
     side: _Side = None,
+    missing_side: _MissingSide = "refuse",
     held_out: _HeldOut = None,
     workers: _Workers = None,
     shard_rows: _ShardRows = None,
@@ -68,16 +80,37 @@ def plan(
     from compat_sdk import upgrade
 
     wanted = options.trusted(public_key, trust)
-    with console.working():
+    if is_address(path):
+        on_collection.refuse_of_folders(
+            {"--workers": workers, "--shard-rows": shard_rows, "--missing-side": missing_side != "refuse"}
+        )
+        with console.working():
+            opener = _opener(transform, engine, precision, threads, wanted)
+            costs, told = on_collection.plan_of(path, opener, side, held_out)
+        console.report(asdict(costs), console.lines(told + _accuracy_lines(costs.accuracy)), as_json=as_json)
+        return
+    with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
-        found = upgrade.plan(path, opener, side=side, held_out=held_out, workers=workers, shard_rows=shard_rows)
+        found = upgrade.plan(
+            path,
+            opener,
+            side=side,
+            missing_side=_missing_side(missing_side),
+            held_out=held_out,
+            workers=workers,
+            shard_rows=shard_rows,
+            progress=progress,
+        )
     lines = [
         f"rows: {found.rows}, {found.remaining} of them to transform, in {found.shards} shards",
         f"disk: {console.size_text(found.bytes_needed)} needed, {console.size_text(found.bytes_free)} free",
         f"time: {found.seconds:.3g} s with {found.workers} workers of {found.rows_per_second:.4g} rows/s",
     ]
     if found.bytes_to_copy:
-        lines.append(f"copied besides: {console.size_text(found.bytes_to_copy)}, from another file system")
+        lines.append(f"copied besides: {console.size_text(found.bytes_to_copy)}, where no second names can be made")
+    if found.without_side:
+        lines.append(f"without side-information: {found.without_side} rows, which take zeros")
+    lines.append(f"written by the cutover: {console.size_text(found.bytes_for_cutover)}")
     console.report(asdict(found), console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
 
 
@@ -86,9 +119,17 @@ def run(
     path: _Gallery,
     transform: _Transform,
     side: _Side = None,
+    missing_side: _MissingSide = "refuse",
     workers: _Workers = None,
     ray: Annotated[bool, typer.Option("--ray", help="Map the shards with Ray, over its cluster.")] = False,
     shard_rows: _ShardRows = None,
+    rows_per_second: Annotated[
+        float | None,
+        typer.Option("--rows-per-second", help="The most of all workers together, to leave room for searches."),
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="File that gets a line of JSON per shard.", show_default=False)
+    ] = None,
     engine: options.Engine = "auto",
     precision: _Precision = None,
     threads: _Threads = 1,
@@ -102,11 +143,60 @@ def run(
     if ray:
         extras.require("ray")
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders(
+            {
+                "--workers": workers,
+                "--ray": ray,
+                "--shard-rows": shard_rows,
+                "--rows-per-second": rows_per_second,
+                "--log": log,
+                "--missing-side": missing_side != "refuse",
+            }
+        )
+        opener = _opener(transform, engine, precision, threads, wanted)
+        on_collection.run_of(path, opener, side, as_json=as_json)
+        return
     with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
-        done = upgrade.run(path, opener, side=side, workers=workers, ray=ray, shard_rows=shard_rows, progress=progress)
-    text = f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now; next: upgrade cutover {path}"
+        done = upgrade.run(
+            path,
+            opener,
+            side=side,
+            missing_side=_missing_side(missing_side),
+            workers=workers,
+            ray=ray,
+            shard_rows=shard_rows,
+            rows_per_second=rows_per_second,
+            log=log,
+            progress=progress,
+        )
+    zeros = f", {done.without_side} rows with zeros for side-information" if done.without_side else ""
+    text = (
+        f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now{zeros}; next: upgrade verify {path}"
+    )
     console.report(asdict(done), console.lines([text]), as_json=as_json)
+
+
+@app.command("status")
+def status(path: _Gallery, as_json: options.Json = False) -> None:
+    """How far an upgrade is, and what comes next. Nothing is written."""
+    from compat_sdk import upgrade
+
+    if is_address(path):
+        on_collection.status_of(path, as_json=as_json)
+        return
+    found = upgrade.status(path)
+    lines = [f"{found.stage}: {path} is in space {found.space}, {found.rows} rows"]
+    if found.leads_to is not None:
+        shown = ", ".join(f"{name} {value[:16]}" for name, value in found.transform.items())
+        lines += [
+            f"leads to {found.leads_to} by transform {shown}",
+            f"{found.done} of {found.shards} shards done, {found.transformed} rows; {found.added} added since",
+        ]
+    if found.old_rows is not None:
+        lines.append(f"kept: {found.old_rows} old rows, in {path / 'upgrade' / 'before'}")
+    console.report(asdict(found), console.lines([*lines, f"next: {found.next}"]), as_json=as_json)
 
 
 @app.command("verify")
@@ -114,6 +204,7 @@ def verify(
     path: _Gallery,
     transform: _Transform,
     sample: Annotated[int, typer.Option("--sample", min=0, help="Rows to transform again, images to embed.")] = 256,
+    side: _Side = None,
     held_out: _HeldOut = None,
     data: options.OptionalData = None,
     images: Annotated[
@@ -123,6 +214,9 @@ def verify(
     model: Annotated[
         Path | None, typer.Option("--model", help="New model to embed these images with: a BUNDLE or a RUN.")
     ] = None,
+    at_least: Annotated[
+        str, typer.Option("--at-least", help="Verdict that passes: better than what is replaced, equal, or worse.")
+    ] = "better",
     min_cosine: Annotated[
         float | None, typer.Option("--min-cosine", help="Mean cosine to the new model's vectors that must be reached.")
     ] = None,
@@ -140,34 +234,74 @@ def verify(
     with_images = data is not None or images is not None
     if with_images != (model is not None) or (with_images and held_out is not None):
         raise ConfigError("expected --model with --data or --images, or --held-out alone, or none of them")
-    if min_cosine is not None and model is None and held_out is None:
-        raise ConfigError("--min-cosine needs something to compare with: --held-out, or --model and images")
     wanted = options.trusted(public_key, trust)
-    with console.working():
+    if is_address(path):
+        on_collection.refuse_of_folders({"--model with --data or --images": model})
+        opener, verdict = _opener(transform, engine, precision, threads, wanted), _verdict(at_least)
+        checked, wrong, told = on_collection.verify_of(
+            path, opener, side, held_out, sample=sample, at_least=verdict, min_cosine=min_cosine
+        )
+        told += [*_accuracy_lines(checked.accuracy), *_quality_lines(checked.quality)]
+        console.report({**asdict(checked), "problems": wrong}, console.lines(told), as_json=as_json)
+        if wrong:
+            raise CheckFailedError(f"{len(wrong)} problem(s) in the upgrade of {path}")
+        return
+    if side is not None:
+        raise ConfigError("--side is for collections: a gallery folder has its side-information in the upgrade")
+    with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
         embedded = None
         if model is not None:
             embedded = _embed(path, model, pictures.chosen(data, images, root, split), sample, wanted)
-        found = upgrade.verify(path, opener, sample=sample, held_out=held_out, embedded=embedded)
-    problems = list(found.problems)
-    if min_cosine is not None and found.accuracy is not None and not found.accuracy.mean_cosine >= min_cosine:
-        problems.append(f"mean cosine {found.accuracy.mean_cosine:.4f} is below {min_cosine}")
-    lines = list(problems) or [f"{path}: no problems"]
+        found = upgrade.verify(
+            path,
+            opener,
+            sample=sample,
+            held_out=held_out,
+            embedded=embedded,
+            at_least=_verdict(at_least),
+            min_cosine=min_cosine,
+            progress=progress,
+        )
+    lines = list(found.problems) or [f"{path}: no problems"]
     lines.append(f"shards: {found.shards - found.unfinished} of {found.shards} done; cut over: {found.cut_over}")
     if found.lowest_cosine is not None:
         lines.append(f"transformed again: {found.sampled} rows, lowest cosine {found.lowest_cosine:.6f}")
-    payload = {"gallery": str(path), **asdict(found), "problems": problems}
-    console.report(payload, console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
-    if problems:
-        raise CheckFailedError(f"{len(problems)} problem(s) in the upgrade of {path}")
+    lines += [*_accuracy_lines(found.accuracy), *_quality_lines(found.quality)]
+    if found.recorded:
+        measured = found.accuracy is not None
+        next_step = "upgrade cutover" if measured else "verify with --held-out, or --data and --model, before a cutover"
+        lines.append(f"next: {next_step}{f' {path}' if measured else ''}")
+    payload = {"gallery": str(path), **asdict(found), "problems": list(found.problems)}
+    console.report(payload, console.lines(lines), as_json=as_json)
+    if found.problems:
+        raise CheckFailedError(f"{len(found.problems)} problem(s) in the upgrade of {path}")
 
 
 @app.command("cutover")
 def cutover(
     path: _Gallery,
+    transform: Annotated[
+        Path | None,
+        typer.Option("--transform", help="BUNDLE of the run: takes rows added since along.", show_default=False),
+    ] = None,
+    side: _Side = None,
+    missing_side: _MissingSide = "refuse",
+    most_added: Annotated[
+        int, typer.Option("--most-added", min=0, help="Rows that may be transformed while writers wait.")
+    ] = 1000,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Do without a verification of these very bytes.")
+    ] = False,
     ann: Annotated[
         bool, typer.Option("--ann/--exact", help="Build the approximate index (usearch) anew, after the cutover.")
     ] = False,
+    workers: _Workers = None,
+    engine: options.Engine = "auto",
+    precision: _Precision = None,
+    threads: _Threads = 1,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Put the new vectors in the place of the old, in one step; without --ann, searches take the exact scan."""
@@ -176,14 +310,76 @@ def cutover(
 
     if ann:
         extras.require("usearch")
-    with console.working():
-        done = upgrade.cutover(path)
+    wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders(
+            {"--workers": workers, "--ann": ann, "--missing-side": missing_side != "refuse"}
+        )
+        opener = None if transform is None else _opener(transform, engine, precision, threads, wanted)
+        on_collection.cutover_of(path, opener, side, most_added=most_added, unverified=unverified, as_json=as_json)
+        return
+    with console.working() as progress:
+        opener = None if transform is None else _opener(transform, engine, precision, threads, wanted)
+        done = upgrade.cutover(
+            path,
+            opener,
+            side=side,
+            missing_side=_missing_side(missing_side),
+            most_added=most_added,
+            unverified=unverified,
+            workers=workers,
+            progress=progress,
+        )
         if ann:
             Gallery.open(path, verify=False).build_index("usearch")
     left = f", {done.left_out} removed ones left out" if done.left_out else ""
-    console.report(
-        asdict(done), console.lines([f"{path} is in space {done.space}: {done.rows} rows{left}"]), as_json=as_json
+    caught = (
+        f", {done.caught_up} of them transformed while writers waited {done.paused_s:.2f} s" if done.caught_up else ""
     )
+    text = f"{path} is in space {done.space}: {done.rows} rows{caught}{left}"
+    console.report(asdict(done), console.lines([text]), as_json=as_json)
+
+
+@app.command("canary")
+def canary(
+    path: _Gallery,
+    out: Annotated[Path, typer.Option("--out", help="New gallery folder.")],
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="Rows of this label; may be repeated.", show_default=False)
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option("--share", help="This share of all rows, by the hash of their ids.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """A gallery of some of the new vectors, for a few devices to search before the cutover."""
+    from compat_sdk import upgrade
+
+    with console.working():
+        made = upgrade.canary(path, out, labels=label or (), share=share)
+    text = f"{out}: {len(made)} rows in space {made.space}"
+    console.report({"gallery": str(out), "space": made.space, "rows": len(made)}, text, as_json=as_json)
+
+
+@app.command("follow")
+def follow(
+    path: _Gallery,
+    transform: _Transform,
+    side: _Side = None,
+    engine: options.Engine = "auto",
+    precision: _Precision = None,
+    threads: _Threads = 1,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """After the cutover: bring rows that GALLERY/upgrade/before received since into the new space too."""
+    from compat_sdk import upgrade
+
+    wanted = options.trusted(public_key, trust)
+    with console.working():
+        done = upgrade.follow(path, _opener(transform, engine, precision, threads, wanted), side=side)
+    console.report(asdict(done), f"{done.added} rows added, {done.known} were there already", as_json=as_json)
 
 
 @app.command("rollback")
@@ -197,6 +393,9 @@ def rollback(
     """Put the old vectors back in their place, in one step."""
     from compat_sdk import upgrade
 
+    if is_address(path):
+        on_collection.rollback_of(path, drop_added=drop_added, as_json=as_json)
+        return
     done = upgrade.rollback(path, drop_added=drop_added)
     dropped = f"; dropped: {', '.join(done.dropped)}" if done.dropped else ""
     console.report(
@@ -210,12 +409,19 @@ def discard(
     old: Annotated[
         bool, typer.Option("--old", help="After the cutover: delete the old vectors, and the way back.")
     ] = False,
+    drop_added: Annotated[
+        bool, typer.Option("--drop-added", help="Give up rows that the old gallery alone received.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Delete an unfinished run or, after the cutover and with --old, the old vectors that are kept for a rollback."""
     from compat_sdk import upgrade
 
-    freed = upgrade.discard(path, old=old)
+    if is_address(path):
+        on_collection.refuse_of_folders({"--drop-added": drop_added})
+        on_collection.discard_of(path, old=old, as_json=as_json)
+        return
+    freed = upgrade.discard(path, old=old, drop_added=drop_added)
     console.report({"bytes": freed}, f"{console.size_text(freed)} given back", as_json=as_json)
 
 
@@ -240,10 +446,41 @@ def _embed(
     return chosen.ids, pictures.open_model(model, trust=trust).embed(chosen.images)
 
 
+def _missing_side(value: str) -> MissingSide:
+    if value == "refuse":
+        return "refuse"
+    if value == "zeros":
+        return "zeros"
+    raise ConfigError(f"--missing-side is {value}, expected refuse or zeros")
+
+
+def _verdict(value: str) -> Verdict:
+    from compat_sdk.upgrade.quality import VERDICTS
+
+    for verdict in VERDICTS:
+        if value == verdict:
+            return verdict
+    raise ConfigError(f"--at-least is {value}, expected one of {', '.join(VERDICTS)}")
+
+
 def _accuracy_lines(found: Accuracy | None) -> list[str]:
     if found is None:
         return []
     return [
         f"against {found.rows} re-embedded images: mean cosine {found.mean_cosine:.4f}, lowest "
-        f"{found.lowest_cosine:.4f}, {100 * found.overlap:.1f} % of the {found.neighbours} nearest agree"
+        f"{found.lowest_cosine:.4f}; to another image {found.other_cosine:.4f}",
+        f"of the {found.neighbours} nearest by the new model {100 * found.overlap:.1f} % agree; of the old vectors' "
+        f"{100 * found.old_overlap:.1f} %, by chance {100 * found.chance_overlap:.1f} %",
     ]
+
+
+def _quality_lines(found: Quality | None) -> list[str]:
+    if found is None:
+        return ["nothing is known of what searches will find: there are neither new vectors nor labels"]
+    what = "first hits of the right label" if found.judged_by == "labels" else "of the new model's nearest found"
+    after = "M(new,h)" if found.queried_by == "new model" else "M(h,h)"
+    shown = [
+        f"{name} {100 * one.mean:.1f} % [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+        for name, one in (("M(old,old)", found.old_old), (after, found.new_h), ("difference", found.difference))
+    ]
+    return [f"{', '.join(shown)}: {found.verdict} ({what}, {found.queries} queries, {found.rows} rows)"]

@@ -7,18 +7,23 @@ from typing import Any
 
 from compat_cli.pages.plots import COLOURS, INK, figure_and_axes, standalone_svg
 
+LABELS = {"query_mmacs": "MMACs per query", "milliseconds": "milliseconds per query, by the table of the device"}
+"""Costs that networks can be plotted against, as the JSON of a `CmpResult` names them."""
 
-def pareto(result: Mapping[str, Any]) -> str:
-    """M(q,g) against MMACs, with 95 % intervals; the line joins networks that nothing cheaper beats.
+
+def pareto(result: Mapping[str, Any], cost: str = "query_mmacs") -> str:
+    """M(q,g) against a cost, with 95 % intervals; the line joins networks that nothing cheaper beats.
 
     Args:
         result: The JSON of a `CmpResult`: ``networks``, each with ``name``, ``tier``, ``query_mmacs``,
             ``query_gallery`` and ``gallery_gallery``.
+        cost: One of `LABELS`; networks without it are left out, and one at least has it.
 
     Returns:
         An SVG file.
     """
-    networks = sorted(result["networks"], key=lambda network: float(network["query_mmacs"]))
+    known = [network for network in result["networks"] if network.get(cost) is not None]
+    networks = sorted(known, key=lambda network: float(network[cost]))
     with figure_and_axes((7.2, 4.6)) as (figure, axes, _):
         for searched, colour, marker, label in (
             (True, COLOURS["het"], "o", "searched"),
@@ -27,7 +32,7 @@ def pareto(result: Mapping[str, Any]) -> str:
             rows = [network for network in networks if (network["tier"] is not None) == searched]
             if not rows:
                 continue
-            costs = [row["query_mmacs"] for row in rows]
+            costs = [row[cost] for row in rows]
             values = [_percent(row) for row in rows]
             intervals = [_accuracy(row["query_gallery"])["ci95"] for row in rows]
             errors = [
@@ -37,13 +42,13 @@ def pareto(result: Mapping[str, Any]) -> str:
             axes.errorbar(
                 costs, values, yerr=errors, fmt=marker, color=colour, markersize=6, capsize=2, elinewidth=1, label=label
             )
-        front = _front([(row["query_mmacs"], _percent(row)) for row in networks])
+        front = _front([(row[cost], _percent(row)) for row in networks])
         axes.plot(*zip(*front, strict=True), color=COLOURS["small"], linewidth=1.4, drawstyle="steps-post", zorder=0)
         paragon = _percent(networks[0], "gallery_gallery")
         axes.axhline(paragon, color=INK, linestyle=":", linewidth=1)
         axes.text(1.0, paragon, "M(g,g)", ha="right", va="bottom", fontsize=9, transform=axes.get_yaxis_transform())
         axes.set_xscale("log")
-        axes.set_xlabel("MMACs per query")
+        axes.set_xlabel(LABELS[cost])
         metric = _accuracy(networks[0]["query_gallery"])["metric"]
         axes.set_ylabel(f"M(q,g) {metric}, % (whiskers: 95 % interval)")
         axes.margins(x=0.08)
@@ -51,7 +56,7 @@ def pareto(result: Mapping[str, Any]) -> str:
         axes.set_xticks(ticks, [f"{tick:.6g}" for tick in ticks])
         axes.minorticks_off()
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0)
-        _write_names(axes, [network for network in networks if network["tier"] is None])
+        _write_names(axes, [network for network in networks if network["tier"] is None], cost)
         return standalone_svg(figure)
 
 
@@ -77,11 +82,11 @@ def _ticks(low: float, high: float) -> list[float]:
     return ticks
 
 
-def _write_names(axes: Any, networks: list[Mapping[str, Any]]) -> None:
+def _write_names(axes: Any, networks: list[Mapping[str, Any]], cost: str) -> None:
     """Names beside the points of static networks: inside the axes, and one line apart where points are close."""
     to_pixels = axes.transData.transform
     line = 10 * axes.figure.dpi / 72
-    points = [(network["query_mmacs"], _percent(network)) for network in networks]
+    points = [(network[cost], _percent(network)) for network in networks]
     lowest = float("inf")
     for (x, y), network in sorted(zip(points, networks, strict=True), key=lambda pair: -pair[0][1]):
         across, height = to_pixels((x, y))

@@ -31,7 +31,7 @@ _CONFIG = typer.Option("--config", metavar="FILE.toml", help="Settings as a reci
 def group_of(commands: Sequence[SettingsCommand]) -> type[Group]:
     """The class of a group of commands, each of which is made when it is first asked for.
 
-    So `compat-sdk --help` reads no configuration.
+    So `compat-sdk --help` reads no configuration. Commands that are added to the group itself come after them.
     """
     by_name = {command.words[-1]: command for command in commands}
     made: dict[str, Any] = {}
@@ -41,13 +41,13 @@ def group_of(commands: Sequence[SettingsCommand]) -> type[Group]:
 
         def list_commands(self, ctx: Any) -> list[str]:
             """Names of the commands."""
-            return list(by_name)
+            return [*by_name, *super().list_commands(ctx)]
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             """A command by name, None where there is none."""
             if cmd_name in by_name and cmd_name not in made:
                 made[cmd_name] = click_command(by_name[cmd_name])
-            return made.get(cmd_name)
+            return made.get(cmd_name) or super().get_command(ctx, cmd_name)
 
     return SettingsGroup
 

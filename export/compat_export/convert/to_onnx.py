@@ -55,9 +55,7 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
     require_precision("onnx", options, _PRECISIONS, inputs)
     if options.layout != "nchw":
         raise ConfigError(f"layout {options.layout} is not made for onnx; choose nchw")
-    for package in ("onnx", "onnxscript"):
-        if find_spec(package) is None:
-            raise MissingExtraError(package, "export-onnx")
+    _require_converter()
     import onnx
 
     adopted = adopted_graph(module)
@@ -67,6 +65,68 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
     # The tools write the newest that they know, which engines older than them refuse to read.
     proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
     return {"model.onnx": cast(bytes, proto.SerializeToString(deterministic=True))}
+
+
+def convert_several(modules: Sequence[nn.Module], port: Port) -> list[bytes]:
+    """Modules of one input as ONNX graphs of a batch of 1, by one conversion: each alone takes seconds to begin.
+
+    Args:
+        modules: In evaluation mode, float32, on the CPU; each takes ``[1, *shape]`` and returns one ``[1, dim]``.
+        port: Name and shape of the input, the same for all.
+
+    Returns:
+        Serialised graphs in the order of the modules, each with what it needs alone.
+
+    Raises:
+        MissingExtraError: The converter is not installed.
+    """
+    _require_converter()
+    import onnx
+    from onnx.utils import Extractor
+
+    names = [f"{OUTPUT}_{number}" for number in range(len(modules))]
+    with _quiet_converter(), torch.no_grad():
+        program = torch.onnx.export(
+            _Several(modules).eval(),
+            (torch.zeros(1, *port.shape),),
+            None,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[port.name],
+            output_names=names,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None  # dynamo=True
+    extractor = Extractor(onnx.shape_inference.infer_shapes(program.model_proto))
+    found = []
+    for name in names:
+        proto = extractor.extract_model([port.name], [name])
+        for node in proto.graph.node:
+            node.output[:] = [OUTPUT if output == name else output for output in node.output]
+        proto.graph.output[0].name = OUTPUT
+        _strip(proto)
+        proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
+        found.append(cast(bytes, proto.SerializeToString(deterministic=True)))
+    return found
+
+
+class _Several(nn.Module):
+    """Modules that see one input."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.each = nn.ModuleList(modules)
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The output of each, in order."""
+        return tuple(module(features) for module in self.each)
+
+
+def _require_converter() -> None:
+    for package in ("onnx", "onnxscript"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "export-onnx")
 
 
 def _exported(module: nn.Module, inputs: Sequence[Port], options: Options) -> onnx.ModelProto:

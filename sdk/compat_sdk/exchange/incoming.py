@@ -100,8 +100,8 @@ def import_gallery(
                     folder.rmdir()
             if isinstance(error, OSError):
                 raise CompatError(
-                    f"cannot write gallery {folder}: {error.strerror or error}; nothing is left there; make room or set "
-                    f"permissions, and try again"
+                    f"cannot write gallery {folder}: {error.strerror or error}; nothing is left there; make room or "
+                    f"set permissions, and try again"
                 ) from error
             raise
     return Gallery.open(folder, verify=False)

@@ -12,21 +12,23 @@ from typing import BinaryIO
 
 import numpy as np
 
+from compat_sdk.arrays import new_array
 from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.exchange.place import Kind, kind_and_file, open_source
 from compat_sdk.files.atomic import make_folder, replacing
 from compat_sdk.files.digests import sha256_file
+from compat_sdk.kinds import is_address
 from compat_sdk.outputs import require_place
 from compat_sdk.progress import Progress
 from compat_sdk.shown import shown_value
 from compat_sdk.space import check_space, require_space
 from compat_sdk.stores import Rows, Source
-from compat_sdk.stores.addresses import QdrantAddress, is_address, parse_address
+from compat_sdk.stores.addresses import QdrantAddress, parse_address
 from compat_sdk.stores.native import LABELS, VECTORS, write_engine_file
 from compat_sdk.stores.npy import write_texts
 from compat_sdk.stores.npz import write_npz
 from compat_sdk.stores.parquet_out import write_parquet
-from compat_sdk.stores.qdrant import Collection
+from compat_sdk.stores.qdrant import UPGRADE, Collection, collection_for
 
 _MOST = 1 << 63
 _NOT_HELD: dict[Kind, tuple[str, ...]] = {
@@ -171,13 +173,13 @@ def _into_engine(source: Source, rows: Iterator[Rows], kind: Kind, path: Path, i
     """Write an index file of faiss or hnswlib by a process of its own, which is given the vectors in a file."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as name:
         folder = Path(name)
-        vectors = np.lib.format.open_memmap(folder / VECTORS, "w+", np.float32, (source.rows, source.dim))
+        vectors = new_array(folder / VECTORS, (source.rows, source.dim))
         names, start = list[str](), 0
         for block in rows:
             vectors[start : start + len(block)] = block.vectors
             start += len(block)
             names += block.ids
-        vectors.flush()
+        del vectors  # which writes it
         if ids is None:
             wrong = next((id for id in names if not _is_integer(id) or int(id) < 0), None)
             if wrong is not None:
@@ -202,16 +204,20 @@ def _into_engine(source: Source, rows: Iterator[Rows], kind: Kind, path: Path, i
 
 
 def _into_collection(source: Source, address: QdrantAddress, space: str, progress: Progress | None) -> Exported:
-    collection = Collection.connect(address, new=True)
+    """Fill a collection of its own name, to which the name that was asked for is an alias: an upgrade moves that."""
+    alias = Collection.connect(address, new=True)
+    collection = alias.named(collection_for(address.collection, space))
     try:
-        if collection.exists():
-            if not collection.shape().unfinished:
-                raise ConfigError(f"{address} exists; expected the name of a new collection: choose another")
-            collection.drop()  # of an export that was killed
+        for taken in (alias, collection):
+            if taken.exists():
+                if not taken.shape().unfinished or UPGRADE in taken.shape().note:
+                    raise ConfigError(f"{taken.address} exists; expected the name of a new collection: choose another")
+                taken.drop()  # of an export that was killed
         collection.create(source.dim, source.distance or "cosine")
         try:
             for block in _told(source.read(), source.rows, progress, set()):
                 collection.upsert(block)
+            collection.lead(address.collection)
             collection.finish(space)
         except BaseException:
             with suppress(CompatError):
@@ -219,4 +225,4 @@ def _into_collection(source: Source, address: QdrantAddress, space: str, progres
             raise
         return Exported(str(address), source.rows, space, (), None)
     finally:
-        collection.close()
+        alias.close()

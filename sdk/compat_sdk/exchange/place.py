@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,12 +14,11 @@ from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_sdk.files.digests import sha256_file
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.payload import read_payload
-from compat_sdk.gallery.tables import StoredTable
 from compat_sdk.gallery.vectors import as_unit
-from compat_sdk.kinds import instead_of
+from compat_sdk.kinds import instead_of, is_address
 from compat_sdk.shown import shown_value
 from compat_sdk.stores import Columns, Rows, Source
-from compat_sdk.stores.addresses import is_address, parse_address
+from compat_sdk.stores.addresses import parse_address
 from compat_sdk.stores.faiss_file import open_faiss
 from compat_sdk.stores.hnswlib_file import open_hnswlib
 from compat_sdk.stores.npy import open_npy
@@ -146,18 +145,16 @@ def open_source(place: str | os.PathLike[str], reading: Reading | None = None) -
     reading.refuse_ignored(f"{kind} files", _TAKES[kind])
     if reading.sha256 is not None and sha256_file(path) != reading.sha256.lower():
         raise CorruptFileError(f"{path} has another SHA-256 than --sha256 says; get it again from its maker")
-    if kind == "faiss":
-        with open_faiss(path, reading.ids) as source:
-            yield source
-        return
-    openers: dict[str, Callable[[], Source]] = {
+    openers: dict[Kind, Callable[[], AbstractContextManager[Source]]] = {
         "parquet": lambda: open_parquet(path, reading.columns),
         "arrow": lambda: open_parquet(path, reading.columns, arrow_file=True),
-        "npz": lambda: open_npz(path),
-        "npy": lambda: open_npy(path, reading.ids, reading.labels),
-        "hnswlib": lambda: open_hnswlib(path, reading.ids),
+        "npz": lambda: nullcontext(open_npz(path)),
+        "npy": lambda: nullcontext(open_npy(path, reading.ids, reading.labels)),
+        "hnswlib": lambda: nullcontext(open_hnswlib(path, reading.ids)),
+        "faiss": lambda: open_faiss(path, reading.ids),
     }
-    yield openers[kind]()
+    with openers[kind]() as source:
+        yield source
 
 
 def _of_collection(collection: Collection, label: str) -> Source:
@@ -183,9 +180,9 @@ def _of_folder(folder: Path) -> Source:
 
     def read() -> Iterator[Rows]:
         payload = read_payload(folder)
-        for segment, part in zip(snapshot.state.segments, snapshot.parts, strict=True):
+        for table, part in zip(snapshot.tables, snapshot.parts, strict=True):
             start = 0
-            for ids, labels in StoredTable(folder, segment).lines():
+            for ids, labels in table.lines():
                 vectors = as_unit(part[start : start + len(ids)])
                 start += len(ids)
                 beside = [payload.get(id, {}) for id in ids]

@@ -41,10 +41,11 @@ from compat_sdk.gallery.writer import (
     select,
     writing,
 )
+from compat_sdk.kinds import is_address
+from compat_sdk.outputs import require_place
 from compat_sdk.shown import shown_value
 from compat_sdk.space import Embeddings, check_space, covers_all, require_space
 from compat_sdk.stores import Rows
-from compat_sdk.stores.addresses import is_address
 
 _WAIT_S = 60.0
 """Seconds for which a change waits while others write."""
@@ -93,6 +94,7 @@ class Gallery:
             CompatError: The folder cannot be written.
         """
         folder = Path(path)
+        require_place(folder)
         check_space(space)
         if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
             raise ConfigError(f"dim is {dim!r}, expected an integer of at least 1")

@@ -48,7 +48,11 @@ def load_snapshot(
         MissingExtraError: A signature is asked for and model-signing is not installed.
         SystemRefusedError: The system refused to open a file, such as one more than a process may hold.
     """
-    compared = set[StoredFile]() if known is None else {segment.vectors for segment in known.state.segments}
+    compared = (
+        set[StoredFile]()
+        if known is None
+        else {file for segment in known.state.segments for file in (segment.vectors, segment.table)}
+    )
     while True:
         data = read_state_bytes(folder)
         try:

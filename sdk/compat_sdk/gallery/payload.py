@@ -19,14 +19,14 @@ from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened, shown_value
 
 PAYLOAD_FILE = "payload.jsonl"
-_TAKEN = ("label", "compat_id")
+_TAKEN = ("label", "compat_id", "compat_source")
 
 
 def payload_lines(ids: Sequence[str], payload: Sequence[Mapping[str, object]]) -> Iterator[bytes]:
     """The lines of rows.
 
     Raises:
-        DataError: A payload is nothing that JSON can carry, or has a field ``label`` or ``compat_id``, which stores use.
+        DataError: A payload is nothing that JSON can carry, or has a field ``label`` or ``compat_id``: taken.
     """
     for id, values in zip(ids, payload, strict=True):
         if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):

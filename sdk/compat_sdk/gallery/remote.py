@@ -32,7 +32,8 @@ from compat_sdk.shown import shown_value
 from compat_sdk.space import Embeddings, check_space, covers_all, require_compatible, require_space
 from compat_sdk.stores import Rows
 from compat_sdk.stores.addresses import QdrantAddress, parse_address
-from compat_sdk.stores.qdrant import Collection, Shape, point_id
+from compat_sdk.stores.points import Shape, point_id
+from compat_sdk.stores.qdrant import Collection
 from compat_sdk.unit import check_rows
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -106,7 +107,7 @@ class RemoteGallery(Gallery):
             raise StoreError(f"an export into {self._address} did not end; run it again")
         if shape.space is None and self._told is None:
             raise ConfigError(
-                f"{self._address} names no space, so that nobody knows what may search it; tell it, as --space or space="
+                f"{self._address} names no space, so that nobody knows what may search it; tell it: --space or space="
             )
         if shape.space is not None:
             require_space(str(self._address), shape.space, self._told)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -13,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.arrays import read_array
+from compat_sdk.arrays import array_header, read_array
 from compat_sdk.errors import GalleryError
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
@@ -38,14 +37,6 @@ def write_vectors(
     descr = _DESCR[dtype]
     pieces = (np.ascontiguousarray(as_stored(block, dtype), descr).data.cast("B") for block in blocks if len(block))
     return write_new(folder, "vectors", generation, ".npy", chain([array_header(descr, shape)], pieces))
-
-
-def array_header(descr: str, shape: tuple[int, ...]) -> bytes:
-    """The beginning of an .npy file whose rows follow piece by piece."""
-    header = io.BytesIO()
-    description = {"descr": descr, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, description)  # type: ignore[no-untyped-call]
-    return header.getvalue()
 
 
 def require_held(folder: Path, segment: Segment, part: NDArray[Any]) -> None:

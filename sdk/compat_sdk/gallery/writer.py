@@ -50,7 +50,8 @@ def writing(folder: Path, snapshot: Snapshot, verify: bool, timeout: float = 0.0
     with write_lock(folder, timeout=timeout), new_files() as written:
         if read_state(folder).identity != snapshot.state.identity:
             vouched = snapshot.vouched
-            snapshot = load_snapshot(folder, verify, held=isinstance(snapshot.parts, tuple))
+            held, named = isinstance(snapshot.parts, tuple), snapshot.names is not None
+            snapshot = load_snapshot(folder, verify, names=named, held=held, known=snapshot)
             snapshot.vouched = vouched
         try:
             yield snapshot

@@ -46,7 +46,7 @@ class FoldAccuracy:
 
 
 def pair_scores(
-    left: NDArray[np.float32], right: NDArray[np.float32], pairs: ArrayLike, *, block: int = 65_536
+    left: NDArray[np.float32], right: NDArray[np.float32], pairs: ArrayLike, *, block: int = 4096
 ) -> NDArray[np.float64]:
     """Cosine of each pair, exactly: equal vectors score equal, whatever the block.
 

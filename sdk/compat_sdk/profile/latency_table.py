@@ -55,14 +55,18 @@ class LatencyTable:
 
 def table_of(profiles: Sequence[Profile]) -> LatencyTable:
     """The table of what was measured on this machine."""
-    device = {
+    return LatencyTable(device_facts(), tuple(profile.to_json() for profile in profiles))
+
+
+def device_facts() -> dict[str, object]:
+    """What a table says of this machine: ``system``, ``machine``, ``processor``, ``cores``, ``python``."""
+    return {
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "processor": platform.processor() or _processor(),
         "cores": usable_cores(),
         "python": platform.python_version(),
     }
-    return LatencyTable(device, tuple(profile.to_json() for profile in profiles))
 
 
 def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> None:

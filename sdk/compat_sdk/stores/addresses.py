@@ -8,7 +8,6 @@ qdrant+path:FOLDER#COLLECTION[?vector=NAME]         a folder that the client its
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -17,7 +16,6 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.shown import without_keys
 
 KEY_VARIABLE = "QDRANT_API_KEY"
-_FORM = re.compile(r"qdrants?:/|qdrant\+path:")
 _EXPECTED = "qdrant://HOST:PORT/COLLECTION, qdrants:// for TLS, or qdrant+path:FOLDER#COLLECTION"
 _PORT = 6333
 _PASSED = "pass a key in the variable QDRANT_API_KEY, or before the host"
@@ -52,11 +50,6 @@ class QdrantAddress:
         if not self.host:
             return f"collection {self.collection}{which}"
         return f"qdrant{'s' if self.tls else ''}://{self.host}:{self.port}/{self.collection}{which}"
-
-
-def is_address(place: str | os.PathLike[str]) -> bool:
-    """Whether a text is the address of a collection, rather than the path of a file or folder."""
-    return _FORM.match(os.fspath(place)) is not None
 
 
 def parse_address(place: str | os.PathLike[str]) -> QdrantAddress:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from compat_sdk.arrays import new_array
 from compat_sdk.errors import CorruptFileError, MissingExtraError
 from compat_sdk.files.plain import open_plain
 from compat_sdk.files.refusal import raise_if_refused
@@ -165,7 +166,7 @@ def _save_lists(faiss: Any, index: Any, ids: Any, folder: Path) -> None:
 def _new(path: Path, rows: int, dim: int) -> Any:
     if rows < 1 or dim < 1:
         raise ValueError(f"it holds {rows} vectors of dimension {dim}")
-    return np.lib.format.open_memmap(path, "w+", np.float32, (rows, dim))
+    return new_array(path, (rows, dim))
 
 
 def _save_labels(folder: Path, labels: Any, rows: int) -> None:

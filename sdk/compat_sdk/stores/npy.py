@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compat_sdk.arrays import read_array
+from compat_sdk.arrays import read_array, save_array
 from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_sdk.files.plain import open_plain
 from compat_sdk.files.refusal import raise_if_refused
@@ -29,7 +29,7 @@ def open_npy(path: Path, ids: Path | None, labels: Path | None) -> Source:
     array = read_array(path, mapped=True)
     if array.ndim != 2 or array.dtype.kind != "f" or 0 in array.shape:
         raise CorruptFileError(f"{path} holds {array.dtype} {list(array.shape)}; expected floats [n, dim]")
-    names, id_type = row_names(ids, len(array), path)
+    names, id_type = _numbers(len(array)) if ids is None else _as_many(ids, len(array), path)
     tags = None if labels is None else _as_many(labels, len(array), path)[0]
 
     def read() -> Iterator[Rows]:
@@ -38,18 +38,6 @@ def open_npy(path: Path, ids: Path | None, labels: Path | None) -> Source:
             yield Rows.of(names[block], array[block], None if tags is None else tags[block])
 
     return Source(str(path), array.shape[1], len(array), read, id_type=id_type)
-
-
-def row_names(ids: Path | None, rows: int, beside: Path) -> tuple[Sequence[str], IdType]:
-    """The ids of a store's rows: those of a file, or the row numbers where there is none.
-
-    Raises:
-        ConfigError: The file is of no form that is read.
-        CorruptFileError: It is missing or damaged, or does not name as many rows as there are.
-    """
-    if ids is None:
-        return [str(row) for row in range(rows)], "integer"
-    return _as_many(ids, rows, beside)
 
 
 def read_texts(path: Path) -> tuple[list[str], IdType]:
@@ -80,6 +68,10 @@ def read_texts(path: Path) -> tuple[list[str], IdType]:
     return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)], "string"
 
 
+def _numbers(rows: int) -> tuple[list[str], IdType]:
+    return [str(row) for row in range(rows)], "integer"
+
+
 def _as_many(path: Path, rows: int, beside: Path) -> tuple[list[str], IdType]:
     texts, kind = read_texts(path)
     if len(texts) != rows:
@@ -93,6 +85,4 @@ def write_texts(path: Path, texts: Sequence[str]) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    from compat_sdk.arrays import save_array
-
     save_array(path, np.array(list(texts), np.str_))

@@ -12,7 +12,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.arrays import MALFORMED
+from compat_sdk.arrays import MALFORMED, array_header
 from compat_sdk.errors import CorruptFileError, DataError
 from compat_sdk.files.plain import open_plain
 from compat_sdk.files.refusal import raise_if_refused
@@ -90,11 +90,11 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def _header(member: IO[bytes]) -> _Header:
     """Shape, whether columns lie together, and type of the array that follows in a stream."""
-    version = np.lib.format.read_magic(member)
+    version = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"an array of version {version}")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, by_columns, dtype = read(member)
+    shape, by_columns, dtype = read(member)  # type: ignore[no-untyped-call]
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never read")
     return shape, by_columns, dtype
@@ -108,7 +108,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         if size > archive.getinfo(name).file_size:
             raise ValueError(f"{name} says that it has {size} bytes")
     with archive.open(name) as member:
-        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)  # type: ignore[no-untyped-call]
     return array
 
 
@@ -148,8 +148,7 @@ def write_npz(file: BinaryIO, rows: Iterable[Rows], shape: tuple[int, int], spac
     ids, labels = list[str](), list[str]()
     with zipfile.ZipFile(file, "w") as archive:
         with archive.open("vectors.npy", "w", force_zip64=True) as member:
-            description = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(member, description)
+            member.write(array_header("<f4", shape))
             for block in rows:
                 member.write(np.ascontiguousarray(block.vectors, "<f4").tobytes())
                 ids += block.ids
@@ -160,4 +159,4 @@ def write_npz(file: BinaryIO, rows: Iterable[Rows], shape: tuple[int, int], spac
         named = np.array([int(id) for id in ids], np.int64) if integers else np.array(ids, np.str_)
         for name, array in (("ids", named), ("labels", np.array(labels, np.str_)), ("space", np.array(space))):
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+                np.lib.format.write_array(member, array, allow_pickle=False)  # type: ignore[no-untyped-call]

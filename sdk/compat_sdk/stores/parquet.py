@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
@@ -61,8 +61,9 @@ class _Table:
     batches: Callable[[list[str]], Iterator[Any]]
 
 
-def open_parquet(path: Path, columns: Columns | None = None, *, arrow_file: bool = False) -> Source:
-    """The vectors of a Parquet or Arrow file; lists of one length, or of fixed size, of any numbers.
+@contextmanager
+def open_parquet(path: Path, columns: Columns | None = None, *, arrow_file: bool = False) -> Iterator[Source]:
+    """The vectors of a Parquet or Arrow file while the block runs; lists of one length, of any numbers.
 
     A column ``space`` of texts names the space of each row, and so does what an export of ours notes in the file. A
     column ``payload`` of JSON objects is taken apart.
@@ -79,20 +80,21 @@ def open_parquet(path: Path, columns: Columns | None = None, *, arrow_file: bool
         MissingExtraError: pyarrow is not installed.
     """
     kind = "Arrow" if arrow_file else "Parquet"
-    with _parsing(path, kind):
-        table = _opened(path, arrow_file)
-        roles = _roles(table, columns or Columns())
-        dim, space = _shape(table, roles)
-    whole = _whole_numbers(table, roles.id)
-
-    def read() -> Iterator[Rows]:
+    with open_plain(path) as file:
         with _parsing(path, kind):
-            for batch in table.batches(roles.read):
-                rows = _rows(path, batch, roles, dim)
-                _require_space(path, batch, roles, space)
-                yield rows
+            table = _of_arrow(path, file) if arrow_file else _of_parquet(path, file)
+            roles = _roles(table, columns or Columns())
+            dim, space = _shape(table, roles)
+        whole = arrow().types.is_integer(table.schema.field(roles.id).type)
 
-    return Source(str(path), dim, table.rows, read, space=space, id_type="integer" if whole else "string")
+        def read() -> Iterator[Rows]:
+            with _parsing(path, kind):
+                for batch in table.batches(roles.read):
+                    rows = _rows(path, batch, roles, dim)
+                    _require_space(path, batch, roles, space)
+                    yield rows
+
+        yield Source(str(path), dim, table.rows, read, space=space, id_type="integer" if whole else "string")
 
 
 def arrow() -> Any:
@@ -120,28 +122,29 @@ def _parsing(path: Path, kind: str) -> Iterator[None]:
         raise CorruptFileError(f"{path} is no whole {kind} file ({shortened(str(error), 100)})") from error
 
 
-def _opened(path: Path, arrow_file: bool) -> _Table:
-    pyarrow = arrow()
-    if arrow_file:
-        reader = pyarrow.ipc.open_file(open_plain(path))
-        counted = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+def _of_arrow(path: Path, file: BinaryIO) -> _Table:
+    reader = arrow().ipc.open_file(file)
 
-        def records(names: list[str]) -> Iterator[Any]:
-            for number in range(reader.num_record_batches):
-                batch = reader.get_batch(number)
-                batch.validate(full=True)  # its offsets are the file's
-                for start in range(0, batch.num_rows, ROWS_PER_BLOCK):
-                    yield batch.slice(start, ROWS_PER_BLOCK).select(names)
+    def batches(names: list[str]) -> Iterator[Any]:
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            batch.validate(full=True)  # its offsets are the file's
+            for start in range(0, batch.num_rows, ROWS_PER_BLOCK):
+                yield batch.slice(start, ROWS_PER_BLOCK).select(names)
 
-        return _Table(path, reader.schema, counted, records)
-    file = pyarrow.parquet.ParquetFile(open_plain(path), buffer_size=1 << 20, pre_buffer=False)
+    counted = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+    return _Table(path, reader.schema, counted, batches)
 
-    def pages(names: list[str]) -> Iterator[Any]:
-        for batch in file.iter_batches(ROWS_PER_BLOCK, columns=names):
+
+def _of_parquet(path: Path, file: BinaryIO) -> _Table:
+    found = arrow().parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
+
+    def batches(names: list[str]) -> Iterator[Any]:
+        for batch in found.iter_batches(ROWS_PER_BLOCK, columns=names):
             batch.validate(full=True)
             yield batch.select(names)
 
-    return _Table(path, file.schema_arrow, file.metadata.num_rows, pages)
+    return _Table(path, found.schema_arrow, found.metadata.num_rows, batches)
 
 
 def _roles(table: _Table, told: Columns) -> _Roles:
@@ -180,10 +183,6 @@ def _is_text(kind: Any) -> bool:
     types = arrow().types
     kind = kind.value_type if types.is_dictionary(kind) else kind
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
-
-
-def _whole_numbers(table: _Table, id_name: str) -> bool:
-    return bool(arrow().types.is_integer(table.schema.field(id_name).type))
 
 
 def _shape(table: _Table, roles: _Roles) -> tuple[int, str | None]:
@@ -258,12 +257,12 @@ def _vectors(path: Path, column: Any, name: str, dim: int | None) -> NDArray[Any
     lengths = column.value_lengths().unique().to_pylist()
     if len(lengths) > 1 or (dim is not None and lengths not in ([], [dim])):
         raise CorruptFileError(f"{path} has lists of unequal length in {name}; expected one dimension")
+    if lengths == [0]:
+        raise CorruptFileError(f"{path} has lists of length 0 in {name}; expected at least one number")
     values = column.flatten()
     if not (types.is_floating(values.type) or types.is_integer(values.type)):
         raise CorruptFileError(f"{path} has a list with something that is no number in {name}")
     if values.null_count:
         raise CorruptFileError(f"{path} has empty numbers in the lists of {name}; expected a number in each place")
-    if lengths == [0]:
-        raise CorruptFileError(f"{path} has lists of length 0 in {name}; expected at least one number")
     found: NDArray[Any] = values.to_numpy(zero_copy_only=False)
     return found.reshape(len(column), -1 if dim is None else dim)

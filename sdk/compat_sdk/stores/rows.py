@@ -117,16 +117,16 @@ def id_text(value: object) -> str:
     return str(value)
 
 
-def payload_value(value: object) -> object:
+def _payload_value(value: object) -> object:
     """A value as JSON has it: times in ISO form, decimals as texts, bytes in base64, NaN as null.
 
     Raises:
         ValueError: JSON has no form for it.
     """
     if isinstance(value, Mapping):
-        return {str(key): payload_value(item) for key, item in value.items()}
+        return {str(key): _payload_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [payload_value(item) for item in value]
+        return [_payload_value(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | bool | int):
@@ -146,4 +146,4 @@ def payload_object(values: Mapping[str, object]) -> dict[str, object]:
     Raises:
         ValueError: JSON has no form for one.
     """
-    return {name: found for name, value in values.items() if (found := payload_value(value)) is not None}
+    return {name: found for name, value in values.items() if (found := _payload_value(value)) is not None}

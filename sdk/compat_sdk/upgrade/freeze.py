@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.arrays import read_array
+from compat_sdk.arrays import array_header, read_array
 from compat_sdk.errors import GalleryError
 from compat_sdk.files.atomic import link_or_copy, make_folder
 from compat_sdk.gallery.files import RESTORE, Segment, StoredFile, problem_with, write_new
 from compat_sdk.gallery.segments import write_segment
 from compat_sdk.gallery.snapshot import Snapshot, blocks
 from compat_sdk.gallery.tables import StoredTable
-from compat_sdk.gallery.vectors import array_header, require_held, write_vectors
+from compat_sdk.gallery.vectors import require_held, write_vectors
 from compat_sdk.upgrade.manifest import SIDE, SOURCES, Manifest, Side, Source
-from compat_sdk.upgrade.pairing import Pairing
+from compat_sdk.upgrade.pairing import MissingSide, Pairing
 from compat_sdk.upgrade.rows import find_rows, selected, unknown
 
 
@@ -39,6 +39,7 @@ def freeze(
     gallery: Snapshot,
     wanted: Sequence[NDArray[np.bool_]],
     side: Snapshot | None,
+    missing_side: MissingSide = "refuse",
 ) -> Manifest:
     """Give the wanted rows, and their side-information, names of the upgrade's own.
 
@@ -48,6 +49,7 @@ def freeze(
         gallery: Whose rows.
         wanted: For each segment of ``gallery`` bool ``[rows]``: which rows.
         side: Gallery with the side-information.
+        missing_side: Whether rows without side-information are refused, or take zeros.
 
     Returns:
         The manifest with these rows as further sources; it counts once it is written.
@@ -72,11 +74,12 @@ def freeze(
         frozen = _source(folder / SOURCES, number, gallery, row, mask)
         paired = None
         if side is not None and pairing is not None:
+            missing = pairing.missing
             pairs = _write_pairs(folder / SOURCES, number, pairing, frozen)
-            paired = Side(tuple(side_segments), side.state.dtype, pairs)
+            paired = Side(tuple(side_segments), side.state.dtype, pairs, pairing.missing - missing)
         sources.append(Source(frozen, paired))
     if pairing is not None:
-        pairing.require_all()
+        pairing.require_all(missing_side)
     return replace(manifest, sources=tuple(sources))
 
 
@@ -144,5 +147,5 @@ def _linked(source: Path, target: Path, *files: StoredFile) -> bool:
 
 def _write_pairs(folder: Path, number: int, pairing: Pairing, segment: Segment) -> StoredFile:
     lines = StoredTable(folder, segment).lines()
-    rows = (pairing.rows(ids).astype("<i8", copy=False).data.cast("B") for ids, _ in lines)
+    rows = (pairing.rows(*names).astype("<i8", copy=False).data.cast("B") for names in lines)
     return write_new(folder, "pairs", number, ".npy", chain([array_header("<i8", (segment.rows,))], rows))

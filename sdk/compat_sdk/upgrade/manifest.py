@@ -56,12 +56,14 @@ class Side:
     Attributes:
         segments: Vector files in ``side/``, one after the other.
         dtype: Of these files.
-        pairs: int64 ``[rows]`` in ``sources/``: for each source row its row of side-information.
+        pairs: int64 ``[rows]`` in ``sources/``: for each source row its row of side-information, -1 for none.
+        missing: Rows without side-information, which the transform is given zeros for.
     """
 
     segments: tuple[Segment, ...]
     dtype: Dtype
     pairs: StoredFile
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,21 @@ class Shards(Sequence[Shard]):
 
 
 @dataclass(frozen=True)
+class Verified:
+    """A verification that held.
+
+    Attributes:
+        shards: It was of the first so many shards, which were all.
+        digest: SHA-256 of what they were made of and of what they hold, see `compat_sdk.upgrade.verified.digest_of`.
+        measured: Whether the new model's vectors of some images were at hand, so that it says how much is found.
+    """
+
+    shards: int
+    digest: str
+    measured: bool
+
+
+@dataclass(frozen=True)
 class Manifest:
     """An upgrade, as manifest.json tells it.
 
@@ -130,6 +147,7 @@ class Manifest:
         block_rows: Rows that the transform sees at once.
         model: What the gallery will remember of its model after the cutover.
         dtype: Of the gallery's files, old and new.
+        verified: The last verification that held, if there was any.
 
     Raises:
         ConfigError: There are more than 1,048,576 shards.
@@ -142,6 +160,7 @@ class Manifest:
     shard_rows: int
     block_rows: int
     sources: tuple[Source, ...] = ()
+    verified: Verified | None = None
 
     def __post_init__(self) -> None:
         count = sum(-(-source.segment.rows // self.shard_rows) for source in self.sources)
@@ -155,6 +174,11 @@ class Manifest:
     def rows(self) -> int:
         """Rows of all sources."""
         return sum(source.segment.rows for source in self.sources)
+
+    @property
+    def without_side(self) -> int:
+        """Rows of all sources that have no side-information, though the transform takes some."""
+        return sum(source.side.missing for source in self.sources if source.side is not None)
 
     @property
     def segments(self) -> list[Segment]:
@@ -173,6 +197,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         if (folder / name).exists():
             sync_folder(folder / name)
     rest = asdict(manifest)
+    if manifest.verified is None:
+        del rest["verified"]
     head = {"format": _FORMAT, "version": _VERSION, "transform": rest.pop("transform"), **rest.pop("spaces")}
     write_atomic(folder / _MANIFEST, sealed_json(head | rest))
 
@@ -246,7 +272,15 @@ def _parse(value: Mapping[str, Any]) -> Manifest:
         shard_rows=_count(value["shard_rows"], 1),
         block_rows=_count(value["block_rows"], 1),
         sources=tuple(_source(item) for item in value["sources"]),
+        verified=_verified(value["verified"]) if "verified" in value else None,
     )
+
+
+def _verified(value: Mapping[str, Any]) -> Verified:
+    found = Verified(_count(value["shards"]), str(value["digest"]), bool(value["measured"]))
+    if _SHA256.fullmatch(found.digest) is None or type(value["measured"]) is not bool:
+        raise ValueError(f"verified by {shown_value(value)}")
+    return found
 
 
 def _source(value: Mapping[str, Any]) -> Source:
@@ -256,7 +290,10 @@ def _source(value: Mapping[str, Any]) -> Source:
         None
         if side is None
         else Side(
-            tuple(_segment(item) for item in side["segments"]), _dtype(side["dtype"]), stored_file(side["pairs"])
+            tuple(_segment(item) for item in side["segments"]),
+            _dtype(side["dtype"]),
+            stored_file(side["pairs"]),
+            _count(side.get("missing", 0)),  # release 0.7 knew of none
         ),
     )
 

@@ -13,6 +13,7 @@ from compat_sdk.workers import Workers, usable_cores
 
 ShardFunction = Callable[[Job], Outcome]
 Outcomes = Generator[Outcome, None, None]
+Engine = Callable[[ShardFunction, Sequence[Job], int | None], Outcomes]
 
 
 def map_local(function: ShardFunction, jobs: Sequence[Job], workers: int | None = None) -> Outcomes:

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import DataError
+from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.gallery.snapshot import Snapshot
+from compat_sdk.shown import shown_value
+
+MissingSide = Literal["refuse", "zeros"]
+"""What becomes of a row without side-information: an error that names it, or zeros in its place."""
+
+
+def require_missing_side(side_space: str | None, missing_side: str) -> None:
+    """Refuse what says nothing of rows without side-information, or says it of a transform that takes none.
+
+    Raises:
+        ConfigError: It is neither ``"refuse"`` nor ``"zeros"``, or zeros for a transform without side-information.
+    """
+    if missing_side not in get_args(MissingSide):
+        raise ConfigError(f"missing_side is {shown_value(missing_side)}, expected refuse or zeros")
+    if missing_side == "zeros" and side_space is None:
+        raise ConfigError("missing_side is zeros, but this transform takes no side-information; leave it out")
 
 
 class Pairing:
-    """Finds rows of side-information by id.
+    """Finds rows of side-information by id, and counts those that have none or another label.
 
     Mostly the two galleries list their images in the same order, perhaps with gaps in one. While they do, the tables
     are compared line by line. The first id that is not further down has all ids of the side-information read.
@@ -23,65 +40,89 @@ class Pairing:
         """Read nothing yet."""
         self._side = side
         self._lines = chain.from_iterable(table.lines() for table in side.tables)
-        self._line: Sequence[str] = ()
+        self._line: tuple[Sequence[str], Sequence[str]] = ((), ())
         self._first = self._at = 0  # row of the line's first id, and how many of its ids are passed
         self._in_order = True
         self._asked, self._missing, self._examples = 0, 0, list[str]()
+        self._otherwise, self._other_examples = 0, list[str]()
 
-    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the row of each id, -1 where it has none.
+    def rows(self, ids: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
+        """Return the row of each id, -1 where it has none; ``labels`` are those of the gallery, empty for none.
 
         Raises:
             GalleryError: The side-information's table is missing or damaged.
         """
-        found = np.full(len(ids), -1, np.int64)
-        done = self._further_down(ids, found) if self._in_order else 0
+        found, told = np.full(len(ids), -1, np.int64), [""] * len(ids)
+        done = self._further_down(ids, found, told) if self._in_order else 0
         if done < len(ids):
             self._in_order = False
-            row_of = self._side.row_of
+            row_of, side_labels = self._side.row_of, self._side.labels
             found[done:] = [row_of.get(id, -1) for id in ids[done:]]
+            told[done:] = [side_labels[row] if row >= 0 else "" for row in found[done:].tolist()]
         missing = np.flatnonzero(found < 0).tolist()
         self._asked += len(ids)
         self._missing += len(missing)
         self._examples += [ids[row] for row in missing[: 11 - len(self._examples)]]
+        for id, label, other in zip(ids, labels, told, strict=True):
+            if label and other and label != other:
+                self._otherwise += 1
+                if self._otherwise <= 3:
+                    self._other_examples.append(f"{id} ({shown_value(label)}, {shown_value(other)})")
         return found
 
-    def require_all(self) -> None:
-        """Refuse rows that have no side-information.
+    @property
+    def missing(self) -> int:
+        """How many of the ids that were asked for have no side-information."""
+        return self._missing
+
+    def require_all(self, missing: MissingSide = "refuse") -> None:
+        """Refuse rows that have side-information of another label, or none, unless these take zeros.
+
+        Other labels tell that the vectors are perhaps under the ids of other images.
 
         Raises:
-            DataError: Some of the ids that were asked for have none; the message names them.
+            DataError: Some of the ids that were asked for have none, or another label; the message names them.
         """
-        if self._missing:
+        if self._missing and missing == "refuse":
             shown = ", ".join(self._examples[:10]) + (", ..." if self._missing > 10 else "")
             raise DataError(
                 f"{self._missing} of {self._asked} rows have no side-information in {self._side.folder}: {shown}; "
-                f"embed those images with the side-information model into that gallery, or remove the rows"
+                f"embed those images into that gallery, remove the rows, or give them zeros (--missing-side zeros)"
+            )
+        if self._otherwise:
+            shown = ", ".join(self._other_examples) + (", ..." if self._otherwise > 3 else "")
+            raise DataError(
+                f"{self._otherwise} of {self._asked} rows have another label in {self._side.folder}: {shown}; its "
+                f"vectors are perhaps those of other images: build it again from the same images, or without labels"
             )
 
-    def _further_down(self, ids: Sequence[str], found: NDArray[np.int64]) -> int:
-        """Write the rows of the first ids, as long as each stands further down than the one before; say how many."""
+    def _further_down(self, ids: Sequence[str], found: NDArray[np.int64], told: list[str]) -> int:
+        """Write rows and labels of the first ids, while each stands further down than the one before; say how many."""
         done = 0
         while done < len(ids):
-            if self._at == len(self._line) and not self._next_line():
-                return done
-            count = min(len(ids) - done, len(self._line) - self._at)
-            if ids[done : done + count] == self._line[self._at : self._at + count]:
+            here, labels = self._line
+            if self._at == len(here):
+                if not self._next_line():
+                    return done
+                continue
+            count = min(len(ids) - done, len(here) - self._at)
+            if ids[done : done + count] == here[self._at : self._at + count]:
                 found[done : done + count] = np.arange(self._first + self._at, self._first + self._at + count)
+                told[done : done + count] = labels[self._at : self._at + count]
                 done, self._at = done + count, self._at + count
                 continue
             for id in ids[done : done + count]:
-                while self._line[self._at] != id:
+                while self._line[0][self._at] != id:
                     self._at += 1
-                    if self._at == len(self._line) and not self._next_line():
+                    if self._at == len(self._line[0]) and not self._next_line():
                         return done
-                found[done] = self._first + self._at
+                found[done], told[done] = self._first + self._at, self._line[1][self._at]
                 done, self._at = done + 1, self._at + 1
-                if self._at == len(self._line):
+                if self._at == len(self._line[0]):
                     break
         return done
 
     def _next_line(self) -> bool:
-        self._first, self._at = self._first + len(self._line), 0
-        self._line = next((ids for ids, _ in self._lines if ids), [])
-        return len(self._line) > 0
+        self._first, self._at = self._first + len(self._line[0]), 0
+        self._line = next(((ids, labels) for ids, labels in self._lines if ids), ([], []))
+        return len(self._line[0]) > 0

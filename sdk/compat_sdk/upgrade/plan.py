@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from compat_sdk.errors import IncompatibleSpaceError
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.snapshot import Snapshot
+from compat_sdk.progress import Progress
 from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare
 from compat_sdk.upgrade.freeze import new_rows
-from compat_sdk.upgrade.manifest import FOLDER, SIDE, read_manifest
-from compat_sdk.upgrade.opener import Transformer, TransformOpener
-from compat_sdk.upgrade.pairing import Pairing
-from compat_sdk.upgrade.prepare import new_manifest, open_side, require_old, require_same
-from compat_sdk.upgrade.rows import StackedRows, all_rows, selected_ids
+from compat_sdk.upgrade.manifest import FOLDER
+from compat_sdk.upgrade.opener import Transformer, TransformOpener, facing
+from compat_sdk.upgrade.pairing import MissingSide, Pairing, require_missing_side
+from compat_sdk.upgrade.prepare import begun, new_manifest, open_side, require_old, require_same
+from compat_sdk.upgrade.room import room_for
+from compat_sdk.upgrade.rows import StackedRows, all_rows, selected_names
 from compat_sdk.upgrade.shard import opened, read_record, transformed_rows
 from compat_sdk.workers import usable_cores
 
@@ -38,13 +40,15 @@ class Plan:
         remaining: Rows still to be transformed.
         shards: Shards that `run` will end with.
         bytes_needed: What `run` will still write: vectors, and 8 bytes per row that pair it with its side-information.
-        bytes_to_copy: What it copies besides, because no second names can be made there: the side-information lies on
-            another file system.
+        bytes_to_copy: What it copies besides, because no second names can be made: side-information on another file
+            system, and new rows that share a file with others.
         bytes_free: Free space on the gallery's disk.
         rows_per_second: Of one worker, the median of a few blocks of real rows; 0 for an empty gallery.
         workers: Worker processes that `run` will have work for.
         seconds: Projected time, if the workers do not slow each other down.
         accuracy: Expected accuracy on the held-out vectors, if any were given.
+        bytes_for_cutover: What the cutover writes anew: tables, and all rows of more than 128 shards.
+        without_side: Rows to transform that have no side-information, and take zeros.
     """
 
     rows: int
@@ -57,6 +61,8 @@ class Plan:
     workers: int
     seconds: float
     accuracy: Accuracy | None
+    bytes_for_cutover: int = 0
+    without_side: int = 0
 
 
 def plan(
@@ -68,6 +74,8 @@ def plan(
     shard_rows: int | None = None,
     block_rows: int | None = None,
     workers: int | None = None,
+    missing_side: MissingSide = "refuse",
+    progress: Progress | None = None,
 ) -> Plan:
     """Say what `run` with the same arguments will do; nothing is written.
 
@@ -79,6 +87,8 @@ def plan(
         shard_rows: As for `run`.
         block_rows: As for `run`.
         workers: As for `run`.
+        missing_side: As for `run`.
+        progress: Called with the stage, rows done and rows in all.
 
     Raises:
         ConfigError: The arguments do not fit each other or an upgrade that was begun; or fewer than two
@@ -88,11 +98,13 @@ def plan(
         VectorError: The transform gave vectors that no index may see.
         GalleryError: A gallery or the upgrade is damaged.
     """
-    gallery = load_snapshot(Path(path), False)
+    gallery = load_snapshot(Path(path), False, names=False)
     folder = gallery.folder / FOLDER
+    opener = facing(opener, opened(opener).spaces, gallery.state.space)
     transform = opened(opener)
+    require_missing_side(transform.spaces.side_space, missing_side)
     side_rows = open_side(transform, side)
-    manifest = read_manifest(folder)
+    manifest = begun(gallery.folder)
     if manifest is None:
         manifest = new_manifest(opener, transform, gallery, shard_rows, block_rows)
         wanted = all_rows(gallery)
@@ -100,27 +112,37 @@ def plan(
         require_same(gallery.folder, manifest, opener, gallery, shard_rows, block_rows)
         require_old(transform, gallery)
         wanted = new_rows(folder, manifest, gallery)
+    without_side = 0
     if side_rows is not None:
-        pairing = Pairing(side_rows)
-        pairing.rows(list(selected_ids(gallery, wanted)))
-        pairing.require_all()
+        pairing, done, count = Pairing(side_rows), 0, sum(int(np.count_nonzero(mask)) for mask in wanted)
+        for names in selected_names(gallery, wanted):
+            pairing.rows(*names)
+            done += len(names[0])
+            if progress is not None:
+                progress("pair with side-information", done, count, {})
+        pairing.require_all(missing_side)
+        without_side = pairing.missing
     unfinished = [shard.rows for shard in manifest.shards if read_record(folder, shard, manifest.transform) is None]
     missing, added = sum(unfinished), sum(int(np.count_nonzero(mask)) for mask in wanted)
     new_shards = sum(-(-int(np.count_nonzero(mask)) // manifest.shard_rows) for mask in wanted)
     busy = max(1, min(workers or usable_cores(), len(unfinished) + new_shards))
+    room = room_for(manifest, gallery, wanted, side_rows)
+    if progress is not None:
+        progress("time a few blocks", 0, added, {})
     rate = _rows_per_second(transform, gallery, side_rows, manifest.block_rows)
     return Plan(
         rows=len(gallery),
         remaining=missing + added,
         shards=len(manifest.shards) + new_shards,
-        bytes_needed=(missing + added) * manifest.spaces.dim * np.dtype(manifest.dtype).itemsize
-        + (0 if side_rows is None else 8 * added),
-        bytes_to_copy=_bytes_to_copy(gallery, side_rows) if added else 0,
+        bytes_needed=room.run,
+        bytes_to_copy=room.copies,
         bytes_free=shutil.disk_usage(gallery.folder).free,
         rows_per_second=rate,
         workers=busy,
         seconds=(missing + added) / rate / busy if rate else 0.0,
         accuracy=None if held_out is None else _accuracy(transform, gallery, side_rows, Path(held_out)),
+        bytes_for_cutover=room.cutover,
+        without_side=without_side,
     )
 
 
@@ -170,7 +192,8 @@ def _accuracy(transform: Transformer, gallery: Snapshot, side: Snapshot | None, 
     rows = np.array(shared, np.int64)[spread(len(shared), MOST_ROWS)]
     ids = [held_out.ids[row] for row in rows]
     embedded = StackedRows(held_out.parts, held_out.state.dim).take(rows)
-    return compare(transformed(transform, gallery, side, ids, 4096), embedded)
+    old = StackedRows(gallery.parts, gallery.state.dim).take(np.array([gallery.row_of[id] for id in ids], np.int64))
+    return compare(transformed(transform, gallery, side, ids, 4096), embedded, old)
 
 
 def _rows_per_second(transform: Transformer, gallery: Snapshot, side: Snapshot | None, block_rows: int) -> float:
@@ -190,10 +213,3 @@ def _rows_per_second(transform: Transformer, gallery: Snapshot, side: Snapshot |
 def _complete(id: str, side: Snapshot | None) -> bool:
     """Whether a row can be transformed; rows of a begun upgrade may have lost their side-information since."""
     return side is None or id in side.row_of
-
-
-def _bytes_to_copy(gallery: Snapshot, side: Snapshot | None) -> int:
-    if side is None or side.folder.stat().st_dev == gallery.folder.stat().st_dev:
-        return 0
-    files = [segment.vectors for segment in side.state.segments]
-    return sum(file.bytes for file in files if not (gallery.folder / FOLDER / SIDE / file.name).exists())

@@ -15,13 +15,29 @@ from compat_sdk.files.atomic import make_folder
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.snapshot import Snapshot
+from compat_sdk.gallery.state import STATE_FILE
+from compat_sdk.gallery.store import read_state
 from compat_sdk.outputs import require_own
 from compat_sdk.upgrade.freeze import freeze, new_rows, sweep_sources
-from compat_sdk.upgrade.manifest import FOLDER, LAYOUT, LOCK_FILE, SHARDS, Manifest, read_manifest, write_manifest
+from compat_sdk.upgrade.manifest import (
+    AFTER,
+    BEFORE,
+    FOLDER,
+    LAYOUT,
+    LOCK_FILE,
+    SHARDS,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
+from compat_sdk.upgrade.pairing import MissingSide, require_missing_side
+from compat_sdk.upgrade.room import require_room, room_for
 from compat_sdk.upgrade.rows import all_rows
 from compat_sdk.upgrade.shard import read_record
 
+WAIT_S = 60.0
+"""Seconds for which a cutover or a rollback waits for its turn to write."""
 _SHARD_ROWS = 1 << 18
 _BLOCK_ROWS = 4096
 
@@ -69,6 +85,8 @@ def open_side(transform: Transformer, side: str | Path | None) -> Snapshot | Non
             f"gallery that holds it (--side)"
         )
     snapshot = load_snapshot(Path(side), False, names=False)
+    if snapshot.state.space != spaces.side_space and (Path(side) / FOLDER / BEFORE / STATE_FILE).exists():
+        snapshot = load_snapshot(Path(side) / FOLDER / BEFORE, False, names=False)  # it was cut over: its old vectors
     if snapshot.state.space != spaces.side_space or snapshot.state.dim != spaces.side_dim:
         raise _other_space(
             f"side-information {side}",
@@ -124,6 +142,7 @@ def prepare(
     side: str | Path | None,
     shard_rows: int | None,
     block_rows: int | None,
+    missing_side: MissingSide = "refuse",
 ) -> tuple[Manifest, int]:
     """Freeze the rows that are new, and return the manifest and how many they are; the lock must be held.
 
@@ -136,18 +155,44 @@ def prepare(
         OSError: The disk is full, or the folder is not writable.
     """
     folder = gallery / FOLDER
+    require_missing_side(transform.spaces.side_space, missing_side)
     snapshot, side_rows = load_snapshot(gallery, False, names=False), open_side(transform, side)
-    manifest = read_manifest(folder)
+    manifest = begun(gallery)
     if manifest is None:
         manifest = new_manifest(opener, transform, snapshot, shard_rows, block_rows)
-        wanted = all_rows(snapshot)
+        wanted, is_new = all_rows(snapshot), True
     else:
         require_same(gallery, manifest, opener, snapshot, shard_rows, block_rows)
         require_old(transform, snapshot)
-        wanted = new_rows(folder, manifest, snapshot)
+        wanted, is_new = new_rows(folder, manifest, snapshot), False
     added = sum(int(np.count_nonzero(mask)) for mask in wanted)
-    _require_room(folder, manifest, added)
-    return _freeze(folder, manifest, snapshot, wanted, side_rows), added
+    require_room(gallery, room_for(manifest, snapshot, wanted, side_rows))
+    return _freeze(folder, manifest, snapshot, wanted, side_rows, missing_side, is_new=is_new), added
+
+
+def begun(gallery: Path) -> Manifest | None:
+    """Return the manifest of an upgrade of which something is done; None where another may begin.
+
+    A run that failed before its first shard was done fixes nothing: the next may take another transform or other sizes.
+
+    Raises:
+        StateError: There are shards or old vectors, but no manifest that tells what they are.
+        GalleryError: The manifest is damaged.
+    """
+    folder = gallery / FOLDER
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        done = (read_record(folder, shard, manifest.transform) for shard in manifest.shards)
+        kept = read_state(gallery).space == manifest.spaces.space or (folder / BEFORE).exists()
+        return manifest if kept or any(record is not None for record in done) else None
+    found = [name for name in (SHARDS, BEFORE, AFTER) if (folder / name).exists() and any((folder / name).iterdir())]
+    if found:
+        raise StateError(
+            f"{folder} holds {' and '.join(found)}, but no manifest that tells what they are; restore manifest.json, "
+            f"or delete them for good with `compat-sdk upgrade discard {gallery}"
+            f"{' --old' if BEFORE in found else ''}`"
+        )
+    return None
 
 
 def _freeze(
@@ -156,20 +201,22 @@ def _freeze(
     snapshot: Snapshot,
     wanted: Sequence[NDArray[np.bool_]],
     side: Snapshot | None,
+    missing_side: MissingSide,
+    *,
+    is_new: bool,
 ) -> Manifest:
-    begun = read_manifest(folder) is not None
-    if not begun and folder.exists():
-        shutil.rmtree(folder)  # left by a discard that was killed
-    if begun:
+    if is_new and folder.exists():
+        shutil.rmtree(folder)  # second names of rows, left by a first run that failed or by a discard that was killed
+    elif not is_new:
         sweep_sources(folder, manifest)
-    if any(mask.any() for mask in wanted) or not begun:
+    if is_new or any(mask.any() for mask in wanted):
         try:
-            manifest = freeze(folder, manifest, snapshot, wanted, side)
+            manifest = freeze(folder, manifest, snapshot, wanted, side, missing_side)
         except DataError:
-            if begun:
-                sweep_sources(folder, manifest)
-            else:
+            if is_new:
                 shutil.rmtree(folder)
+            else:
+                sweep_sources(folder, manifest)
             raise
         write_manifest(folder, manifest)
     make_folder(folder / SHARDS)
@@ -195,26 +242,24 @@ def require_same(
             f"{gallery} has been cut over to space {snapshot.state.space} already; roll back, or begin another upgrade "
             f"after `compat-sdk upgrade discard {gallery} --old`"
         )
-    if dict(opener.identity) != dict(manifest.transform):
-        raise ConfigError(
-            f"the upgrade of {gallery} was begun with transform {_shown(manifest.transform)}, found "
-            f"{_shown(opener.identity)}; go on with the same, or begin anew after `compat-sdk upgrade discard "
-            f"{gallery}`"
-        )
+    require_transform(gallery, manifest, opener)
     wanted = {"shard_rows": (shard_rows, manifest.shard_rows), "block_rows": (block_rows, manifest.block_rows)}
     for name, (found, fixed) in wanted.items():
         if found not in (None, fixed):
             raise ConfigError(f"{name} is {found}, but this upgrade was begun with {fixed}; leave it out")
 
 
-def _require_room(folder: Path, manifest: Manifest, added: int) -> None:
-    missing = sum(shard.rows for shard in manifest.shards if read_record(folder, shard, manifest.transform) is None)
-    needed = (missing + added) * manifest.spaces.dim * np.dtype(manifest.dtype).itemsize
-    free = shutil.disk_usage(folder.parent).free
-    if needed > free:
-        raise CompatError(
-            f"{folder.parent} has {free / 1e9:.1f} GB free, expected at least {needed / 1e9:.1f} GB for the vectors "
-            f"that are still to be written; nothing was changed; make room and run again"
+def require_transform(gallery: Path, manifest: Manifest, opener: TransformOpener) -> None:
+    """Refuse another transform than that of the upgrade.
+
+    Raises:
+        ConfigError: It is another, or is run in another way.
+    """
+    if dict(opener.identity) != dict(manifest.transform):
+        raise ConfigError(
+            f"the upgrade of {gallery} was begun with transform {_shown(manifest.transform)}, found "
+            f"{_shown(opener.identity)}; go on with the same, or begin anew after `compat-sdk upgrade discard "
+            f"{gallery}`"
         )
 
 

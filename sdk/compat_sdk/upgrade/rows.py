@@ -126,9 +126,19 @@ def selected_ids(gallery: Snapshot, masks: Sequence[NDArray[np.bool_]]) -> Itera
     Raises:
         GalleryError: A table is missing or damaged.
     """
+    for ids, _ in selected_names(gallery, masks):
+        yield from ids
+
+
+def selected_names(gallery: Snapshot, masks: Sequence[NDArray[np.bool_]]) -> Iterator[Names]:
+    """Yield the ids and labels of such rows, line by line.
+
+    Raises:
+        GalleryError: A table is missing or damaged.
+    """
     for table, mask in zip(gallery.tables, masks, strict=True):
-        for ids, _ in selected(table.lines(), mask) if mask.any() else ():
-            yield from ids
+        if mask.any():
+            yield from selected(table.lines(), mask)
 
 
 class _Frozen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -44,6 +45,7 @@ class Job:
 
     Attributes:
         folder: The upgrade's, the same path on every worker.
+        rows_per_second: The most that this shard may take, so that a search beside it stays fast; None for no bound.
     """
 
     folder: str
@@ -53,6 +55,7 @@ class Job:
     dtype: Dtype
     block_rows: int
     opener: TransformOpener
+    rows_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,22 @@ class Outcome:
         state: ``"done"`` now, ``"kept"`` from an earlier run, or ``"failed"``.
         message: Why it failed.
         bad_rows: Rows of its source that the transform gave no usable vector for.
+        seconds: How long it took.
     """
 
     shard: Shard
     state: Literal["done", "kept", "failed"]
     message: str = ""
     bad_rows: tuple[int, ...] = ()
+    seconds: float = 0.0
 
 
-def job_for(folder: Path, manifest: Manifest, shard: Shard, opener: TransformOpener) -> Job:
+def job_for(
+    folder: Path, manifest: Manifest, shard: Shard, opener: TransformOpener, rows_per_second: float | None = None
+) -> Job:
     """Return the job of one shard of an upgrade."""
-    source = manifest.sources[shard.source]
-    return Job(str(folder.absolute()), shard, source, manifest.spaces, manifest.dtype, manifest.block_rows, opener)
+    place, source = str(folder.absolute()), manifest.sources[shard.source]
+    return Job(place, shard, source, manifest.spaces, manifest.dtype, manifest.block_rows, opener, rows_per_second)
 
 
 def transform_shard(job: Job) -> Outcome:
@@ -83,7 +90,7 @@ def transform_shard(job: Job) -> Outcome:
     The vectors go to a file of a new name and reach the disk before the record names it, so a worker that dies
     leaves nothing that counts, and two that write the same shard leave one of two equal results.
     """
-    folder = Path(job.folder)
+    folder, began = Path(job.folder), time.perf_counter()
     record = read_record(folder, job.shard, job.opener.identity)
     if record is not None and problem_with(folder / SHARDS, record.output) is None:
         return Outcome(job.shard, "kept")
@@ -101,7 +108,7 @@ def transform_shard(job: Job) -> Outcome:
         return Outcome(job.shard, "failed", str(error))
     except OSError as error:
         return Outcome(job.shard, "failed", f"{error.strerror or error}; make room or set permissions")
-    return Outcome(job.shard, "done")
+    return Outcome(job.shard, "done", seconds=time.perf_counter() - began)
 
 
 def record_path(folder: Path, shard: Shard) -> Path:
@@ -155,12 +162,18 @@ def input_blocks(
             yield start, old.take(block), None
             continue
         partners = pairs[block]
-        if partners.min() < 0 or partners.max() >= len(side_rows):
+        if partners.min() < (-1 if side.missing else 0) or partners.max() >= len(side_rows):
             raise GalleryError(
                 f"{side.pairs.name} pairs rows with side-information outside rows 0 to {len(side_rows) - 1}; it is "
                 f"damaged: discard the upgrade and run it again"
             )
-        yield start, old.take(block), side_rows.take(partners)
+        has = partners >= 0
+        if has.all():
+            yield start, old.take(block), side_rows.take(partners)
+        else:
+            filled = np.zeros((len(block), job.spaces.side_dim or 0), np.float32)
+            filled[has] = side_rows.take(partners[has])
+            yield start, old.take(block), filled
 
 
 def input_digest(job: Job) -> str:
@@ -192,9 +205,11 @@ def transformed_rows(
 
 
 def _transformed(job: Job, digest: Any) -> Iterator[NDArray[np.float32]]:
-    transform = opened(job.opener)
+    transform, began = opened(job.opener), time.perf_counter()
     for start, old, side in input_blocks(job):
         _update(digest, old, side)
+        if job.rows_per_second is not None:
+            time.sleep(max(0.0, began + (start + len(old)) / job.rows_per_second - time.perf_counter()))
         try:
             yield transformed_rows(transform, old, side)
         except VectorError as error:

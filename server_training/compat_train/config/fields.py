@@ -16,7 +16,9 @@ from compat_train.config.checks import choices_of, hints_of, without_none
 ValueT = TypeVar("ValueT")
 
 
-def about(text: str, *, unit: str = "", otherwise: Any = None, added: bool = False) -> dict[str, Any]:
+def about(
+    text: str, *, unit: str = "", otherwise: Any = None, added: bool = False, decides: bool = True
+) -> dict[str, Any]:
     """Metadata of a field.
 
     Args:
@@ -24,13 +26,23 @@ def about(text: str, *, unit: str = "", otherwise: Any = None, added: bool = Fal
         unit: What a number counts or measures.
         otherwise: What stands for None: words, a value, or a mapping from the name of a method to either.
         added: The field came later; see `config_to_json`.
+        decides: The result depends on it. What does not is no part of a run's record, and may change at a resumption.
     """
-    return {"help": text, "unit": unit, "otherwise": otherwise, "added": added}
+    return {"help": text, "unit": unit, "otherwise": otherwise, "added": added, "decides": decides}
 
 
-def setting(default: ValueT, text: str, *, unit: str = "", otherwise: Any = None, added: bool = False) -> ValueT:
+def setting(
+    default: ValueT,
+    text: str,
+    *,
+    unit: str = "",
+    otherwise: Any = None,
+    added: bool = False,
+    decides: bool = True,
+) -> ValueT:
     """A field with a default, and `about` as its metadata."""
-    found: ValueT = field(default=default, metadata=about(text, unit=unit, otherwise=otherwise, added=added))
+    metadata = about(text, unit=unit, otherwise=otherwise, added=added, decides=decides)
+    found: ValueT = field(default=default, metadata=metadata)
     return found
 
 

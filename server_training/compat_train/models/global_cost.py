@@ -15,7 +15,7 @@ def parameters(member: GlobalMember, dim: int) -> int:
         member: The network.
         dim: Length of the embedding.
     """
-    normed = member.stem + sum(shape.channels_out * (2 if _projects(member, shape) else 1) for shape in member.shapes)
+    normed = member.stem + sum(shape.channels_out * (2 if projects(member, shape) else 1) for shape in member.shapes)
     return _stem_weights(member) + sum(_weights(member)) + 2 * normed + (member.widths[-1] + 1) * dim
 
 
@@ -62,10 +62,10 @@ def _weights(member: GlobalMember) -> list[int]:
     for layer, shape in zip(member.layers, member.shapes, strict=True):
         area, pointwise = layer.kernel**2, shape.channels_in * shape.channels_out
         weights = area * shape.channels_in + pointwise if layer.operation == "separable" else area * pointwise
-        found.append(weights + pointwise if _projects(member, shape) else weights)
+        found.append(weights + pointwise if projects(member, shape) else weights)
     return found
 
 
-def _projects(member: GlobalMember, shape: BlockShape) -> bool:
+def projects(member: GlobalMember, shape: BlockShape) -> bool:
     """Whether a layer opens a residual block whose shortcut changes the shape."""
     return member.kind == "residual" and shape.stride == 2

@@ -51,7 +51,7 @@ class ResidualPair(nn.Module):
     def __init__(self, layers: tuple[Layer, Layer], shapes: tuple[BlockShape, BlockShape]) -> None:
         super().__init__()
         first, second = shapes
-        self.branch = nn.Sequential(_build_layer(layers[0], first), _build_layer(layers[1], second, activation=None))
+        self.branch = nn.Sequential(build_layer(layers[0], first), build_layer(layers[1], second, activation=None))
         self.shortcut: nn.Module = nn.Identity()
         if first.stride == 2 or first.channels_in != second.channels_out:
             self.shortcut = ConvBN(first.channels_in, second.channels_out, stride=first.stride, activation=None)
@@ -63,7 +63,7 @@ class ResidualPair(nn.Module):
         return output
 
 
-def _build_layer(layer: Layer, shape: BlockShape, *, activation: type[nn.ReLU] | None = nn.ReLU) -> nn.Module:
+def build_layer(layer: Layer, shape: BlockShape, *, activation: type[nn.ReLU] | None = nn.ReLU) -> nn.Module:
     """A layer with fresh weights: convolution or separable convolution, batch norm, and ReLU unless it is None."""
     kind = _SeparableConvBN if layer.operation == "separable" else ConvBN
     return kind(shape.channels_in, shape.channels_out, layer.kernel, stride=shape.stride, activation=activation)
@@ -94,7 +94,7 @@ class GlobalNetwork(nn.Module):
             for at in range(0, member.depth, 2):
                 self.layers.append(ResidualPair((layers[at], layers[at + 1]), (shapes[at], shapes[at + 1])))
         else:
-            self.layers.extend(map(_build_layer, layers, shapes))
+            self.layers.extend(map(build_layer, layers, shapes))
         self.pool = GlobalAveragePool()
         self.head = nn.Linear(member.widths[-1], dim)
         initialise(self)

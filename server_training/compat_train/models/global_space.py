@@ -36,7 +36,8 @@ Operation = Literal["separable", "conv"]
 Kind = Literal["plain", "residual"]
 
 OPERATIONS: tuple[Operation, ...] = ("separable", "conv")  # of a layer, the cheapest first
-_KERNELS = (3, 5)  # sides of a layer's kernel, pixels
+KERNELS = (3, 5)
+"""Sides of a layer's kernel, in pixels, the cheapest first."""
 STEM_KERNEL = 3  # side of the stem's kernel, pixels
 
 PREFIX = "global:"
@@ -57,7 +58,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         check_choice("layer.operation", self.operation, OPERATIONS)
-        if self.kernel not in _KERNELS:
+        if self.kernel not in KERNELS:
             raise ConfigError(f"layer.kernel is {self.kernel!r}; expected 3 or 5")
 
 
@@ -177,7 +178,7 @@ class Bounds:
         Args:
             final_depth: Depth that the search found; the equation takes every depth to have as many choices.
         """
-        choices: int = (len(OPERATIONS) * len(_KERNELS)) ** final_depth
+        choices: int = (len(OPERATIONS) * len(KERNELS)) ** final_depth
         return choices * len(self.depths) * len(self.widths)
 
 
@@ -190,8 +191,8 @@ def random_member(bounds: Bounds, generator: np.random.Generator) -> GlobalMembe
     """A network with depth, width, operations and kernels each drawn uniformly."""
     depth, width = (int(generator.choice(choices)) for choices in (bounds.depths, bounds.widths))
     layers = tuple(
-        Layer(OPERATIONS[operation], _KERNELS[kernel])
-        for operation, kernel in generator.integers(0, (len(OPERATIONS), len(_KERNELS)), (depth, 2))
+        Layer(OPERATIONS[operation], KERNELS[kernel])
+        for operation, kernel in generator.integers(0, (len(OPERATIONS), len(KERNELS)), (depth, 2))
     )
     return GlobalMember(kind=bounds.kind, stages=bounds.stages, width=width, layers=layers)
 

@@ -10,6 +10,7 @@ from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files.documents import read_json
 from compat_sdk.outputs import Layout, require_own
 from compat_train.config.settings import changed_settings
+from compat_train.parallel.group import leads
 
 STATE: Layout = {"lock": None, r"step-\d{9}\.(json|safetensors)": None}
 """Resume points of a training."""
@@ -59,10 +60,10 @@ CMP: Layout = {
     },
     r"search\.lock": None,
     r"scores\.jsonl": None,
-    "tiers": {r"[0-9.e+-]+": {r"\d+": QUERY_RUN}},
+    "tiers": {r"[0-9.e+-]+(ms)?": {r"\d+": QUERY_RUN}},
     "static": {r".+": QUERY_RUN},
     r"results\.json": None,
-    r"pareto\.svg": None,
+    r"(pareto|latency)\.svg": None,
 }
 """The folder of a CMP-NAS search."""
 GLOBAL: Layout = {
@@ -89,6 +90,8 @@ def require_run(run: Path, layout: Layout, settings: Mapping[str, Any]) -> None:
         ConfigError: The folder holds something else.
         TrainingError: It holds a training that was begun with other settings.
     """
+    if not leads():  # of several processes, whose leader checks the folder and may be writing already
+        return
     require_own(run, layout, "this training")
     for point in sorted((run / "state").glob("step-*.json"), reverse=True):
         try:

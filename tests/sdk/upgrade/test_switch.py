@@ -38,7 +38,7 @@ def test_a_damaged_table_stops_run_and_cutover_before_they_change_anything(pair:
     before = (gallery / "gallery.json").read_bytes()
     table = next(path for path in gallery.glob("rows-*") if b"image-7" in path.read_bytes())
     table.write_bytes(table.read_bytes().replace(b"image-7", b"image-x"))
-    for attempt in (lambda: upgrade.cutover(gallery), lambda: upgrade.run(gallery, Toy(), side=side)):
+    for attempt in (lambda: upgrade.cutover(gallery, unverified=True), lambda: upgrade.run(gallery, Toy(), side=side)):
         with pytest.raises(GalleryError, match="SHA-256"):
             attempt()
     assert (gallery / "gallery.json").read_bytes() == before
@@ -53,7 +53,7 @@ def test_a_damaged_frozen_table_that_a_shard_would_take_whole_stops_the_cutover(
     frozen.write_bytes(data)
     before = (gallery / "gallery.json").read_bytes()
     with pytest.raises(GalleryError, match="SHA-256"):
-        upgrade.cutover(gallery)
+        upgrade.cutover(gallery, unverified=True)
     assert (gallery / "gallery.json").read_bytes() == before
 
 
@@ -68,20 +68,20 @@ def test_rows_removed_and_added_again_to_the_byte_stand_at_the_end_and_are_new(t
     opened.add(*again)
     assert opened.ids[-20:] == again[1] and opened.info()["segments"] == 2
     with pytest.raises(ConfigError, match="20 of 45 rows were added since the last run"):
-        upgrade.cutover(gallery)
+        upgrade.cutover(gallery, unverified=True)
 
 
 def test_a_cutover_changes_space_and_vectors_and_nothing_else(pair: tuple[Path, Path]) -> None:
     gallery, side = pair
     old, wanted = Gallery.open(gallery), expected(gallery, side)
-    assert upgrade.cutover(gallery) == upgrade.Cutover(NEW, 65, 0)
+    assert upgrade.cutover(gallery, unverified=True) == upgrade.Cutover(NEW, 65, 0)
     new = Gallery.open(gallery)
     assert (new.space, new.dim, new.ids, new.labels) == (NEW, 24, old.ids, old.labels)
     assert new.model == {"name": "toy", "upgraded_from": {"space": OLD, "model": {"name": "old-model"}}}
     close(new.vectors, np.stack(list(wanted.values())))
     assert new.verify() == [] and new.search(query(gallery, 7))[0][0].id == "image-7"
     with pytest.raises(ConfigError, match="has been cut over"):
-        upgrade.cutover(gallery)
+        upgrade.cutover(gallery, unverified=True)
     with pytest.raises(ConfigError, match=r"cut over to space .* already; roll back, or begin another"):
         upgrade.run(gallery, Toy(), side=side)
 
@@ -92,7 +92,7 @@ def test_no_search_mixes_spaces_and_a_reader_goes_on_with_what_it_opened(pair: t
     Gallery.open(gallery).build_index(threads=1)
     reader, old = Gallery.open(gallery), query(gallery, 3)
     before = reader.search(old, index="exact")
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     Gallery.open(gallery).compact()
     assert [hit.id for hit in reader.search(old)[0]] == [hit.id for hit in before[0]]
     with pytest.raises(IncompatibleSpaceError):
@@ -107,7 +107,7 @@ def test_no_search_mixes_spaces_and_a_reader_goes_on_with_what_it_opened(pair: t
 def test_readers_that_open_while_it_is_switched_see_one_space_or_the_other(pair: tuple[Path, Path]) -> None:
     gallery, _ = pair
     old = contents(gallery)
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     new = contents(gallery)
     failures: list[BaseException] = []
 
@@ -115,7 +115,7 @@ def test_readers_that_open_while_it_is_switched_see_one_space_or_the_other(pair:
         try:
             for _ in range(4):
                 upgrade.rollback(gallery)
-                upgrade.cutover(gallery)
+                upgrade.cutover(gallery, unverified=True)
         except BaseException as error:
             failures.append(error)
 
@@ -133,7 +133,7 @@ def test_readers_that_open_while_it_is_switched_see_one_space_or_the_other(pair:
 def test_a_writer_that_opened_before_the_cutover_cannot_add_old_vectors(pair: tuple[Path, Path]) -> None:
     gallery, _ = pair
     writer = Gallery.open(gallery)
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     with pytest.raises(IncompatibleSpaceError, match="expected the gallery's own space"):
         writer.add(Embeddings(vectors(1, 16, 5), OLD), ["too-late"])
     opened = Gallery.open(gallery)
@@ -147,7 +147,7 @@ def test_a_rollback_brings_the_old_gallery_back_to_the_byte_with_its_index(pair:
     before, old = contents(gallery), query(gallery, 3)
     with pytest.raises(ConfigError, match="nothing to roll back"):
         upgrade.rollback(gallery)
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     new = contents(gallery)
     Gallery.open(gallery).compact()
     assert upgrade.rollback(gallery) == upgrade.Rollback(OLD, 65, ())
@@ -155,14 +155,14 @@ def test_a_rollback_brings_the_old_gallery_back_to_the_byte_with_its_index(pair:
     opened = Gallery.open(gallery)
     assert opened.info()["search"] == "usearch" and opened.verify() == []
     assert opened.search(old)[0][0].id == "image-3"
-    upgrade.cutover(gallery)  # without another run
+    upgrade.cutover(gallery, unverified=True)  # without another run
     assert contents(gallery) == new
 
 
 def test_rows_added_after_the_cutover_are_dropped_only_if_told_to(pair: tuple[Path, Path]) -> None:
     gallery, _ = pair
     before = contents(gallery)
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     add(gallery, None, names(3, "added"))
     with pytest.raises(ConfigError, match=r"3 rows were added .*: added-0, added-1, added-2; .*--drop-added"):
         upgrade.rollback(gallery)
@@ -173,7 +173,7 @@ def test_rows_added_after_the_cutover_are_dropped_only_if_told_to(pair: tuple[Pa
 
 def test_a_row_replaced_after_the_cutover_is_an_added_row(pair: tuple[Path, Path]) -> None:
     gallery, _ = pair
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     Gallery.open(gallery).remove(["image-3"])
     add(gallery, None, ["image-3"])
     with pytest.raises(ConfigError, match=r"1 rows were added since the cutover .*: image-3;"):
@@ -185,21 +185,21 @@ def test_a_row_replaced_after_the_cutover_is_an_added_row(pair: tuple[Path, Path
 def test_rows_removed_after_the_cutover_stay_removed(pair: tuple[Path, Path]) -> None:
     gallery, _ = pair
     before = Gallery.open(gallery)
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     Gallery.open(gallery).remove(["image-0", "image-41"])
     upgrade.rollback(gallery)
     after = Gallery.open(gallery)
     kept = [row for row, id in enumerate(before.ids) if id not in ("image-0", "image-41")]
     assert after.ids == tuple(before.ids[row] for row in kept) and after.verify() == []
     np.testing.assert_array_equal(after.vectors, before.vectors[kept])
-    assert upgrade.cutover(gallery).left_out == 2
+    assert upgrade.cutover(gallery, unverified=True).left_out == 2
     assert set(before.ids) - set(Gallery.open(gallery).ids) == {"image-0", "image-41"}
 
 
 def test_the_kept_old_gallery_is_a_gallery_that_can_be_searched(pair: tuple[Path, Path]) -> None:
     gallery, _ = pair
     before = contents(gallery)
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     assert contents(gallery / "upgrade" / "before") == before
 
 
@@ -207,7 +207,7 @@ def test_discarding_old_vectors_must_be_said_and_ends_the_way_back(pair: tuple[P
     gallery, side = pair
     with pytest.raises(ConfigError, match="leave out --old"):
         upgrade.discard(gallery, old=True)
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     new = contents(gallery)
     with pytest.raises(ConfigError, match="confirm with --old"):
         upgrade.discard(gallery)
@@ -224,14 +224,14 @@ def test_a_discard_says_what_it_gave_back_and_can_be_done_again_after_it_died(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery, side = pair
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     folder = gallery / "upgrade"
 
     def die(_: Path) -> None:
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as failing:
-        failing.setattr("compat_sdk.upgrade.switch.shutil.rmtree", die)
+        failing.setattr("compat_sdk.upgrade.giving_up.shutil.rmtree", die)
         with pytest.raises(CompatError, match="Input/output error"):
             upgrade.discard(gallery, old=True)
     with pytest.raises(ConfigError, match="confirm with --old"):
@@ -246,7 +246,7 @@ def test_a_discard_says_what_it_gave_back_and_can_be_done_again_after_it_died(
 
 def test_damaged_old_vectors_are_not_rolled_back_to(pair: tuple[Path, Path]) -> None:
     gallery, _ = pair
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     new = contents(gallery)
     victim = max((gallery / "upgrade" / "before").glob("vectors-*.npy"))
     data = bytearray(victim.read_bytes())
@@ -269,11 +269,11 @@ def test_a_cutover_that_died_half_way_can_be_done_again(
     with monkeypatch.context() as full:
         full.setattr("compat_sdk.upgrade.switch.write_state", die)
         with pytest.raises(CompatError, match="No space left on device; nothing was changed"):
-            upgrade.cutover(gallery)
+            upgrade.cutover(gallery, unverified=True)
     assert contents(gallery) == before
-    assert upgrade.cutover(gallery).rows == 65
+    assert upgrade.cutover(gallery, unverified=True).rows == 65
     with monkeypatch.context() as full:
-        full.setattr("compat_sdk.upgrade.switch.write_state", die)
+        full.setattr("compat_sdk.upgrade.rolling_back.write_state", die)
         with pytest.raises(CompatError, match="nothing was changed"):
             upgrade.rollback(gallery)
     assert contents(gallery)[0] == NEW
@@ -308,14 +308,14 @@ before, transformed = contents(gallery), None
 for limit in (0, 100, 10_000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        upgrade.cutover(gallery)
+        upgrade.cutover(gallery, unverified=True)
     except CompatError as error:
         assert "nothing was changed" in str(error), error
     else:
         raise AssertionError("the disk was not full")
     assert contents(gallery) == before
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-assert upgrade.cutover(gallery).left_out == 1
+assert upgrade.cutover(gallery, unverified=True).left_out == 1
 print("done")
 """
 
@@ -336,7 +336,7 @@ if os.geteuid() == 0:
     os.chdir(gallery.parent)
     gallery, side = Path(gallery.name), Path(side.name)
     os.seteuid(65534)
-for call in (lambda: upgrade.run(gallery, Toy(), side=side), lambda: upgrade.cutover(gallery)):
+for call in (lambda: upgrade.run(gallery, Toy(), side=side), lambda: upgrade.cutover(gallery, unverified=True)):
     try:
         call()
     except CompatError as error:
@@ -378,7 +378,7 @@ def test_a_read_only_gallery_says_why_it_cannot_be_upgraded_and_can_still_be_pla
 
 def test_old_vectors_of_other_ids_are_not_rolled_back_to(pair: tuple[Path, Path], tmp_path: Path) -> None:
     gallery, _ = pair
-    upgrade.cutover(gallery)
+    upgrade.cutover(gallery, unverified=True)
     before = gallery / "upgrade" / "before"
     shutil.rmtree(before)
     other = Gallery.create(before, space=OLD, dim=16, model={"name": "old-model"})

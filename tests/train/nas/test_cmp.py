@@ -17,7 +17,6 @@ from compat_sdk.metrics import Metric
 from compat_train.config.method_terms import AnyMethod
 from compat_train.config.training import Execution
 from compat_train.embed import embed_images
-from compat_train.loop import DivergedError
 from compat_train.methods.centred_output import Cone
 from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.models.search_space import is_member_name
@@ -29,6 +28,7 @@ from compat_train.nas.cmp.reward import reward_of
 from compat_train.nas.cmp.run import open_evaluations, prepare, search_query_models, search_tiers
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.cmp.validation import Validation
+from compat_train.readings import DivergedError
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.run_files import alone, read_tensors
 
@@ -60,7 +60,7 @@ def test_a_search_ends_in_query_models_that_declare_the_gallery_space(smallest: 
         checkpoint = Checkpoint.load(network.run)
         assert is_member_name(checkpoint.arch) and checkpoint.searches == (gallery.space,)
         assert network.found is not None and network.evaluation.query_mmacs <= 0.6
-        assert network.evaluation.query_mmacs == pytest.approx(network.found.mmacs)
+        assert network.evaluation.query_mmacs == pytest.approx(network.found.cost)
     rewards = [network.found.reward for network in searched if network.found]
     assert rewards == sorted(rewards, reverse=True)
     written = json.loads((finished / "results.json").read_text())

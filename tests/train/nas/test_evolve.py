@@ -89,10 +89,10 @@ def test_every_evaluated_member_is_new_and_within_the_budget(strategy: str, samp
     found = search(costs(), sampler, seen, replace(SMALL, strategy=strategy), budget=budget())  # type: ignore[arg-type]
     assert len(set(seen.members)) == len(seen.members) == len(found)
     assert [len(members) for members in seen.rounds] == [12] * 6
-    assert all(costs().mmacs(member) <= budget() for member in seen.members)
+    assert all(costs().cost(member) <= budget() for member in seen.members)
     for ranked in found:
         assert ranked.member in seen.rounds[ranked.found_in]
-        assert (ranked.reward, ranked.mmacs) == (smooth(ranked.member), costs().mmacs(ranked.member))
+        assert (ranked.reward, ranked.cost) == (smooth(ranked.member), costs().cost(ranked.member))
 
 
 @pytest.mark.parametrize("strategy", ["evolution", "random"])
@@ -138,7 +138,7 @@ def test_random_members_keep_above_the_floor(sampler: MemberSampler) -> None:
     seen = Recorder()
     floor = 0.9 * budget()
     search(costs(), sampler, seen, replace(SMALL, strategy="random"), budget=budget(), floor=floor)
-    assert all(floor <= costs().mmacs(member) <= budget() for member in seen.members)
+    assert all(floor <= costs().cost(member) <= budget() for member in seen.members)
 
 
 @pytest.mark.parametrize("failure", [None, float("nan"), float("inf")])
@@ -180,7 +180,7 @@ def test_a_budget_that_one_member_fits_ends_with_that_member(strategy: str, tiny
     seen = Recorder()
     config = replace(SMALL, strategy=strategy)  # type: ignore[arg-type]
     found = search(tiny(), tiny_sampler, seen, config, budget=tiny().lowest)
-    assert [ranked.mmacs for ranked in found] == [tiny().lowest]
+    assert [ranked.cost for ranked in found] == [tiny().lowest]
     assert len(seen.members) == 1
 
 
@@ -211,7 +211,7 @@ def test_progress_reports_the_best_so_far_and_the_failures(sampler: MemberSample
     failed = sum(member.scales[0] == 0 for member in seen.members)
     assert failed and reports[-1][2] == {
         "best": found[0].reward,
-        "mmacs": found[0].mmacs,
+        "mmacs": found[0].cost,
         "evaluated": 72.0,
         "failed": float(failed),
     }

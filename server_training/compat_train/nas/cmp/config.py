@@ -133,8 +133,14 @@ class CmpConfig:
 
     source: Source = field(metadata=about("the images it learns from"))
     gallery: str = field(metadata=about("RUN folder of the gallery model"))
-    mmacs: tuple[float, ...] = field(
-        metadata=about("budget of each tier, multiply-accumulates in millions", unit="MMACs")
+    mmacs: tuple[float, ...] = setting(
+        (), "budget of each tier, multiply-accumulates in millions; or give milliseconds", unit="MMACs"
+    )
+    milliseconds: tuple[float, ...] = setting(
+        (), "budget of each tier by a table of a device's blocks; or give mmacs", unit="ms", added=True
+    )
+    table: str | None = setting(
+        None, "file of a device's blocks, which `profile --blocks --save` writes; for milliseconds", added=True
     )
     reward: Reward = setting("r3", "what is maximised: r1 = M(q,q), r2 = M(q,g), r3 = their product")
     space: str = setting("shuffle", "search space: shuffle or ane, with settings such as shuffle,last=512,stem=8")
@@ -164,14 +170,7 @@ class CmpConfig:
         check_choices(self)
         check_range("keep", self.keep, 1)
         check_range("workers", self.workers, 0)
-        if not self.mmacs:
-            raise ConfigError("mmacs is empty; expected at least one budget in millions, such as 100", setting="mmacs")
-        if len(set(self.mmacs)) != len(self.mmacs):
-            raise ConfigError(
-                f"mmacs names a budget twice: {', '.join(f'{budget:g}' for budget in self.mmacs)}", setting="mmacs"
-            )
-        for budget in self.mmacs:
-            check_range("mmacs", budget, 0, open_low=True)
+        self._check_budgets()
         check_range("static_width", self.static_width, 0, open_low=True)
         if unknown := sorted(set(self.static_lr) - set(self.static)):
             raise ConfigError(
@@ -180,6 +179,41 @@ class CmpConfig:
         for arch, rate in self.static_lr.items():
             check_range(f"static_lr.{arch}", rate, 0, open_low=True)
         _ = self.search_space, self.training("shufflenet_v2")  # both refuse what cannot work
+
+    def _check_budgets(self) -> None:
+        """Refuses no budget, budgets of both kinds, one that stands twice, and milliseconds without their table."""
+        if bool(self.mmacs) == bool(self.milliseconds):
+            found = "both mmacs and milliseconds are given" if self.mmacs else "mmacs is empty"
+            raise ConfigError(
+                f"{found}; expected at least one budget of one kind, such as mmacs 100, or milliseconds 2 with the "
+                f"table of a device",
+                setting="mmacs",
+            )
+        if bool(self.milliseconds) != (self.table is not None):
+            raise ConfigError(
+                "milliseconds need the table of a device's blocks; make one with `compat-sdk profile FOLDER --blocks "
+                "--save FILE`"
+                if self.milliseconds
+                else "table says what blocks take in milliseconds, and the budget is in mmacs; leave one out",
+                setting="table",
+            )
+        name = "milliseconds" if self.milliseconds else "mmacs"
+        if len(set(self.budgets)) != len(self.budgets):
+            raise ConfigError(
+                f"{name} names a budget twice: {', '.join(f'{budget:g}' for budget in self.budgets)}", setting=name
+            )
+        for budget in self.budgets:
+            check_range(name, budget, 0, open_low=True)
+
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """Budget of each tier, in MMACs or in milliseconds."""
+        return self.milliseconds or self.mmacs
+
+    @property
+    def unit(self) -> Literal["", "ms"]:
+        """What stands behind a budget where it needs a unit: nothing for MMACs."""
+        return "ms" if self.milliseconds else ""
 
     @property
     def search_space(self) -> SearchSpace:

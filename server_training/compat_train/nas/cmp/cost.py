@@ -1,9 +1,10 @@
-"""Exact multiply-adds of any member of a search space, from a table."""
+"""What any member of a search space costs, from a table: its multiply-adds exactly, or milliseconds as measured."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,28 +23,30 @@ class CostTable:
     Attributes:
         space: The search space.
         size: Side of the input in pixels.
-        fixed: Multiply-adds of stem, last convolution and embedding.
-        choices: int64 ``[blocks, operations, scales]``: multiply-adds of each choice.
+        fixed: Multiply-adds of stem, last convolution and embedding; or nanoseconds.
+        choices: int64 ``[blocks, operations, scales]``: multiply-adds of each choice; or nanoseconds.
+        unit: What a million of them is: ``"MMACs"`` or ``"ms"``.
     """
 
     space: SearchSpace
     size: int
     fixed: int
     choices: NDArray[np.int64]
+    unit: Literal["MMACs", "ms"] = "MMACs"
 
-    def mmacs(self, member: Member) -> float:
-        """Multiply-adds of a member for one image, in millions, equal to `count_cost`'s."""
+    def cost(self, member: Member) -> float:
+        """Of a member for one image, in `unit`; MMACs are equal to `count_cost`'s."""
         blocks = range(len(member.operations))
         return (self.fixed + int(self.choices[blocks, member.operations, member.scales].sum())) / 1e6
 
     @property
     def lowest(self) -> float:
-        """MMACs of the cheapest member."""
+        """Of the cheapest member, in `unit`."""
         return (self.fixed + int(self.choices.min((1, 2)).sum())) / 1e6
 
     @property
     def highest(self) -> float:
-        """MMACs of the most expensive member."""
+        """Of the most expensive member, in `unit`."""
         return (self.fixed + int(self.choices.max((1, 2)).sum())) / 1e6
 
 

@@ -35,13 +35,13 @@ class Ranked:
     Attributes:
         member: The architecture.
         reward: What it was ranked by; higher is better.
-        mmacs: Its cost in millions of multiply-accumulates.
+        cost: In millions of multiply-accumulates, or in milliseconds where the budget is in them.
         found_in: Round that evaluated it, from 0.
     """
 
     member: Member
     reward: float
-    mmacs: float
+    cost: float
     found_in: int
 
 
@@ -71,10 +71,10 @@ def search(
         evaluate: Called once a round with members that it has not seen. A reward that is not finite counts as a
             failure; members that failed are neither ranked nor parents, and not tried again.
         config: Sizes, rates and seed.
-        budget: Most MMACs that any evaluated member takes.
-        floor: Fewest MMACs that random members take; children may take fewer. None: the cheapest member's.
-        progress: Called after each round with the ``best`` reward so far and its ``mmacs``, and how many ``evaluated``
-            members there are so far and how many of them ``failed``.
+        budget: Most that any evaluated member takes, in the unit of ``costs``.
+        floor: Least that random members take; children may take less. None: the cheapest member's.
+        progress: Called after each round with the ``best`` reward so far and its ``mmacs`` or ``ms``, and how many
+            ``evaluated`` members there are so far and how many of them ``failed``.
 
     Returns:
         All members with a reward, best first; equal rewards in the order of the members' names.
@@ -100,7 +100,7 @@ def search(
         rewards = evaluate(population) if population else []
         evaluated += len(population)
         ranked += [
-            Ranked(member, float(reward), costs.mmacs(member), number)
+            Ranked(member, float(reward), costs.cost(member), number)
             for member, reward in zip(population, rewards, strict=True)
             if reward is not None and math.isfinite(reward)
         ]
@@ -112,7 +112,7 @@ def search(
                 f"the recorded failures and search again"
             )
         if progress is not None:
-            figures = {"best": ranked[0].reward, "mmacs": ranked[0].mmacs}
+            figures = {"best": ranked[0].reward, costs.unit.lower(): ranked[0].cost}
             counts = {"evaluated": float(evaluated), "failed": float(evaluated - len(ranked))}
             progress(number + 1, config.rounds, figures | counts)
     return ranked
@@ -156,7 +156,7 @@ class _Draw:
                 if not self.seen:
                     raise
                 break
-            if member not in self.seen and self._costs.mmacs(member) <= self._budget:
+            if member not in self.seen and self._costs.cost(member) <= self._budget:
                 self.seen.add(member)
                 found.append(member)
         return found
@@ -194,13 +194,13 @@ def _generator(config: SearchConfig, number: int) -> np.random.Generator:
 
 
 def _check_range(costs: CostTable, budget: float, low: float) -> None:
-    where = f"members of {costs.space.name} take {costs.lowest:.4g} to {costs.highest:.4g} MMACs"
+    where = f"members of {costs.space.name} take {costs.lowest:.4g} to {costs.highest:.4g} {costs.unit}"
     if not budget >= costs.lowest:
         raise ConfigError(
-            f"the budget is {budget:g} MMACs, but {where}; raise it, or make the space cheaper with a smaller stem, "
-            f"stage channels or last convolution"
+            f"the budget is {budget:g} {costs.unit}, but {where}; raise it, or make the space cheaper with a "
+            f"smaller stem, stage channels or last convolution"
         )
     if not low <= min(budget, costs.highest):
         raise ConfigError(
-            f"the floor is {low:g} MMACs and the budget {budget:g}, and {where}; lower the floor below both"
+            f"the floor is {low:g} {costs.unit} and the budget {budget:g}, and {where}; lower the floor below both"
         )

@@ -16,10 +16,11 @@ class Network:
     Attributes:
         run: Its RUN folder, ready for export.
         arch: Architecture name.
-        tier: Budget it was searched for, MMACs; None for a static network.
+        tier: Budget it was searched for; None for a static network.
         place: Its place by reward within the tier, from 1; None for a static network.
         found: What the search said of it; None for a static network.
         evaluation: M(q,q), M(q,g) and M(g,g) on the query and gallery splits.
+        unit: What the tier is in: ``"ms"``, or "" for MMACs.
     """
 
     run: Path
@@ -28,11 +29,17 @@ class Network:
     place: int | None
     found: Ranked | None
     evaluation: Evaluation
+    unit: str = ""
 
     @property
     def name(self) -> str:
-        """Short name for tables: ``100 / 1`` is the best of the tier of 100 MMACs."""
-        return self.arch if self.tier is None else f"{self.tier:g} / {self.place}"
+        """Short name for tables: ``100 / 1`` is the best of the tier of 100 MMACs, ``2ms / 1`` of 2 milliseconds."""
+        return self.arch if self.tier is None else f"{self.tier:g}{self.unit} / {self.place}"
+
+    @property
+    def milliseconds(self) -> float | None:
+        """What it takes by the table of a device; None where the search had none, and for a static network."""
+        return self.found.cost if self.unit and self.found is not None else None
 
     def to_json(self) -> dict[str, object]:
         """JSON values; accuracies and rewards are fractions."""
@@ -44,6 +51,7 @@ class Network:
             "place": self.place,
             "reward": None if self.found is None else self.found.reward,
             "found_in_round": None if self.found is None else self.found.found_in,
+            **({} if self.milliseconds is None else {"milliseconds": self.milliseconds}),
             **self.evaluation.to_json(),
         }
 

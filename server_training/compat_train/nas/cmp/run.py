@@ -3,7 +3,7 @@
     OUT/supernet/            shared weights
     OUT/validation/          what candidates are judged on
     OUT/scores.jsonl         every candidate that was evaluated
-    OUT/tiers/100/1 ...      RUN folders of the retrained networks, best reward first
+    OUT/tiers/100/1 ...      RUN folders of the retrained networks, best reward first; 2ms/1 of a budget in time
     OUT/static/NAME          RUN folders of the static networks
     OUT/results.json         everything that is reported
 
@@ -31,22 +31,24 @@ from compat_train.data.origin import Origin
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of
 from compat_train.evaluation.evaluate import evaluate_each
-from compat_train.loop import DivergedError
 from compat_train.methods.choose import choose
 from compat_train.methods.objective import gallery_rows
 from compat_train.methods.query import train_query
 from compat_train.models.build import require_architecture
 from compat_train.nas.cmp.candidate import CandidateEvaluator
 from compat_train.nas.cmp.config import CmpConfig
-from compat_train.nas.cmp.cost import CostTable, cost_table
+from compat_train.nas.cmp.cost import CostTable
 from compat_train.nas.cmp.evaluations import Evaluations
 from compat_train.nas.cmp.evolve import Ranked, search
+from compat_train.nas.cmp.latency import costs_of
 from compat_train.nas.cmp.result import CmpResult, Network
 from compat_train.nas.cmp.reward import NEEDS, reward_of
 from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.cmp.validation import DIGEST, Validation, prepare_validation
 from compat_train.nas.held_out import check_held_out
+from compat_train.parallel.group import leader_first, leads, leave, together
+from compat_train.readings import DivergedError
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.data_record import require_same_data, write_data_record
 from compat_train.runs.layout import CMP
@@ -70,7 +72,7 @@ class Prepared:
     costs: CostTable
 
 
-def search_query_models(config: CmpConfig, out: str | Path, progress: Progress | None = None) -> CmpResult:
+def search_query_models(config: CmpConfig, out: str | Path, progress: Progress | None = None) -> CmpResult | None:
     """Finds, trains and measures query networks for each tier; resumes what an earlier call left unfinished.
 
     Args:
@@ -80,7 +82,8 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
 
     Returns:
         The retrained networks of every tier and the static networks, all evaluated on the query and gallery splits. One
-        whose training diverged is left out and told.
+        whose training diverged is left out and told. Of several processes all train the supernet; that of rank 0 alone
+        does the rest, and the others get None.
 
     Raises:
         DataError: The dataset has no usable validation split, or shares its identities with training.
@@ -89,16 +92,19 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
         ConfigError: The folder holds something else, or no member of the space is as cheap as a tier asks.
     """
     folder = Path(out)
-    require_own(folder, CMP, "this search")
+    if leads():
+        require_own(folder, CMP, "this search")
     for arch in config.static:
         require_architecture(arch, width=config.static_width)
-    prepared = prepare(config, folder, progress)
-    weights = train_supernet(config, prepared.gallery, prepared.data, folder / "supernet", progress)
+    prepared, weights = _with_supernet(config, folder, progress)
+    leave()
+    if not leads():
+        return None
     tiers = search_tiers(config, prepared, weights, folder, progress)
     wanted: list[tuple[QueryConfig, Path, float | None, int | None, Ranked | None]] = []
     for budget, ranked in tiers.items():
         for place, found in enumerate(ranked[: config.keep], 1):
-            run = folder / "tiers" / f"{budget:g}" / str(place)
+            run = folder / "tiers" / f"{budget:g}{config.unit}" / str(place)
             wanted.append((config.training(found.member.name), run, budget, place, found))
     for arch in config.static:
         training = config.training(arch, width=config.static_width)
@@ -118,6 +124,12 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
     return result
 
 
+@together
+def _with_supernet(config: CmpConfig, folder: Path, progress: Progress | None) -> tuple[Prepared, Path]:
+    prepared = prepare(config, folder, progress)
+    return prepared, train_supernet(config, prepared.gallery, prepared.data, folder / "supernet", progress)
+
+
 def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -> Prepared:
     """Reads and checks everything that a run rests on, before any training starts.
 
@@ -128,14 +140,13 @@ def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -
     root = None if config.source.root is None else Path(config.source.root)
     dataset = open_dataset(config.source.data, root)
     split = check_held_out(dataset, gallery)
-    costs = cost_table(
-        config.search_space, size=gallery.preprocessing.size, dim=gallery.dim, stem_stride=config.stem_stride
-    )
-    for budget in config.mmacs:
+    costs = costs_of(config, size=gallery.preprocessing.size, dim=gallery.dim)
+    for budget in config.budgets:
         if budget < costs.lowest:
             raise ConfigError(
-                f"a tier of {budget:g} MMACs is out of reach: members of {costs.space.name} take {costs.lowest:.4g} to "
-                f"{costs.highest:.4g} MMACs at {costs.size} pixels with stem stride {config.stem_stride}; a smaller "
+                f"a tier of {budget:g} {costs.unit} is out of reach: members of {costs.space.name} take "
+                f"{costs.lowest:.4g} to {costs.highest:.4g} at {costs.size} pixels with stem stride "
+                f"{config.stem_stride}; a smaller "
                 f"stem or last convolution (space {costs.space.kind},last=128) or fewer channels lower the minimum"
             )
     data = load_training_set(config.source, gallery.preprocessing, cache=folder / "pixels", progress=progress)
@@ -143,17 +154,18 @@ def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -
     gallery_rows(query, gallery, data)
     validation, judging = folder / "validation", Origin(split.images, split.labels, split.ids)
     settings = {"data": config.source.data, "gallery_space": gallery.space} | config_to_json(config.validation)
-    if not (validation / DIGEST).is_file():
-        images = prepare_validation(split, data, gallery, config.validation, device=config.execution.device)
-        write_data_record(validation, judging)
-        images.save(validation, settings)
-    elif changes := changed_settings(Validation.settings(validation), settings):
-        raise TrainingError(
-            f"{validation} was prepared with other settings: {changes}; search into another folder, or delete it "
-            f"together with scores.jsonl beside it"
-        )
-    else:
-        require_same_data(validation, judging)
+    with leader_first(validation):
+        if not (validation / DIGEST).is_file():
+            images = prepare_validation(split, data, gallery, config.validation, device=config.execution.device)
+            write_data_record(validation, judging)
+            images.save(validation, settings)
+        elif changes := changed_settings(Validation.settings(validation), settings):
+            raise TrainingError(
+                f"{validation} was prepared with other settings: {changes}; search into another folder, or delete it "
+                f"together with scores.jsonl beside it"
+            )
+        else:
+            require_same_data(validation, judging)
     return Prepared(dataset, gallery, data, costs)
 
 
@@ -177,11 +189,11 @@ def search_tiers(
     tiers: dict[float, list[Ranked]] = {}
     lock = alone(folder / "search.lock", f"searching in {folder}")
     with lock, open_evaluations(config, prepared, weights, folder) as evaluations:
-        for budget in config.mmacs:
+        for budget in config.budgets:
 
             def report(done: int, total: int, values: Mapping[str, float], budget: float = budget) -> None:
                 if progress is not None:
-                    progress(f"search {budget:g} MMACs", done, total, values)
+                    progress(f"search {budget:g} {prepared.costs.unit}", done, total, values)
 
             tiers[budget] = search(
                 prepared.costs,
@@ -204,7 +216,7 @@ def open_evaluations(config: CmpConfig, prepared: Prepared, weights: Path, folde
         stem_stride=config.stem_stride,
         metric=config.validation.accuracy,
         batch=config.validation.batch,
-        device=device_of(config.execution.device).type,  # a score is not the same on another
+        device=str(device_of(config.execution.device)),
     )
     return Evaluations(folder / "scores.jsonl", evaluator.decides(), evaluator, workers=config.workers)
 
@@ -227,7 +239,15 @@ def measure(
     )
     return CmpResult(
         tuple(
-            Network(run=run, arch=Checkpoint.load(run).arch, tier=tier, place=place, found=found, evaluation=evaluation)
+            Network(
+                run=run,
+                arch=Checkpoint.load(run).arch,
+                tier=tier,
+                place=place,
+                found=found,
+                evaluation=evaluation,
+                unit=config.unit,
+            )
             for (run, tier, place, found), evaluation in zip(networks, evaluations, strict=True)
         )
     )

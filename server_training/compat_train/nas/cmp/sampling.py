@@ -38,9 +38,9 @@ class MemberSampler:
         flat = choices.reshape(blocks, -1)
         cheapest = flat.min(1)
         self.lowest = (costs.fixed + int(cheapest.sum())) / 1e6
-        """MMACs of the cheapest member that may be drawn."""
+        """What the cheapest member takes that may be drawn."""
         self.highest = (costs.fixed + int(flat.max(1).sum())) / 1e6
-        """MMACs of the most expensive member that may be drawn."""
+        """What the most expensive member takes that may be drawn."""
         span = max(int((flat.max(1) - cheapest).sum()), 1)
         self._grid = span / _STEPS
         self._steps = np.rint((flat - cheapest[:, None]) / self._grid).astype(np.int64)
@@ -53,7 +53,7 @@ class MemberSampler:
                 self._ways[block, step:] += self._ways[block + 1, : size - step]
 
     def draw(self, generator: np.random.Generator, low: float, high: float) -> Member:
-        """One member whose cost is in ``[low, high]`` MMACs.
+        """One member whose cost is in ``[low, high]``, in the unit of its costs.
 
         Raises:
             ConfigError: No member's cost lies there.
@@ -66,11 +66,11 @@ class MemberSampler:
             for _ in range(1000):
                 total = first + int(np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right"))
                 member = self._walk(generator, min(total, last))
-                if low <= self.costs.mmacs(member) <= high:
+                if low <= self.costs.cost(member) <= high:
                     return member
         raise ConfigError(
-            f"no member of {self.costs.space.name} takes {low:g} to {high:g} MMACs at {self.costs.size} pixels; they "
-            f"take {self.lowest:.4g} to {self.highest:.4g}"
+            f"no member of {self.costs.space.name} takes {low:g} to {high:g} {self.costs.unit} at "
+            f"{self.costs.size} pixels; they take {self.lowest:.4g} to {self.highest:.4g}"
         )
 
     def _walk(self, generator: np.random.Generator, total: int) -> Member:

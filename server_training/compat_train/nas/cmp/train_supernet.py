@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files.atomic import write_atomic
-from compat_sdk.files.digests import file_problem
+from compat_sdk.files.digests import file_problem, sha256_file
 from compat_sdk.files.documents import read_json
 from compat_sdk.files.seal import sealed_json, unsealed
 from compat_sdk.progress import Progress
@@ -34,8 +34,11 @@ from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.search_space import SCALES, Member
 from compat_train.models.supernet import Supernet
 from compat_train.nas.cmp.config import CmpConfig, SupernetConfig
-from compat_train.nas.cmp.cost import CostTable, cost_table
+from compat_train.nas.cmp.cost import CostTable
+from compat_train.nas.cmp.latency import costs_of
 from compat_train.nas.cmp.sampling import MemberSampler
+from compat_train.parallel.group import leads, together
+from compat_train.parallel.rows import over_processes
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.data_record import require_same_data
 from compat_train.runs.resume_points import ResumePoints
@@ -48,9 +51,9 @@ _MEMBERS = 4
 class MemberSchedule:
     """Which member each step trains: a function of the step's number and the seed alone.
 
-    A step draws one of ``bins`` equal ranges of MMACs, then a member uniformly within it, so that the smallest tier is
-    trained as often as the largest; a uniform draw from the whole space never reaches it. Ranges end at the highest
-    budget: larger members are no candidates.
+    A step draws one of ``bins`` equal ranges of MMACs, or of milliseconds where budgets are in them, then a member
+    uniformly within it, so that the smallest tier is trained as often as the largest; a uniform draw from the whole
+    space never reaches it. Ranges end at the highest budget: larger members are no candidates.
 
     In the first ``channel_warmup`` of the steps the channel scales open from the largest down: leading channels serve
     every scale, and with all ten from the start the small ones pull them apart before any has learned.
@@ -63,7 +66,7 @@ class MemberSchedule:
     Args:
         costs: Cost of every choice.
         config: Bins and warm-up.
-        budget: Highest tier, MMACs.
+        budget: Highest tier, in the unit of ``costs``.
         steps: Steps of the whole training.
         seed: Source of all randomness.
     """
@@ -100,6 +103,7 @@ class MemberSchedule:
         return sampler.draw(generator, low, high)
 
 
+@together
 def train_supernet(
     config: CmpConfig, gallery: Checkpoint, data: TrainingSet, out: Path, progress: Progress | None = None
 ) -> Path:
@@ -133,9 +137,11 @@ def train_supernet(
             name: value for name, value in config_to_json(query).items() if name not in ("arch", "optimisation")
         },
         "space": config.search_space.name,
-        "budget": max(config.mmacs),
+        "budget": max(config.budgets),
         "gallery_space": gallery.space,
     }
+    if config.table is not None:
+        settings["table"] = sha256_file(config.table)
     if finished := _finished(out, settings, data.origin):
         return finished
     device = device_of(config.execution.device)
@@ -153,11 +159,9 @@ def train_supernet(
     place(trained, device)
     batches = data.batches(optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
     schedule = MemberSchedule(
-        cost_table(
-            config.search_space, size=gallery.preprocessing.size, dim=gallery.dim, stem_stride=config.stem_stride
-        ),
+        costs_of(config, size=gallery.preprocessing.size, dim=gallery.dim),
         config.supernet,
-        budget=max(config.mmacs),
+        budget=max(config.budgets),
         steps=batches.steps_per_epoch * optimisation.epochs,
         seed=config.execution.seed,
     )
@@ -165,8 +169,8 @@ def train_supernet(
     def embed(inputs: Tensor, batch: Batch) -> Tensor:
         if batch.step == schedule.operations_open > 0:
             supernet.start_operations()
-        embeddings: Tensor = supernet(inputs, schedule.member(batch.step))
-        return embeddings
+        member = schedule.member(batch.step)
+        return over_processes(lambda rows: supernet(rows, member), inputs)
 
     objective: Callable[[Batch], dict[str, Tensor]] = compatibility_objective(
         query, gallery, data, embed, classifier, rows, device, vectors=vectors
@@ -188,10 +192,11 @@ def train_supernet(
     if query.centred and vectors is not None:
         state |= Cone.around(vectors.vectors, vectors.mean).to_state()
     weights = save_tensors(state)
-    write_atomic(out / WEIGHTS, weights)
-    record = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
-    write_atomic(out / MANIFEST, sealed_json({"weights": record, "settings": settings}))
-    ResumePoints(out).clear()
+    if leads():
+        write_atomic(out / WEIGHTS, weights)
+        record = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
+        write_atomic(out / MANIFEST, sealed_json({"weights": record, "settings": settings}))
+        ResumePoints(out).clear()
     return out / WEIGHTS
 
 

@@ -112,6 +112,16 @@ class GlobalConfig:
     mmacs: float | None = setting(
         None, "most multiply-accumulates of any network, in millions", unit="MMACs", otherwise="no limit"
     )
+    milliseconds: float | None = setting(
+        None,
+        "most milliseconds of any network, by a table of a device's blocks",
+        unit="ms",
+        otherwise="no limit",
+        added=True,
+    )
+    table: str | None = setting(
+        None, "file of a device's blocks, which `profile --blocks --save` writes; for milliseconds", added=True
+    )
     bounds: Bounds = setting(TINY, "depths and widths of the macro search; the micro search may go below min_width")
     dim: int | None = setting(None, "embedding dimension", unit="numbers", otherwise=_alone(_DIM))
     preprocessing: Preprocessing | None = setting(None, "what is done to an image first", otherwise=_alone(_INPUT))
@@ -169,6 +179,16 @@ class GlobalConfig:
         check_range("random", self.random, 0)
         if self.mmacs is not None:
             check_range("mmacs", self.mmacs, 0, open_low=True)
+        if self.milliseconds is not None:
+            check_range("milliseconds", self.milliseconds, 0, open_low=True)
+        if (self.milliseconds is None) != (self.table is None):
+            raise ConfigError(
+                "milliseconds need the table of a device's blocks; make one with `compat-sdk profile FOLDER --blocks "
+                "--save FILE`"
+                if self.table is None
+                else "table says what blocks take in milliseconds, and there is no limit of these; leave it out",
+                setting="table",
+            )
         if self.held_out is not None:
             check_range("held_out", self.held_out, 0, 0.5, open_low=True)
         self._check_objective()

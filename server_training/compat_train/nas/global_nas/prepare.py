@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from compat_sdk.datasets import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.files.digests import sha256_file
 from compat_sdk.images import Preprocessing
+from compat_sdk.profile.block_table import load_block_table
 from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.training import GalleryConfig, QueryConfig, config_to_json
@@ -24,6 +26,7 @@ from compat_train.models.global_cost import mmacs
 from compat_train.models.global_space import GlobalMember, random_member
 from compat_train.nas.global_nas.config import GlobalConfig, Objective
 from compat_train.nas.global_nas.images import SearchImages, search_images
+from compat_train.nas.global_nas.latency import milliseconds, settings_of
 
 _SPLITS: Mapping[Objective, tuple[str, ...]] = {
     "accuracy": ("query",),
@@ -50,6 +53,7 @@ class Prepared:
         dim: Length of the embedding.
         random: Random members that fit the limit.
         cost: Multiply-adds of a member for one image, in millions.
+        milliseconds: What a member takes by the table of a device; None without one.
         settings: What decides the scores, as JSON values.
     """
 
@@ -62,6 +66,7 @@ class Prepared:
     random: tuple[GlobalMember, ...]
     cost: Callable[[GlobalMember], float]
     settings: dict[str, object]
+    milliseconds: Callable[[GlobalMember], float] | None = None
 
 
 def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None) -> Prepared:
@@ -89,7 +94,14 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
             f"take {cost(smallest):.4g} MMACs at {preprocessing.size} pixels with stem stride {config.stem_stride}; "
             f"lower min_depth or min_width, or raise {'the stem stride or ' * (config.stem_stride == 1)}the limit"
         )
-    random = _random_members(config, cost)
+    time = _milliseconds(config, preprocessing.size, dim)
+    if time is not None and config.milliseconds is not None and config.milliseconds < time(smallest):
+        raise ConfigError(
+            f"a limit of {config.milliseconds:g} ms is out of reach: {smallest.depth} layers of width "
+            f"{smallest.width} take {time(smallest):.4g} ms by {config.table}; lower min_depth or min_width, or raise "
+            f"the limit"
+        )
+    random = _random_members(config, fitting(config, cost, time))
     root = None if config.source.root is None else Path(config.source.root)
     dataset = open_dataset(config.source.data, root)
     splits = [filled_split(dataset, name) for name in _SPLITS[config.objective]]
@@ -115,7 +127,40 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
         )
     settings = {name: value for name, value in config_to_json(config).items() if name not in _AFTER}
     settings |= {"gallery_space": None if gallery is None else gallery.space, "images_sha256": images.digest}
-    return Prepared(dataset, data, images, test, preprocessing, dim, random, cost, settings)
+    if config.table is not None:
+        settings["table"] = sha256_file(config.table)  # not where it lies
+    return Prepared(dataset, data, images, test, preprocessing, dim, random, cost, settings, time)
+
+
+def fitting(
+    config: GlobalConfig,
+    cost: Callable[[GlobalMember], float],
+    time: Callable[[GlobalMember], float] | None,
+) -> Callable[[GlobalMember], bool]:
+    """Whether a member keeps within the limits of a search: multiply-adds, milliseconds, both or neither.
+
+    Args:
+        config: The whole run's.
+        cost: Multiply-adds of a member, in millions.
+        time: Milliseconds of a member; None without a table.
+    """
+
+    def fits(member: GlobalMember) -> bool:
+        if config.mmacs is not None and cost(member) > config.mmacs:
+            return False
+        return time is None or config.milliseconds is None or time(member) <= config.milliseconds
+
+    return fits
+
+
+def _milliseconds(config: GlobalConfig, size: int, dim: int) -> Callable[[GlobalMember], float] | None:
+    """What a member takes by the table of a run; None where it has none."""
+    if config.table is None:
+        return None
+    bounds, stem_stride = config.bounds, config.stem_stride
+    table = load_block_table(config.table)
+    table.require(settings_of(bounds, size, dim, stem_stride))
+    return lambda member: milliseconds(member, table, bounds, size=size, dim=dim, stem_stride=stem_stride)
 
 
 def _check_classes(queries: Split, data: TrainingSet) -> None:
@@ -128,19 +173,22 @@ def _check_classes(queries: Split, data: TrainingSet) -> None:
         )
 
 
-def _random_members(config: GlobalConfig, cost: Callable[[GlobalMember], float]) -> tuple[GlobalMember, ...]:
-    """Random members within the limit, by the seed; fewer of them are the first of more."""
+def _random_members(config: GlobalConfig, fits: Callable[[GlobalMember], bool]) -> tuple[GlobalMember, ...]:
+    """Random members within the limits, by the seed; fewer of them are the first of more."""
     generator = np.random.default_rng((config.execution.seed, _RANDOM_SEED))
     found: list[GlobalMember] = []
     for _ in range(_TRIES * config.random):
         if len(found) == config.random:
             break
         member = random_member(config.bounds, generator)
-        if config.mmacs is None or cost(member) <= config.mmacs:
+        if fits(member):
             found.append(member)
     if len(found) < config.random:
+        limits = [f"{config.mmacs:g} MMACs"] * (config.mmacs is not None)
+        limits += [f"{config.milliseconds:g} ms"] * (config.milliseconds is not None)
         raise ConfigError(
-            f"{len(found)} of {_TRIES * config.random} random members take {config.mmacs:g} MMACs or less, and "
-            f"{config.random} are wanted; raise the limit, lower the bounds, or ask for fewer"
+            f"{len(found)} of {_TRIES * config.random} random members keep within the limits "
+            f"({', '.join(limits)}), and {config.random} are wanted; raise the limit, lower the bounds, or ask "
+            f"for fewer"
         )
     return tuple(found)

@@ -24,6 +24,7 @@ class TrainedNetwork:
         parameters: Of the embedding network.
         mmacs: Multiply-adds for one image, in millions.
         evaluation: Retrieval in full; None for classification.
+        milliseconds: What it takes by the table of a device; None without one.
     """
 
     run: Path
@@ -32,6 +33,7 @@ class TrainedNetwork:
     parameters: int
     mmacs: float
     evaluation: Evaluation | None = None
+    milliseconds: float | None = None
 
     def to_json(self) -> dict[str, object]:
         """The attributes as JSON values, the evaluation as its own report has it."""
@@ -41,6 +43,7 @@ class TrainedNetwork:
             "score": self.score,
             "parameters": self.parameters,
             "mmacs": self.mmacs,
+            **({} if self.milliseconds is None else {"milliseconds": self.milliseconds}),
             "evaluation": None if self.evaluation is None else self.evaluation.to_json(),
         }
 

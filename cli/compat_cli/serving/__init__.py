@@ -1,0 +1,1 @@
+"""`compat-sdk serve`: one bundle and one gallery behind HTTP."""
