@@ -229,7 +229,7 @@ def test_every_reason_not_to_run_is_still_needed() -> None:
 
 @pytest.fixture
 def photos_of_a_reader(tmp_path: Path) -> Path:
-    """`photos/`, the same with identities to validate on as `D`, `pictures/`, `holiday.jpg` and `teacher.onnx`."""
+    """`photos/`, the same with identities to validate on as `D`, `pictures/`, `holiday.jpg`, `teacher.onnx`, vectors."""
     root = tmp_path
     dataset = open_dataset("sample")
     names = sorted(dataset.splits["train"].classes)
@@ -246,6 +246,9 @@ def photos_of_a_reader(tmp_path: Path) -> Path:
         shutil.copytree(root / "D" / split_name, root / "pictures", dirs_exist_ok=True)
     Image.fromarray(dataset.splits["query"].images[0]).resize((64, 48)).convert("RGB").save(root / "holiday.jpg")  # type: ignore[arg-type]
     shutil.copytree(ROOT / "recipes", root / "recipes")
+    stored = np.random.default_rng(0).standard_normal((80, 6)).astype(np.float32)
+    for name, space in (("old", "old-6-aaaaaaaaaaaa"), ("new", "new-6-bbbbbbbbbbbb")):
+        np.savez(root / f"{name}.npz", ids=np.array([str(row) for row in range(80)]), vectors=stored, space=space)
     if find_spec("onnx"):
         from tests.train.adoption.graphs import network
 
