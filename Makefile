@@ -4,7 +4,7 @@
 # make check   lint, types, direction rules
 # make docs    the documentation as a site in build/site, warnings as errors
 # make bare    the wheel alone in a new environment, without torch
-# make test-matrix    the tests on one thread and on two, with AVX2 alone and with all that the processor has
+# make test-matrix    the tests on one thread and on two, with AVX2 alone and with all that the processor has (TESTS=FILE: some)
 # make jvm     the runtime in Java (sdk/jvm) as build/jvm/compat-sdk.jar
 # make test-jvm    its tests: the cases of sdk/conformance, random ones, damaged files
 # make test-swift    the runtime in Swift (sdk/swift): the same cases, random ones, damaged files; with a toolchain of Swift
@@ -87,8 +87,8 @@ test-web: $(VENV)/.installed $(WEB)/node_modules/.installed chromium
 test-matrix: $(VENV)/.installed
 	@for threads in 1 2; do for capability in avx2 ""; do \
 		echo "== threads: $$threads, ATEN_CPU_CAPABILITY: $${capability:-not set}"; \
-		env $${capability:+ATEN_CPU_CAPABILITY=$$capability} OMP_NUM_THREADS=$$threads OMP_WAIT_POLICY=PASSIVE \
-			$(BIN)/python $(PYTEST) -q || exit 1; \
+		env -u ATEN_CPU_CAPABILITY $${capability:+ATEN_CPU_CAPABILITY=$$capability} OMP_NUM_THREADS=$$threads \
+			OMP_WAIT_POLICY=PASSIVE $(BIN)/python $(PYTEST) -q $(TESTS) || exit 1; \
 	done; done
 
 check: $(VENV)/.installed

@@ -40,6 +40,8 @@ from tests.fuzz.mutate import toml
 from tests.golden.files import HERE as RELEASED
 from tests.sdk.bundles import make_bundle
 from tests.sdk.certificates import certificate
+from tests.sdk.published.layouts import LAYOUTS, face_pairs
+from tests.sdk.published.layouts import records as face_records
 from tests.sdk.transforms import make_transform
 from tests.train.nas.toy import MEMBERS, SETTINGS, Toy
 
@@ -52,6 +54,7 @@ def main() -> None:
     HERE.mkdir()
     _images(HERE / "images")
     _tables(HERE)
+    _published(HERE / "published")
     _run(HERE / "run")
     _weights(HERE / "weights")
     size = {"preprocessing": Preprocessing(size=16)}
@@ -116,6 +119,22 @@ def _tables(folder: Path) -> None:
     np.save(kanji / "rows.npy", np.array([[0, 0], [0, 1], [0, 1], [1, 1], [1, 0]], np.int64))
     np.save(kanji / "unseen.npy", np.zeros((2, 2, 2), np.uint8))
     np.save(kanji / "unseen-rows.npy", np.array([[1, 1], [1, 2]], np.int64))
+
+
+def _published(folder: Path) -> None:
+    """Small files of published sets: every list, pickle and file of records that is read before a picture is."""
+    for layout in ("kmnist as npz", "emnist-letters", "deepfashion2", "gldv2", "places365", "imagenet with a solution"):
+        LAYOUTS[layout](folder / layout.split(" ")[0])
+    for layout in ("roxford5k", "roxford5k-hard"):  # one of arrays, one of lists
+        LAYOUTS[layout](folder / layout)
+    for form in ("python-3", "python-2", "array"):
+        face_pairs(folder / "pairs" / f"{form}.bin", form)
+    face_records(folder / "records" / "train.rec")
+    for path in (folder / "deepfashion2" / "train").rglob("*.*"):
+        if int(path.stem) > 4:
+            path.unlink()
+    for path in [*(folder / "gldv2").rglob("*.jpg"), *(folder / "places365").rglob("*/airfield/*.jpg")]:
+        path.unlink()  # opened without its pictures
 
 
 def _run(folder: Path) -> None:
