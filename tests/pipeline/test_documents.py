@@ -422,14 +422,15 @@ def test_the_page_of_browsers_does_what_it_says_in_its_order(
     type_all(ROOT / "docs" / "browser.md", run)
 
 
-def test_the_page_of_android_does_what_it_says_in_its_order(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", ["android", "ios"])
+def test_the_page_of_phones_does_what_it_says_in_its_order(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     released = copy_of("0.7", tmp_path / "released")
     shutil.copy(released / "bundles" / "query.bundle.zip", tmp_path / "query.bundle")
     shutil.copytree(released / "galleries" / "plain", tmp_path / "photos.gallery")
     monkeypatch.chdir(tmp_path)
-    type_all(ROOT / "docs" / "android.md", run)
+    type_all(ROOT / "docs" / f"{page}.md", run)
 
 
 def test_the_page_of_indexes_does_what_it_says(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -496,6 +497,7 @@ def test_every_document_with_something_to_run_is_run() -> None:
                 "browser",
                 "android",
                 "edge-box",
+                "ios",
             )
         ),
     }
