@@ -29,6 +29,8 @@ from compat_sdk.files.seal import sealed_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.images import PackedPicture, image_size, load_image
+from compat_sdk.profile.block_graphs import read_blocks
+from compat_sdk.profile.block_table import load_block_table
 from compat_sdk.profile.latency_table import load_table
 from compat_sdk.upgrade.manifest import FOLDER, require_manifest
 from compat_sdk.upgrade.shard import read_record
@@ -91,6 +93,8 @@ def _readers() -> Iterator[Reader]:
     yield Reader("certificate", _certified, _cases([_OWN / "run"], "certificates/*.json"), True, _value, _JSON)
     yield Reader("recipe", _recipe, _cases([_RELEASED], "recipe.toml"), False, _table, _TOML)
     yield Reader("latency", _latency, _cases([_RELEASED], "latency.json"), False, _value, _JSON)
+    yield Reader("blocks", _blocks, _cases([_OWN / "blocks"], "blocks.json"), True, _value, _JSON)
+    yield Reader("block-table", _block_table, _cases([_OWN / "blocks"], "device.json"), False, _value, _JSON)
     yield Reader(
         "csv", _csv, _cases([_OWN / "csv"], "list.csv"), words=(b'"', b",", b"\r", b"..", b"train", b"\xff", b"path")
     )
@@ -291,6 +295,16 @@ def _recipe(folder: Path, target: str) -> object:
 def _latency(folder: Path, target: str) -> object:
     table = load_table(folder / target)
     return table, table.correlation
+
+
+def _blocks(folder: Path, target: str) -> object:
+    found = read_blocks(folder)
+    return found.target, found.settings, found.graphs
+
+
+def _block_table(folder: Path, target: str) -> object:
+    table = load_block_table(folder / target)
+    return table, table.error, table.milliseconds(dict.fromkeys(table.blocks, 1.0))
 
 
 def _csv(folder: Path, target: str) -> object:
