@@ -24,6 +24,7 @@ from compat_sdk.bundle.trust import Trust
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.datasets.idx import read_idx
 from compat_sdk.datasets.lock import require_all_locked, require_locked
+from compat_sdk.datasets.published.ijb import open_ijb
 from compat_sdk.errors import CorruptFileError, GalleryError
 from compat_sdk.files.seal import sealed_json
 from compat_sdk.gallery import Gallery
@@ -306,6 +307,12 @@ def _shards(folder: Path, target: str) -> object:
 def _set(folder: Path, target: str) -> object:
     dataset = open_dataset(_SETS.get(target, "deepfashion2"), folder)
     return _facts(dataset), dataset.relevance and [rows.tolist() for rows in dataset.relevance.positives]
+
+
+def _templates(folder: Path, target: str) -> object:
+    faces = open_ijb(folder, "ijbc")
+    arrays = (faces.quality, faces.templates, faces.media, faces.pairs, faces.same, faces.probes.people)
+    return faces.images.ids, [image.matrix for image in faces.images.images], [array.tolist() for array in arrays]  # type: ignore[union-attr]
 
 
 def _packed(folder: Path, target: str) -> object:
