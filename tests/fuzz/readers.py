@@ -118,9 +118,9 @@ def _published_sets() -> Iterator[Reader]:
     sets = _OWN / "published"
     lists = tuple(Case(sets / name, target) for target, name in _SETS.items() if target.endswith((".csv", ".txt")))
     yield Reader("set-lists", _set, lists, words=(b",", b"\n", b" ", b"..", b"/", b"\xff", b"Private", b"9" * 30))
-    yield Reader(
-        "garments", _set, _cases([sets / "deepfashion2"], "validation/annos/*.json"), False, _annotation, _JSON
-    )
+    yield Reader("templates", _templates, _cases([sets / "ijb"], "meta/*"), words=(b" ", b"nan", b"1e9", b",", b"\n"))
+    annotations = _cases([sets / "deepfashion2"], "validation/annos/*.json")
+    yield Reader("garments", _set, annotations, False, _annotation, _JSON)
     pickles = _cases([sets / "roxford5k", sets / "roxford5k-hard"], "*.pkl")
     yield Reader("ground-truth", _set, pickles, words=_PICKLE)
     yield Reader("face-pairs", _packed, _cases([sets / "pairs"], "*.bin"), words=_PICKLE)
