@@ -101,8 +101,8 @@ class Transform:
 
         Args:
             old: float32 ``[n, old_dim]`` of unit norm, in ``old_space``. No row at all gives ``[0, dim]``.
-            side: float32 ``[n, side_dim]`` of unit norm, in ``side_space``, the side-information of the same rows;
-                None where the transform takes none, and only there.
+            side: float32 ``[n, side_dim]`` of unit norm, in ``side_space``, side-information of the same rows; zeros
+                for a row that has none. None where the transform takes none, and only there.
 
         Returns:
             float32 ``[n, dim]`` of unit norm, in ``space``.
@@ -125,7 +125,7 @@ class Transform:
                 f"numbers per row, and none was given; embed the gallery's images with its encoder"
             )
         else:
-            inputs.append(_checked("side", side, self.side_space, self.side_dim))
+            inputs.append(_checked_side(side, self.side_space, self.side_dim))
             if len(side) != len(old):
                 raise VectorError(
                     f"there are {len(old)} old vectors and {len(side)} of side-information; expected one per row"
@@ -169,6 +169,16 @@ def _spaces(bundle: Bundle) -> TransformSpaces:
             f"compat_sdk.embedder.Embedder.load, and here a bundle exported from a `compat-sdk train upgrade` run"
         )
     return spaces
+
+
+def _checked_side(vectors: NDArray[np.float32], space: str, dim: int) -> NDArray[np.float32]:
+    """The rows in one piece, if each is a unit vector of this dimension or all zeros."""
+    if isinstance(vectors, np.ndarray) and vectors.ndim == 2 and not (has := vectors.any(axis=1)).all():
+        filled = np.array(vectors)
+        filled[~has, :1] = 1
+        _checked("side", filled, space, dim)
+        return np.ascontiguousarray(vectors)
+    return _checked("side", vectors, space, dim)
 
 
 def _checked(name: str, vectors: NDArray[np.float32], space: str, dim: int) -> NDArray[np.float32]:

@@ -167,7 +167,7 @@ GALLERIES = (
     Defence(
         22,
         "of a stored index no option is taken that this release does not know",
-        f"{SDK}/gallery/store.py",
+        f"{SDK}/gallery/state.py",
         "        return readable_options(self.kind, self.options)\n",
         "        return dict(self.options)\n",
         tests_in("sdk/test_gallery.py", "an_index_of_another_kind_or_release_is_not_read_and_repaired"),

@@ -73,6 +73,10 @@ SLOW = ("--target coreml", "--target tflite", 'engine="litert"')
 NOT_RUN: Mapping[str, str] = {
     "compat-sdk data build kanji": "it draws with fonts that few machines have",
     "compat-sdk data build clipart": "it reads drawings that few machines have",
+    "compat-sdk nas blocks": "minutes of conversion; tests/export/test_block_graphs.py writes and measures fewer",
+    "compat-sdk profile blocks --blocks": "its folder is made by a command that is not run; the same test measures one",
+    "compat-sdk nas cmp --data D --gallery runs/gallery --milliseconds": "its table is of larger networks; "
+    "tests/train/nas/test_latency.py searches with one of its own",
     "compat-sdk run recipes/": "hours, on data that have to be downloaded or drawn; the recipe is read instead",
     "compat-sdk export runs/cmp/networks/r3-0.95-1-0": "the network is the result of a benchmark of hours",
     "compat-sdk quickstart": "minutes; tests/pipeline/test_quickstart.py runs it on less",

@@ -37,6 +37,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "run": ("run", "recipe.toml", "--out"),
     "index build": ("index", "build", "--model", "bundles/gallery.bundle", "--images", "photos", "--out"),
     "gallery import": ("gallery", "import", "vectors.npz", "--space", "toy-5", "--out"),
+    "upgrade canary": ("upgrade", "canary", "galleries/over", "--share", "0.5", "--out"),
     "data split": ("data", "split", "photos", "--by", "picture", "--val", "0", "--out"),
     "data build kanji": ("data", "build", "kanji", "--out"),
     "data build clipart": ("data", "build", "clipart", "--out"),
@@ -61,7 +62,7 @@ FILES: dict[str, tuple[str, ...]] = {
 }
 """Commands that write a file."""
 IN_A_GALLERY = {"index add", "index remove", "index repair", "index sign"} | {
-    f"upgrade {step}" for step in ("run", "cutover", "rollback", "discard")
+    f"upgrade {step}" for step in ("run", "cutover", "follow", "rollback", "discard")
 }
 """Commands whose argument is a gallery that is there, and is checked by its own format."""
 

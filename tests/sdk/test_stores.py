@@ -30,7 +30,8 @@ from compat_sdk.gallery import Gallery, Where
 from compat_sdk.space import Embeddings
 from compat_sdk.stores import Columns
 from compat_sdk.stores.addresses import QdrantAddress, parse_address
-from compat_sdk.stores.qdrant import Collection, point_id
+from compat_sdk.stores.points import point_id
+from compat_sdk.stores.qdrant import Collection
 
 SPACE, DIM = "toy-5", 5
 ROWS = np.random.default_rng(0).standard_normal((7, DIM)).astype(np.float32)
@@ -465,11 +466,20 @@ def test_an_export_into_a_collection_that_fails_or_was_killed_leaves_none_that_i
         patch.setattr(Collection, "upsert", away)
         with pytest.raises(StoreError, match="away"):
             export_gallery(gallery.path, place)
-        patch.setattr(Collection, "drop", lambda _: None)  # as if it had been killed
-        with pytest.raises(StoreError, match="away"):
-            export_gallery(gallery.path, place)
-    with pytest.raises(StoreError, match="did not end"):
-        Gallery.open(place)
+    killed = "upsert", "lead", "finish"
+    for step in killed:
+        with monkeypatch.context() as patch:
+            patch.setattr(Collection, step, away)
+            patch.setattr(Collection, "drop", lambda _: None)
+            with pytest.raises((StoreError, ConfigError), match=r"away|exists|refused"):
+                export_gallery(gallery.path, place)
+        with pytest.raises(StoreError, match=r"is not there|did not end"):
+            Gallery.open(place)
+        if step != "finish":
+            with monkeypatch.context() as patch:  # what was left is deleted by the next export, which fails again
+                patch.setattr(Collection, "upsert", away)
+                with pytest.raises(StoreError, match="away"):
+                    export_gallery(gallery.path, place)
     with pytest.raises(ConfigError, match="did not end"), open_source(place):
         pass
     export_gallery(gallery.path, place)

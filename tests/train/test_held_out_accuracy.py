@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,3 +124,14 @@ def test_the_command_of_a_finished_run_says_the_same_and_measures_nothing(
         assert result.exit_code == 0, result.output
         said.append(json.loads(result.stdout)["held_out"])
     assert said[0] == said[1] and said[0]["queries"] == 9 and len(measured) == 1
+
+
+def test_a_run_that_cannot_be_written_to_is_measured_all_the_same(
+    done: Checkpoint, config: GalleryConfig, measured: list[Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(path: Path, _: bytes) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(held_out, "write_atomic", read_only)
+    assert held_out_once(done, config) == held_out_once(done, config) is not None
+    assert len(measured) == 2

@@ -99,6 +99,23 @@ def test_boxes_have_the_areas_and_proportions_that_are_asked_for_and_stay_inside
     assert square is not None and torch.allclose(square[:, 2], square[:, 3])
 
 
+def test_a_grey_view_has_the_luminance_in_every_channel_and_takes_its_numbers_last() -> None:
+    images, grey = noise(2, 5), torch.tensor([False, True])
+    found = render(images, Views(torch.zeros(2, dtype=torch.bool), grey=grey), Augmentation(grey=0.5))
+    assert torch.equal(found[0], images[0])
+    luminance = 0.299 * images[1, 0] + 0.587 * images[1, 1] + 0.114 * images[1, 2]
+    assert all(torch.allclose(channel, luminance) for channel in found[1])
+    plain, greyed = (
+        step_views(
+            400, Augmentation(colour=0.3, random_crop=0.5, blur=0.1, grey=share), torch.Generator().manual_seed(3)
+        )
+        for share in (0.0, 0.2)
+    )
+    assert plain.grey is None and greyed.grey is not None and 40 < int(greyed.grey.sum()) < 120
+    for name in ("colour", "box", "blur"):
+        assert torch.equal(getattr(plain, name), getattr(greyed, name))
+
+
 def test_a_blur_is_the_mean_under_a_gaussian_of_each_images_own_width() -> None:
     images, blur = noise(3, 9), torch.tensor([0.0, 0.05, 0.2])
     found = render(images, Views(torch.zeros(3, dtype=torch.bool), blur=blur), Augmentation(blur=0.2))

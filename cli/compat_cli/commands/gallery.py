@@ -141,6 +141,35 @@ def info(source: _Source, ids: _Ids = None, as_json: options.Json = False) -> No
     console.report(facts, console.lines(_lines(facts)), as_json=as_json)
 
 
+@app.command("name")
+def name(
+    collection: Annotated[
+        str, typer.Argument(metavar="COLLECTION", help="qdrant://HOST:PORT/COLLECTION, which names no space yet.")
+    ],
+    space: Annotated[str, typer.Option("--space", help="Space of its vectors.")],
+    as_json: options.Json = False,
+) -> None:
+    """Note in a collection's metadata in which space its vectors are, so that it may be searched and upgraded."""
+    from compat_sdk.space import check_space, require_space
+    from compat_sdk.stores.addresses import parse_address
+    from compat_sdk.stores.qdrant import Collection
+
+    check_space(space)
+    found = Collection.connect(parse_address(collection))
+    try:
+        shape = found.shape()
+        if shape.unfinished:
+            raise ConfigError(f"an export into {found.address} did not end; run it again")
+        if shape.space is not None:
+            require_space(str(found.address), shape.space, space)
+        spaces = {**shape.note.get("spaces", {}), shape.vector: space}
+        found.write_note({**shape.note, "spaces": spaces})
+    finally:
+        found.close()
+    facts = {"collection": str(found.address), "space": space}
+    console.report(facts, console.lines([f"{found.address}: space {space}"]), as_json=as_json)
+
+
 def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"source: {facts['source']}"
     yield f"rows: {facts['rows']:,} of {facts['dim']} numbers, ids are {facts['ids']}s"

@@ -11,6 +11,7 @@ from compat_cli import console, extras, options
 from compat_cli.commands import nas_blocks, nas_global
 from compat_cli.commands.train_options import SCENARIO, preset_of
 from compat_cli.settings import Named, SettingsCommand, Shorthand, Told, group_of
+from compat_sdk.errors import CheckFailedError, ConfigError
 from compat_sdk.files.atomic import write_atomic
 from compat_sdk.shown import escaped
 
@@ -34,7 +35,8 @@ def _cmp(told: Told, out: Path, as_json: bool) -> None:
     config = told.config(_cmp_config(), like="gallery")
     with told.named(), console.working() as progress:
         result = search_query_models(config, out, progress)
-    report(result, out, as_json=as_json)
+    if result is not None:
+        report(result, out, as_json=as_json)
 
 
 COMMANDS = (
@@ -83,21 +85,40 @@ def run(
         bool,
         typer.Option("--certify", help="Evaluate each query model and keep the figures in its RUN, for its bundle."),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check data, networks, room and hours on this device, and train nothing; exit 3 if it cannot run.",
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Run an experiment from a recipe, or continue it."""
     extras.require("train")
     from compat_train.nas.global_nas.result import GlobalResult
+    from compat_train.parallel.group import leads
     from compat_train.recipe import read_recipe
     from compat_train.recipe_run import certify_recipe, run_recipe
 
     folder = Path("runs") / recipe.stem if out is None else out
     parsed = read_recipe(recipe, folder, root=None if root is None else str(root), seed=seed, threads=threads)
+    if dry_run:
+        if certify:
+            raise ConfigError("--certify evaluates what was trained, and --dry-run trains nothing; leave one out")
+        from compat_train.dry_run import plan_recipe
+
+        with console.working():
+            plan = plan_recipe(parsed, folder)
+        console.report(plan.to_json(), plan.table(), as_json=as_json)
+        if plan.problems:
+            raise CheckFailedError(f"the recipe cannot run as it is: {plan.problems[0]}")
+        return
     if parsed.cmp is not None:
         extras.require("report")
     with console.working() as progress:
         result = run_recipe(parsed, folder, progress)
-        certificates = certify_recipe(parsed, folder, progress) if certify else ()
+        certificates = certify_recipe(parsed, folder, progress) if certify and leads() else ()
     for certificate in certificates:
         console.note(f"certificate: {certificate}")
     if isinstance(result, GlobalResult):

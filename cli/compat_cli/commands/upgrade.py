@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compat_cli import console, extras, options, pictures
+from compat_cli.commands import upgrade_collection as on_collection
 from compat_cli.groups import Group
 from compat_sdk.errors import CheckFailedError, ConfigError
+from compat_sdk.kinds import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from compat_sdk.bundle import Trust
     from compat_sdk.space import Embeddings
     from compat_sdk.upgrade import Accuracy, BundleTransform, Quality
+    from compat_sdk.upgrade.pairing import MissingSide
     from compat_sdk.upgrade.quality import Verdict
 
 app = typer.Typer(
@@ -26,11 +29,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     cls=Group,
 )
-_Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder.")]
+_Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder, or qdrant://HOST:PORT/COLLECTION.")]
 _Transform = Annotated[Path, typer.Option("--transform", help="BUNDLE of the transform (train upgrade, export).")]
 _Side = Annotated[
     Path | None,
-    typer.Option("--side", help="Gallery with the side-information of the same ids.", show_default=False),
+    typer.Option(
+        "--side",
+        help="Gallery with the side-information of the same ids; of SIDE itself, the gallery.",
+        show_default=False,
+    ),
+]
+_MissingSide = Annotated[
+    str, typer.Option("--missing-side", help="Rows without side-information: refuse them, or give them zeros.")
 ]
 _HeldOut = Annotated[
     Path | None,
@@ -55,6 +65,7 @@ def plan(
     path: _Gallery,
     transform: _Transform,
     side: _Side = None,
+    missing_side: _MissingSide = "refuse",
     held_out: _HeldOut = None,
     workers: _Workers = None,
     shard_rows: _ShardRows = None,
@@ -69,10 +80,26 @@ def plan(
     from compat_sdk import upgrade
 
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders(
+            {"--workers": workers, "--shard-rows": shard_rows, "--missing-side": missing_side != "refuse"}
+        )
+        with console.working():
+            opener = _opener(transform, engine, precision, threads, wanted)
+            costs, told = on_collection.plan_of(path, opener, side, held_out)
+        console.report(asdict(costs), console.lines(told + _accuracy_lines(costs.accuracy)), as_json=as_json)
+        return
     with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
         found = upgrade.plan(
-            path, opener, side=side, held_out=held_out, workers=workers, shard_rows=shard_rows, progress=progress
+            path,
+            opener,
+            side=side,
+            missing_side=_missing_side(missing_side),
+            held_out=held_out,
+            workers=workers,
+            shard_rows=shard_rows,
+            progress=progress,
         )
     lines = [
         f"rows: {found.rows}, {found.remaining} of them to transform, in {found.shards} shards",
@@ -81,6 +108,8 @@ def plan(
     ]
     if found.bytes_to_copy:
         lines.append(f"copied besides: {console.size_text(found.bytes_to_copy)}, where no second names can be made")
+    if found.without_side:
+        lines.append(f"without side-information: {found.without_side} rows, which take zeros")
     lines.append(f"written by the cutover: {console.size_text(found.bytes_for_cutover)}")
     console.report(asdict(found), console.lines(lines + _accuracy_lines(found.accuracy)), as_json=as_json)
 
@@ -90,6 +119,7 @@ def run(
     path: _Gallery,
     transform: _Transform,
     side: _Side = None,
+    missing_side: _MissingSide = "refuse",
     workers: _Workers = None,
     ray: Annotated[bool, typer.Option("--ray", help="Map the shards with Ray, over its cluster.")] = False,
     shard_rows: _ShardRows = None,
@@ -113,12 +143,27 @@ def run(
     if ray:
         extras.require("ray")
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders(
+            {
+                "--workers": workers,
+                "--ray": ray,
+                "--shard-rows": shard_rows,
+                "--rows-per-second": rows_per_second,
+                "--log": log,
+                "--missing-side": missing_side != "refuse",
+            }
+        )
+        opener = _opener(transform, engine, precision, threads, wanted)
+        on_collection.run_of(path, opener, side, as_json=as_json)
+        return
     with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
         done = upgrade.run(
             path,
             opener,
             side=side,
+            missing_side=_missing_side(missing_side),
             workers=workers,
             ray=ray,
             shard_rows=shard_rows,
@@ -126,7 +171,10 @@ def run(
             log=log,
             progress=progress,
         )
-    text = f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now; next: upgrade verify {path}"
+    zeros = f", {done.without_side} rows with zeros for side-information" if done.without_side else ""
+    text = (
+        f"{done.rows} rows in {done.shards} shards, {done.transformed} of them now{zeros}; next: upgrade verify {path}"
+    )
     console.report(asdict(done), console.lines([text]), as_json=as_json)
 
 
@@ -135,6 +183,9 @@ def status(path: _Gallery, as_json: options.Json = False) -> None:
     """How far an upgrade is, and what comes next. Nothing is written."""
     from compat_sdk import upgrade
 
+    if is_address(path):
+        on_collection.status_of(path, as_json=as_json)
+        return
     found = upgrade.status(path)
     lines = [f"{found.stage}: {path} is in space {found.space}, {found.rows} rows"]
     if found.leads_to is not None:
@@ -153,6 +204,7 @@ def verify(
     path: _Gallery,
     transform: _Transform,
     sample: Annotated[int, typer.Option("--sample", min=0, help="Rows to transform again, images to embed.")] = 256,
+    side: _Side = None,
     held_out: _HeldOut = None,
     data: options.OptionalData = None,
     images: Annotated[
@@ -183,6 +235,19 @@ def verify(
     if with_images != (model is not None) or (with_images and held_out is not None):
         raise ConfigError("expected --model with --data or --images, or --held-out alone, or none of them")
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders({"--model with --data or --images": model})
+        opener, verdict = _opener(transform, engine, precision, threads, wanted), _verdict(at_least)
+        checked, wrong, told = on_collection.verify_of(
+            path, opener, side, held_out, sample=sample, at_least=verdict, min_cosine=min_cosine
+        )
+        told += [*_accuracy_lines(checked.accuracy), *_quality_lines(checked.quality)]
+        console.report({**asdict(checked), "problems": wrong}, console.lines(told), as_json=as_json)
+        if wrong:
+            raise CheckFailedError(f"{len(wrong)} problem(s) in the upgrade of {path}")
+        return
+    if side is not None:
+        raise ConfigError("--side is for collections: a gallery folder has its side-information in the upgrade")
     with console.working() as progress:
         opener = _opener(transform, engine, precision, threads, wanted)
         embedded = None
@@ -221,6 +286,7 @@ def cutover(
         typer.Option("--transform", help="BUNDLE of the run: takes rows added since along.", show_default=False),
     ] = None,
     side: _Side = None,
+    missing_side: _MissingSide = "refuse",
     most_added: Annotated[
         int, typer.Option("--most-added", min=0, help="Rows that may be transformed while writers wait.")
     ] = 1000,
@@ -245,12 +311,20 @@ def cutover(
     if ann:
         extras.require("usearch")
     wanted = options.trusted(public_key, trust)
+    if is_address(path):
+        on_collection.refuse_of_folders(
+            {"--workers": workers, "--ann": ann, "--missing-side": missing_side != "refuse"}
+        )
+        opener = None if transform is None else _opener(transform, engine, precision, threads, wanted)
+        on_collection.cutover_of(path, opener, side, most_added=most_added, unverified=unverified, as_json=as_json)
+        return
     with console.working() as progress:
         opener = None if transform is None else _opener(transform, engine, precision, threads, wanted)
         done = upgrade.cutover(
             path,
             opener,
             side=side,
+            missing_side=_missing_side(missing_side),
             most_added=most_added,
             unverified=unverified,
             workers=workers,
@@ -266,6 +340,48 @@ def cutover(
     console.report(asdict(done), console.lines([text]), as_json=as_json)
 
 
+@app.command("canary")
+def canary(
+    path: _Gallery,
+    out: Annotated[Path, typer.Option("--out", help="New gallery folder.")],
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="Rows of this label; may be repeated.", show_default=False)
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option("--share", help="This share of all rows, by the hash of their ids.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """A gallery of some of the new vectors, for a few devices to search before the cutover."""
+    from compat_sdk import upgrade
+
+    with console.working():
+        made = upgrade.canary(path, out, labels=label or (), share=share)
+    text = f"{out}: {len(made)} rows in space {made.space}"
+    console.report({"gallery": str(out), "space": made.space, "rows": len(made)}, text, as_json=as_json)
+
+
+@app.command("follow")
+def follow(
+    path: _Gallery,
+    transform: _Transform,
+    side: _Side = None,
+    engine: options.Engine = "auto",
+    precision: _Precision = None,
+    threads: _Threads = 1,
+    public_key: options.PublicKey = None,
+    trust: options.TrustFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """After the cutover: bring rows that GALLERY/upgrade/before received since into the new space too."""
+    from compat_sdk import upgrade
+
+    wanted = options.trusted(public_key, trust)
+    with console.working():
+        done = upgrade.follow(path, _opener(transform, engine, precision, threads, wanted), side=side)
+    console.report(asdict(done), f"{done.added} rows added, {done.known} were there already", as_json=as_json)
+
+
 @app.command("rollback")
 def rollback(
     path: _Gallery,
@@ -277,6 +393,9 @@ def rollback(
     """Put the old vectors back in their place, in one step."""
     from compat_sdk import upgrade
 
+    if is_address(path):
+        on_collection.rollback_of(path, drop_added=drop_added, as_json=as_json)
+        return
     done = upgrade.rollback(path, drop_added=drop_added)
     dropped = f"; dropped: {', '.join(done.dropped)}" if done.dropped else ""
     console.report(
@@ -290,12 +409,19 @@ def discard(
     old: Annotated[
         bool, typer.Option("--old", help="After the cutover: delete the old vectors, and the way back.")
     ] = False,
+    drop_added: Annotated[
+        bool, typer.Option("--drop-added", help="Give up rows that the old gallery alone received.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Delete an unfinished run or, after the cutover and with --old, the old vectors that are kept for a rollback."""
     from compat_sdk import upgrade
 
-    freed = upgrade.discard(path, old=old)
+    if is_address(path):
+        on_collection.refuse_of_folders({"--drop-added": drop_added})
+        on_collection.discard_of(path, old=old, as_json=as_json)
+        return
+    freed = upgrade.discard(path, old=old, drop_added=drop_added)
     console.report({"bytes": freed}, f"{console.size_text(freed)} given back", as_json=as_json)
 
 
@@ -318,6 +444,14 @@ def _embed(
     if len(chosen) < 2:
         raise ConfigError(f"found {len(shared)} images whose ids are in {gallery}, expected at least 2 in the sample")
     return chosen.ids, pictures.open_model(model, trust=trust).embed(chosen.images)
+
+
+def _missing_side(value: str) -> MissingSide:
+    if value == "refuse":
+        return "refuse"
+    if value == "zeros":
+        return "zeros"
+    raise ConfigError(f"--missing-side is {value}, expected refuse or zeros")
 
 
 def _verdict(value: str) -> Verdict:

@@ -118,10 +118,14 @@ def make_service(
 
     @service.post("/search", responses=_REFUSALS, openapi_extra=_TAKES_A_PICTURE)
     async def search(
-        request: Request, k: Annotated[int, Query(ge=1, le=_MOST_HITS, description="Hits wanted.")] = 10
+        request: Request,
+        k: Annotated[int, Query(ge=1, le=_MOST_HITS, description="Hits wanted.")] = 10,
+        label: Annotated[
+            list[str] | None, Query(description="Find pictures of this label alone; of several, give it again.")
+        ] = None,
     ) -> Found:
         """The k most similar pictures of the gallery, best first."""
-        return await desk.answer(request, lambda picture: searcher.search(picture, k))
+        return await desk.answer(request, lambda picture: searcher.search(picture, k, label or ()))
 
     @service.post("/embed", responses=_REFUSALS, openapi_extra=_TAKES_A_PICTURE)
     async def embed(request: Request) -> Embedded:
@@ -131,8 +135,8 @@ def make_service(
     @service.get("/health", responses=_NO_PICTURE)
     async def health() -> Health:
         """Whether pictures are answered, and from which state of the gallery."""
-        gallery = searcher.gallery
-        return Health(True, gallery.space, len(gallery), searcher.generation, searcher.refused)
+        info = searcher.present.info
+        return Health(True, info["space"], info["rows"], info["generation"], searcher.refused)
 
     @service.get("/info", responses=_NO_PICTURE)
     async def info() -> Info:
@@ -147,7 +151,7 @@ def make_service(
             dim=embedder.dim,
             size=embedder.preprocessing.size,
             certified=searcher.doubt is None,
-            gallery={name: value for name, value in searcher.gallery.info().items() if name not in ("path", "model")},
+            gallery={name: value for name, value in searcher.present.info.items() if name not in ("path", "model")},
             limits=limits,
             most_hits=_MOST_HITS,
         )
@@ -172,7 +176,8 @@ async def _follow(searcher: Searcher, seconds: float) -> None:
         await asyncio.sleep(seconds if searcher.refused is None else max(seconds, _PATIENCE_S))
         before = searcher.refused
         if await asyncio.to_thread(searcher.refresh):
-            console.note(f"the gallery changed: {len(searcher.gallery)} rows, generation {searcher.generation}")
+            info = searcher.present.info
+            console.note(f"the gallery changed: {info['rows']} rows, generation {info['generation']}")
         elif searcher.refused not in (None, before):
             console.note(f"warning: the changed gallery is not taken, the one before answers: {searcher.refused}")
 

@@ -28,7 +28,7 @@ from compat_sdk.stores.native import LABELS, VECTORS, write_engine_file
 from compat_sdk.stores.npy import write_texts
 from compat_sdk.stores.npz import write_npz
 from compat_sdk.stores.parquet_out import write_parquet
-from compat_sdk.stores.qdrant import Collection
+from compat_sdk.stores.qdrant import UPGRADE, Collection, collection_for
 
 _MOST = 1 << 63
 _NOT_HELD: dict[Kind, tuple[str, ...]] = {
@@ -204,16 +204,20 @@ def _into_engine(source: Source, rows: Iterator[Rows], kind: Kind, path: Path, i
 
 
 def _into_collection(source: Source, address: QdrantAddress, space: str, progress: Progress | None) -> Exported:
-    collection = Collection.connect(address, new=True)
+    """Fill a collection of its own name, to which the name that was asked for is an alias: an upgrade moves that."""
+    alias = Collection.connect(address, new=True)
+    collection = alias.named(collection_for(address.collection, space))
     try:
-        if collection.exists():
-            if not collection.shape().unfinished:
-                raise ConfigError(f"{address} exists; expected the name of a new collection: choose another")
-            collection.drop()  # of an export that was killed
+        for taken in (alias, collection):
+            if taken.exists():
+                if not taken.shape().unfinished or UPGRADE in taken.shape().note:
+                    raise ConfigError(f"{taken.address} exists; expected the name of a new collection: choose another")
+                taken.drop()  # of an export that was killed
         collection.create(source.dim, source.distance or "cosine")
         try:
             for block in _told(source.read(), source.rows, progress, set()):
                 collection.upsert(block)
+            collection.lead(address.collection)
             collection.finish(space)
         except BaseException:
             with suppress(CompatError):
@@ -221,4 +225,4 @@ def _into_collection(source: Source, address: QdrantAddress, space: str, progres
             raise
         return Exported(str(address), source.rows, space, (), None)
     finally:
-        collection.close()
+        alias.close()

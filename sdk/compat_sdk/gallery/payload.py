@@ -19,7 +19,7 @@ from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened, shown_value
 
 PAYLOAD_FILE = "payload.jsonl"
-_TAKEN = ("label", "compat_id")
+_TAKEN = ("label", "compat_id", "compat_source")
 
 
 def payload_lines(ids: Sequence[str], payload: Sequence[Mapping[str, object]]) -> Iterator[bytes]:

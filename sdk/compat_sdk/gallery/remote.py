@@ -32,7 +32,8 @@ from compat_sdk.shown import shown_value
 from compat_sdk.space import Embeddings, check_space, covers_all, require_compatible, require_space
 from compat_sdk.stores import Rows
 from compat_sdk.stores.addresses import QdrantAddress, parse_address
-from compat_sdk.stores.qdrant import Collection, Shape, point_id
+from compat_sdk.stores.points import Shape, point_id
+from compat_sdk.stores.qdrant import Collection
 from compat_sdk.unit import check_rows
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")

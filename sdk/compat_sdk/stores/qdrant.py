@@ -3,65 +3,37 @@
 The space of its vectors lies in the metadata of the collection:
 
     {"compat_sdk": {"spaces": {"": "clip-vit-b32"}}}       by the name of the vectors, empty for those without one
-
-Ids of points are whole numbers and UUIDs. An id that is neither becomes a UUID that follows from it, and stands in the
-point's payload as ``compat_id``. A label is the field ``label``.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NoReturn, cast
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import ConfigError, CorruptFileError, DataError, MissingExtraError, StoreError
-from compat_sdk.shown import shortened, shown_value, without_keys
+from compat_sdk.errors import ConfigError, StoreError
+from compat_sdk.shown import shortened
 from compat_sdk.space import check_space
-from compat_sdk.stores.addresses import KEY_VARIABLE, QdrantAddress
-from compat_sdk.stores.rows import LABEL_NAME, Distance, Rows, id_text, payload_object
+from compat_sdk.stores.addresses import QdrantAddress
+from compat_sdk.stores.points import ID_FIELD, SOURCE_FIELD, Shape, point_id, point_names, points_of, rows_of
+from compat_sdk.stores.qdrant_client import answered, client_module
+from compat_sdk.stores.rows import LABEL_NAME, Distance, Rows, id_text
 
-_ID_FIELD = "compat_id"
 _NOTE = "compat_sdk"
-_OURS = uuid.UUID("6c1b5b3e-3f0c-5f0e-9d0b-0d6f4f6a7a11")
+UPGRADE = "upgrade"
+"""Key of a note that an upgrade leaves, see `compat_sdk.upgrade.collection`."""
 _ROWS_PER_CALL = 256
 _SECONDS = 60
 _DISTANCES: Mapping[str, Distance] = {"Cosine": "cosine", "Dot": "dot", "Euclid": "l2"}
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What a collection says of itself.
-
-    Attributes:
-        dim: Numbers per vector.
-        distance: By what it compares.
-        space: Embedding space of its vectors; None where nobody noted it.
-        unfinished: Whether an export into it was begun and did not end.
-        vector: Name of the vectors; empty for those without a name.
-    """
-
-    dim: int
-    distance: Distance
-    space: str | None
-    unfinished: bool
-    vector: str
-
-
-def point_id(id: str) -> int | str:
-    """The id of the point that a text names: the whole number or UUID that it is, or a UUID that follows from it."""
-    if id.isascii() and id.isdigit() and str(int(id)) == id and int(id) < 1 << 64:
-        return int(id)
-    try:
-        if str(uuid.UUID(id)) == id:
-            return id
-    except ValueError:
-        pass
-    return str(uuid.uuid5(_OURS, id))
+def collection_for(alias: str, space: str) -> str:
+    """Name of the collection of one space to which an alias may lead."""
+    return f"{alias}--{space}"
 
 
 class Collection:
@@ -83,7 +55,7 @@ class Collection:
             StoreError: The folder is not there, or another process uses it.
             MissingExtraError: qdrant-client is not installed.
         """
-        module = _module()
+        module = client_module()
         if address.folder is None:
             client = module.QdrantClient(
                 host=address.host,
@@ -96,7 +68,7 @@ class Collection:
             return cls(client, address)
         if not new and not (address.folder / "meta.json").is_file():
             raise StoreError(f"{address.folder} holds no collections: it has no meta.json; check the path")
-        with _answered(address):
+        with answered(address):
             return cls(module.QdrantClient(path=str(address.folder)), address)
 
     def close(self) -> None:
@@ -106,7 +78,8 @@ class Collection:
     def exists(self) -> bool:
         """Whether there is such a collection or alias."""
         with self._answers():
-            return bool(self.client.collection_exists(self.address.collection))
+            there = bool(self.client.collection_exists(self.address.collection))
+        return there or self.address.collection in self.aliases()
 
     def shape(self) -> Shape:
         """What the collection says of itself now.
@@ -133,11 +106,13 @@ class Collection:
         if distance is None or vectors.multivector_config is not None:
             raise StoreError(f"{self.address} holds several vectors per point, or compares by Manhattan; not read here")
         note = (config.metadata or {}).get(_NOTE)
-        note = note if isinstance(note, Mapping) else {}
+        note = dict(note) if isinstance(note, Mapping) else {}
         spaces = note.get("spaces")
         space = spaces.get(name) if isinstance(spaces, Mapping) else None
         unfinished = note.get("unfinished") is True
-        return Shape(int(vectors.size), distance, None if space is None else check_space(space), unfinished, name)
+        return Shape(
+            int(vectors.size), distance, None if space is None else check_space(space), unfinished, name, dict(note)
+        )
 
     def create(self, dim: int, distance: Distance) -> None:
         """Make the collection, marked as unfinished until `finish` names its space.
@@ -145,7 +120,7 @@ class Collection:
         Raises:
             StoreError: It is there already, or the store refuses.
         """
-        module = _module()
+        module = client_module()
         names = {found: name for name, found in _DISTANCES.items()}
         params = module.models.VectorParams(size=dim, distance=module.models.Distance(names[distance]))
         config = params if self.address.vector is None else {self.address.vector: params}
@@ -153,16 +128,46 @@ class Collection:
         with self._answers():
             self.client.create_collection(self.address.collection, vectors_config=config, metadata=note)
 
-    def finish(self, space: str) -> None:
-        """Note the space of the vectors; from now on it may be searched."""
-        note = {_NOTE: {"spaces": {self.address.vector or "": space}}}
+    def finish(self, space: str, **more: object) -> None:
+        """Note the space of the vectors, and more; from now on it may be searched."""
+        self.write_note({"spaces": {self.address.vector or "": space}, **more})
+
+    def write_note(self, note: Mapping[str, object]) -> None:
+        """Put a note in the place of the one that the collection's metadata have under ``compat_sdk``."""
         with self._answers():
-            self.client.update_collection(self.address.collection, metadata=note)
+            self.client.update_collection(self.real_name(), metadata={_NOTE: dict(note)})
+
+    def named(self, collection: str) -> Collection:
+        """Another collection of the same client."""
+        return Collection(self.client, replace(self.address, collection=collection))
+
+    def aliases(self) -> dict[str, str]:
+        """The collection behind each alias of the store."""
+        with self._answers():
+            return {found.alias_name: found.collection_name for found in self.client.get_aliases().aliases}
+
+    def collections(self) -> list[str]:
+        """Names of all collections of the store."""
+        with self._answers():
+            return sorted(found.name for found in self.client.get_collections().collections)
+
+    def real_name(self) -> str:
+        """Name of the collection itself, where the address has that of an alias."""
+        return self.aliases().get(self.address.collection, self.address.collection)
+
+    def lead(self, alias: str) -> None:
+        """Make an alias lead to this collection, in one step, wherever it led before."""
+        models, known = client_module().models, alias in self.aliases()
+        gone = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
+        made = models.CreateAlias(collection_name=self.address.collection, alias_name=alias)
+        steps = [*([gone] if known else []), models.CreateAliasOperation(create_alias=made)]
+        with self._answers():
+            self.client.update_collection_aliases(steps)
 
     def drop(self) -> None:
-        """Delete the collection and all that is in it."""
+        """Delete the collection and all that is in it; aliases of it are gone too."""
         with self._answers():
-            self.client.delete_collection(self.address.collection)
+            self.client.delete_collection(self.real_name())
 
     def count(self) -> int:
         """How many points there are."""
@@ -191,7 +196,7 @@ class Collection:
                     with_vectors=_which(shape) if vectors else False,
                 )
             if records:
-                yield self._rows(records, shape, label, vectors)
+                yield rows_of(records, shape, label, vectors=vectors)
             if offset is None:
                 return
 
@@ -204,30 +209,37 @@ class Collection:
                 records += self.client.retrieve(
                     self.address.collection, wanted, with_payload=True, with_vectors=_which(shape) if vectors else False
                 )
-        return self._rows(records, shape, LABEL_NAME, vectors)
+        return rows_of(records, shape, LABEL_NAME, vectors=vectors)
 
-    def upsert(self, rows: Rows) -> None:
+    def sources(self, ids: Sequence[str]) -> dict[str, str]:
+        """What each of these points was made of, as `upsert` was told; empty for those that nobody told of."""
+        found: dict[str, str] = {}
+        for start in range(0, len(ids), _ROWS_PER_CALL):
+            wanted = [point_id(id) for id in ids[start : start + _ROWS_PER_CALL]]
+            with self._answers():
+                points = self.client.retrieve(
+                    self.address.collection, wanted, with_payload=[ID_FIELD, SOURCE_FIELD], with_vectors=False
+                )
+            for point in points:
+                payload = point.payload or {}
+                found[id_text(payload.get(ID_FIELD, point.id))] = str(payload.get(SOURCE_FIELD, ""))
+        return found
+
+    def upsert(self, rows: Rows, sources: Sequence[str] | None = None) -> None:
         """Write rows; a point of the same id is replaced.
+
+        Args:
+            rows: Of the collection's dimension.
+            sources: What each was made of, kept in the field ``compat_source``; none for rows that are themselves.
 
         Raises:
             DataError: An id or label is no valid Unicode, which JSON cannot carry.
             StoreError: The store is away or refuses.
         """
-        module = _module()
-        for text in (*rows.ids, *rows.labels):
-            if not text.isascii():
-                _require_unicode(text)
-        for start in range(0, len(rows), _ROWS_PER_CALL):
-            points = []
-            for row in range(start, min(start + _ROWS_PER_CALL, len(rows))):
-                vector = rows.vectors[row].tolist()
-                which = vector if self.address.vector is None else {self.address.vector: vector}
-                id, label = rows.ids[row], rows.labels[row]
-                beside = {} if str(point_id(id)) == id else {_ID_FIELD: id}
-                payload = {**rows.payload[row], **({LABEL_NAME: label} if label else {}), **beside}
-                points.append(module.models.PointStruct(id=point_id(id), vector=which, payload=payload))
+        points = points_of(rows, self.address.vector or "", sources)
+        for start in range(0, len(points), _ROWS_PER_CALL):
             with self._answers():
-                self.client.upsert(self.address.collection, points, wait=True)
+                self.client.upsert(self.address.collection, points[start : start + _ROWS_PER_CALL], wait=True)
 
     def delete(self, ids: Iterable[str]) -> None:
         """Delete the points of some ids; those that are not there are passed over."""
@@ -247,7 +259,7 @@ class Collection:
             condition: A filter of qdrant-client, or None.
             exact: Whether to compare with every point.
         """
-        models, shape = _module().models, self.shape()
+        models, shape = client_module().models, self.shape()
         local = self.address.folder is not None or not self.address.host  # which is exact always, and warns if told
         params = models.SearchParams(exact=True) if exact and not local else None
         found: list[list[tuple[str, str, float]]] = []
@@ -259,98 +271,22 @@ class Collection:
                     limit=k,
                     filter=condition,
                     params=params,
-                    with_payload=[LABEL_NAME, _ID_FIELD],
+                    with_payload=[LABEL_NAME, ID_FIELD],
                 )
                 for query in queries[start : start + _ROWS_PER_CALL]
             ]
             with self._answers():
                 answers = self.client.query_batch_points(self.address.collection, requests)
             for answer in answers:
-                named = [(*self._named(point, LABEL_NAME)[:2], float(point.score)) for point in answer.points]
+                named = [(*point_names(point)[:2], float(point.score)) for point in answer.points]
                 found.append(named)
         return found
 
     @contextmanager
     def _answers(self) -> Iterator[None]:
-        with _answered(self.address):
+        with answered(self.address):
             yield
-
-    def _named(self, point: Any, label: str) -> tuple[str, str, dict[str, object]]:
-        """Id, label and the rest of the payload of a point."""
-        payload = dict(point.payload or {})
-        try:
-            id = id_text(payload.pop(_ID_FIELD, point.id))
-            tag = payload.pop(label, None)
-            return id, "" if tag is None else id_text(tag), payload_object(payload)
-        except ValueError as error:
-            raise CorruptFileError(
-                f"{self.address}: point {point.id}: {shortened(str(error), 120)}; name another field for the label"
-            ) from error
-
-    def _rows(self, records: Sequence[Any], shape: Shape, label: str, vectors: bool) -> Rows:
-        named = [self._named(record, label) for record in records]
-        numbers = np.empty((len(records), shape.dim if vectors else 0), np.float32)
-        for row, record in enumerate(records if vectors else ()):
-            vector = record.vector.get(shape.vector) if isinstance(record.vector, Mapping) else record.vector
-            if not isinstance(vector, list) or len(vector) != shape.dim:
-                raise CorruptFileError(f"{self.address}: point {record.id} has no vector {shown_value(shape.vector)}")
-            numbers[row] = vector
-        return Rows(
-            [id for id, _, _ in named], numbers, [tag for _, tag, _ in named], [beside for _, _, beside in named]
-        )
 
 
 def _which(shape: Shape) -> list[str] | bool:
     return [shape.vector] if shape.vector else True
-
-
-def _require_unicode(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{shown_value(text)} is no valid Unicode, which this store cannot hold; rename it") from error
-
-
-@contextmanager
-def _answered(address: QdrantAddress) -> Iterator[None]:
-    """Turn what the client raises into one line without a key; its own chain of errors ends here."""
-    failure = None
-    try:
-        yield
-    except _module().failures as error:
-        failure = error
-    if failure is not None:
-        _refuse(address, failure)
-
-
-def _refuse(address: QdrantAddress, error: Exception) -> NoReturn:
-    status = getattr(error, "status_code", None)
-    said = without_keys(shortened(" ".join(str(error).split()), 120))
-    if address.key:
-        said = said.replace(address.key, "***")
-    if status in (401, 403):
-        raise StoreError(f"{address} refuses the key, or wants one; set {KEY_VARIABLE}") from None
-    if status == 404 or "not found" in said.lower():
-        raise StoreError(f"{address} is not there: the store has no such collection; check its name") from None
-    if address.folder is not None and "already accessed" in said:
-        raise StoreError(f"{address.folder} is used by another process; end that, or run a server") from None
-    if status is None and not isinstance(error, ValueError):
-        raise StoreError(f"{address} does not answer ({said}); check the address, and that the server runs") from None
-    raise StoreError(f"{address} refused: {said}") from None
-
-
-@dataclass(frozen=True)
-class _Client:
-    QdrantClient: Any
-    models: Any
-    failures: tuple[type[Exception], ...]
-
-
-def _module() -> _Client:
-    try:
-        import qdrant_client
-        from qdrant_client.http.exceptions import ApiException
-    except ImportError as error:
-        raise MissingExtraError("qdrant-client", "qdrant") from error
-    failures = (ApiException, ValueError, RuntimeError, OSError, AssertionError)
-    return _Client(qdrant_client.QdrantClient, qdrant_client.models, cast("tuple[type[Exception], ...]", failures))

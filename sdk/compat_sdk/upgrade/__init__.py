@@ -10,19 +10,23 @@ of one space. `plan` says what a run will cost and how good it will be, `verify`
 """
 
 from compat_sdk.upgrade.accuracy import Accuracy
+from compat_sdk.upgrade.canary import canary
+from compat_sdk.upgrade.following import Followed, follow
 from compat_sdk.upgrade.giving_up import discard
 from compat_sdk.upgrade.opener import BundleTransform, Transformer, TransformOpener
 from compat_sdk.upgrade.plan import Plan, plan
 from compat_sdk.upgrade.quality import Interval, Quality
+from compat_sdk.upgrade.rolling_back import Rollback, rollback
 from compat_sdk.upgrade.run import RunResult, run
 from compat_sdk.upgrade.status import Status, status
-from compat_sdk.upgrade.switch import Cutover, Rollback, cutover, rollback
+from compat_sdk.upgrade.switch import Cutover, cutover
 from compat_sdk.upgrade.verify import Verification, verify
 
 __all__ = [
     "Accuracy",
     "BundleTransform",
     "Cutover",
+    "Followed",
     "Interval",
     "Plan",
     "Quality",
@@ -32,8 +36,10 @@ __all__ = [
     "TransformOpener",
     "Transformer",
     "Verification",
+    "canary",
     "cutover",
     "discard",
+    "follow",
     "plan",
     "rollback",
     "run",

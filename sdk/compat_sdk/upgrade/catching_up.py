@@ -13,6 +13,7 @@ from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.upgrade.freeze import freeze, sweep_sources
 from compat_sdk.upgrade.manifest import Manifest, write_manifest
 from compat_sdk.upgrade.opener import TransformOpener
+from compat_sdk.upgrade.pairing import MissingSide
 from compat_sdk.upgrade.run import failure
 from compat_sdk.upgrade.shard import job_for, transform_shard
 
@@ -24,6 +25,7 @@ def catch_up(
     wanted: Sequence[NDArray[np.bool_]],
     opener: TransformOpener,
     side: Snapshot | None,
+    missing_side: MissingSide = "refuse",
 ) -> Manifest:
     """Freeze and transform a few rows in this process; the gallery's write lock and the upgrade's must be held.
 
@@ -34,6 +36,7 @@ def catch_up(
         wanted: For each segment of ``current`` bool ``[rows]``: which rows.
         opener: The transform of the upgrade.
         side: Gallery with the side-information, if the transform takes any.
+        missing_side: Whether rows without side-information are refused, or take zeros.
 
     Returns:
         The manifest with these rows as further sources, all of their shards done.
@@ -47,7 +50,7 @@ def catch_up(
     before = len(manifest.shards)
     with new_files():  # the upgrade keeps them, whatever becomes of the change of the gallery
         sweep_sources(folder, manifest)
-        manifest = freeze(folder, manifest, current, wanted, side)
+        manifest = freeze(folder, manifest, current, wanted, side, missing_side)
         write_manifest(folder, manifest)
         for shard in manifest.shards[before:]:
             outcome = transform_shard(job_for(folder, manifest, shard, opener))

@@ -24,7 +24,7 @@ from compat_sdk.gallery.snapshot import Snapshot, blocks
 from compat_sdk.gallery.tables import StoredTable
 from compat_sdk.gallery.vectors import require_held, write_vectors
 from compat_sdk.upgrade.manifest import SIDE, SOURCES, Manifest, Side, Source
-from compat_sdk.upgrade.pairing import Pairing
+from compat_sdk.upgrade.pairing import MissingSide, Pairing
 from compat_sdk.upgrade.rows import find_rows, selected, unknown
 
 
@@ -39,6 +39,7 @@ def freeze(
     gallery: Snapshot,
     wanted: Sequence[NDArray[np.bool_]],
     side: Snapshot | None,
+    missing_side: MissingSide = "refuse",
 ) -> Manifest:
     """Give the wanted rows, and their side-information, names of the upgrade's own.
 
@@ -48,6 +49,7 @@ def freeze(
         gallery: Whose rows.
         wanted: For each segment of ``gallery`` bool ``[rows]``: which rows.
         side: Gallery with the side-information.
+        missing_side: Whether rows without side-information are refused, or take zeros.
 
     Returns:
         The manifest with these rows as further sources; it counts once it is written.
@@ -72,11 +74,12 @@ def freeze(
         frozen = _source(folder / SOURCES, number, gallery, row, mask)
         paired = None
         if side is not None and pairing is not None:
+            missing = pairing.missing
             pairs = _write_pairs(folder / SOURCES, number, pairing, frozen)
-            paired = Side(tuple(side_segments), side.state.dtype, pairs)
+            paired = Side(tuple(side_segments), side.state.dtype, pairs, pairing.missing - missing)
         sources.append(Source(frozen, paired))
     if pairing is not None:
-        pairing.require_all()
+        pairing.require_all(missing_side)
     return replace(manifest, sources=tuple(sources))
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from operator import ne
 from pathlib import Path
 
-from compat_sdk.errors import ConfigError, GalleryError
+from compat_sdk.errors import ConfigError, GalleryError, StateError
+from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.state import STATE_FILE
 from compat_sdk.gallery.store import read_state
-from compat_sdk.upgrade.manifest import BEFORE, FOLDER, forget_manifest, read_manifest, require_manifest
+from compat_sdk.upgrade.manifest import AFTER, BEFORE, FOLDER, forget_manifest, read_manifest, require_manifest
 from compat_sdk.upgrade.prepare import upgrading
+from compat_sdk.upgrade.rows import all_rows, selected_ids
 
 
-def discard(path: str | Path, *, old: bool = False) -> int:
+def discard(path: str | Path, *, old: bool = False, drop_added: bool = False) -> int:
     """Delete an upgrade: an unfinished or rolled back run, or, after the cutover, the old vectors for good.
 
     Call it again if it was interrupted.
@@ -20,12 +24,13 @@ def discard(path: str | Path, *, old: bool = False) -> int:
     Args:
         path: The gallery.
         old: Confirms that the gallery has been cut over and that its old vectors may go.
+        drop_added: Confirms that rows may go that the old gallery alone received, see `compat_sdk.upgrade.follow`.
 
     Returns:
         Bytes of files that only the upgrade still named; what is linked to the side-information is not among them.
 
     Raises:
-        StateError: No upgrade.
+        StateError: No upgrade, or rows that the old gallery alone has and ``drop_added`` is not set.
         ConfigError: ``old`` does not say what the gallery is.
         GalleryError: There is no gallery.
         GalleryLockedError: Another process is upgrading this gallery.
@@ -43,6 +48,13 @@ def discard(path: str | Path, *, old: bool = False) -> int:
             )
         if old and is_over is False:
             raise ConfigError(f"{gallery} has not been cut over, its vectors are the old ones; leave out --old")
+        alone = [] if drop_added else _in_old_alone(gallery, folder)
+        if alone:
+            shown = ", ".join(alone[:10]) + (", ..." if len(alone) > 10 else "")
+            raise StateError(
+                f"{len(alone)} rows were added to the old gallery alone: {shown}; bring them along with `compat-sdk "
+                f"upgrade follow {gallery}`, or give them up with drop_added (--drop-added)"
+            )
         freed = _bytes_named_only_in(folder)
         forget_manifest(folder)
         shutil.rmtree(folder)
@@ -61,6 +73,18 @@ def _is_over(gallery: Path, folder: Path) -> bool | None:
     if manifest is None:
         return (folder / BEFORE).exists() or None
     return read_state(gallery).space == manifest.spaces.space
+
+
+def _in_old_alone(gallery: Path, folder: Path) -> list[str]:
+    """Ids of rows that the kept old gallery received since the cutover and the new one has not."""
+    before, after = folder / BEFORE / STATE_FILE, folder / AFTER / STATE_FILE
+    if not (before.exists() and after.exists()):
+        return []
+    old, new = (load_snapshot(path.parent, False, names=False) for path in (before, after))
+    if not any(map(ne, *(selected_ids(one, all_rows(one)) for one in (old, new)))) and len(old) == len(new):
+        return []
+    known = {*new.ids, *load_snapshot(gallery, False).ids}
+    return [id for id in old.ids if id not in known]
 
 
 def _bytes_named_only_in(folder: Path) -> int:

@@ -56,12 +56,14 @@ class Side:
     Attributes:
         segments: Vector files in ``side/``, one after the other.
         dtype: Of these files.
-        pairs: int64 ``[rows]`` in ``sources/``: for each source row its row of side-information.
+        pairs: int64 ``[rows]`` in ``sources/``: for each source row its row of side-information, -1 for none.
+        missing: Rows without side-information, which the transform is given zeros for.
     """
 
     segments: tuple[Segment, ...]
     dtype: Dtype
     pairs: StoredFile
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,11 @@ class Manifest:
         return sum(source.segment.rows for source in self.sources)
 
     @property
+    def without_side(self) -> int:
+        """Rows of all sources that have no side-information, though the transform takes some."""
+        return sum(source.side.missing for source in self.sources if source.side is not None)
+
+    @property
     def segments(self) -> list[Segment]:
         """The frozen rows, one segment per source."""
         return [source.segment for source in self.sources]
@@ -283,7 +290,10 @@ def _source(value: Mapping[str, Any]) -> Source:
         None
         if side is None
         else Side(
-            tuple(_segment(item) for item in side["segments"]), _dtype(side["dtype"]), stored_file(side["pairs"])
+            tuple(_segment(item) for item in side["segments"]),
+            _dtype(side["dtype"]),
+            stored_file(side["pairs"]),
+            _count(side.get("missing", 0)),  # release 0.7 knew of none
         ),
     )
 

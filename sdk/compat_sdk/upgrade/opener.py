@@ -52,6 +52,64 @@ class TransformOpener(Protocol):
 
 
 @dataclass(frozen=True)
+class OfSide:
+    """A transform of side-information (FCT's g) as its gallery sees it: what it upgrades comes first, the rest beside.
+
+    Such a transform reads old embeddings and side-information, as one of embeddings does, and gives side-information of
+    the next model. Here the side-information is the gallery that is upgraded, and the embeddings lie beside it.
+
+    Source: Ramanujan et al., Forward Compatible Training, CVPR 2022, https://arxiv.org/abs/2112.02805.
+    """
+
+    inner: TransformOpener
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """That of the transform, and that its inputs are turned."""
+        return {**self.inner.identity, **_TURNED}
+
+    @property
+    def name(self) -> str:
+        """That of the transform."""
+        return self.inner.name
+
+    def __call__(self) -> Transformer:
+        """Open the transform, and turn its inputs."""
+        return _Turned(self.inner())
+
+
+@dataclass(frozen=True)
+class _Turned:
+    inner: Transformer
+
+    @property
+    def spaces(self) -> TransformSpaces:
+        whole = self.inner.spaces
+        if whole.side_space is None or whole.side_dim is None:
+            raise ConfigError("a transform without side-information upgrades none; name the gallery of its embeddings")
+        old = whole.old_space, whole.old_dim
+        return TransformSpaces(whole.side_space, whole.side_dim, *old, whole.space, whole.dim)
+
+    def apply(self, old: NDArray[np.float32], side: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        if side is None:
+            raise ConfigError("found no embeddings beside the side-information; name their gallery (--side)")
+        return self.inner.apply(side, old)
+
+
+_TURNED = {"upgrades": "side-information"}
+
+
+def facing(opener: TransformOpener, spaces: TransformSpaces, space: str) -> TransformOpener:
+    """The opener as a gallery in ``space`` needs it: turned where that is what the transform takes beside the old."""
+    return OfSide(opener) if space == spaces.side_space and space != spaces.old_space else opener
+
+
+def turned(identity: Mapping[str, str]) -> bool:
+    """Whether an upgrade with a transform of this identity is one of side-information, see `OfSide`."""
+    return _TURNED.items() <= identity.items()
+
+
+@dataclass(frozen=True)
 class BundleTransform:
     """A transform that lies in a bundle, which every worker opens by its path.
 

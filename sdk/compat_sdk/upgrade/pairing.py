@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import DataError
+from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.shown import shown_value
+
+MissingSide = Literal["refuse", "zeros"]
+"""What becomes of a row without side-information: an error that names it, or zeros in its place."""
+
+
+def require_missing_side(side_space: str | None, missing_side: str) -> None:
+    """Refuse what says nothing of rows without side-information, or says it of a transform that takes none.
+
+    Raises:
+        ConfigError: It is neither ``"refuse"`` nor ``"zeros"``, or zeros for a transform without side-information.
+    """
+    if missing_side not in get_args(MissingSide):
+        raise ConfigError(f"missing_side is {shown_value(missing_side)}, expected refuse or zeros")
+    if missing_side == "zeros" and side_space is None:
+        raise ConfigError("missing_side is zeros, but this transform takes no side-information; leave it out")
 
 
 class Pairing:
@@ -59,26 +75,20 @@ class Pairing:
         """How many of the ids that were asked for have no side-information."""
         return self._missing
 
-    def require_all(self) -> None:
-        """Refuse rows that have no side-information, or side-information of another label.
+    def require_all(self, missing: MissingSide = "refuse") -> None:
+        """Refuse rows that have side-information of another label, or none, unless these take zeros.
+
+        Other labels tell that the vectors are perhaps under the ids of other images.
 
         Raises:
             DataError: Some of the ids that were asked for have none, or another label; the message names them.
         """
-        if self._missing:
+        if self._missing and missing == "refuse":
             shown = ", ".join(self._examples[:10]) + (", ..." if self._missing > 10 else "")
             raise DataError(
                 f"{self._missing} of {self._asked} rows have no side-information in {self._side.folder}: {shown}; "
-                f"embed those images with the side-information model into that gallery, or remove the rows"
+                f"embed those images into that gallery, remove the rows, or give them zeros (--missing-side zeros)"
             )
-        self.require_labels()
-
-    def require_labels(self) -> None:
-        """Refuse side-information of other labels: its vectors are perhaps under the ids of other images.
-
-        Raises:
-            DataError: Some of the ids that were asked for have another label; the message names them.
-        """
         if self._otherwise:
             shown = ", ".join(self._other_examples) + (", ..." if self._otherwise > 3 else "")
             raise DataError(

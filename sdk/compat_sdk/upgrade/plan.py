@@ -20,8 +20,8 @@ from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare
 from compat_sdk.upgrade.freeze import new_rows
 from compat_sdk.upgrade.manifest import FOLDER
-from compat_sdk.upgrade.opener import Transformer, TransformOpener
-from compat_sdk.upgrade.pairing import Pairing
+from compat_sdk.upgrade.opener import Transformer, TransformOpener, facing
+from compat_sdk.upgrade.pairing import MissingSide, Pairing, require_missing_side
 from compat_sdk.upgrade.prepare import begun, new_manifest, open_side, require_old, require_same
 from compat_sdk.upgrade.room import room_for
 from compat_sdk.upgrade.rows import StackedRows, all_rows, selected_names
@@ -48,6 +48,7 @@ class Plan:
         seconds: Projected time, if the workers do not slow each other down.
         accuracy: Expected accuracy on the held-out vectors, if any were given.
         bytes_for_cutover: What the cutover writes anew: tables, and all rows of more than 128 shards.
+        without_side: Rows to transform that have no side-information, and take zeros.
     """
 
     rows: int
@@ -61,6 +62,7 @@ class Plan:
     seconds: float
     accuracy: Accuracy | None
     bytes_for_cutover: int = 0
+    without_side: int = 0
 
 
 def plan(
@@ -72,6 +74,7 @@ def plan(
     shard_rows: int | None = None,
     block_rows: int | None = None,
     workers: int | None = None,
+    missing_side: MissingSide = "refuse",
     progress: Progress | None = None,
 ) -> Plan:
     """Say what `run` with the same arguments will do; nothing is written.
@@ -84,6 +87,7 @@ def plan(
         shard_rows: As for `run`.
         block_rows: As for `run`.
         workers: As for `run`.
+        missing_side: As for `run`.
         progress: Called with the stage, rows done and rows in all.
 
     Raises:
@@ -96,7 +100,9 @@ def plan(
     """
     gallery = load_snapshot(Path(path), False, names=False)
     folder = gallery.folder / FOLDER
+    opener = facing(opener, opened(opener).spaces, gallery.state.space)
     transform = opened(opener)
+    require_missing_side(transform.spaces.side_space, missing_side)
     side_rows = open_side(transform, side)
     manifest = begun(gallery.folder)
     if manifest is None:
@@ -106,6 +112,7 @@ def plan(
         require_same(gallery.folder, manifest, opener, gallery, shard_rows, block_rows)
         require_old(transform, gallery)
         wanted = new_rows(folder, manifest, gallery)
+    without_side = 0
     if side_rows is not None:
         pairing, done, count = Pairing(side_rows), 0, sum(int(np.count_nonzero(mask)) for mask in wanted)
         for names in selected_names(gallery, wanted):
@@ -113,7 +120,8 @@ def plan(
             done += len(names[0])
             if progress is not None:
                 progress("pair with side-information", done, count, {})
-        pairing.require_all()
+        pairing.require_all(missing_side)
+        without_side = pairing.missing
     unfinished = [shard.rows for shard in manifest.shards if read_record(folder, shard, manifest.transform) is None]
     missing, added = sum(unfinished), sum(int(np.count_nonzero(mask)) for mask in wanted)
     new_shards = sum(-(-int(np.count_nonzero(mask)) // manifest.shard_rows) for mask in wanted)
@@ -134,6 +142,7 @@ def plan(
         seconds=(missing + added) / rate / busy if rate else 0.0,
         accuracy=None if held_out is None else _accuracy(transform, gallery, side_rows, Path(held_out)),
         bytes_for_cutover=room.cutover,
+        without_side=without_side,
     )
 
 

@@ -15,6 +15,7 @@ from compat_sdk.files.atomic import make_folder
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.snapshot import Snapshot
+from compat_sdk.gallery.state import STATE_FILE
 from compat_sdk.gallery.store import read_state
 from compat_sdk.outputs import require_own
 from compat_sdk.upgrade.freeze import freeze, new_rows, sweep_sources
@@ -30,10 +31,13 @@ from compat_sdk.upgrade.manifest import (
     write_manifest,
 )
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
+from compat_sdk.upgrade.pairing import MissingSide, require_missing_side
 from compat_sdk.upgrade.room import require_room, room_for
 from compat_sdk.upgrade.rows import all_rows
 from compat_sdk.upgrade.shard import read_record
 
+WAIT_S = 60.0
+"""Seconds for which a cutover or a rollback waits for its turn to write."""
 _SHARD_ROWS = 1 << 18
 _BLOCK_ROWS = 4096
 
@@ -81,6 +85,8 @@ def open_side(transform: Transformer, side: str | Path | None) -> Snapshot | Non
             f"gallery that holds it (--side)"
         )
     snapshot = load_snapshot(Path(side), False, names=False)
+    if snapshot.state.space != spaces.side_space and (Path(side) / FOLDER / BEFORE / STATE_FILE).exists():
+        snapshot = load_snapshot(Path(side) / FOLDER / BEFORE, False, names=False)  # it was cut over: its old vectors
     if snapshot.state.space != spaces.side_space or snapshot.state.dim != spaces.side_dim:
         raise _other_space(
             f"side-information {side}",
@@ -136,6 +142,7 @@ def prepare(
     side: str | Path | None,
     shard_rows: int | None,
     block_rows: int | None,
+    missing_side: MissingSide = "refuse",
 ) -> tuple[Manifest, int]:
     """Freeze the rows that are new, and return the manifest and how many they are; the lock must be held.
 
@@ -148,6 +155,7 @@ def prepare(
         OSError: The disk is full, or the folder is not writable.
     """
     folder = gallery / FOLDER
+    require_missing_side(transform.spaces.side_space, missing_side)
     snapshot, side_rows = load_snapshot(gallery, False, names=False), open_side(transform, side)
     manifest = begun(gallery)
     if manifest is None:
@@ -159,7 +167,7 @@ def prepare(
         wanted, is_new = new_rows(folder, manifest, snapshot), False
     added = sum(int(np.count_nonzero(mask)) for mask in wanted)
     require_room(gallery, room_for(manifest, snapshot, wanted, side_rows))
-    return _freeze(folder, manifest, snapshot, wanted, side_rows, is_new=is_new), added
+    return _freeze(folder, manifest, snapshot, wanted, side_rows, missing_side, is_new=is_new), added
 
 
 def begun(gallery: Path) -> Manifest | None:
@@ -193,6 +201,7 @@ def _freeze(
     snapshot: Snapshot,
     wanted: Sequence[NDArray[np.bool_]],
     side: Snapshot | None,
+    missing_side: MissingSide,
     *,
     is_new: bool,
 ) -> Manifest:
@@ -202,7 +211,7 @@ def _freeze(
         sweep_sources(folder, manifest)
     if is_new or any(mask.any() for mask in wanted):
         try:
-            manifest = freeze(folder, manifest, snapshot, wanted, side)
+            manifest = freeze(folder, manifest, snapshot, wanted, side, missing_side)
         except DataError:
             if is_new:
                 shutil.rmtree(folder)
@@ -233,16 +242,25 @@ def require_same(
             f"{gallery} has been cut over to space {snapshot.state.space} already; roll back, or begin another upgrade "
             f"after `compat-sdk upgrade discard {gallery} --old`"
         )
+    require_transform(gallery, manifest, opener)
+    wanted = {"shard_rows": (shard_rows, manifest.shard_rows), "block_rows": (block_rows, manifest.block_rows)}
+    for name, (found, fixed) in wanted.items():
+        if found not in (None, fixed):
+            raise ConfigError(f"{name} is {found}, but this upgrade was begun with {fixed}; leave it out")
+
+
+def require_transform(gallery: Path, manifest: Manifest, opener: TransformOpener) -> None:
+    """Refuse another transform than that of the upgrade.
+
+    Raises:
+        ConfigError: It is another, or is run in another way.
+    """
     if dict(opener.identity) != dict(manifest.transform):
         raise ConfigError(
             f"the upgrade of {gallery} was begun with transform {_shown(manifest.transform)}, found "
             f"{_shown(opener.identity)}; go on with the same, or begin anew after `compat-sdk upgrade discard "
             f"{gallery}`"
         )
-    wanted = {"shard_rows": (shard_rows, manifest.shard_rows), "block_rows": (block_rows, manifest.block_rows)}
-    for name, (found, fixed) in wanted.items():
-        if found not in (None, fixed):
-            raise ConfigError(f"{name} is {found}, but this upgrade was begun with {fixed}; leave it out")
 
 
 def _shown(identity: Mapping[str, str]) -> str:

@@ -18,7 +18,8 @@ from compat_sdk.gallery.tables import NameCursor, StoredTable
 from compat_sdk.progress import Progress
 from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SIDE, SOURCES, Manifest
 from compat_sdk.upgrade.mapping import Engine, map_local, map_ray
-from compat_sdk.upgrade.opener import TransformOpener
+from compat_sdk.upgrade.opener import TransformOpener, facing
+from compat_sdk.upgrade.pairing import MissingSide
 from compat_sdk.upgrade.prepare import prepare, upgrading
 from compat_sdk.upgrade.shard import Outcome, job_for, opened, read_record, record_path, transform_shard
 from compat_sdk.workers import usable_cores
@@ -36,6 +37,7 @@ class RunResult:
         shards: Shards in all.
         transformed: Of these, transformed now; the others were done before and are intact.
         seconds: Wall time of the transformation.
+        without_side: Rows of all shards that took zeros, because they have no side-information.
     """
 
     rows: int
@@ -43,6 +45,7 @@ class RunResult:
     shards: int
     transformed: int
     seconds: float
+    without_side: int = 0
 
 
 def run(
@@ -54,6 +57,7 @@ def run(
     block_rows: int | None = None,
     workers: int | None = None,
     ray: bool = False,
+    missing_side: MissingSide = "refuse",
     rows_per_second: float | None = None,
     log: str | Path | None = None,
     progress: Progress | None = None,
@@ -71,6 +75,7 @@ def run(
         block_rows: Rows that the transform sees at once, fixed likewise.
         workers: Processes; as many as there are cores if None.
         ray: Map the shards with Ray.
+        missing_side: ``"zeros"`` gives zeros to the transform for rows without side-information, and counts them.
         rows_per_second: The most that all workers together may transform, so that searches beside them stay fast; None
             for no bound.
         log: File that gets a line of JSON for every shard, as it is done: number, rows, state and seconds.
@@ -88,10 +93,10 @@ def run(
     if rows_per_second is not None and not 0 < rows_per_second < math.inf:
         raise ConfigError(f"rows_per_second is {rows_per_second!r}, expected a number above 0")
     gallery = Path(path)
-    read_state(gallery)
+    opener = facing(opener, opened(opener).spaces, read_state(gallery).space)
     transform = opened(opener)
     with upgrading(gallery):
-        manifest, added = prepare(gallery, opener, transform, side, shard_rows, block_rows)
+        manifest, added = prepare(gallery, opener, transform, side, shard_rows, block_rows, missing_side)
         engine = map_ray if ray else map_local
         with shard_log(log) as told:
             pace = None if rows_per_second is None else rows_per_second / _at_once(manifest, workers, ray=ray)
@@ -149,7 +154,8 @@ def transform_missing(
             if progress is not None:
                 rate = fresh / max(time.perf_counter() - started, 1e-9)
                 progress("transform", done, manifest.rows, {"rows/s": rate})
-    return RunResult(manifest.rows, added, len(jobs), transformed, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return RunResult(manifest.rows, added, len(manifest.shards), transformed, seconds, manifest.without_side)
 
 
 @contextmanager

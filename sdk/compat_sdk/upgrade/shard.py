@@ -162,12 +162,18 @@ def input_blocks(
             yield start, old.take(block), None
             continue
         partners = pairs[block]
-        if partners.min() < 0 or partners.max() >= len(side_rows):
+        if partners.min() < (-1 if side.missing else 0) or partners.max() >= len(side_rows):
             raise GalleryError(
                 f"{side.pairs.name} pairs rows with side-information outside rows 0 to {len(side_rows) - 1}; it is "
                 f"damaged: discard the upgrade and run it again"
             )
-        yield start, old.take(block), side_rows.take(partners)
+        has = partners >= 0
+        if has.all():
+            yield start, old.take(block), side_rows.take(partners)
+        else:
+            filled = np.zeros((len(block), job.spaces.side_dim or 0), np.float32)
+            filled[has] = side_rows.take(partners[has])
+            yield start, old.take(block), filled
 
 
 def input_digest(job: Job) -> str:

@@ -1,35 +1,33 @@
-"""The two atomic steps: into the new space, and back.
+"""The atomic step into the new space.
 
-Each is one replacement of gallery.json under the gallery's write lock. Whatever is deleted afterwards has a second
-name in the upgrade's folder, so that the other step finds its files again.
+It is one replacement of gallery.json under the gallery's write lock. Whatever is deleted afterwards has a second name
+in the upgrade's folder, so that the step back, `compat_sdk.upgrade.rolling_back`, finds its files again.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from operator import ne
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import ConfigError, GalleryError, StateError
-from compat_sdk.files.atomic import link_or_copy
+from compat_sdk.errors import ConfigError, StateError
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.store import read_state, write_state
-from compat_sdk.gallery.writer import select, writing
+from compat_sdk.gallery.writer import writing
 from compat_sdk.progress import Progress
 from compat_sdk.upgrade.assembly import assemble, finished, keep_state, kept
 from compat_sdk.upgrade.catching_up import catch_up
 from compat_sdk.upgrade.manifest import AFTER, BEFORE, FOLDER, SOURCES, require_manifest, write_manifest
 from compat_sdk.upgrade.mapping import map_local
-from compat_sdk.upgrade.opener import TransformOpener
-from compat_sdk.upgrade.prepare import open_side, prepare, upgrading
-from compat_sdk.upgrade.rows import all_rows, find_rows, selected_ids, unknown
+from compat_sdk.upgrade.opener import OfSide, TransformOpener, turned
+from compat_sdk.upgrade.pairing import MissingSide
+from compat_sdk.upgrade.prepare import WAIT_S, open_side, prepare, upgrading
+from compat_sdk.upgrade.rows import find_rows, selected_ids, unknown
 from compat_sdk.upgrade.run import transform_missing
 from compat_sdk.upgrade.shard import opened
 from compat_sdk.upgrade.verified import extended, require_verified
@@ -37,8 +35,6 @@ from compat_sdk.upgrade.verified import extended, require_verified
 MOST_ADDED = 1000
 """Rows that a cutover transforms at most while writers wait."""
 _PASSES = 10
-WAIT_S = 60.0
-"""Seconds for which a cutover or a rollback waits for its turn to write."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +56,12 @@ class Cutover:
     paused_s: float = field(default=0.0, compare=False)
 
 
-@dataclass(frozen=True)
-class Rollback:
-    """A gallery that was rolled back: its old space, its rows, and the ids of added rows that were dropped."""
-
-    space: str
-    rows: int
-    dropped: tuple[str, ...]
-
-
 def cutover(
     path: str | Path,
     opener: TransformOpener | None = None,
     *,
     side: str | Path | None = None,
+    missing_side: MissingSide = "refuse",
     most_added: int = MOST_ADDED,
     unverified: bool = False,
     workers: int | None = None,
@@ -93,6 +81,7 @@ def cutover(
         path: The gallery.
         opener: The transform of the run; without it rows added since refuse the cutover.
         side: Gallery with the side-information, if the transform takes any.
+        missing_side: As for `run`.
         most_added: Rows that may be transformed while writers wait.
         unverified: Do without a verification of these very bytes, see `compat_sdk.upgrade.verify`.
         workers: As for `run`.
@@ -117,12 +106,15 @@ def cutover(
         manifest = require_manifest(gallery)
         if read_state(gallery).space == manifest.spaces.space:
             raise StateError(f"{gallery} has been cut over to space {manifest.spaces.space} already")
+        if opener is not None and turned(manifest.transform):
+            opener = OfSide(opener)
+            transform = opened(opener)
         records = finished(folder, manifest)
         if not unverified:
             require_verified(gallery, manifest, records)
         if opener is not None and transform is not None:
             for _ in range(_PASSES):  # each has fewer rows to do than were added during the one before
-                manifest, added = prepare(gallery, opener, transform, side, None, None)
+                manifest, added = prepare(gallery, opener, transform, side, None, None, missing_side)
                 if not added:
                     break
                 transform_missing(folder, manifest, added, opener, map_local, workers, progress, first=len(records))
@@ -141,7 +133,8 @@ def cutover(
                     raise _too_many(gallery, current, missing, added, None if opener is None else most_added)
                 if progress is not None:
                     progress("catch up while writers wait", 0, added, {})
-                manifest = catch_up(folder, manifest, current, missing, opener, open_side(transform, side))
+                side_rows = open_side(transform, side)  # as it is now: it has the partners of the last rows
+                manifest = catch_up(folder, manifest, current, missing, opener, side_rows, missing_side)
                 records, caught_up = records + finished(folder, manifest, len(records)), added
                 if not unverified:
                     manifest = extended(manifest, records)
@@ -178,54 +171,3 @@ def _too_many(
         f"{added} rows were added to {gallery} while the ones before were transformed, such as {example}; expected at "
         f"most {most} to be transformed while writers wait: try again, or allow more (--most-added)"
     )
-
-
-def rollback(path: str | Path, *, drop_added: bool = False, timeout: float = WAIT_S) -> Rollback:
-    """Put the old rows back in their place, in one step.
-
-    Rows removed since the cutover stay removed; without such rows the old gallery is back to the byte, index
-    included. The finished shards stay, so that a later `cutover` needs a run for newer rows only.
-
-    Args:
-        path: The gallery.
-        drop_added: Give up rows that were added since the cutover: they have no old vectors.
-        timeout: Seconds to wait while others write, first come first served.
-
-    Raises:
-        StateError: The gallery has not been cut over, or rows were added since and ``drop_added`` is not set.
-        GalleryError: What was kept is damaged.
-        GalleryLockedError: Another process is writing or upgrading this gallery.
-        CompatError: The disk is full or the folder cannot be written; the gallery is as it was.
-    """
-    gallery = Path(path)
-    read_state(gallery)
-    with upgrading(gallery):
-        folder = gallery / FOLDER
-        manifest = require_manifest(gallery)
-        if read_state(gallery).space != manifest.spaces.space:
-            raise StateError(f"{gallery} has not been cut over; there is nothing to roll back")
-        before = load_snapshot(folder / BEFORE, True, names=False, held=False)
-        after = load_snapshot(folder / AFTER, False, names=False, held=False)
-        if any(map(ne, *(selected_ids(one, all_rows(one)) for one in (before, after)))) or len(before) != len(after):
-            raise GalleryError(f"{before.folder} and {after.folder} hold other ids; restore them from a copy")
-        with writing(gallery, load_snapshot(gallery, False, names=False, held=False), False, timeout) as current:
-            found = find_rows(current, folder / AFTER, after.state.segments, manifest.spaces.dim)
-            added = tuple(selected_ids(current, unknown(found)))
-            if added and not drop_added:
-                shown = ", ".join(added[:10]) + (", ..." if len(added) > 10 else "")
-                raise StateError(
-                    f"{len(added)} rows were added since the cutover and have no old vectors: {shown}; remove them, "
-                    f"or give them up with drop_added (--drop-added)"
-                )
-            keep = kept(found, len(before))
-            for file in before.state.files:
-                link_or_copy(folder / BEFORE / file.name, gallery / file.name)
-            generation = current.state.generation
-            if keep.all():
-                write_state(gallery, replace(before.state, generation=generation + 1), current.state)
-            else:
-                old = replace(before.state, generation=generation)
-                select(Snapshot(gallery, old, before.parts, (before.ids, before.labels)), keep, current.state)
-        for name in (BEFORE, AFTER):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        return Rollback(before.state.space, int(keep.sum()), added)

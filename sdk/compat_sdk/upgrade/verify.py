@@ -33,7 +33,7 @@ from compat_sdk.upgrade.manifest import (
     write_manifest,
 )
 from compat_sdk.upgrade.measured import given_vectors, measured, shard_rows
-from compat_sdk.upgrade.opener import TransformOpener
+from compat_sdk.upgrade.opener import OfSide, TransformOpener, turned
 from compat_sdk.upgrade.prepare import upgrading
 from compat_sdk.upgrade.quality import VERDICTS, Quality, Verdict
 from compat_sdk.upgrade.shard import Record, input_blocks, input_digest, job_for, opened, read_record, transformed_rows
@@ -112,6 +112,8 @@ def verify(
     state = read_state(gallery)
     folder = gallery / FOLDER
     manifest = require_manifest(gallery)
+    if turned(manifest.transform):
+        opener = OfSide(opener)
     given = given_vectors(manifest, held_out, embedded)
     problems = []
     if dict(opener.identity) != dict(manifest.transform):
@@ -148,7 +150,7 @@ def verify(
         if progress is not None:
             progress("judge", rows, rows, {})
         accuracy, quality = measured(folder, manifest, done, given)
-        problems += _shortfalls(accuracy, quality, at_least, min_cosine)
+        problems += shortfalls(accuracy, quality, at_least, min_cosine)
     recorded = False
     if not problems and not cut_over and len(done) == len(manifest.shards):
         recorded = _record(gallery, manifest, done, measured=given is not None)
@@ -158,7 +160,7 @@ def verify(
     )
 
 
-def _shortfalls(
+def shortfalls(
     accuracy: Accuracy | None, quality: Quality | None, at_least: Verdict, min_cosine: float | None
 ) -> list[str]:
     """Say where the upgrade finds less than it must."""

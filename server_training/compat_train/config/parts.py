@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
-from compat_train.config.checks import check_choices, check_range
+from compat_train.config.checks import check_choices, check_device, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.scenario import Scenario
 
@@ -34,6 +34,7 @@ class Augmentation:
         unit="pixels",
         added=True,
     )
+    grey: float = setting(0.0, "share of the images that lose their colours", unit="fraction", added=True)
     blur: float = setting(0.0, "largest standard deviation of a Gaussian blur", unit="fraction of the side", added=True)
     fixed_views: int = setting(
         0,
@@ -52,6 +53,7 @@ class Augmentation:
         check_range("random_crop", self.random_crop, 0, 0.99)
         check_range("crop_ratio", self.crop_ratio, 1, 4)
         check_range("canvas", self.canvas, 0, 4096)
+        check_range("grey", self.grey, 0, 1)
         check_range("blur", self.blur, 0, 0.2)
         check_range("fixed_views", self.fixed_views, 0, 10_000)
         check_range("views_seed", self.views_seed, 0)
@@ -68,7 +70,7 @@ class Augmentation:
         if self.fixed_views and not self._endless:
             raise ConfigError(
                 f"fixed_views is {self.fixed_views}, but an image has {self._few} view(s) with this augmentation; "
-                f"leave it out, or set shift, zoom, rotate, colour, cutout, random_crop or blur",
+                f"leave it out, or set shift, zoom, rotate, colour, cutout, random_crop, grey or blur",
                 setting="fixed_views",
             )
         if self.views_seed and not self.fixed_views:
@@ -87,7 +89,7 @@ class Augmentation:
     @property
     def _endless(self) -> bool:
         moved = self.shift or self.zoom or self.rotate or self.random_crop
-        return bool(moved or self.colour or self.cutout or self.blur)
+        return bool(moved or self.colour or self.cutout or self.grey or self.blur)
 
     @property
     def _few(self) -> int:
@@ -171,18 +173,30 @@ class Execution:
     """Where and how precisely a run computes."""
 
     seed: int = setting(0, "source of all randomness")
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where it runs; auto: cuda when there is one")
-    precision: Literal["auto", "fp32", "bf16"] = setting(
-        "auto", "precision of the arithmetic; auto: bf16 autocast on cuda, fp32 on the CPU"
+    device: str = setting(
+        "auto", "where it runs: auto, cpu, cuda, or one GPU by number, such as cuda:1; auto: cuda when there is one"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        "auto",
+        "precision of the arithmetic; auto: fp32 on the CPU, on cuda bf16 autocast, or fp16 where the GPU has no bf16",
     )
     threads: int = setting(0, "CPU threads; 0: as many as torch chooses", unit="threads")
     checkpoint_steps: int = setting(0, "steps between resume points; 0: every epoch and every minute", unit="steps")
+    process_timeout: int = setting(
+        600,
+        "how long each of several processes waits for another in a step before it ends the training",
+        unit="seconds",
+        added=True,
+        decides=False,
+    )
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_device("device", self.device)
         check_range("seed", self.seed, 0)
         check_range("threads", self.threads, 0)
         check_range("checkpoint_steps", self.checkpoint_steps, 0)
+        check_range("process_timeout", self.process_timeout, 1, 86_400)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ def render(
 ) -> Tensor:
     """The views of images, at the size of a model.
 
-    Crop, mirror image, shift with zoom and turn, colours, blur, blank square, in this order.
+    Crop, mirror image, shift with zoom and turn, colours, grey, blur, blank square, in this order.
 
     Args:
         images: Float ``[n, 3, side, side]`` in [0, 1].
@@ -48,6 +48,8 @@ def render(
         images = _moved(images, views.affine)
     if views.colour is not None:
         images = distort_colour(images, views.colour)
+    if views.grey is not None:
+        images = torch.where(views.grey.to(images.device)[:, None, None, None], _grey(images), images)
     if views.blur is not None:
         images = _blurred(images, views.blur)
     if views.hole is not None:
@@ -111,6 +113,12 @@ def _triangles(start: Tensor, length: Tensor, side: int, size: int) -> Tensor:
 def _weighed(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Images ``[n, c, h, w]`` by weights ``[n, new h, h]`` of their rows and ``[n, new w, w]`` of their columns."""
     return rows[:, None] @ images @ columns[:, None].transpose(2, 3)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Images ``[n, 3, h, w]`` whose channels are all their luminance, by the weights of ITU-R BT.601."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device, dtype=images.dtype)
+    return (images * weights[:, None, None]).sum(1, keepdim=True).expand_as(images)
 
 
 def _blurred(images: Tensor, blur: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ class Views:
         colour: ``[3, n]``, factors of brightness, contrast and saturation.
         hole: ``[2, n]``, height and place along the row, in [0, 1), of the centre of a blanked square.
         box: ``[n, 4]``, left, top, width and height of the crop, in fractions of the image's side.
+        grey: bool ``[n]``, true where the view has no colours.
         blur: ``[n]``, standard deviation of a Gaussian, in fractions of the side.
     """
 
@@ -43,6 +44,7 @@ class Views:
     hole: Tensor | None = None
     box: Tensor | None = None
     blur: Tensor | None = None
+    grey: Tensor | None = None
 
 
 def _draw_views(count: int, augmentation: Augmentation, numbers: _Numbers) -> Views:
@@ -66,7 +68,8 @@ def _draw_views(count: int, augmentation: Augmentation, numbers: _Numbers) -> Vi
         hole = torch.stack([numbers() for _ in range(2)])
     box = _box(augmentation, numbers) if augmentation.random_crop else None
     blur = augmentation.blur * numbers() if augmentation.blur else None
-    return Views(flipped, affine, colour, hole, box, blur)
+    grey = numbers() < augmentation.grey if augmentation.grey else None
+    return Views(flipped, affine, colour, hole, box, blur, grey)
 
 
 def step_views(count: int, augmentation: Augmentation, generator: torch.Generator) -> Views:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from compat_sdk.datasets import open_dataset
-from compat_sdk.errors import CorruptFileError
+from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files.atomic import write_atomic
 from compat_sdk.files.documents import read_json
 from compat_sdk.files.seal import sealed_json, unsealed
@@ -63,7 +64,6 @@ def held_out_once(done: Checkpoint, config: GalleryConfig) -> HeldOut | None:
     Raises:
         CorruptFileError: What was kept was changed since.
         DataError: None of the images can be read.
-        TrainingError: The RUN cannot be written to.
     """
     path = done.path / _FILE
     if os.path.lexists(path):
@@ -72,7 +72,7 @@ def held_out_once(done: Checkpoint, config: GalleryConfig) -> HeldOut | None:
             return _read(kept, path)
     found = held_out_accuracy(done, config)
     if found is not None:
-        with saving(path):
+        with suppress(TrainingError), saving(path):  # of a RUN that is read-only or on a full disk it is not kept
             write_atomic(path, sealed_json({"space": done.space, **asdict(found)}))
     return found
 

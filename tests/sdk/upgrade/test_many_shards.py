@@ -12,7 +12,7 @@ import pytest
 from compat_sdk import upgrade
 from compat_sdk.errors import GalleryError
 from compat_sdk.gallery import Gallery
-from compat_sdk.upgrade import switch
+from compat_sdk.upgrade import assembly
 from tests.sdk.upgrade.toy import NEW, OLD, Toy, close, contents, expected, make
 
 LIMITED = """
@@ -42,7 +42,7 @@ def test_a_cutover_of_more_shards_than_open_files_leaves_a_gallery_that_opens(tm
 
 
 def test_merged_shards_hold_what_single_ones_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(switch, "MOST_SEGMENTS", 4)
+    monkeypatch.setattr(assembly, "MOST_SEGMENTS", 4)
     gallery, side = make(tmp_path, (40, 25))
     wanted = expected(gallery, side)
     labels = dict(zip(Gallery.open(gallery).ids, Gallery.open(gallery).labels, strict=True))
@@ -63,7 +63,8 @@ def test_frozen_rows_that_rot_between_two_runs_are_not_transformed(tmp_path: Pat
     upgrade.run(gallery, Toy(), side=side, shard_rows=10, workers=1)
     shards = gallery / "upgrade" / "shards"
     for path in shards.iterdir():  # as if the first run had been stopped
-        path.unlink()
+        if "-00000000" not in path.name:
+            path.unlink()
     folder, _, prefix = kind.partition("/")
     (frozen,) = (path for path in (gallery / "upgrade" / folder).iterdir() if path.name.startswith(prefix))
     data = bytearray(frozen.read_bytes())
@@ -74,4 +75,4 @@ def test_frozen_rows_that_rot_between_two_runs_are_not_transformed(tmp_path: Pat
     frozen.write_bytes(data)
     with pytest.raises(GalleryError, match=r"SHA-256 .*; nothing was changed; restore the gallery"):
         upgrade.run(gallery, Toy(), side=side, shard_rows=10, workers=1)
-    assert list(shards.iterdir()) == [] and Gallery.open(gallery).space == OLD
+    assert all("-00000000" in path.name for path in shards.iterdir()) and Gallery.open(gallery).space == OLD

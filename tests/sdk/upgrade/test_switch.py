@@ -231,7 +231,7 @@ def test_a_discard_says_what_it_gave_back_and_can_be_done_again_after_it_died(
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as failing:
-        failing.setattr("compat_sdk.upgrade.switch.shutil.rmtree", die)
+        failing.setattr("compat_sdk.upgrade.giving_up.shutil.rmtree", die)
         with pytest.raises(CompatError, match="Input/output error"):
             upgrade.discard(gallery, old=True)
     with pytest.raises(ConfigError, match="confirm with --old"):
@@ -273,7 +273,7 @@ def test_a_cutover_that_died_half_way_can_be_done_again(
     assert contents(gallery) == before
     assert upgrade.cutover(gallery, unverified=True).rows == 65
     with monkeypatch.context() as full:
-        full.setattr("compat_sdk.upgrade.switch.write_state", die)
+        full.setattr("compat_sdk.upgrade.rolling_back.write_state", die)
         with pytest.raises(CompatError, match="nothing was changed"):
             upgrade.rollback(gallery)
     assert contents(gallery)[0] == NEW
