@@ -207,7 +207,8 @@ def mirrored(model: Model) -> Model:
 
     def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         both = model.embed(pixels) + model.embed(np.ascontiguousarray(pixels[:, :, ::-1]))
-        return both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        lengths = np.maximum(np.linalg.norm(both, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return np.asarray(both / lengths, np.float32)
 
     return dataclasses.replace(model, embed=embed)
 
