@@ -23,7 +23,7 @@ from compat_train.data.origin import Origin
 from compat_train.device import torch_threads
 from compat_train.optimiser import Part, kept_tensors, make_optimiser, restore_tensors, step_parts
 from compat_train.pace import Pace
-from compat_train.parallel.group import at_step, leads, processes, rank
+from compat_train.parallel.group import at_step, leads, meet, processes, rank
 from compat_train.parallel.rows import average_gradients, same_everywhere, share_state
 from compat_train.precision import autocast_type, loss_scaler
 from compat_train.readings import DivergedError, Readings
@@ -191,6 +191,7 @@ def _require_rows(optimisation: Optimisation) -> None:
 
 def _agree(start: int, trained: nn.Module, device: torch.device) -> None:
     """Lets several processes begin at one step and with the same numbers, to the last bit."""
+    meet()  # what came before may take the leader longer than a step may
     starts = same_everywhere(start, device)
     if len(set(starts)) > 1:
         raise TrainingError(
