@@ -229,7 +229,7 @@ def test_every_reason_not_to_run_is_still_needed() -> None:
 
 @pytest.fixture
 def photos_of_a_reader(tmp_path: Path) -> Path:
-    """`photos/`, the same with identities to validate on as `D`, `pictures/`, `holiday.jpg`, `teacher.onnx`, vectors."""
+    """`photos/`, with identities to validate on as `D`, `pictures/`, `holiday.jpg`, `teacher.onnx`, vectors."""
     root = tmp_path
     dataset = open_dataset("sample")
     names = sorted(dataset.splits["train"].classes)
