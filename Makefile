@@ -4,9 +4,10 @@
 # make check   lint, types, direction rules
 # make docs    the documentation as a site in build/site, warnings as errors
 # make bare    the wheel alone in a new environment, without torch
-# make test-matrix    the tests on one thread and on two, with AVX2 alone and with all that the processor has
+# make test-matrix    the tests on one thread and on two, with AVX2 alone and with all that the processor has (TESTS=FILE: some)
 # make jvm     the runtime in Java (sdk/jvm) as build/jvm/compat-sdk.jar
 # make test-jvm    its tests: the cases of sdk/conformance, random ones, damaged files
+# make test-swift    the runtime in Swift (sdk/swift): the same cases, random ones, damaged files; with a toolchain of Swift
 # Each sets up what it needs in .venv on its first run; no compiler is needed.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -27,7 +28,7 @@ SIGNED = tests/sdk/test_bundle_signature.py tests/sdk/test_trust.py tests/sdk/te
 	tests/fuzz/test_signed.py \
 	tests/pipeline/test_documents.py::test_the_page_of_trust_does_what_it_says_in_its_order
 
-.PHONY: demo test test-signing test-web chromium test-matrix check docs bare jvm test-jvm clean
+.PHONY: demo test test-signing test-web chromium test-matrix check docs bare jvm test-jvm test-swift clean
 .DEFAULT_GOAL := help
 
 help:
@@ -86,8 +87,8 @@ test-web: $(VENV)/.installed $(WEB)/node_modules/.installed chromium
 test-matrix: $(VENV)/.installed
 	@for threads in 1 2; do for capability in avx2 ""; do \
 		echo "== threads: $$threads, ATEN_CPU_CAPABILITY: $${capability:-not set}"; \
-		env $${capability:+ATEN_CPU_CAPABILITY=$$capability} OMP_NUM_THREADS=$$threads OMP_WAIT_POLICY=PASSIVE \
-			$(BIN)/python $(PYTEST) -q || exit 1; \
+		env -u ATEN_CPU_CAPABILITY $${capability:+ATEN_CPU_CAPABILITY=$$capability} OMP_NUM_THREADS=$$threads \
+			OMP_WAIT_POLICY=PASSIVE $(BIN)/python $(PYTEST) -q $(TESTS) || exit 1; \
 	done; done
 
 check: $(VENV)/.installed
@@ -156,6 +157,15 @@ test-jvm: $(VENV)/.installed build/jvm/compat-sdk.jar
 		-classpath build/jvm/compat-sdk.jar:build/jvm/test:$(JUNIT_PATH) org.junit.platform.console.ConsoleLauncher \
 		--scan-classpath build/jvm/test --details=summary --disable-banner 2> build/jvm/warnings.log \
 		|| { cat build/jvm/warnings.log; exit 1; }
+
+# A toolchain is 2 GB, so that none is installed here. On Linux SHA-256 is OpenSSL's.
+SWIFT ?= swift
+test-swift: $(VENV)/.installed
+	@command -v $(SWIFT) > /dev/null || { echo "error: no Swift 5.9 or later on the PATH; install one (swift.org; Debian 13: apt-get install \
+	swiftlang libc6-dev libstdc++-14-dev libssl-dev), or: make test-swift SWIFT=/path/to/swift"; exit 1; }
+	rm -rf build/swift/random && mkdir -p build/swift
+	$(BIN)/python -m tests.conformance.at_random build/swift/random
+	CASES=$(CURDIR)/build/swift/random $(SWIFT) test --package-path sdk/swift --scratch-path $(CURDIR)/build/swift/build
 
 clean:
 	rm -rf $(VENV) $(SIGNING) $(DOCS) $(WEB)/node_modules build dist quickstart

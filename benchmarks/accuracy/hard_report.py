@@ -26,6 +26,8 @@ MEANINGS: dict[str, str] = {
     "bct-1000": "bct on 1,000 characters, as many steps",
     "regression-1000": "regression on 1,000 characters, as many steps",
     "bct-own-0.1": "bct with a tenth of the own classifier",
+    "bct-margin-0": "bct without a margin",
+    "bct-own-0.1-margin-0": "bct with a tenth of the own classifier and no margin",
     "classifier": "the gallery's classifier alone",
 }
 """What each method is, in a few words, in the order of the tables."""

@@ -59,6 +59,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "bct-1000": {"method": "bct", "identities": 1000},
     "regression-1000": {"method": "regression", "identities": 1000},
     "bct-own-0.1": {"method": "bct", "own": 0.1},
+    "bct-margin-0": {"method": "bct", "classification": Classification(margin=0.0, scale=30.0)},
+    "bct-own-0.1-margin-0": {
+        "method": "bct",
+        "own": 0.1,
+        "classification": Classification(margin=0.0, scale=30.0),
+    },
     "classifier": {"method": "classifier"},
 }
 """Settings of each query model that differ from the common ones."""

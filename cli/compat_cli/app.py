@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from compat_cli import console
+from compat_cli import console, several
 from compat_cli.commands import (
     adopt,
     archs,
@@ -77,11 +77,13 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def compat_sdk(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Heterogeneous visual search: a large model embeds the gallery, a small one searches it."""
+    several.check_launch(context.invoked_subcommand)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

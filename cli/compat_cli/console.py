@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 _HELD = 1 << 16  # bytes of native output that are shown after an error
 _LEFT = "seconds left"
 """Figure of a stage that is shown as a time."""
+_quiet = False
 _OUR_PACKAGES = ("compat_sdk", "compat_train", "compat_export", "compat_cli")
+
+
+def be_quiet() -> None:
+    """Print nothing from now on but notes: no answer, no progress, no warnings of ours."""
+    global _quiet
+    _quiet = True
 
 
 def print_json(payload: object) -> None:
@@ -63,6 +70,8 @@ def _write(stream: TextIO, text: str) -> None:
 
 def report(payload: object, text: str, *, as_json: bool) -> None:
     """Print a command's answer: ``payload`` as JSON when asked for, else ``text``."""
+    if _quiet:
+        return
     if as_json:
         print_json(payload)
     else:
@@ -125,7 +134,9 @@ def working() -> Iterator[Progress]:
         The callback ``(stage, done, total, values)``.
     """
     with _native_code_held(), contextlib.redirect_stdout(sys.stderr):
-        if sys.stderr.isatty():
+        if _quiet:
+            yield lambda stage, done, total, values: None
+        elif sys.stderr.isatty():
             bars = _Bars()
             try:
                 yield bars
@@ -264,6 +275,8 @@ def show_warnings() -> None:
         ours = category.__module__.split(".")[0] in _OUR_PACKAGES or any(
             package in Path(filename).parts for package in _OUR_PACKAGES
         )
+        if ours and file is None and _quiet:
+            return
         if ours and file is None:
             note(f"warning: {message}")
         else:

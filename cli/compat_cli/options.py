@@ -36,7 +36,7 @@ Root = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, or one GPU such as cuda:1.")]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads; all of them if not given.", show_default=False),

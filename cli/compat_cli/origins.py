@@ -19,7 +19,7 @@ from compat_sdk.files.atomic import sync_folder
 from compat_sdk.files.plain import open_plain, open_to_append
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import PictureFile
-from compat_sdk.images.member import file_sha256, stamp_of
+from compat_sdk.images.packed import file_sha256, stamp_of
 
 _FILE = "origins.jsonl"
 

@@ -69,8 +69,8 @@ def write_blocks(
             _tell(progress, len(entries), total)
         for name, weights in whole.items():
             (data,) = _graphs([Block(name, (3, space.size, space.size), partial(space.build, name))], target)
-            about = {"name": name, "shape": [3, space.size, space.size], "less": None, "weights": dict(weights)}
-            entries.append(about | _written(data, folder, f"{len(entries):04d}.{target}"))
+            about = {"name": name, "shape": [3, space.size, space.size], "less": None}
+            entries.append(about | {"weights": dict(weights)} | _written(data, folder, f"{len(entries):04d}.{target}"))
             _tell(progress, len(entries), total)
         record = {
             "format": block_graphs.FORMAT,

@@ -9,7 +9,9 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from compat_sdk.errors import TrainingError
+from compat_sdk.errors import ConfigError, TrainingError
+from compat_train.config.checks import check_device
+from compat_train.parallel.launch import launched
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -17,16 +19,33 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 def device_of(wanted: str | torch.device) -> torch.device:
     """The device a setting means; ``auto`` is CUDA when there is one. What is a device already is that.
 
+    Of several processes on a machine each takes the GPU of its own number, so that none is named then.
+
     Raises:
-        TrainingError: CUDA was asked for and there is none.
+        ConfigError: It is no device's name, or several processes were to share the GPU that it names.
+        TrainingError: CUDA was asked for and there is none, or not so many GPUs.
     """
     if isinstance(wanted, torch.device):
         return wanted
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("device 'cuda' was asked for, but torch sees no CUDA device; use --device cpu or auto")
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)
+    check_device("device", wanted)
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise TrainingError(f"device {wanted!r} was asked for, but torch sees no CUDA device; use --device cpu or auto")
+    launch = launched()
+    if launch.count > 1 and ":" in wanted:
+        raise ConfigError(
+            f"device is {wanted!r}, but each of {launch.count} processes takes the GPU of its own number; use "
+            f"--device auto or cuda",
+            setting="device",
+        )
+    device = torch.device("cuda", launch.local) if launch.count > 1 else torch.device(wanted.replace("auto", "cuda"))
+    if (device.index or 0) >= (seen := torch.cuda.device_count()):
+        raise TrainingError(
+            f"device cuda:{device.index} was asked for, but torch sees {seen} CUDA device(s), numbered from 0; use "
+            f"another number, or start as many processes on a machine as it has GPUs"
+        )
+    return device
 
 
 def place(module: ModuleT, device: torch.device) -> ModuleT:

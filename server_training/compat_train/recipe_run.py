@@ -19,6 +19,8 @@ from compat_train.nas.cmp.result import CmpResult
 from compat_train.nas.cmp.run import search_query_models
 from compat_train.nas.global_nas.result import GlobalResult
 from compat_train.nas.global_nas.run import search_network
+from compat_train.parallel.group import leads
+from compat_train.parallel.launch import require_single
 from compat_train.recipe import Recipe
 from compat_train.runs.layout import CMP, GLOBAL, QUERY_RUN, RUN, UPGRADE_RUN
 
@@ -32,18 +34,21 @@ def run_recipe(recipe: Recipe, out: str | Path, progress: Progress | None = None
         progress: Called by every run.
 
     Returns:
-        The result of the search, or None when the recipe has none.
+        The result of the search, or None when the recipe has none, and where another process leads the search.
 
     Raises:
-        ConfigError: The folder, or that of one of its runs, holds something else, or there is no such network; checked
-            before the first run.
+        ConfigError: The folder, or that of one of its runs, holds something else, there is no such network, or several
+            processes were started for a search that runs in one; checked before the first run.
         CompatError: As each of the runs.
     """
     folder = Path(out)
-    require_own(folder, _layout(recipe), "this recipe")
+    if leads():
+        require_own(folder, _layout(recipe), "this recipe")
     for config in (recipe.gallery, *recipe.models.values(), *recipe.queries.values(), *recipe.sides.values()):
         if config is not None:
             require_architecture(config.arch, width=config.width, stem_stride=config.stem_stride)
+    if recipe.global_search is not None:
+        require_single("a search of Global NAS")
     if recipe.gallery is not None:
         train_gallery(recipe.gallery, folder / "gallery", progress)
     for name, model in recipe.models.items():

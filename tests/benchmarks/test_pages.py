@@ -18,6 +18,7 @@ PAGES = {
     "accuracy/export_targets": "accuracy.export_targets",
     "accuracy/foreign_teacher": "accuracy.foreign_teacher",
     "accuracy/kanji_compatibility": "accuracy.kanji_compatibility",
+    "accuracy/kanji_hard": "accuracy.kanji_hard",
     "accuracy/quantised_accuracy": "accuracy.quantised_accuracy",
     "accuracy/timm_networks": "accuracy.timm_networks",
     "speed/engine_latency": "speed.engine_latency",

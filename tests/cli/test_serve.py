@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,20 @@ def test_a_picture_finds_what_the_library_finds(client: TestClient, embedder: Em
     assert told == [(hit.id, hit.label, hit.score) for hit in wanted]
     assert set(found.json()["milliseconds"]) == {"decode", "embed", "search"} and found.json()["generation"] == 1
     assert len(client.post("/search", content=picture()).json()["hits"]) == 10
+
+
+def test_an_id_that_is_no_unicode_is_found_too(searcher: Searcher, gallery: Gallery) -> None:
+    gallery.remove(gallery.ids)
+    gallery.add(rows(1), ["\udcff é.jpg"])
+    assert searcher.refresh()
+    with TestClient(make_service(searcher, LIMITS, refresh=0)) as client:
+        assert client.post("/search", content=picture()).json()["hits"][0]["id"] == "\udcff é.jpg"
+
+
+def test_labels_say_what_may_be_found(client: TestClient) -> None:
+    found = client.post("/search?label=label+1&label=label+2&k=20", content=picture()).json()["hits"]
+    assert len(found) == 13 and {hit["label"] for hit in found} == {"label 1", "label 2"}
+    assert client.post("/search?label=none", content=picture()).json()["hits"] == []
 
 
 def test_a_picture_becomes_the_vector_that_the_library_gives(client: TestClient, embedder: Embedder) -> None:
@@ -251,7 +266,9 @@ def test_a_place_is_taken_until_its_work_is_done_though_nobody_waits_any_more() 
         go.wait()
 
     try:
+        assert desk.answers
         assert refused(desk, slow, b"1") == 503  # it has the thread, and keeps it
+        assert not desk.answers
         assert refused(desk, slow, b"1") == 503  # it waited for the thread, and will not begin
         assert refused(desk, len, b"1", ends=False) == 408  # so that there is a place, and one alone
         desk._places.acquire()
@@ -262,28 +279,32 @@ def test_a_place_is_taken_until_its_work_is_done_though_nobody_waits_any_more() 
     assert len(begun) == 1
 
 
-def test_one_request_too_many_is_turned_away_at_once_and_told_when_to_come_again(
-    client: TestClient, searcher: Searcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    go, begun = threading.Event(), threading.Semaphore(0)
-    search = searcher.search
+def test_a_service_whose_threads_hang_is_not_ready(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Desk, "answers", False)
+    found = client.get("/health")
+    assert found.status_code == 503 and not found.json()["ready"] and found.json()["rows"] == 20
 
-    def slow(content: bytes, k: int) -> Any:
+
+def test_one_request_too_many_is_turned_away_at_once_and_told_when_to_come_again(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, begun, search = threading.Event(), threading.Semaphore(0), searcher.search
+
+    def slow(*told: Any) -> Any:
         begun.release()
         go.wait()
-        return search(content, k)
+        return search(*told)
 
     monkeypatch.setattr(searcher, "search", slow)
-    desk_places = LIMITS.at_once + LIMITS.waiting
-    with ThreadPoolExecutor(desk_places) as pool:
-        answers = [pool.submit(client.post, "/search", content=picture()) for _ in range(desk_places)]
-        for _ in range(LIMITS.at_once):
+    service = make_service(searcher, Limits(100_000, 600.0, at_once=2, waiting=0), refresh=0)
+    with TestClient(service) as client, ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(client.post, "/search", content=picture()) for _ in range(2)]
+        for _ in answers:
             begun.acquire()
-        while (more := client.post("/embed", content=picture())).status_code == 200:
-            pass  # those that wait have not all arrived
+        more = client.post("/embed", content=picture())
         go.set()
-    assert more.status_code == 503 and more.headers["retry-after"] == "1" and "4 requests" in more.json()["message"]
-    assert all(answer.result().status_code == 200 for answer in answers)
+        assert all(answer.result().status_code == 200 for answer in answers)
+    assert more.status_code == 503 and more.headers["retry-after"] == "1" and "2 requests" in more.json()["message"]
 
 
 def test_many_at_once_get_what_each_gets_alone(searcher: Searcher) -> None:
@@ -331,22 +352,16 @@ def test_a_running_service_looks_by_itself(
     assert "the gallery changed: 21 rows, generation 2" in capsys.readouterr().err
 
 
-def test_a_signature_that_was_required_goes_on_being_required(
-    searcher: Searcher, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("signed", "all_must"), [(True, False), (False, True), (False, False)])
+def test_a_signature_is_required_of_a_gallery_that_has_one_or_where_all_must(
+    embedder: Embedder, gallery: Gallery, monkeypatch: pytest.MonkeyPatch, signed: bool, all_must: bool
 ) -> None:
     given: list[object] = []
-    opened = Gallery.open
-
-    def watched(path: Any, **more: Any) -> Gallery:
-        given.append(more["trust"])
-        return opened(path)
-
-    monkeypatch.setattr(Gallery, "is_signed", lambda path: not given)  # it is deleted after the start
-    monkeypatch.setattr(Gallery, "open", watched)
-    trust: Any = type("Trust", (), {"galleries": False})()
-    again = Searcher(searcher.embedder, gallery.path, trust=trust)
-    gallery.add(rows(1, seed=5), ["new.jpg"])
-    assert again.refresh() and given == [trust, trust]
+    monkeypatch.setattr(Gallery, "is_signed", lambda *_: signed)
+    monkeypatch.setattr(Gallery, "open", lambda path, trust: given.append(trust) or gallery)
+    trust: Any = SimpleNamespace(galleries=all_must)
+    Searcher(embedder, gallery.path, trust=trust)
+    assert given == [trust if signed or all_must else None]
 
 
 def test_a_gallery_of_another_space_is_refused_before_anything_is_answered(embedder: Embedder, tmp_path: Path) -> None:

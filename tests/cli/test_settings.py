@@ -26,7 +26,9 @@ NEEDED = {"--data": "x", "--gallery": "g", "--mmacs": "100", "--old": "o", "--ne
 def needed(command: SettingsCommand) -> list[str]:
     """Words for every setting that must be given."""
     flags = command.flags()
-    return [word for each in command.settings() if each.required for word in (flags[each.key], NEEDED[flags[each.key]])]
+    either = ["--mmacs", NEEDED["--mmacs"]] * (command.words == ("nas", "cmp"))  # or milliseconds
+    found = [flags[each.key] for each in command.settings() if each.required]
+    return [*either, *(word for flag in found for word in (flag, NEEDED[flag]))]
 
 
 def told(command: SettingsCommand, *words: object) -> Told:

@@ -56,7 +56,7 @@ def test_core_ml_is_refused_where_it_does_not_run_and_says_what_does(bundle: Pat
         Embedder.load(bundle, engine="coreml")
 
 
-@pytest.mark.parametrize("target", ["onnx", "tflite", "coreml", "executorch"])
+@pytest.mark.parametrize("target", ["onnx", "coreml", "executorch"])
 def test_preprocessing_inside_the_graph_gives_the_same_vectors(
     checkpoint: Checkpoint, target: str, tmp_path: Path
 ) -> None:
@@ -69,12 +69,16 @@ def test_preprocessing_inside_the_graph_gives_the_same_vectors(
         np.testing.assert_allclose(found, report.bundle.golden()[1], atol=1e-5)
 
 
-def test_a_phone_can_take_its_images_channels_last(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    options = [Options(layout="nhwc", batch=2)]
+def test_a_phone_can_take_its_pixels_channels_last(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    options = [Options(layout="nhwc", batch=2, pixels=checkpoint.preprocessing)]
     report = export(checkpoint.path, tmp_path / "b", targets=["tflite"], precisions=options)
     graph = report.bundle.manifest.graphs[0]
-    assert (graph.layout, graph.batch) == ("nhwc", 2)
-    assert Embedder.load(tmp_path / "b", threads=1).self_test().min_cosine > 0.99999
+    assert (graph.layout, graph.batch, graph.values) == ("nhwc", 2, "pixels")
+    assert report.graphs[0].parity.max_abs_difference < 1e-5
+    embedder = Embedder.load(tmp_path / "b", threads=1)
+    images, vectors = report.bundle.golden()
+    np.testing.assert_allclose(embedder.embed_pixels(images).vectors, vectors, atol=1e-5)
+    assert embedder.self_test().min_cosine > 0.99999
 
 
 @pytest.fixture(scope="module", params=[KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])

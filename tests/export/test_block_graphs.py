@@ -15,10 +15,12 @@ from compat_export import block_graphs as export_blocks
 from compat_export.block_graphs import write_blocks
 from compat_sdk.engines.choice import OnnxRuntimeEngine
 from compat_sdk.errors import ConfigError
+from compat_sdk.profile import load_block_table
 from compat_sdk.profile.block_graphs import measure_blocks, read_blocks
 from compat_train.models.build import build_model
 from compat_train.models.layers import ConvBN
 from compat_train.nas.blocks import Block, BlockSpace, in_context, stem, with_contexts
+from tests.cli.test_cli import run
 
 BLOCKS = with_contexts(
     [
@@ -71,6 +73,29 @@ def test_what_was_written_is_measured_and_whole_networks_beside_it(folder: Path)
     (network,) = table.networks
     assert network.name == NETWORK and network.measured_ms > 0
     assert network.predicted_ms == pytest.approx(table.blocks["stem"] + 2 * table.blocks["one"])
+
+
+def test_the_commands_write_measure_and_say_the_error(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "profile", folder, "--blocks", "--save", tmp_path / "device.json")
+    assert code == 0, err
+    assert "4 blocks on onnxruntime, 1 thread(s)" in out and "median error over 1 whole networks" in out
+    assert load_block_table(tmp_path / "device.json").settings == {"space": "test", "size": 16}
+    for words in (("--compare", tmp_path / "device.json"), ("--engine", "litert"), ("--per-layer",), (folder,)):
+        code, _, err = run(capsys, "profile", folder, "--blocks", *words)
+        assert code == ConfigError.exit_code and "--blocks measures the graphs of one folder" in err
+    told = []
+    monkeypatch.setattr(export_blocks, "write_blocks", lambda space, out, **more: told.append((space, more)) or 7)
+    code, out, err = run(
+        capsys, "nas", "blocks", "global:tiny", "--size", "32", "--networks", "2", "--out", tmp_path / "b"
+    )
+    assert code == 0 and out.startswith("7 graphs; measure them on the device"), err
+    ((space, more),) = told
+    assert space.settings["space"] == "global:plain,stages=3,width=16-64" and space.size == 32
+    assert more["networks"] == 2 and more["target"] == "onnx"
+    code, _, err = run(capsys, "nas", "blocks", "global:huge", "--out", tmp_path / "b")
+    assert code == ConfigError.exit_code and "expected global: and one of tiny, mobile" in err
 
 
 def test_a_folder_takes_the_place_of_its_own_kind_alone_and_whole_or_not_at_all(

@@ -24,6 +24,7 @@ from compat_sdk.datasets.idx import write_idx
 from compat_sdk.datasets.lock import write_lock
 from compat_sdk.files.seal import sealed_json
 from compat_sdk.images import Preprocessing
+from compat_sdk.profile.block_table import BlockTable, Checked, save_block_table
 from compat_train.data.origin import Origin
 from compat_train.models.global_space import GlobalMember, Layer
 from compat_train.nas.cmp.evaluations import Evaluations
@@ -40,6 +41,8 @@ from tests.fuzz.mutate import toml
 from tests.golden.files import HERE as RELEASED
 from tests.sdk.bundles import make_bundle
 from tests.sdk.certificates import certificate
+from tests.sdk.published.layouts import LAYOUTS, face_pairs, ijb
+from tests.sdk.published.layouts import records as face_records
 from tests.sdk.transforms import make_transform
 from tests.train.nas.toy import MEMBERS, SETTINGS, Toy
 
@@ -52,6 +55,7 @@ def main() -> None:
     HERE.mkdir()
     _images(HERE / "images")
     _tables(HERE)
+    _published(HERE / "published")
     _run(HERE / "run")
     _weights(HERE / "weights")
     size = {"preprocessing": Preprocessing(size=16)}
@@ -60,6 +64,22 @@ def main() -> None:
     bundle.copy_to(HERE / "zip" / "bundle.zip")
     make_transform(HERE / "transform")
     records(HERE)
+    _blocks(HERE / "blocks")
+
+
+def _blocks(folder: Path) -> None:
+    """A search space's blocks, as a folder of graphs and as a device's table."""
+    folder.mkdir()
+    record = {"bytes": 1, "sha256": "0" * 64}
+    about = {"name": "a", "file": "0000.onnx", "record": record, "shape": [3, 4, 4], "less": None, "weights": None}
+    graphs = [about, about | {"name": "b", "file": "0001.onnx", "less": "a"}]
+    graphs.append(about | {"name": "c", "file": "0002.onnx", "weights": {"a": 1.0, "b": 2}})
+    settings = {"space": "shuffle", "size": 4, "dim": 8, "stem_stride": 1}
+    known = {"format": "compat-sdk-blocks", "version": 1, "target": "onnx", "settings": settings, "graphs": graphs}
+    (folder / "blocks.json").write_bytes(sealed_json(known))
+    networks = (Checked("c", 2.5, 3.0),)
+    table = BlockTable({"cores": 2}, "onnxruntime", 1, settings, {"a": 0.5, "b": 1}, networks)
+    save_block_table(table, folder / "device.json")
 
 
 def _weights(folder: Path) -> None:
@@ -116,6 +136,25 @@ def _tables(folder: Path) -> None:
     np.save(kanji / "rows.npy", np.array([[0, 0], [0, 1], [0, 1], [1, 1], [1, 0]], np.int64))
     np.save(kanji / "unseen.npy", np.zeros((2, 2, 2), np.uint8))
     np.save(kanji / "unseen-rows.npy", np.array([[1, 1], [1, 2]], np.int64))
+
+
+def _published(folder: Path) -> None:
+    """Small files of published sets: every list, pickle and file of records that is read before a picture is."""
+    for layout in ("kmnist as npz", "emnist-letters", "deepfashion2", "gldv2", "places365", "imagenet with a solution"):
+        LAYOUTS[layout](folder / layout.split(" ")[0])
+    for layout in ("roxford5k", "roxford5k-hard"):  # one of arrays, one of lists
+        LAYOUTS[layout](folder / layout)
+    ijb(folder / "ijb")
+    for path in (folder / "ijb" / "loose_crop").iterdir():
+        path.write_bytes(b"opened without its pictures")
+    for form in ("python-3", "python-2", "array"):
+        face_pairs(folder / "pairs" / f"{form}.bin", form)
+    face_records(folder / "records" / "train.rec")
+    for path in (folder / "deepfashion2" / "train").rglob("*.*"):
+        if int(path.stem) > 4:
+            path.unlink()
+    for path in [*(folder / "gldv2").rglob("*.jpg"), *(folder / "places365").rglob("*/airfield/*.jpg")]:
+        path.unlink()  # opened without its pictures
 
 
 def _run(folder: Path) -> None:

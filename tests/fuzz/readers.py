@@ -24,11 +24,14 @@ from compat_sdk.bundle.trust import Trust
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.datasets.idx import read_idx
 from compat_sdk.datasets.lock import require_all_locked, require_locked
+from compat_sdk.datasets.published.ijb import open_ijb
 from compat_sdk.errors import CorruptFileError, GalleryError
 from compat_sdk.files.seal import sealed_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.lock import write_lock
-from compat_sdk.images import TarMember, image_size, load_image
+from compat_sdk.images import PackedPicture, image_size, load_image
+from compat_sdk.profile.block_graphs import read_blocks
+from compat_sdk.profile.block_table import load_block_table
 from compat_sdk.profile.latency_table import load_table
 from compat_sdk.upgrade.manifest import FOLDER, require_manifest
 from compat_sdk.upgrade.shard import read_record
@@ -91,6 +94,8 @@ def _readers() -> Iterator[Reader]:
     yield Reader("certificate", _certified, _cases([_OWN / "run"], "certificates/*.json"), True, _value, _JSON)
     yield Reader("recipe", _recipe, _cases([_RELEASED], "recipe.toml"), False, _table, _TOML)
     yield Reader("latency", _latency, _cases([_RELEASED], "latency.json"), False, _value, _JSON)
+    yield Reader("blocks", _blocks, _cases([_OWN / "blocks"], "blocks.json"), True, _value, _JSON)
+    yield Reader("block-table", _block_table, _cases([_OWN / "blocks"], "device.json"), False, _value, _JSON)
     yield Reader(
         "csv", _csv, _cases([_OWN / "csv"], "list.csv"), words=(b'"', b",", b"\r", b"..", b"train", b"\xff", b"path")
     )
@@ -103,12 +108,31 @@ def _readers() -> Iterator[Reader]:
     yield Reader(
         "idx", _idx, _cases([_OWN / "idx"], "*.idx*"), words=(b"\x1f\x8b", b"\0\0\x08\x03", b"\xff\xff\xff\xff")
     )
+    yield from _published_sets()
     yield Reader("kanji", _kanji, _cases([_OWN / "kanji"], "meta.json"), False, _value, _JSON)
     yield Reader("kanji-arrays", _kanji, _cases([_OWN / "kanji"], "*.npy"), words=_NPY)
     yield Reader(
         "image", _image, _cases([_OWN / "images"], "*"), words=(b"\xff\xd8", b"\xff\xe1", b"IHDR", b"iCCP", b"ftyp")
     )
     yield from _notes()
+
+
+def _published_sets() -> Iterator[Reader]:
+    """Lists, annotations, pickles and records of sets as their makers distribute them."""
+    sets = _OWN / "published"
+    lists = tuple(Case(sets / name, target) for target, name in _SETS.items() if target.endswith((".csv", ".txt")))
+    yield Reader("set-lists", _set, lists, words=(b",", b"\n", b" ", b"..", b"/", b"\xff", b"Private", b"9" * 30))
+    yield Reader("templates", _templates, _cases([sets / "ijb"], "meta/*"), words=(b" ", b"nan", b"1e9", b",", b"\n"))
+    annotations = _cases([sets / "deepfashion2"], "validation/annos/*.json")
+    yield Reader("garments", _set, annotations, False, _annotation, _JSON)
+    pickles = _cases([sets / "roxford5k", sets / "roxford5k-hard"], "*.pkl")
+    yield Reader("ground-truth", _set, pickles, words=_PICKLE)
+    yield Reader("face-pairs", _packed, _cases([sets / "pairs"], "*.bin"), words=_PICKLE)
+    numbers = (b"\x0a\x23\xd7\xce", b"\xff" * 8, b"\t", b"\n", b"9" * 12)
+    yield Reader("face-records", _packed_records, _cases([sets / "records"], "train.*"), words=numbers)
+    yield Reader(
+        "npz", _set, _cases([sets / "kmnist"], "*test-labels.npz"), words=(b"PK\3\4", b"PK\1\2", b"arr_0.npy", *_NPY)
+    )
 
 
 def _notes() -> Iterator[Reader]:
@@ -165,6 +189,39 @@ _TOML = (
     b'"""',
     b"cmp",
     b"global",
+)
+_SETS = {
+    "index.csv": "gldv2",
+    "train_clean.csv": "gldv2",
+    "retrieval_solution_v2.1.csv": "gldv2",
+    "LOC_val_solution.csv": "imagenet",
+    "emnist-letters-mapping.txt": "emnist-letters",
+    "categories_places365.txt": "places365",
+    "places365_train_standard.txt": "places365",
+    "places365_val.txt": "places365",
+    "gnd_roxford5k.pkl": "roxford5k",
+    "kmnist-test-labels.npz": "kmnist",
+}
+"""The set that a file belongs to; annotations of garments are the others."""
+_PICKLE = (
+    b"]" * 3000,
+    b"(" * 3000,
+    b"\x86" * 40,
+    b"cos\nsystem\n",
+    b"cnumpy\ndtype\n",
+    b"R",
+    b"b",
+    b"\x93",
+    b"h\0",
+    b"j\xff\xff\xff\xff",
+    b"\x8e" + b"\xff" * 8,
+    b"T\xff\xff\xff\x7f",
+    b"L" + b"9" * 5000 + b"L\n",
+    b"I01\n",
+    b"\x88",
+    b"u",
+    b"e",
+    b".",
 )
 _NPY = (b"\x93NUMPY", b"descr", b"'|O'", b"'<f8'", b"(", b")", b"shape", b"(1, 0)", b"True", b"L", b"{", b"'")
 
@@ -241,14 +298,50 @@ def _latency(folder: Path, target: str) -> object:
     return table, table.correlation
 
 
+def _blocks(folder: Path, target: str) -> object:
+    found = read_blocks(folder)
+    return found.target, found.settings, found.graphs
+
+
+def _block_table(folder: Path, target: str) -> object:
+    table = load_block_table(folder / target)
+    return table, table.error, table.milliseconds(dict.fromkeys(table.blocks, 1.0))
+
+
 def _csv(folder: Path, target: str) -> object:
     return _facts(open_dataset(folder / target))
 
 
 def _shards(folder: Path, target: str) -> object:
     dataset = open_dataset(folder / target)
-    members = [member for member in dataset.split("train").images if isinstance(member, TarMember)]
+    members = [member for member in dataset.split("train").images if isinstance(member, PackedPicture)]
     return _facts(dataset), [hashlib.sha256(member.read()).hexdigest() for member in members]
+
+
+def _set(folder: Path, target: str) -> object:
+    dataset = open_dataset(_SETS.get(target, "deepfashion2"), folder)
+    return _facts(dataset), dataset.relevance and [rows.tolist() for rows in dataset.relevance.positives]
+
+
+def _templates(folder: Path, target: str) -> object:
+    faces = open_ijb(folder, "ijbc")
+    arrays = (faces.quality, faces.templates, faces.media, faces.pairs, faces.same, faces.probes.people)
+    return faces.images.ids, [image.matrix for image in faces.images.images], [array.tolist() for array in arrays]  # type: ignore[union-attr]
+
+
+def _packed(folder: Path, target: str) -> object:
+    dataset = open_dataset(folder / target)
+    members = [image for split in dataset.splits.values() for image in split.images if isinstance(image, PackedPicture)]
+    return _facts(dataset), dataset.same, [hashlib.sha256(member.read()).hexdigest() for member in members]
+
+
+def _packed_records(folder: Path, target: str) -> object:
+    return _packed(folder, "train.rec")
+
+
+def _annotation(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
+    """Other JSON values in an annotation."""
+    return {target: json.dumps(changed(json.loads((folder / target).read_bytes()), draw)).encode()}
 
 
 def _kanji(folder: Path, target: str) -> object:

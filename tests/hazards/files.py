@@ -342,8 +342,8 @@ FILES = (
         49,
         "what a terminal cannot show ends no command",
         "cli/compat_cli/console.py",
-        'text.encode(encoding, "backslashreplace").decode(encoding)',
-        "text.encode(encoding).decode(encoding)",
+        'without_keys(text).encode(encoding, "backslashreplace").decode(encoding)',
+        "without_keys(text).encode(encoding).decode(encoding)",
         tests_in(_NAMES, "text_for_a_strict_terminal_is_escaped"),
     ),
     Defence(

@@ -17,6 +17,7 @@ from tests.pipeline.conftest import Run
 
 TINY = ("--epochs", 1, "--batch", 16, "--lr", 0.05, "--threads", 1, "--device", "cpu")
 FEW_LAYERS = ("--arch", "global:plain:16:s3c3s3", "--width", 1)  # converted in a moment
+LARGE = ("--arch", "global:residual,stages=2:8:c3s3s3c3", "--width", 1, "--size", 28, "--dim", 16)
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +33,7 @@ def answer(result: tuple[int, str, str]) -> Any:
 
 
 def test_1_a_gallery_model_is_trained_from_a_folder(run: Run, photos: Path, work: Path) -> None:
-    found = answer(
-        run("train", "gallery", "--data", photos, "--arch", "resnet18", "--width", 0.125, "--size", 28, "--dim", 16,
-            *TINY, "--out", work / "g", "--json")
-    )  # fmt: skip
+    found = answer(run("train", "gallery", "--data", photos, *LARGE, *TINY, "--out", work / "g", "--json"))
     assert (found["role"], found["dim"], found["classes"]) == ("gallery", 16, 3)
     assert (work / "g" / "model.safetensors").is_file()
 
@@ -46,8 +44,7 @@ def test_2_a_query_model_is_trained_against_it(run: Run, photos: Path, work: Pat
         run("train", "query", "--data", photos, "--gallery", work / "g", "--method", method, *FEW_LAYERS,
             *TINY, "--out", work / method, "--json")
     )  # fmt: skip
-    gallery = answer(run("train", "gallery", "--data", photos, "--arch", "resnet18", "--width", 0.125, "--size", 28,
-                         "--dim", 16, *TINY, "--out", work / "g", "--json"))  # fmt: skip
+    gallery = answer(run("train", "gallery", "--data", photos, *LARGE, *TINY, "--out", work / "g", "--json"))
     assert found["searches"] == ([gallery["space"]] if method == "bct" else [])
 
 
@@ -179,7 +176,7 @@ def test_a_setting_out_of_range_is_refused_before_any_work(run: Run, photos: Pat
 
 def test_ctrl_c_ends_training_with_130_and_the_same_command_goes_on(work: Path) -> None:
     command = [sys.executable, "-m", "compat_cli.app", "train", "gallery", "--data", "sample", "--size", "28",
-               "--arch", "resnet18", "--width", "0.125", "--batch", "32", "--epochs", "50", "--threads", "1",
+               *map(str, FEW_LAYERS), "--batch", "32", "--epochs", "200", "--threads", "1",
                "--out", str(work / "long")]  # fmt: skip
     # A shell that started the tests in the background has told its children to ignore the signal; a handler of ours
     # makes the new process heed it again.

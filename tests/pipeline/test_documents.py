@@ -74,6 +74,10 @@ SLOW = ("--target coreml", "--target tflite", 'engine="litert"')
 NOT_RUN: Mapping[str, str] = {
     "compat-sdk data build kanji": "it draws with fonts that few machines have",
     "compat-sdk data build clipart": "it reads drawings that few machines have",
+    "compat-sdk nas blocks": "minutes of conversion; tests/export/test_block_graphs.py writes and measures fewer",
+    "compat-sdk profile blocks --blocks": "its folder is made by a command that is not run; the same test measures one",
+    "compat-sdk nas cmp --data D --gallery runs/gallery --milliseconds": "its table is of larger networks; "
+    "tests/train/nas/test_latency.py searches with one of its own",
     "compat-sdk run recipes/": "hours, on data that have to be downloaded or drawn; the recipe is read instead",
     "compat-sdk export runs/cmp/networks/r3-0.95-1-0": "the network is the result of a benchmark of hours",
     "compat-sdk quickstart": "minutes; tests/pipeline/test_quickstart.py runs it on less",
@@ -226,7 +230,7 @@ def test_every_reason_not_to_run_is_still_needed() -> None:
 
 @pytest.fixture
 def photos_of_a_reader(tmp_path: Path) -> Path:
-    """`photos/`, the same with identities to validate on as `D`, `pictures/`, `holiday.jpg` and `teacher.onnx`."""
+    """`photos/`, the same with identities to validate as `D`, `pictures/`, `holiday.jpg`, `teacher.onnx`, vectors."""
     root = tmp_path
     dataset = open_dataset("sample")
     names = sorted(dataset.splits["train"].classes)
@@ -243,6 +247,9 @@ def photos_of_a_reader(tmp_path: Path) -> Path:
         shutil.copytree(root / "D" / split_name, root / "pictures", dirs_exist_ok=True)
     Image.fromarray(dataset.splits["query"].images[0]).resize((64, 48)).convert("RGB").save(root / "holiday.jpg")  # type: ignore[arg-type]
     shutil.copytree(ROOT / "recipes", root / "recipes")
+    stored = np.random.default_rng(0).standard_normal((80, 6)).astype(np.float32)
+    for name, space in (("old", "old-6-aaaaaaaaaaaa"), ("new", "new-6-bbbbbbbbbbbb")):
+        np.savez(root / f"{name}.npz", ids=np.array([str(row) for row in range(80)]), vectors=stored, space=space)
     if find_spec("onnx"):
         from tests.train.adoption.graphs import network
 
@@ -370,12 +377,21 @@ def test_the_page_of_gallery_models_does_what_it_says_in_its_order(photos_of_a_r
 def test_the_page_of_vectors_does_what_it_says_in_its_order(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("qdrant_client")
+    pytest.importorskip("onnxruntime")
+    qdrant = pytest.importorskip("qdrant_client")
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     monkeypatch.chdir(tmp_path)
     vectors = np.eye(8, dtype=np.float32)
     table = {"id": list(range(8)), "vector": list(vectors), "label": ["shoe"] * 8, "colour": ["red", "green"] * 4}
     parquet.write_table(pyarrow.table(table), "catalogue.parquet")
+    released = copy_of("0.7", tmp_path / "released")
+    for source, target in (("galleries/plain", "old.gallery"), ("galleries/side", "photos.side")):
+        shutil.copytree(released / source, target)
+    shutil.copytree(released / "bundles" / "h.bundle", "h.bundle")
+    client = qdrant.QdrantClient(path="store")
+    params = qdrant.models.VectorParams(size=8, distance=qdrant.models.Distance.COSINE)
+    client.create_collection("bare", vectors_config=params)
+    client.close()
     type_all(ROOT / "docs" / "vectors.md", run)
 
 
@@ -408,14 +424,15 @@ def test_the_page_of_browsers_does_what_it_says_in_its_order(
     type_all(ROOT / "docs" / "browser.md", run)
 
 
-def test_the_page_of_android_does_what_it_says_in_its_order(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", ["android", "ios"])
+def test_the_page_of_phones_does_what_it_says_in_its_order(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     released = copy_of("0.7", tmp_path / "released")
     shutil.copy(released / "bundles" / "query.bundle.zip", tmp_path / "query.bundle")
     shutil.copytree(released / "galleries" / "plain", tmp_path / "photos.gallery")
     monkeypatch.chdir(tmp_path)
-    type_all(ROOT / "docs" / "android.md", run)
+    type_all(ROOT / "docs" / f"{page}.md", run)
 
 
 def test_the_page_of_indexes_does_what_it_says(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -482,6 +499,7 @@ def test_every_document_with_something_to_run_is_run() -> None:
                 "browser",
                 "android",
                 "edge-box",
+                "ios",
             )
         ),
     }

@@ -129,7 +129,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
         found = MILLISECONDS[name] + (1000 if calls[name] == 1 else 0)
         return Latency(found, found, 1)
 
-    monkeypatch.setattr(block_graphs, "_ENGINES", {"onnx": Engine})
+    monkeypatch.setattr(block_graphs, "OnnxRuntimeEngine", Engine)
     monkeypatch.setattr(block_graphs, "engines_here", lambda: {"onnx": "onnxruntime"})
     monkeypatch.setattr(block_graphs, "measure_latency", latency)
 

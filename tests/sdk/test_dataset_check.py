@@ -166,3 +166,11 @@ def test_a_copy_under_another_label_is_told(tmp_path: Path) -> None:
     assert kinds(check_dataset(open_dataset(tmp_path)))["conflicting-copies"].examples == ("train/x/a.png",)
     rows = np.zeros((2, 4, 4), np.uint8)
     assert "conflicting-copies" in kinds(check_dataset(dataset(gallery=Split("gallery", rows, ("c", "d"), ("0", "1")))))
+
+
+def test_an_array_that_does_not_lie_in_rows_is_checked_like_any_other() -> None:
+    images = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
+    train = Split("train", images.transpose(0, 2, 1), ("a", "b"), ("1", "2"))
+    query = Split("query", np.ascontiguousarray(images.transpose(0, 2, 1))[:1], ("a",), ("3",))
+    problems = check_dataset(Dataset("turned", {"train": train, "query": query}))
+    assert "shared-image" in {problem.kind for problem in problems}

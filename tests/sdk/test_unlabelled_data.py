@@ -15,7 +15,7 @@ from compat_sdk.datasets import Split, check_dataset, dataset_info, lock_dataset
 from compat_sdk.datasets.content import content_sha256, picture_sha256
 from compat_sdk.datasets.overlap import own_rows
 from compat_sdk.errors import DataError, ImageError
-from compat_sdk.images import Preprocessing, TarMember, decode_many, image_size
+from compat_sdk.images import PackedPicture, Preprocessing, decode_many, image_size
 
 
 def png(level: int) -> bytes:
@@ -182,9 +182,9 @@ def test_a_member_of_negative_size_leads_nobody_in_circles(tmp_path: Path, size:
 def test_a_member_that_is_cut_off_later_is_an_image_error(tmp_path: Path) -> None:
     path = tar(tmp_path / "t.tar", {"1.png": png(1)})
     image = open_dataset(path).split("train").images[0]
-    assert isinstance(image, TarMember)
+    assert isinstance(image, PackedPicture)
     path.write_bytes(path.read_bytes()[: image.offset + 3])
-    with pytest.raises(ImageError, match=r"t\.tar/1\.png .*: the tar file ends after 3 of"):
+    with pytest.raises(ImageError, match=r"t\.tar/1\.png .*: its file ends after 3 of"):
         decode_many([image], Preprocessing(size=4))
     with pytest.raises(DataError, match="repair it or leave it out"):
         content_sha256(type(open_dataset("sample"))("x", {"train": Split("train", [image], ("",), ("1",))}), ["train"])

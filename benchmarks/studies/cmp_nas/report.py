@@ -26,7 +26,14 @@ def write_report(results: Row, page: Path) -> None:
     rows = results["rows"]
     for row in rows:
         row["hits"]["paragon"] = results["paragon"][str(row["seed"])]
-    parts = [_table4(rows), _rewards(rows), _static(rows), _tiers(rows), _fig4(rows, page), _searches(results)]
+    parts = [
+        _table4(rows),
+        _rewards(rows),
+        _static(rows),
+        _tiers(rows),
+        _fig4(rows, page, results.get("supernet_scores", {})),
+        _searches(results),
+    ]
     write_page(page, "benchmarks.studies.cmp_nas.run", parts)
 
 
@@ -170,7 +177,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float, fl
     return float("nan") if value is None else value, float(low), float(high)
 
 
-def _fig4(rows: Sequence[Row], page: Path) -> str:
+def _fig4(rows: Sequence[Row], page: Path, scores: dict[str, list[float]]) -> str:
     by_arch: dict[str, dict[str, Row]] = {}
     for row in rows:
         if row["stage"] == "fig4":
@@ -180,7 +187,14 @@ def _fig4(rows: Sequence[Row], page: Path) -> str:
         return ""
     across = [pair["bct"]["across"] for pair in both]
     lines = []
+    judged = [scores[pair["bct"]["arch"]] for pair in both if pair["bct"]["arch"] in scores]
+    shown = [
+        ("M(q,g) by the supernet's weights, validation characters", [across for _, across in judged]),
+        ("M(q,q) by the supernet's weights", [own for own, _ in judged]),
+        ("their product, the reward R3", [own * across for own, across in judged]),
+    ] * (len(judged) == len(both))
     for name, values in (
+        *shown,
         ("(a) MMACs", [pair["bct"]["mmacs"] for pair in both]),
         ("(b) M(q,q) of vanilla training", [pair["vanilla"]["own"] for pair in both]),
         ("(c) M(q,q) of BCT training", [pair["bct"]["own"] for pair in both]),

@@ -19,7 +19,6 @@ from compat_sdk.datasets import open_dataset
 from compat_sdk.images import Preprocessing
 from compat_train.config.training import GalleryConfig, Scenario, Source
 from compat_train.data.pixels import decode_split
-from compat_train.loop import DivergedError
 from compat_train.models.global_cost import parameters
 from compat_train.models.global_names import global_named
 from compat_train.models.global_space import GlobalMember, Layer, random_member
@@ -29,6 +28,7 @@ from compat_train.nas.global_nas.prepare import Prepared, prepare
 from compat_train.nas.global_nas.ranking import rank
 from compat_train.nas.global_nas.result import TrainedNetwork
 from compat_train.nas.global_nas.run import search_network
+from compat_train.readings import DivergedError
 from compat_train.runs.checkpoint import Checkpoint
 
 TEST = ("query", "gallery")  # splits of the test images, in the order in which hits are kept

@@ -13,6 +13,7 @@ from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Trust
+    from compat_sdk.datasets import Dataset
     from compat_sdk.metrics import Metric
 
 
@@ -74,7 +75,8 @@ def evaluate(
     """CMC at 1, 5, 10 and mAP of M(q,q), M(q,g), M(g,g), and the compatibility rule.
 
     The rule is M(q,g) > M(q,q) of a query model, and M(new,old) > M(old,old) of a new gallery model.
-    With --transform, of the old gallery before and after its upgrade, searched by the new model.
+    With --transform, of the old gallery before and after its upgrade, searched by the new model. Of pairs of faces
+    (lfw.bin), accuracy in ten folds and TAR@FAR.
     """
     from compat_cli.pages.evaluation import report_place, write_report
     from compat_sdk.datasets import open_dataset
@@ -106,6 +108,13 @@ def evaluate(
     from compat_train.evaluation.evaluate import evaluate as measure
 
     dataset = open_dataset(data, root)
+    if dataset.same is not None:
+        if certify or report is not None or judged_by != Metric():
+            raise ConfigError(f"{data} has pairs, whose figures are fixed; leave out --certify, --report and --metric")
+        _verify(dataset, query, gallery, require_compatible, memory, device, threads, wanted, as_json)
+        return
+    if dataset.relevance is not None and report is not None:
+        raise ConfigError(f"{data} lists what is right for each query, which the page of --report cannot show")
     if certify:
         require_certifiable(query, gallery)
     with console.working() as progress:
@@ -137,6 +146,35 @@ def evaluate(
         raise CheckFailedError(f"the compatibility rule does not hold: {found.rule_text}")
     if require_compatible:
         console.note(f"the compatibility rule holds: {found.rule_text}")
+
+
+def _verify(
+    dataset: Dataset,
+    query: Path,
+    gallery: Path,
+    require: bool,
+    memory: float,
+    device: str,
+    threads: int | None,
+    trust: Trust | None,
+    as_json: bool,
+) -> None:
+    from compat_train.evaluation.verification import verify_pairs
+
+    with console.working() as progress:
+        found = verify_pairs(
+            dataset,
+            query,
+            gallery,
+            memory_mib=memory,
+            device=device,
+            threads=threads,
+            progress=progress,
+            trust=trust,
+        )
+    console.report(found.to_json(), found.table(), as_json=as_json)
+    if require and not found.compatible:
+        raise CheckFailedError(f"the compatibility rule does not hold: {found.rule_text}")
 
 
 def _evaluate_upgrade(

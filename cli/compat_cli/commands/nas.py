@@ -35,7 +35,8 @@ def _cmp(told: Told, out: Path, as_json: bool) -> None:
     config = told.config(_cmp_config(), like="gallery")
     with told.named(), console.working() as progress:
         result = search_query_models(config, out, progress)
-    report(result, out, as_json=as_json)
+    if result is not None:
+        report(result, out, as_json=as_json)
 
 
 COMMANDS = (
@@ -96,6 +97,7 @@ def run(
     """Run an experiment from a recipe, or continue it."""
     extras.require("train")
     from compat_train.nas.global_nas.result import GlobalResult
+    from compat_train.parallel.group import leads
     from compat_train.recipe import read_recipe
     from compat_train.recipe_run import certify_recipe, run_recipe
 
@@ -116,7 +118,7 @@ def run(
         extras.require("report")
     with console.working() as progress:
         result = run_recipe(parsed, folder, progress)
-        certificates = certify_recipe(parsed, folder, progress) if certify else ()
+        certificates = certify_recipe(parsed, folder, progress) if certify and leads() else ()
     for certificate in certificates:
         console.note(f"certificate: {certificate}")
     if isinstance(result, GlobalResult):

@@ -49,8 +49,9 @@ def profile(
     wanted = options.trusted(public_key, trust)
     if blocks:
         told = {"--compare": compare, "--precision": precision, "--public-key": public_key, "--trust": trust}
-        told |= {"--every-graph": every_graph or None, "--per-layer": per_layer or None}
-        _blocks(models, save, threads, engine, [name for name, value in told.items() if value], as_json=as_json)
+        flags = {"--every-graph": every_graph, "--per-layer": per_layer, "--engine": engine != "auto"}
+        ignored = [name for name, value in (*told.items(), *flags.items()) if value]
+        _blocks(models, save, threads, ignored, as_json=as_json)
         return
     if per_layer:
         if save is not None or compare is not None or every_graph or precision is not None:
@@ -99,14 +100,12 @@ def profile(
     console.report(payload, f"{text}\n\n{_comparison_text(comparison, other)}", as_json=as_json)
 
 
-def _blocks(
-    models: list[str], save: Path | None, threads: int, engine: str, ignored: list[str], *, as_json: bool
-) -> None:
+def _blocks(models: list[str], save: Path | None, threads: int, ignored: list[str], *, as_json: bool) -> None:
     """Measures a folder of blocks, and writes the table."""
-    if ignored or engine != "auto" or len(models) != 1:
+    if ignored or len(models) != 1:
         raise ConfigError(
-            f"--blocks measures the graphs of one folder, by the engine of their format; found {len(models)} folders"
-            + "".join(f", {name}" for name in [*ignored, *["--engine"] * (engine != "auto")])
+            f"--blocks measures the graphs of one folder by the engine of their format; found {len(models)} folder(s)"
+            + "".join(f", {name}" for name in ignored)
         )
     from compat_cli.commands.nas_blocks import table_text
     from compat_sdk.profile import measure_blocks, save_block_table

@@ -122,12 +122,12 @@ def _plan(data: str, root: Path | None, out: Path, minutes: float, seed: int, th
 def _whole_dataset(data: str, root: Path | None) -> Dataset | None:
     """The dataset that the pictures are already; None where they are to be divided."""
     from compat_sdk.datasets import NAMES, open_dataset, require_labels
+    from compat_sdk.datasets.folder import split_folders
     from compat_sdk.datasets.manifest import MANIFEST
-    from compat_sdk.datasets.split import SPLIT_NAMES
     from compat_sdk.errors import DataError
 
     place = Path(data)
-    if place.is_dir() and not any((place / name).is_dir() for name in SPLIT_NAMES) and not (place / MANIFEST).is_file():
+    if place.is_dir() and not split_folders(place) and not (place / MANIFEST).is_file():
         return None
     try:
         found = open_dataset(data, root)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from compat_cli import console, extras, options
+from compat_sdk.errors import ConfigError
 
 
 def serve(
@@ -42,7 +43,9 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    index: Annotated[str, typer.Option("--index", help="auto, exact or usearch.")] = "auto",
+    index: Annotated[
+        str, typer.Option("--index", help="auto, exact, exact-faiss, exact-faiss-gpu, or the kind of its index.")
+    ] = "auto",
     engine: options.Engine = "auto",
     threads: options.Threads = None,
     public_key: options.PublicKey = None,
@@ -60,8 +63,13 @@ def serve(
     from compat_cli.serving.service import is_loopback, make_service
     from compat_sdk.embedder import Embedder
     from compat_sdk.images import limit_pixels
+    from compat_sdk.kinds import is_address
     from compat_sdk.workers import usable_cores
 
+    if is_address(gallery):
+        raise ConfigError(
+            f"--gallery is the address {gallery}; expected a folder, since a collection has a service already"
+        )
     wanted = options.trusted(public_key, trust)
     limits = Limits(max_bytes, timeout, usable_cores() if at_once is None else at_once, waiting)
     with bind(host, port) as bound:
@@ -86,11 +94,11 @@ def serve(
             payload = {
                 "url": address,
                 "model": embedder.manifest.name,
-                "space": searcher.gallery.space,
-                "rows": len(searcher.gallery),
+                "space": searcher.present.info["space"],
+                "rows": searcher.present.info["rows"],
                 "golden": {"min_cosine": test.min_cosine, "pictures": test.pictures},
             }
-            text = f"{embedder.manifest.name} searches {len(searcher.gallery)} rows at {address}"
+            text = f"{embedder.manifest.name} searches {searcher.present.info['rows']} rows at {address}"
             console.report(payload, text, as_json=as_json)
             listen(service, bound, timeout)
         finally:

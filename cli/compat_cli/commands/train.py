@@ -38,13 +38,14 @@ def _train_gallery(told: Told, out: Path, as_json: bool) -> None:
     extras.require("train")
     from compat_train.evaluation.held_out import held_out_once
     from compat_train.methods.gallery import train_gallery
+    from compat_train.parallel.group import leads
 
     config = told.config(_gallery_config())
     began = time.monotonic()
     with told.named(), console.working() as progress:
         done = train_gallery(config, out, progress)
         seconds = time.monotonic() - began
-        found = held_out_once(done, config)
+        found = held_out_once(done, config) if leads() else None
     _say(done, seconds, as_json, "no val split, so no image was held out" if found is None else str(found), found)
 
 

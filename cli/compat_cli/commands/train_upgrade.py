@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,8 +59,10 @@ def _train_upgrade(told: Told, out: Path, as_json: bool) -> None:
     """Train the transform of an old model's embeddings into a new model's space.
 
     With a side-information encoder as --new it is FCT's g, which carries side-information on to the next version.
+    Without --data, --old and --new are the vectors that the models wrote, in files or galleries: their ids match.
     """
     extras.require("train")
+    from compat_train.evaluation.verdict import read_verdict
     from compat_train.methods.upgrade import train_upgrade
 
     config = told.config(_upgrade_config(), like="new")
@@ -72,14 +75,17 @@ def _train_upgrade(told: Told, out: Path, as_json: bool) -> None:
         "method": done.method,
         **asdict(done.spaces),
     }
+    verdict = read_verdict(done.path)
+    if verdict is not None:
+        facts["verdict"] = verdict.to_json()
     line = f"{done.path}: transform ({done.method}) {done.spaces}"
-    _say(facts, line, time.monotonic() - began, as_json)
+    _say(facts, line, time.monotonic() - began, as_json, () if verdict is None else verdict.lines())
 
 
-def _say(facts: dict[str, Any], line: str, seconds: float, as_json: bool) -> None:
+def _say(facts: dict[str, Any], line: str, seconds: float, as_json: bool, then: Sequence[str] = ()) -> None:
     from compat_train.pace import duration
 
-    text = console.lines([line, f"{duration(seconds)} of work"])
+    text = console.lines([line, f"{duration(seconds)} of work", *then])
     console.report(facts | {"seconds": round(seconds, 1)}, text, as_json=as_json)
 
 
@@ -97,8 +103,8 @@ COMMANDS = (
         words=("train", "upgrade"),
         config=_upgrade_config,
         run=_train_upgrade,
-        inputs=("source.data", "source.root", "old", "new", "side_info", "through", "side_through"),
-        shown=("method", "hidden", "regression", *_SCHEDULE, *EVERYWHERE),
+        inputs=("source.data", "source.root", "old", "new", "side_info", "side", "through", "side_through"),
+        shown=("method", "old_space", "new_space", "side_space", "hidden", "regression", *_SCHEDULE, *EVERYWHERE),
         shorthands=(preset_of("train upgrade"), SCENARIO),
     ),
 )

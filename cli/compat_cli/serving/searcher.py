@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compat_cli.serving.answers import Embedded, Found, Milliseconds
 from compat_sdk.bundle import Trust
 from compat_sdk.certificate import doubt
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import CompatError
-from compat_sdk.gallery import Gallery
-from compat_sdk.gallery.state import STATE_FILE
+from compat_sdk.gallery import Gallery, Where
 from compat_sdk.images import to_pixels
 from compat_sdk.space import Embeddings
+
+
+@dataclass(frozen=True)
+class Present:
+    """A gallery as it was when it was read, and what it said of itself then: to ask it takes time for each row."""
+
+    gallery: Gallery
+    info: dict[str, Any]
 
 
 class Searcher:
@@ -24,7 +34,7 @@ class Searcher:
 
     Attributes:
         embedder: What embeds.
-        gallery: What is searched, as it was when it was last read.
+        present: What is searched.
         refused: Why the gallery that lies on the disk now is not the one that is searched; None where it is.
     """
 
@@ -45,37 +55,36 @@ class Searcher:
         """
         self.embedder = embedder
         self.refused: str | None = None
-        self._path = path
         self._index = index
-        self._trust = trust
-        self._signed = trust is not None and (trust.galleries or Gallery.is_signed(path))
         size = embedder.preprocessing.size
         self._first = embedder.embed_pixels(np.full((1, size, size, 3), 128, np.uint8))
-        self._stamp = self._stamp_now()
-        self.gallery = self._opened()
-
-    @property
-    def generation(self) -> int:
-        """How many changes made the gallery that is searched."""
-        return _generation(self.gallery)
+        signed = trust is not None and (trust.galleries or Gallery.is_signed(path))
+        self.present = self._tried(Gallery.open(path, trust=trust if signed else None))
 
     @property
     def doubt(self) -> str | None:
         """Why no evaluation shows that the model may search the gallery; None where one does."""
-        return doubt(self.embedder.space, self.embedder.manifest.certificates, self.gallery.space)
+        return doubt(self.embedder.space, self.embedder.manifest.certificates, self.present.gallery.space)
 
-    def search(self, picture: bytes, k: int) -> Found:
+    def search(self, picture: bytes, k: int, labels: Sequence[str] = ()) -> Found:
         """The ``k`` rows of the gallery that are most similar to a picture.
+
+        Args:
+            picture: Bytes of an image file.
+            k: Hits wanted, at least 1.
+            labels: Find rows of these labels alone, by the exact scan; all rows where there are none.
 
         Raises:
             ImageError: The picture cannot be read.
             VectorError: The model has no embedding for it.
         """
-        gallery = self.gallery  # the same one to the end, whatever is read meanwhile
+        present = self.present  # the same one to the end, whatever is read meanwhile
         embeddings, decode, embed = self._embed(picture)
         start = time.perf_counter()
-        hits = gallery.search(embeddings, k, index=self._index)[0]
-        return Found(hits, _generation(gallery), Milliseconds(decode, embed, _since(start)))
+        where = Where(labels=labels) if labels else None
+        index = "auto" if where is not None else self._index
+        hits = present.gallery.search(embeddings, k, index=index, where=where)[0]
+        return Found(hits, present.info["generation"], Milliseconds(decode, embed, _since(start)))
 
     def embed(self, picture: bytes) -> Embedded:
         """A picture's vector.
@@ -94,38 +103,25 @@ class Searcher:
         ``refused`` says why.
         """
         try:
-            stamp = self._stamp_now()
-            if stamp == self._stamp:
-                self.refused = None
-                return False
-            gallery = self._opened()
+            gallery = copy.copy(self.present.gallery)  # which goes on answering until the other one has answered
+            changed = gallery.reload()
+            if changed:
+                self.present = self._tried(gallery)
         except (CompatError, OSError) as error:
             self.refused = f"{type(error).__name__}: {error}"
             return False
-        self.gallery, self._stamp, self.refused = gallery, stamp, None
-        return True
+        self.refused = None
+        return changed
 
     def _embed(self, picture: bytes) -> tuple[Embeddings, float, float]:
         start = time.perf_counter()
-        pixels: NDArray[np.uint8] = to_pixels(picture, self.embedder.preprocessing)
+        pixels = to_pixels(picture, self.embedder.preprocessing)
         decode, start = _since(start), time.perf_counter()
         return self.embedder.embed_pixels(pixels[None]), decode, _since(start)
 
-    def _opened(self) -> Gallery:
-        gallery = Gallery.open(self._path, trust=self._trust if self._signed else None)
+    def _tried(self, gallery: Gallery) -> Present:
         gallery.search(self._first, 1, index=self._index)
-        return gallery
-
-    def _stamp_now(self) -> tuple[int, int, int]:
-        """Changes whenever a writer replaces the gallery's state."""
-        status = (self._path / STATE_FILE).stat()
-        return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _generation(gallery: Gallery) -> int:
-    found = gallery.info()["generation"]
-    assert isinstance(found, int)
-    return found
+        return Present(gallery, gallery.info())
 
 
 def _since(start: float) -> float:

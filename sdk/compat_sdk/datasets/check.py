@@ -10,13 +10,18 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from compat_sdk.datasets.content import picture_sha256
 from compat_sdk.datasets.repeats import Groups, same_bytes, same_files, same_names
 from compat_sdk.datasets.split import Dataset, Split, is_array
 from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files.refusal import raise_if_refused
-from compat_sdk.images import FoundPictures, PictureFile, TarMember, image_size, open_image
+from compat_sdk.images import FoundPictures, PackedPicture, PictureFile, image_size, open_image
+from compat_sdk.images.packed import part_of, read_picture
 from compat_sdk.workers import usable_cores
 
 EXAMPLES = 5
@@ -253,16 +258,17 @@ def _check_images(dataset: Dataset) -> Iterable[Problem]:
 def _read(image: PictureFile | object) -> bytes | ImageError:
     """Returns the digest of an image that decodes, or why it does not."""
     if not isinstance(image, PictureFile):
-        return hashlib.sha256(memoryview(image)).digest()  # type: ignore[arg-type]  # a row of a uint8 array
+        return bytes.fromhex(picture_sha256(np.asarray(image)))  # a row of a uint8 array
     try:
-        content = image.read() if isinstance(image, TarMember) else image.read_bytes()
-        open_image(content)
+        content = read_picture(image)
+        open_image(content if isinstance(image, Path | PackedPicture) else image)
     except OSError as error:
         raise_if_refused(image, error)
         return ImageError(str(image), error.strerror or str(error))
     except ImageError as error:
         return error
-    return hashlib.sha256(content).digest()
+    made = b"" if isinstance(image, Path | PackedPicture) else repr(part_of(image)).encode()
+    return hashlib.sha256(content + made).digest()
 
 
 def _problem(

@@ -12,11 +12,13 @@ from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files.documents import canonical_json
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import PictureFile
-from compat_sdk.images.member import file_sha256
+from compat_sdk.images.packed import file_sha256
 
 
 def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
     """Digest of every picture's bytes and label in these splits, in order; file names do not count.
+
+    What the set lists as right or as junk counts too, where it does.
 
     Args:
         dataset: Of files, whose bytes count as they lie on the disk, or of arrays.
@@ -35,6 +37,9 @@ def content_sha256(dataset: Dataset, splits: Iterable[str]) -> str:
         digest.update(canonical_json([name, len(split)]))
         for image, label in zip(split.images, split.labels, strict=True):
             digest.update(canonical_json([label, _content(image)]))
+    if dataset.relevance is not None:
+        for rows in (*dataset.relevance.positives, *dataset.relevance.ignored):
+            digest.update(canonical_json(rows.tolist()))
     return digest.hexdigest()
 
 

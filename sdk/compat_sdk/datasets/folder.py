@@ -1,4 +1,4 @@
-"""Datasets in plain folders: ``train/ query/ gallery/ (val/)`` with a sub-folder per identity, or pictures alone."""
+"""Datasets in plain folders: ``train/ query/ gallery/ (val/)``, with a sub-folder per identity, or pictures alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compat_sdk.datasets.lock import LOCK
 from compat_sdk.datasets.shards import is_shard, open_shards
-from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
+from compat_sdk.datasets.split import SPLIT_NAMES, VAL_SIDES, Dataset, Split, identity_name
 from compat_sdk.errors import DataError
 from compat_sdk.images import FoundPictures, find_pictures
 from compat_sdk.images.finding import HIDDEN, is_hidden, is_picture
@@ -26,19 +26,28 @@ def open_folder(root: Path) -> Dataset:
 
     A folder with none of these sub-folders holds pictures without labels, however deep, all of them to train on; or tar
     files of such, see `compat_sdk.datasets.shards`. Beside ``query/`` and ``gallery/``, a ``train/`` without
-    sub-folders holds pictures without labels too.
+    sub-folders holds pictures without labels too. ``val_query/`` and ``val_gallery/`` in the place of ``val/`` are that
+    split with its two sides.
 
     What is no picture, and hidden files and folders, are left out and counted. Folders within an identity's folder,
     and those that links in it point to, belong to that identity. Two spellings of a name in Unicode are one identity.
 
     Raises:
-        DataError: There is neither a split's folder nor a picture, images lie outside an identity's folder, or pictures
-            and tar files lie beside each other.
+        DataError: There is neither a split's folder nor a picture, images lie outside an identity's folder, pictures
+            and tar files lie beside each other, or one side of ``val`` lacks the other or lies beside ``val/``.
     """
-    present = [name for name in SPLIT_NAMES if (root / name).is_dir()]
+    present = split_folders(root)
     if not present:
         return _without_splits(root)
-    splits = {name: _read_split(root, name) for name in present if name != "train"}
+    sided = [name for name in present if name in VAL_SIDES]
+    splits = {name: _read_split(root, name) for name in present if name != "train" and name not in sided}
+    if sided:
+        if len(sided) < 2 or "val" in present:
+            raise DataError(
+                f"{root} holds {' and '.join(name + '/' for name in present if name in ('val', *VAL_SIDES))}; expected "
+                f"val/, or both val_query/ and val_gallery/"
+            )
+        splits = {"val": _both_sides(root)} | splits
     if "train" in present:
         flat = _is_flat(root / "train")
         train = _without_labels(root, find_pictures(root / "train")) if flat else _read_split(root, "train")
@@ -57,7 +66,7 @@ def open_identities(root: Path) -> Split:
     Raises:
         DataError: There are splits already, or no sub-folder has a picture.
     """
-    present = [name for name in SPLIT_NAMES if (root / name).is_dir()]
+    present = split_folders(root)
     if present:
         raise DataError(
             f"{root} has the splits {', '.join(present)} already; use it as it is, or divide one of them, such as "
@@ -71,6 +80,24 @@ def open_identities(root: Path) -> Split:
             f"identity, or a CSV file path,label"
         )
     return split
+
+
+def split_folders(root: Path) -> list[str]:
+    """Names of the folders of splits that a folder has; ``val_query`` and ``val_gallery`` are two of them."""
+    return [name for name in (*SPLIT_NAMES, *VAL_SIDES) if (root / name).is_dir()]
+
+
+def _both_sides(root: Path) -> Split:
+    """The split ``val`` of two folders, with its sides."""
+    asks, stored = (_read_identities(root, root / name, "val", loose=False) for name in VAL_SIDES)
+    return Split(
+        "val",
+        (*asks.images, *stored.images),
+        asks.labels + stored.labels,
+        asks.ids + stored.ids,
+        (True,) * len(asks) + (False,) * len(stored),
+        dict(Counter(asks.left_out) + Counter(stored.left_out)),
+    )
 
 
 def _beside(root: Path, present: list[str]) -> dict[str, int]:

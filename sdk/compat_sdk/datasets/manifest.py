@@ -16,12 +16,15 @@ from compat_sdk.shown import shortened
 MANIFEST = "compat-data.csv"
 """Name of the manifest of a folder that holds nothing else."""
 _COLUMNS = ("path", "label", "split")
+_SIDE, _SIDES = "side", ("query", "gallery", "")
 
 
 def open_manifest(manifest: Path, root: Path | None = None) -> Dataset:
     """Returns the dataset of a CSV manifest; its ids are the paths as the file gives them.
 
-    Without a column ``label`` its images have no identities, and without ``split`` too, all are to train on.
+    Without a column ``label`` its images have no identities, and without ``split`` too, all are to train on. A column
+    ``side`` says of each row of ``val`` whether it stands for a ``query`` or for the ``gallery``; of others it says
+    nothing.
 
     The file is UTF-8, with or without a byte-order mark; fields may be quoted; the columns may stand in
     any order and others may stand beside them. Paths have ``/`` between folders. They are absolute, or relative to
@@ -54,28 +57,31 @@ def open_labelled_list(manifest: Path, root: Path | None = None) -> Split:
     return _split("train", _rows(manifest, root, ({"split"},)))
 
 
-_Row = tuple[str, Path, str, str]
+_Row = tuple[str, Path, str, str, str]
 
 
 def _split(name: str, rows: Sequence[_Row]) -> Split:
-    images, labels, ids = (tuple(row[place] for row in rows) for place in (1, 2, 3))
-    return Split(name, images, labels, ids)  # type: ignore[arg-type]  # a row's places differ in type
+    images, labels, ids, sides = (tuple(row[place] for row in rows) for place in (1, 2, 3, 4))
+    asks = tuple(side == "query" for side in sides) if name == "val" and any(sides) else None
+    return Split(name, images, labels, ids, asks)  # type: ignore[arg-type]  # a row's places differ in type
 
 
 def _rows(manifest: Path, root: Path | None, absent: Sequence[set[str]]) -> list[_Row]:
-    """Split, place, label and path of each row; ``absent``: which columns may be missing, one set for each form."""
+    """Split, place, label, path and side of each row; ``absent``: columns that may be missing, a set for each form."""
     folder = manifest.parent if root is None else root
     if root is not None and not root.is_dir():
         raise DataError(
             f"root is {root}, which is no folder; expected the folder that the paths of {manifest} begin in"
         )
     found: list[_Row] = []
+    first_side: str | None = None
     line = 1
     try:
         with io.TextIOWrapper(open_plain(manifest), "utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
             places = _places(manifest, header, absent)
+            side_at = header.index(_SIDE) if _SIDE in header else None
             line = reader.line_num + 1
             for row in reader:
                 if row:
@@ -83,7 +89,11 @@ def _rows(manifest: Path, root: Path | None, absent: Sequence[set[str]]) -> list
                         raise DataError(f"it has {len(row)} fields, expected {len(header)}; quote fields with commas")
                     path, label, split = (row[place] if isinstance(place, int) else place for place in places)
                     check_row(path, label if isinstance(places[1], int) else None, split)
-                    found.append((split, folder / path, identity_name(label, f"line {line}"), path))
+                    side = "" if side_at is None or split != "val" else row[side_at]
+                    if split == "val":
+                        first_side = side if first_side is None else first_side
+                        _check_side(side, first_side)
+                    found.append((split, folder / path, identity_name(label, f"line {line}"), path, side))
                 line = reader.line_num + 1
     except DataError as error:
         if line == 1:
@@ -113,6 +123,15 @@ def _places(manifest: Path, header: list[str], absent: Sequence[set[str]]) -> li
         )
     without = {"label": "", "split": "train"}
     return [header.index(column) if has[column] else without[column] for column in _COLUMNS]
+
+
+def _check_side(side: str, first: str) -> None:
+    """Refuse a side of a val row that is none, or where the first of them has one and this has not, or the reverse."""
+    if side not in _SIDES or bool(first) != bool(side):
+        raise DataError(
+            f"found side {shortened(repr(side))} of a val image; expected query or gallery, of all of them or of none; "
+            f"a column of another meaning needs another name"
+        )
 
 
 def check_row(path: str, label: str | None, split: str) -> None:

@@ -3,7 +3,9 @@
 A dataset is a folder (``train/ query/ gallery/``, a sub-folder per identity; ``val/`` optional), a CSV manifest
 (``path,label,split``), a folder with such a manifest as ``compat-data.csv``, or a name from :data:`NAMES`. Identities
 of ``query`` and ``gallery`` may be unseen in ``train`` (open set). Pictures without labels, all to train on, are a
-folder of them, a ``.txt`` list, a CSV manifest with a column ``path`` alone, or tar files.
+folder of them, a ``.txt`` list, a CSV manifest with a column ``path`` alone, or tar files. Published sets open by name
+from the folder that holds their files, see `compat_sdk.datasets.published`; faces also from a ``.bin`` file of pairs
+or a ``.rec`` file of records.
 """
 
 from __future__ import annotations
@@ -12,29 +14,32 @@ from pathlib import Path
 
 from compat_sdk.datasets import listing, shards
 from compat_sdk.datasets.fashion_mnist import DEBIAN_FOLDER, fashion_mnist_files, open_fashion_mnist, open_sample
-from compat_sdk.datasets.folder import open_folder
+from compat_sdk.datasets.folder import open_folder, split_folders
 from compat_sdk.datasets.kanji import FILES as KANJI_FILES
 from compat_sdk.datasets.kanji import is_kanji_folder, open_kanji
 from compat_sdk.datasets.kanji_hard import DRAWS, UNSEEN_FILES, open_kanji_hard
 from compat_sdk.datasets.lock import require_all_locked, require_locked, write_lock
 from compat_sdk.datasets.manifest import MANIFEST, open_manifest
-from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, is_array
+from compat_sdk.datasets.published import PUBLISHED, face_pairs, records
+from compat_sdk.datasets.split import Dataset, is_array
 from compat_sdk.errors import DataError
-from compat_sdk.images import TarMember
+from compat_sdk.images.packed import file_of
+from compat_sdk.nearest import nearest_names
 from compat_sdk.shown import shortened
 
-NAMES = ("sample", "fashion-mnist", "kanji", "kanji-500", "kanji-500-query-faces", "kanji-500-seen", *DRAWS)
+_OWN = ("sample", "fashion-mnist", "kanji", "kanji-500", "kanji-500-query-faces", "kanji-500-seen", *DRAWS)
+NAMES = (*_OWN, *PUBLISHED)
 
 
 def open_dataset(data: str | Path, root: Path | None = None) -> Dataset:
     """Returns a dataset without decoding an image.
 
     Args:
-        data: A name from :data:`NAMES`, a folder, a ``.csv`` manifest, a ``.txt`` list, or a ``.tar`` file. A name
+        data: A name from :data:`NAMES`, a folder, or a ``.csv``, ``.txt``, ``.tar``, ``.bin`` or ``.rec`` file. A name
             wins over a folder of the same name: write ``./sample`` for the folder. A folder that the kanji builder
             wrote opens as the kanji set.
         root: Where the files of a named dataset are: ``fashion-mnist`` (by default where Debian puts
-            them), and the kanji sets; or where the relative paths of a CSV manifest begin.
+            them), the kanji sets and published sets; or where the relative paths of a CSV manifest begin.
 
     Raises:
         DataError: There is no such dataset, it is malformed, ``root`` has no meaning for it, or it has a lock and is
@@ -74,27 +79,32 @@ def _place(data: str | Path, root: Path | None) -> Path | None:
     """The folder or the manifest that a dataset is read from; None for the bundled sample."""
     if data == "fashion-mnist":
         return root or DEBIAN_FOLDER
-    if data in NAMES:
+    if data in _OWN or _is_published(data, root):
         return root
     return _manifest_in(Path(data)) or Path(data)
+
+
+def _is_published(data: str | Path, root: Path | None) -> bool:
+    """Whether a published set is meant: all have a root, so that a folder of such a name, without one, is a folder."""
+    return isinstance(data, str) and data in PUBLISHED and (root is not None or not Path(data).is_dir())
 
 
 def _manifest_in(folder: Path) -> Path | None:
     """The manifest of a folder that has one, and no pictures of its own in splits."""
     manifest = folder / MANIFEST
-    return manifest if manifest.is_file() and not any((folder / name).is_dir() for name in SPLIT_NAMES) else None
+    return manifest if manifest.is_file() and not split_folders(folder) else None
 
 
 def _files(dataset: Dataset, data: str | Path, place: Path) -> list[Path]:
     """Every file that was, or will be, read for it."""
     if data == "fashion-mnist":
         return fashion_mnist_files(place)
-    found = [place] if place.is_file() else []
+    found = [*([place] if place.is_file() else []), *dataset.files]
     for split in dataset.splits.values():
-        if is_array(split.images):
+        if is_array(split.images) and not dataset.files:
             found += [place / name for name in (*KANJI_FILES, *UNSEEN_FILES) if (place / name).is_file()]
-        else:
-            found += dict.fromkeys(image.tar if isinstance(image, TarMember) else image for image in split.images)
+        elif not is_array(split.images):
+            found += dict.fromkeys(map(file_of, split.images))
     return found
 
 
@@ -111,6 +121,10 @@ def _open(data: str | Path, root: Path | None) -> Dataset:
         return open_kanji(root, identities=500, seen=True)
     if isinstance(data, str) and data in DRAWS:
         return open_kanji_hard(root, DRAWS[data])
+    if _is_published(data, root):
+        if root is None or not root.is_dir():
+            raise DataError(f"{data} needs the folder that holds its files, found {root or 'none'}; pass it as --root")
+        return PUBLISHED[str(data)](root)
     path = Path(data)
     listed = _manifest_in(path) or (path if path.suffix.lower() == ".csv" and path.is_file() else None)
     if listed is not None and data != "sample":
@@ -121,11 +135,17 @@ def _open(data: str | Path, root: Path | None) -> Dataset:
         return open_sample()
     if path.is_dir():
         return open_kanji(path) if is_kanji_folder(path) else open_folder(path)
-    opens = {listing.SUFFIX: listing.open_listing, shards.SUFFIX: shards.open_shards}
+    opens = {
+        listing.SUFFIX: listing.open_listing,
+        shards.SUFFIX: shards.open_shards,
+        face_pairs.SUFFIX: face_pairs.open_face_pairs,
+        records.SUFFIX: records.open_records,
+    }
     if path.is_file() and (open_file := opens.get(path.suffix.lower())):
         return open_file(path)
-    names = ", ".join(name for name in NAMES if not DRAWS.get(name))  # of the draws, the first stands for all
+    meant = " or ".join(nearest_names(str(data), NAMES)) if len(str(data)) < 64 else ""
     raise DataError(
-        f"found no dataset {shortened(repr(str(data)))}; expected one of {names}, a folder with train/, "
-        f"query/ and gallery/, a .csv manifest, or a folder, .txt list or .tar file of pictures without labels"
+        f"found no dataset {shortened(repr(str(data)))}{f'; did you mean {meant}' if meant else ''}; expected a folder "
+        f"with train/, query/ and gallery/, a .csv, .txt, .tar, .bin or .rec file, sample, or the name of a published "
+        f"set with its folder as --root"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from compat_sdk.datasets.content import picture_sha256
 from compat_sdk.datasets.split import Split
 from compat_sdk.errors import ImageError
 from compat_sdk.files.refusal import raise_if_refused
-from compat_sdk.images import PictureFile, TarMember
-from compat_sdk.images.member import stamp_of
+from compat_sdk.images import PictureFile
+from compat_sdk.images.packed import file_of, part_of, stamp_of
 
 
 def own_rows(query: Split, gallery: Split) -> tuple[NDArray[np.int64], int]:
@@ -68,6 +67,6 @@ def _digest(image: Any) -> str | None:
 
 
 def _is_same_file(one: Any, other: Any) -> bool:
-    if isinstance(one, TarMember) and isinstance(other, TarMember):
-        return one.offset == other.offset and one.tar.resolve() == other.tar.resolve()
-    return isinstance(one, Path) and isinstance(other, Path) and one.resolve() == other.resolve()
+    if not isinstance(one, PictureFile) or not isinstance(other, PictureFile):
+        return False
+    return part_of(one) == part_of(other) and file_of(one).resolve() == file_of(other).resolve()

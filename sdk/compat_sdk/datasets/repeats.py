@@ -13,8 +13,8 @@ from compat_sdk.datasets.content import picture_sha256
 from compat_sdk.datasets.split import Split
 from compat_sdk.errors import ImageError
 from compat_sdk.files.refusal import raise_if_refused
-from compat_sdk.images import PictureFile, TarMember
-from compat_sdk.images.member import stamp_of
+from compat_sdk.images import PackedPicture, PictureFile
+from compat_sdk.images.packed import file_of, part_of, stamp_of
 
 Groups = list[tuple[int, ...]]
 """Rows that belong together, two or more each, in the order of their first."""
@@ -54,13 +54,14 @@ def _grouped(keys: Iterable[Hashable]) -> Groups:
 
 
 def _file(path: PictureFile) -> Hashable:
-    if isinstance(path, TarMember):
-        return path.tar.resolve(), path.offset
+    file, part = file_of(path), part_of(path)
+    if isinstance(path, PackedPicture):
+        return file.resolve(), part
     try:
-        status = path.stat()
+        status = file.stat()
     except OSError:  # whoever decodes it says so
         return None
-    return (status.st_dev, status.st_ino) if status.st_ino else path.resolve()
+    return (status.st_dev, status.st_ino, part) if status.st_ino else (file.resolve(), part)
 
 
 def _size(image: PictureFile | NDArray[np.uint8]) -> Hashable:

@@ -14,7 +14,7 @@ from compat_sdk.datasets.split import Dataset, Split, identity_name
 from compat_sdk.errors import CorruptFileError, DataError
 from compat_sdk.files.plain import open_plain
 from compat_sdk.files.refusal import raise_if_refused
-from compat_sdk.images import TarMember
+from compat_sdk.images import PackedPicture
 from compat_sdk.images.finding import HIDDEN, is_hidden, is_picture
 from compat_sdk.litter import is_litter
 from compat_sdk.shown import shortened
@@ -37,7 +37,7 @@ def open_shards(place: Path) -> Dataset:
             have one; or there is no picture.
     """
     tars = [place] if place.is_file() else sorted(path for path in place.iterdir() if is_shard(path))
-    images: list[TarMember] = []
+    images: list[PackedPicture] = []
     labels: list[str] = []
     left_out: Counter[str] = Counter()
     for tar in tars:
@@ -47,7 +47,7 @@ def open_shards(place: Path) -> Dataset:
     if not images:
         others = ", ".join(f"{count} {name}" for name, count in sorted(left_out.items())) or "nothing"
         raise DataError(f"{place} holds no pictures; found {shortened(others)}, expected members such as 000001.jpg")
-    ids = tuple(image.name if place.is_file() else f"{image.tar.name}/{image.name}" for image in images)
+    ids = tuple(image.name if place.is_file() else f"{image.file.name}/{image.name}" for image in images)
     split = Split("train", tuple(images), tuple(labels), ids, left_out=dict(left_out))
     kind = "images" if split.labelled else "images without labels"
     return Dataset(place.stem if place.is_file() else place.resolve().name, {"train": split}, f"{kind} in tar files")
@@ -58,10 +58,10 @@ def is_shard(path: Path) -> bool:
     return path.suffix.lower() == SUFFIX and not is_hidden(path.name) and not is_litter(path.name) and path.is_file()
 
 
-def _read(tar: Path, left_out: Counter[str]) -> tuple[list[TarMember], dict[str, str]]:
+def _read(tar: Path, left_out: Counter[str]) -> tuple[list[PackedPicture], dict[str, str]]:
     """The pictures of one tar file, and the label of each key that has one."""
-    pictures: list[TarMember] = []
-    labels: list[TarMember] = []
+    pictures: list[PackedPicture] = []
+    labels: list[PackedPicture] = []
     try:
         for member in _members(tar):
             path = PurePosixPath(member.name)
@@ -72,9 +72,9 @@ def _read(tar: Path, left_out: Counter[str]) -> tuple[list[TarMember], dict[str,
             elif any(is_hidden(part) for part in path.parts if part not in (".", "..")):
                 left_out[HIDDEN] += 1
             elif is_picture(path.name):
-                pictures.append(TarMember(tar, member.name, member.offset_data, member.size))
+                pictures.append(PackedPicture(tar, member.name, member.offset_data, member.size))
             elif path.name.partition(".")[2] == _LABEL:
-                labels.append(TarMember(tar, member.name, member.offset_data, member.size))
+                labels.append(PackedPicture(tar, member.name, member.offset_data, member.size))
             elif path.name.partition(".")[2] not in _BESIDE:
                 left_out[path.suffix.lower() or "without an ending"] += 1
         return pictures, {_key(label.name): _label(label) for label in labels}
@@ -116,7 +116,7 @@ def _key(name: str) -> str:
     return folder + slash + last.partition(".")[0]
 
 
-def _label(member: TarMember) -> str:
+def _label(member: PackedPicture) -> str:
     if member.size > _LONGEST:
         raise DataError(f"{member} has {member.size:,} bytes; expected a label of at most {_LONGEST:,} bytes")
     try:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.datasets.relevance import Relevance
 from compat_sdk.errors import DataError
 from compat_sdk.images import PictureFile
 from compat_sdk.shown import shortened
 from compat_sdk.spelling import composed
 
 SPLIT_NAMES = ("train", "val", "query", "gallery")
+VAL_SIDES = ("val_query", "val_gallery")
+"""Folders that together are the split ``val``, of a set whose queries differ in kind from its gallery."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,18 @@ class Dataset:
         splits: By split name. ``train``, ``query`` and ``gallery`` as a rule, ``val`` sometimes.
         description: One line for people.
         left_out: What lies beside the splits and is no part of them, by ending or reason.
+        files: Files that were read for it beside its pictures, such as arrays and lists.
+        relevance: What each query should find, where it is not the gallery images of its label.
+        same: For pairs: whether the query image and the gallery image of a place are of one identity.
     """
 
     name: str
     splits: Mapping[str, Split] = field(repr=False)
     description: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict, repr=False)
+    files: tuple[Path, ...] = field(default=(), repr=False)
+    relevance: Relevance | None = field(default=None, repr=False)
+    same: tuple[bool, ...] | None = field(default=None, repr=False)
 
     def split(self, name: str) -> Split:
         """Returns one split.

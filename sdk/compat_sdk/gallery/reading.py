@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.bundle.trust import Trust
-from compat_sdk.errors import ConfigError, DataError
+from compat_sdk.errors import DataError
 from compat_sdk.gallery import indexing, store
-from compat_sdk.gallery.filtered import search_meeting
+from compat_sdk.gallery.filtered import meeting
 from compat_sdk.gallery.opening import gallery_problems, load_snapshot
 from compat_sdk.gallery.payload import read_payload
 from compat_sdk.gallery.snapshot import Snapshot
@@ -173,8 +173,7 @@ class Reader:
                 another library (``"exact-faiss"``, ``"exact-faiss-gpu"``), or the kind of the stored index. An index
                 that was neither built here nor vouched for by a required signature is never read: with a warning,
                 ``"auto"`` takes the exact scan, and its kind builds one in memory.
-            where: Which rows may be found; still ``k`` of them, by the exact scan, so that ``index`` is ``"auto"`` or
-                ``"exact"``.
+            where: Which rows may be found; still ``k`` of them, whichever index answers.
 
         Returns:
             For each query its hits, best first.
@@ -188,9 +187,7 @@ class Reader:
             MissingExtraError: The stored index needs an extra that is not installed.
         """
         snapshot = self._snapshot
-        if where is not None and index not in ("auto", "exact"):
-            raise ConfigError(f"index is {shown_value(index)}, but conditions are met by the exact scan; use 'auto'")
-        rows, scores = snapshot.search(query, k, index) if where is None else search_meeting(snapshot, query, k, where)
+        rows, scores = snapshot.search(query, k, index, None if where is None else meeting(snapshot, where))
         return [
             [Hit(snapshot.ids[row], snapshot.labels[row], score) for row, score in zip(*line, strict=True)]
             for line in zip(rows.tolist(), scores.tolist(), strict=True)

@@ -119,13 +119,18 @@ class Snapshot:
                 f"build it again"
             ) from error
 
-    def search(self, query: Embeddings, k: int, index: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Row numbers and cosines of the best ``k`` rows, as `compat_sdk.gallery.Gallery.search_rows` returns them."""
+    def search(
+        self, query: Embeddings, k: int, index: str, among: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Row numbers and cosines of the best ``k`` rows, as `compat_sdk.gallery.Gallery.search_rows` returns them.
+
+        With ``among``, bool ``[rows]``, those of the rows that may be found.
+        """
         if isinstance(query, Embeddings):
             require_compatible(query, self.state.space)
         vectors = checked(query, self.state.dim)
         k = check_k(k)
-        return self._choose(index).search(vectors, k)
+        return self._choose(index).search(vectors, k, among=among)
 
     def _choose(self, index: str) -> Index:
         if index not in _CHOICES:

@@ -13,16 +13,18 @@ from compat_sdk.images.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from compat_sdk.images.decode import FORMATS, ImageLike, image_size, limit_pixels, load_image
     from compat_sdk.images.finding import FoundPictures, find_pictures
-    from compat_sdk.images.member import PictureFile, TarMember
+    from compat_sdk.images.packed import CroppedPicture, PackedPicture, PictureFile, WarpedPicture
     from compat_sdk.images.preprocess import decode_many, decode_readable, open_image, to_input, to_pixels
 
 __all__ = [
     "FORMATS",
+    "CroppedPicture",
     "FoundPictures",
     "ImageLike",
+    "PackedPicture",
     "PictureFile",
     "Preprocessing",
-    "TarMember",
+    "WarpedPicture",
     "decode_many",
     "decode_readable",
     "find_pictures",
@@ -37,11 +39,13 @@ __all__ = [
 __getattr__, __dir__ = door(
     __name__,
     {
+        "CroppedPicture": "packed",
         "FORMATS": "decode",
         "FoundPictures": "finding",
         "ImageLike": "decode",
-        "PictureFile": "member",
-        "TarMember": "member",
+        "PictureFile": "packed",
+        "PackedPicture": "packed",
+        "WarpedPicture": "packed",
         "decode_many": "preprocess",
         "decode_readable": "preprocess",
         "find_pictures": "finding",

@@ -37,7 +37,7 @@ INPUT, OUTPUT = "features", "embedding"
 LAYOUT: Layout = {r"blocks\.json": None, r"\d{4}\.(onnx|tflite)": None}
 """What such a folder holds."""
 
-_ENGINES = {"onnx": OnnxRuntimeEngine, "tflite": LiteRTEngine}
+_TARGETS = ("onnx", "tflite")
 _FILE = re.compile(r"\d{4}\.(onnx|tflite)")
 _WARM_UP, _RUNS, _SECONDS = 5, 30, 2.0
 _LARGEST_SIDE = 65536
@@ -100,7 +100,7 @@ def read_blocks(folder: str | Path) -> BlockFolder:
             f"{shown_value(found.get('version'))}; expected {FORMAT!r} version {VERSION}"
         )
     target, settings, graphs = found.get("target"), found.get("settings"), found.get("graphs")
-    if target not in _ENGINES or not isinstance(settings, dict) or not isinstance(graphs, list):
+    if target not in _TARGETS or not isinstance(settings, dict) or not isinstance(graphs, list):
         raise CorruptFileError(f"{path / BLOCKS} lacks its target, settings or graphs; make the folder again")
     read = tuple(_graph(entry, path) for entry in graphs)
     names = {graph.name for graph in read}
@@ -111,7 +111,7 @@ def read_blocks(folder: str | Path) -> BlockFolder:
 
 
 def measure_blocks(
-    folder: str | Path, *, threads: int = 1, rounds: int = 3, progress: Progress | None = None
+    folder: str | Path, *, threads: int = 1, rounds: int = 5, progress: Progress | None = None
 ) -> BlockTable:
     """Measures every graph of a folder on this device.
 
@@ -166,7 +166,8 @@ def _engine(folder: BlockFolder, graph: BlockGraph, threads: int) -> Engine:
     path = folder.path / graph.file
     if problem := file_problem(path, graph.record):
         raise CorruptFileError(f"{path} {problem}; make the folder again with `compat-sdk nas blocks`")
-    return _ENGINES[folder.target](path.read_bytes(), input=INPUT, output=OUTPUT, batch=1, threads=threads)
+    kind = OnnxRuntimeEngine if folder.target == "onnx" else LiteRTEngine
+    return kind(path.read_bytes(), input=INPUT, output=OUTPUT, batch=1, threads=threads)
 
 
 def _graph(entry: Any, folder: Path) -> BlockGraph:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import types
 import typing
 from typing import Any, Literal
@@ -35,6 +36,15 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Refuses, with a ConfigError, a value that is not among ``allowed``."""
     if value not in allowed:
         raise ConfigError(f"{name} is {shown_value(value)}; expected one of {', '.join(allowed)}", setting=name)
+
+
+def check_device(name: str, value: str) -> None:
+    """Refuses, with a ConfigError, what is neither ``auto``, ``cpu`` nor ``cuda``, nor a GPU such as ``cuda:1``."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", value):
+        raise ConfigError(
+            f"{name} is {shown_value(value)}; expected one of auto, cpu, cuda, or a GPU's number, as in cuda:1",
+            setting=name,
+        )
 
 
 def check_choices(config: Any) -> None:

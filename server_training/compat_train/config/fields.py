@@ -16,7 +16,9 @@ from compat_train.config.checks import choices_of, hints_of, without_none
 ValueT = TypeVar("ValueT")
 
 
-def about(text: str, *, unit: str = "", otherwise: Any = None, added: bool = False) -> dict[str, Any]:
+def about(
+    text: str, *, unit: str = "", otherwise: Any = None, added: bool = False, decides: bool = True
+) -> dict[str, Any]:
     """Metadata of a field.
 
     Args:
@@ -24,13 +26,23 @@ def about(text: str, *, unit: str = "", otherwise: Any = None, added: bool = Fal
         unit: What a number counts or measures.
         otherwise: What stands for None: words, a value, or a mapping from the name of a method to either.
         added: The field came later; see `config_to_json`.
+        decides: The result depends on it. What does not is no part of a run's record, and may change at a resumption.
     """
-    return {"help": text, "unit": unit, "otherwise": otherwise, "added": added}
+    return {"help": text, "unit": unit, "otherwise": otherwise, "added": added, "decides": decides}
 
 
-def setting(default: ValueT, text: str, *, unit: str = "", otherwise: Any = None, added: bool = False) -> ValueT:
+def setting(
+    default: ValueT,
+    text: str,
+    *,
+    unit: str = "",
+    otherwise: Any = None,
+    added: bool = False,
+    decides: bool = True,
+) -> ValueT:
     """A field with a default, and `about` as its metadata."""
-    found: ValueT = field(default=default, metadata=about(text, unit=unit, otherwise=otherwise, added=added))
+    metadata = about(text, unit=unit, otherwise=otherwise, added=added, decides=decides)
+    found: ValueT = field(default=default, metadata=metadata)
     return found
 
 
@@ -96,7 +108,7 @@ class Setting:
 
 def settings_of(kind: type[Any]) -> tuple[Setting, ...]:
     """Every setting of a configuration, tables inside tables included, in the order of the fields."""
-    return tuple(_leaves(kind, "", None, None))
+    return tuple(_leaves(kind, "", None, None, needed=True))
 
 
 def tables_of(kind: type[Any]) -> tuple[str, ...]:
@@ -109,8 +121,11 @@ def tables_of(kind: type[Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _leaves(kind: type[Any], where: str, owner: Any, otherwise: Any) -> typing.Iterator[Setting]:
-    """Settings of a table whose owner's default is ``owner``, or ``otherwise`` where that is None."""
+def _leaves(kind: type[Any], where: str, owner: Any, otherwise: Any, *, needed: bool) -> typing.Iterator[Setting]:
+    """Settings of a table whose owner's default is ``owner``, or ``otherwise`` where that is None.
+
+    Nothing of a table that may be left out is required, nor there by itself.
+    """
     hints = hints_of(kind)
     for entry in fields(kind):
         inner, told = without_none(hints[entry.name]), entry.metadata.get("otherwise")
@@ -121,15 +136,23 @@ def _leaves(kind: type[Any], where: str, owner: Any, otherwise: Any) -> typing.I
             default = getattr(owner, entry.name)
         elif otherwise is not None:
             default, told = None, _part(otherwise, entry.name)
-        required = default is MISSING and not is_dataclass(inner)
+        if not needed and default not in (MISSING, None) and not is_dataclass(inner):
+            default, told = None, default
+        required = needed and default is MISSING and not is_dataclass(inner)
         if is_dataclass(inner):
             table = None if default is MISSING else default
-            yield from _leaves(typing.cast(type[Any], inner), f"{where}{entry.name}.", table, told)
+            yield from _leaves(
+                typing.cast(type[Any], inner),
+                f"{where}{entry.name}.",
+                table,
+                told,
+                needed=needed and default is not None,
+            )
             continue
         yield Setting(
             key=where + entry.name,
             kind=inner,
-            default=None if required else default,
+            default=None if default is MISSING else default,
             required=required,
             text=entry.metadata.get("help", ""),
             unit=entry.metadata.get("unit", ""),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from compat_sdk.errors import ConfigError
-from compat_train.config.checks import check_choices, check_range
+from compat_train.config.checks import check_choices, check_device, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.scenario import Scenario
 
@@ -173,18 +173,30 @@ class Execution:
     """Where and how precisely a run computes."""
 
     seed: int = setting(0, "source of all randomness")
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where it runs; auto: cuda when there is one")
-    precision: Literal["auto", "fp32", "bf16"] = setting(
-        "auto", "precision of the arithmetic; auto: bf16 autocast on cuda, fp32 on the CPU"
+    device: str = setting(
+        "auto", "where it runs: auto, cpu, cuda, or one GPU by number, such as cuda:1; auto: cuda when there is one"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        "auto",
+        "precision of the arithmetic; auto: fp32 on the CPU, on cuda bf16 autocast, or fp16 where the GPU has no bf16",
     )
     threads: int = setting(0, "CPU threads; 0: as many as torch chooses", unit="threads")
     checkpoint_steps: int = setting(0, "steps between resume points; 0: every epoch and every minute", unit="steps")
+    process_timeout: int = setting(
+        600,
+        "how long each of several processes waits for another in a step before it ends the training",
+        unit="seconds",
+        added=True,
+        decides=False,
+    )
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_device("device", self.device)
         check_range("seed", self.seed, 0)
         check_range("threads", self.threads, 0)
         check_range("checkpoint_steps", self.checkpoint_steps, 0)
+        check_range("process_timeout", self.process_timeout, 1, 86_400)
 
 
 @dataclass(frozen=True, kw_only=True)

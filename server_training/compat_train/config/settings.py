@@ -19,7 +19,7 @@ def config_to_json(config: Any, *, whole: bool = False) -> dict[str, Any]:
     """A configuration as plain JSON values, nested as its dataclasses are; `config_from_json` reads them back.
 
     A field that is `about(added=True)` is left out at its default, so that a run of an earlier version is still the
-    same run.
+    same run; one that is `about(decides=False)` always.
 
     Args:
         config: One of the configuration dataclasses.
@@ -28,7 +28,7 @@ def config_to_json(config: Any, *, whole: bool = False) -> dict[str, Any]:
     return {
         entry.name: config_to_json(value, whole=whole) if is_dataclass(value) else value
         for entry in fields(config)
-        if (value := getattr(config, entry.name)) != entry.default or whole or not entry.metadata.get("added")
+        if _is_recorded(entry, value := getattr(config, entry.name)) or whole
     }
 
 
@@ -114,6 +114,10 @@ def _read(
     except ConfigError as error:
         raise error.within(where) from None
     return config
+
+
+def _is_recorded(entry: Field[Any], value: Any) -> bool:
+    return entry.metadata.get("decides", True) and (value != entry.default or not entry.metadata.get("added"))
 
 
 def _default_of(entry: Field[Any]) -> Any:

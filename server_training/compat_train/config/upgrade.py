@@ -105,10 +105,23 @@ class UpgradeConfig:
     and a choice of these weights, and any weight can be set apart. All three models stay as they are.
     """
 
-    source: Source = field(metadata=about("images that the new model was trained on; their labels count only for arc"))
-    old: str = field(metadata=about("RUN folder of the old model, which embedded the gallery"))
+    source: Source | None = setting(
+        None, "images that the new model was trained on; left out where old and new are stored vectors"
+    )
+    old: str = field(metadata=about("RUN folder of the old model, which embedded the gallery; or its stored vectors"))
     new: str = field(
-        metadata=about("RUN folder of the new model, trained on its own; a side-information encoder gives FCT's g")
+        metadata=about(
+            "RUN folder of the new model, trained on its own; a side-information encoder gives FCT's g; or vectors"
+        )
+    )
+    side: str | None = setting(
+        None, "stored side-information beside stored vectors", otherwise="no side-information", added=True
+    )
+    old_space: str | None = setting(None, "space of stored old vectors", otherwise="what they name", added=True)
+    new_space: str | None = setting(None, "space of stored new vectors", otherwise="what they name", added=True)
+    side_space: str | None = setting(None, "space of stored side-information", otherwise="what it names", added=True)
+    held_out: float = setting(
+        0.2, "part of stored vectors that ends the training and judges the transform", unit="fraction", added=True
     )
     side_info: str | None = setting(None, "RUN folder of the side-information encoder", otherwise="no side-information")
     # A gallery that was upgraded before holds no vectors of a model.
@@ -141,6 +154,7 @@ class UpgradeConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        self._check_what_is_learnt_from()
         if self.method == "dmu" and self.side_info is not None:
             raise ConfigError(
                 "method 'dmu' adapts the old embedding alone, but side_info is given; leave it out, or choose "
@@ -165,6 +179,31 @@ class UpgradeConfig:
                 "above 0"
             )
 
+    def _check_what_is_learnt_from(self) -> None:
+        """Either images and RUNs, or stored vectors."""
+        check_range("held_out", self.held_out, 0.02, 0.5)
+        of_images = ("side_info", "through", "side_through", "arc", "classification")
+        of_vectors = ("side", "old_space", "new_space", "side_space")
+        for name in of_images if self.source is None else of_vectors:
+            if getattr(self, name):
+                where = "stored vectors, as no data is given" if self.source is None else "images"
+                raise ConfigError(f"{name} means nothing where the transform learns from {where}; leave it out")
+        if self.source is None and self.method == "dmu" and self.side is not None:
+            raise ConfigError("method 'dmu' adapts the old embedding alone, but side is given; choose method 'fct'")
+        if self.source is None and self.side_space is not None and self.side is None:
+            raise ConfigError("side_space is set, but side is not: there is no side-information")
+
+    @property
+    def images(self) -> Source:
+        """The images it learns from.
+
+        Raises:
+            ConfigError: It learns from stored vectors.
+        """
+        if self.source is None:
+            raise ConfigError("data is missing: the transform learns from stored vectors")
+        return self.source
+
     @classmethod
     def defaults_for(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """How the method's paper trains; a shorter run has a shorter warm-up, unless one is set."""
@@ -172,17 +211,25 @@ class UpgradeConfig:
         check_choice("method", method, typing.get_args(UpgradeMethod))
         paper, table = OPTIMISATION[method], values.get("optimisation")
         epochs = table.get("epochs") if isinstance(table, Mapping) else None
+        source = values.get("source")
+        laid: dict[str, Any] = {}
+        if isinstance(source, Mapping) and isinstance(source.get("data"), str):
+            laid["source"] = Source(data=source["data"])
         if not isinstance(epochs, int):
-            return {"optimisation": paper}
-        return {"optimisation": replace(paper, warmup_epochs=paper.warmup_epochs * min(1.0, epochs / paper.epochs))}
+            return laid | {"optimisation": paper}
+        warmup = paper.warmup_epochs * min(1.0, epochs / paper.epochs)
+        return laid | {"optimisation": replace(paper, warmup_epochs=warmup)}
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each loss term, the method's own where none was set."""
+        """Weight of each loss term, the method's own where none was set.
+
+        Stored vectors come without the new model's classifier: dmu then draws to the new vectors alone.
+        """
         chosen = (self.l2, self.arc, self.regression)
+        own = (0.0, 0.0, 1.0) if self.source is None and self.method == "dmu" else _WEIGHTS[self.method]
         return {
-            name: own if given is None else given
-            for name, own, given in zip(_TERMS, _WEIGHTS[self.method], chosen, strict=True)
+            name: weight if given is None else given for name, weight, given in zip(_TERMS, own, chosen, strict=True)
         }
 
     @property

@@ -23,6 +23,7 @@ from compat_sdk.files.atomic import write_atomic
 from compat_sdk.files.documents import read_json
 from compat_sdk.files.seal import sealed_json, unsealed
 from compat_train.data.mapped_file import reserve
+from compat_train.parallel.group import leader_first
 from compat_train.runs.run_files import alone
 
 LOCK = "vectors.lock"
@@ -62,10 +63,10 @@ def kept_vectors(
             found[start:end] = compute(start, end)
             done(end)
         return found
-    if all(_sound(path, rows, dim)):
-        return np.memmap(path, _TYPE, "r", shape=(rows, dim))
-    with alone(path.with_name(LOCK), f"computing vectors in {path.parent}"):
-        _complete(path, rows, dim, compute, done)
+    with leader_first(path):
+        if not all(_sound(path, rows, dim)):
+            with alone(path.with_name(LOCK), f"computing vectors in {path.parent}"):
+                _complete(path, rows, dim, compute, done)
     return np.memmap(path, _TYPE, "r", shape=(rows, dim))
 
 

@@ -13,7 +13,7 @@ from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import ImageError
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import PictureFile
-from compat_sdk.images.member import file_sha256, stamp_of
+from compat_sdk.images.packed import file_sha256, stamp_text
 
 _BLOCK = 1024
 
@@ -53,7 +53,7 @@ class Origin:
         digest = self._names()
         for path in self._images:
             try:
-                digest.update("{},{},{};".format(*stamp_of(path)).encode())
+                digest.update(stamp_text(path))
             except OSError as error:
                 raise_if_refused(path, error)
                 digest.update(b"missing;")

@@ -25,11 +25,12 @@ from compat_sdk.datasets import Split
 from compat_sdk.errors import CorruptFileError, DataError, ImageError
 from compat_sdk.files.atomic import write_atomic
 from compat_sdk.images import Preprocessing, to_pixels
-from compat_sdk.images.member import stamp_of
+from compat_sdk.images.packed import stamp_text
 from compat_sdk.progress import Progress
 from compat_sdk.workers import usable_cores
 from compat_train.config.checks import check_range
 from compat_train.data.mapped_file import write_mapped
+from compat_train.parallel.group import leader_first
 
 _NAMED = 10
 _BLOCK = 1024
@@ -86,11 +87,6 @@ def decode_split(
         return Pixels(_close_gaps(images, kept), kept)
     path = cache / f"{split.name}-{_key(split, preprocessing)}.pixels"
     path_kept = path.with_suffix(".kept.npy")
-    stored = _open_cache(path, path_kept, shape)
-    if stored is not None:
-        lost = np.setdiff1d(np.arange(len(split)), stored.kept)
-        _keep(split, {int(row): "unreadable when the cache was made" for row in lost}, skip_budget)
-        return stored
 
     def fill(mapped: NDArray[np.uint8]) -> NDArray[np.int64]:
         kept = _keep(split, _decode_into(mapped, split, preprocessing, workers, progress), skip_budget)
@@ -100,7 +96,12 @@ def decode_split(
         write_atomic(path_kept, rows.getvalue())
         return kept
 
-    kept = write_mapped(path, shape, fill)  # its file comes last: a cache is there once its images are
+    with leader_first(path):
+        if (stored := _open_cache(path, path_kept, shape)) is not None:
+            lost = np.setdiff1d(np.arange(len(split)), stored.kept)
+            _keep(split, {int(row): "unreadable when the cache was made" for row in lost}, skip_budget)
+            return stored
+        kept = write_mapped(path, shape, fill)  # its file comes last: a cache is there once its images are
     return Pixels(np.memmap(path, np.uint8, "r", shape=shape)[: len(kept)], kept)
 
 
@@ -181,7 +182,7 @@ def _key(split: Split, preprocessing: Preprocessing) -> str:
     else:
         for path in images:
             try:
-                digest.update("{},{},{};".format(*stamp_of(path)).encode())
+                digest.update(stamp_text(path))
             except OSError:
                 digest.update(b"missing;")
     return digest.hexdigest()[:24]

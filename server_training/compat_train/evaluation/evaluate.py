@@ -97,9 +97,8 @@ def evaluate_each(
         return judge(
             metric or Metric(),
             of_queries.vectors,
-            splits["query"].labels,
             of_images.vectors,
-            splits["gallery"].labels,
+            dataset,
             memory_mib=memory_mib,
             exclude_self=own_images,
         )

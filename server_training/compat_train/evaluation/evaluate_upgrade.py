@@ -205,9 +205,8 @@ def evaluate_upgrade(
             judged[pair] = judge(
                 metric or Metric(),
                 queries[0].vectors,
-                splits["query"].labels,
                 gallery[1].vectors,
-                splits["gallery"].labels,
+                dataset,
                 memory_mib=memory_mib,
                 exclude_self=own,
             )

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.metrics import Metric, PerQuery, RetrievalScores, score_queries, summarise
+from compat_sdk.datasets import Dataset
+from compat_sdk.datasets.relevance import Relevance, Rows
+from compat_sdk.errors import ConfigError
+from compat_sdk.metrics import (
+    Metric,
+    PerQuery,
+    RetrievalScores,
+    average_precision,
+    average_precision_at,
+    score_listed,
+    score_queries,
+    summarise,
+    trapezoid_average_precision,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,20 +48,58 @@ class Judged:
 def judge(
     metric: Metric,
     queries: NDArray[np.float32],
-    query_labels: Sequence[str],
     gallery: NDArray[np.float32],
-    gallery_labels: Sequence[str],
+    dataset: Dataset,
     *,
     memory_mib: float,
     exclude_self: NDArray[np.int64],
 ) -> Judged:
-    """The answers of one system; arguments as of `compat_sdk.metrics.score_queries`, and its errors."""
-    ranked = score_queries(
-        queries, query_labels, gallery, gallery_labels, memory_mib=memory_mib, exclude_self=exclude_self
-    )
+    """The answers of one system: right are the gallery images of a query's label, or those that the set lists.
+
+    Args:
+        metric: The accuracy that systems are compared by.
+        queries: Unit-norm vectors of the dataset's queries. [q, dim]
+        gallery: Unit-norm vectors of its gallery. [n, dim]
+        dataset: Labels of both splits, or the relevance that stands in for them.
+        memory_mib: Bound on the memory used besides the arguments, in MiB.
+        exclude_self: Gallery row of each query's own image, which counts neither way; -1 for none. [q]
+
+    Raises:
+        DataError: No query has a match.
+        ConfigError: The metric needs labels, and the set lists matches.
+    """
+    if dataset.relevance is not None:
+        return _listed(metric, queries, gallery, dataset.relevance, memory_mib, exclude_self)
+    labels = dataset.split("query").labels, dataset.split("gallery").labels
+    ranked = score_queries(queries, labels[0], gallery, labels[1], memory_mib=memory_mib, exclude_self=exclude_self)
     values = metric.of(ranked)
     if values is None:
-        values = metric.values(
-            queries, query_labels, gallery, gallery_labels, memory_mib=memory_mib, exclude_self=exclude_self
-        )
+        values = metric.values(queries, labels[0], gallery, labels[1], memory_mib=memory_mib, exclude_self=exclude_self)
+    return Judged(ranked, metric, values)
+
+
+def _listed(
+    metric: Metric,
+    queries: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    relevance: Relevance,
+    memory_mib: float,
+    own: NDArray[np.int64],
+) -> Judged:
+    """By lists of matches and junk. A query's own image joins its junk."""
+    if metric.kind == "tpir":
+        raise ConfigError(f"{metric} needs identities, and this set lists matches; use top-K, map or map@K")
+    positives: Rows = tuple(rows[rows != self] for rows, self in zip(relevance.positives, own, strict=True))
+    ignored: Rows = tuple(
+        np.union1d(rows, [self] if self >= 0 else []).astype(np.int64)
+        for rows, self in zip(relevance.ignored, own, strict=True)
+    )
+
+    def score(precision: Callable[[NDArray[np.int64]], float]) -> PerQuery:
+        return score_listed(queries, gallery, positives, ignored, memory_mib=memory_mib, precision=precision)
+
+    ranked = score(trapezoid_average_precision if relevance.trapezoid else average_precision)
+    values = metric.of(ranked)
+    if values is None:
+        values = score(partial(average_precision_at, cut_off=int(metric.at))).average_precision
     return Judged(ranked, metric, values)

@@ -71,8 +71,11 @@ def filled_split(dataset: Dataset, name: str) -> Split:
     """A split that evaluation needs.
 
     Raises:
-        DataError: It is missing or empty, lists an image twice, or its images have no labels.
+        DataError: It is missing or empty, lists an image twice, or its images have no labels and the dataset does not
+            list what its queries should find.
     """
+    if dataset.same is not None:
+        raise DataError(f"{dataset.name} has pairs and no identities to search for; only `compat-sdk evaluate` uses it")
     split = dataset.splits.get(name)
     if split is None or not len(split):
         sizes = ", ".join(f"{other} {len(images)}" for other, images in dataset.splits.items()) or "none"
@@ -81,5 +84,6 @@ def filled_split(dataset: Dataset, name: str) -> Split:
             f"needs the splits query and gallery"
         )
     require_consistent(split)
-    require_labels(split, dataset.name, "evaluation")
+    if dataset.relevance is None or name not in ("query", "gallery"):
+        require_labels(split, dataset.name, "evaluation")
     return split

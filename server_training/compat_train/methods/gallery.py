@@ -17,11 +17,14 @@ from compat_train.methods.classify import classification_loss, new_classifier, s
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.methods.starting_weights import noted, published_weights, starting_state
 from compat_train.models.build import build_model
+from compat_train.parallel.group import leads, together
+from compat_train.parallel.rows import over_processes
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import RUN, require_run
 from compat_train.runs.resume_points import ResumePoints
 
 
+@together
 def train_gallery(
     config: GalleryConfig, out: str | Path, progress: Progress | None = None, *, data: TrainingSet | None = None
 ) -> Checkpoint:
@@ -61,7 +64,7 @@ def train_gallery(
 
     def objective(batch: Batch) -> dict[str, Tensor]:
         images = normalise(batch.images, config.preprocessing).contiguous(memory_format=torch.channels_last)
-        embeddings = embedder(images)
+        embeddings = over_processes(embedder, images)
         return {"own": classification_loss(embeddings, classifier.weight, batch.labels, config.classification)}
 
     batches = data.batches(config.optimisation, config.execution, config.augmentation, config.preprocessing, device)
@@ -82,6 +85,7 @@ def train_gallery(
         classification=config.classification,
         classes=data.classes,
     )
-    checkpoint.save()
-    ResumePoints(run).clear()
+    if leads():
+        checkpoint.save()
+        ResumePoints(run).clear()
     return checkpoint

@@ -28,6 +28,7 @@ from compat_train.data.kept_vectors import kept_vectors
 from compat_train.data.views import Views, fixed_views
 from compat_train.device import place
 from compat_train.models.adopted import VECTORS
+from compat_train.parallel.rows import over_processes
 from compat_train.runs.checkpoint import Checkpoint
 
 _BLOCK = 1024
@@ -45,7 +46,7 @@ class GalleryOutputs:
         augmentation: Augmentation,
         device: torch.device,
         *,
-        bf16: bool = False,
+        half: torch.dtype | None = None,
         kept: Path | None = None,
         sees_batches: bool = True,
         ids: Sequence[str] = (),
@@ -58,7 +59,7 @@ class GalleryOutputs:
             pixels: uint8 ``[n, side, side, 3]``, from which its views are taken: as it decodes images, or a canvas.
             augmentation: Random views of the batches to come.
             device: Where to run.
-            bf16: Run under bfloat16 autocast where views are endless.
+            half: Type under autocast where views are endless; None for float32.
             kept: Folder where the outputs outlive the process, in files named by model, images and views; None keeps
                 them in memory.
             sees_batches: Whether a batch's images are the gallery model's views too; otherwise they are another
@@ -73,7 +74,7 @@ class GalleryOutputs:
         """
         stored = gallery.arch == VECTORS
         self._frozen = _Frozen(gallery, pixels, augmentation, device)
-        self._device, self._bf16, self._sees_batches = device, bf16, sees_batches
+        self._device, self._half, self._sees_batches = device, half, sees_batches
         self._images = len(pixels)
         self._views = 1 if stored else augmentation.views
         self.cached = self._views is not None
@@ -103,8 +104,8 @@ class GalleryOutputs:
         Returns:
             float32 ``[n, dim]``, any norm, without gradient.
         """
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            return self._frozen.of_images(images)
+        with torch.autocast(self._device.type, self._half, enabled=self._half is not None):
+            return over_processes(self._frozen.of_images, images)
 
 
 def plain_outputs(

@@ -30,7 +30,6 @@ from compat_train.data.augment import cut_and_paste
 from compat_train.data.batches import Batch, normalise
 from compat_train.data.canvas import refuse_canvas
 from compat_train.data.training_set import TrainingSet
-from compat_train.loop import use_bf16
 from compat_train.losses.dmu import certainty_weights, entropy_weights, least_confidence_weights
 from compat_train.losses.lce import class_centres
 from compat_train.losses.margin import cosine_logits
@@ -39,6 +38,7 @@ from compat_train.methods.gallery_vectors import GalleryVectors, gallery_vectors
 from compat_train.methods.shown import Shown
 from compat_train.methods.terms import TERMS, Setup, Step
 from compat_train.methods.unseen_classes import extended_classifier, training_embeddings
+from compat_train.precision import autocast_type
 from compat_train.runs.checkpoint import Checkpoint
 
 
@@ -130,7 +130,6 @@ def _setup(
     soft = bool(weights["gallery"]) and config.unseen_as == "lwf"
     looked_at = ("kd", "regression", "adaptation", "csd", "infonce", "aml")
     looks = any(weights[name] for name in looked_at) or config.selecting != "uniform" or soft
-    bf16 = use_bf16(config.execution, device)
     outputs = None
     if looks:
         outputs = GalleryOutputs(
@@ -138,7 +137,7 @@ def _setup(
             shown.pixels,
             config.augmentation,
             device,
-            bf16=bf16,
+            half=autocast_type(config.execution, device),
             kept=shown.kept,
             sees_batches=shown.shared,
             ids=data.ids,

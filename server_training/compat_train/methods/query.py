@@ -33,6 +33,8 @@ from compat_train.methods.watched import watch_of, watched_images
 from compat_train.models.build import build_model
 from compat_train.models.last_layer import last_linear
 from compat_train.models.transform import ForwardAdaptation
+from compat_train.parallel.group import leads, together
+from compat_train.parallel.rows import over_processes
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.choices import write_choices
 from compat_train.runs.layout import EMBEDDINGS, QUERY_RUN, require_run
@@ -44,6 +46,7 @@ ADAPTATION = "adaptation"
 """Folder in the RUN of a new model with DMU's psi."""
 
 
+@together
 def train_query(
     config: QueryConfig, out: str | Path, progress: Progress | None = None, *, data: TrainingSet | None = None
 ) -> Checkpoint:
@@ -82,7 +85,8 @@ def train_query(
     kept = run / "embeddings"
     if config.teacher_outputs is not None:
         kept = Path(config.teacher_outputs)
-        require_own(kept, EMBEDDINGS, "a training that keeps the gallery model's outputs")
+        if leads():
+            require_own(kept, EMBEDDINGS, "a training that keeps the gallery model's outputs")
     device = device_of(config.execution.device)
     if data is None:
         data = load_training_set(
@@ -97,7 +101,8 @@ def train_query(
     if _needs_vectors(config, gallery, data):
         vectors = gallery_vectors(gallery, data, device, seed=config.execution.seed, kept=kept)
     config, choices = choose(config, gallery, data, vectors)
-    write_choices(run, choices)
+    if leads():
+        write_choices(run, choices)
     if progress is not None:
         for choice in choices:
             progress(str(choice), 1, 1, {})
@@ -138,7 +143,7 @@ def train_query(
         config,
         gallery,
         data,
-        lambda inputs, _: embedder(inputs),
+        lambda inputs, _: over_processes(embedder, inputs),
         classifier,
         rows,
         device,
@@ -148,7 +153,7 @@ def train_query(
         progress,
     )
     watch = None
-    if watched is not None:
+    if watched is not None and leads():
         complete = None if cone is None else cone.complete
         watch = watch_of(watched, embedder, own, gallery, vectors, device, complete)
 
@@ -178,12 +183,13 @@ def train_query(
         classes=data.classes,
         searches=(gallery.space,) if config.compatible else (),
     )
-    if psi is not None:
-        _save_adaptation(config, checkpoint, gallery, psi)
-    checkpoint.save()
-    ResumePoints(run).clear()
-    if config.teacher_outputs is None and kept.is_dir():
-        delete_own(kept, EMBEDDINGS)
+    if leads():
+        if psi is not None:
+            _save_adaptation(config, checkpoint, gallery, psi)
+        checkpoint.save()
+        ResumePoints(run).clear()
+        if config.teacher_outputs is None and kept.is_dir():
+            delete_own(kept, EMBEDDINGS)
     return checkpoint
 
 

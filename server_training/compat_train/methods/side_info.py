@@ -28,11 +28,14 @@ from compat_train.methods.starting_weights import starting_state
 from compat_train.models.build import build_model
 from compat_train.models.decoder import Decoder
 from compat_train.models.projection import ProjectionHead
+from compat_train.parallel.group import leads, together
+from compat_train.parallel.rows import over_processes
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import RUN, require_run
 from compat_train.runs.resume_points import ResumePoints
 
 
+@together
 def train_side_info(
     config: SideInfoConfig, out: str | Path, progress: Progress | None = None, *, data: TrainingSet | None = None
 ) -> Checkpoint:
@@ -102,16 +105,18 @@ def train_side_info(
         classification=config.classification,
         classes=data.classes if config.labelled else (),
     )
-    checkpoint.save()
-    ResumePoints(run).clear()
+    if leads():
+        checkpoint.save()
+        ResumePoints(run).clear()
     return checkpoint
 
 
 def _objective(config: SideInfoConfig, trained: nn.ModuleDict, classifier: nn.Linear | None) -> Objective:
+    def network_input(images: Tensor) -> Tensor:
+        return normalise(images, config.preprocessing).contiguous(memory_format=torch.channels_last)
+
     def embed(images: Tensor) -> Tensor:
-        inputs = normalise(images, config.preprocessing).contiguous(memory_format=torch.channels_last)
-        embeddings: Tensor = trained["embedder"](inputs)
-        return embeddings
+        return over_processes(trained["embedder"], network_input(images))
 
     def classified(embeddings: Tensor, labels: Tensor) -> Tensor:
         assert classifier is not None  # every labelled method has one
@@ -123,12 +128,15 @@ def _objective(config: SideInfoConfig, trained: nn.ModuleDict, classifier: nn.Li
             augment(batch.images, config.random_views, batch.generator, mean=config.preprocessing.mean)[0]
             for _ in range(2)
         ]
-        first, second = trained["head"](embed(torch.cat(views))).chunk(2)
+        inputs = network_input(torch.cat(views))
+        first, second = over_processes(lambda rows: trained["head"](trained["embedder"](rows)), inputs).chunk(2)
         return {"simclr": nt_xent_loss(first, second, temperature=config.temperature)}
 
     def autoencoder(batch: Batch) -> dict[str, Tensor]:
         # What is stored has unit norm, so the decoder gets no more than that.
-        images = trained["decoder"](F.normalize(embed(batch.images)))
+        images = over_processes(
+            lambda rows: trained["decoder"](F.normalize(trained["embedder"](rows))), network_input(batch.images)
+        )
         return {"reconstruction": reconstruction_loss(batch.images, images)}
 
     def alternate(batch: Batch) -> dict[str, Tensor]:

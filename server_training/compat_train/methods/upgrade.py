@@ -24,13 +24,17 @@ from compat_train.data.batches import Batch, Batches
 from compat_train.data.canvas import decoding, refuse_canvas
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of
-from compat_train.loop import Objective, fit, use_bf16
+from compat_train.loop import Objective, fit
 from compat_train.losses.distill import embedding_regression_loss
 from compat_train.losses.forward import forward_transform_loss
 from compat_train.methods.classify import classification_loss, finished_run
 from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
+from compat_train.methods.pairs import train_on_pairs
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
+from compat_train.parallel.group import leads, together
+from compat_train.parallel.rows import over_processes
+from compat_train.precision import autocast_type
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import EMBEDDINGS, UPGRADE_RUN, require_run
 from compat_train.runs.resume_points import ResumePoints
@@ -38,6 +42,7 @@ from compat_train.runs.run_files import on_cpu
 from compat_train.runs.transform_run import TransformRun
 
 
+@together
 def train_upgrade(
     config: UpgradeConfig,
     out: str | Path,
@@ -47,6 +52,8 @@ def train_upgrade(
     embeddings: Path | None = None,
 ) -> TransformRun:
     """Trains a transform, or resumes it, or returns it when the folder holds it already.
+
+    Without ``config.source`` the models are the vectors that they wrote, see `compat_train.methods.pairs`.
 
     Inputs and targets have unit norm, as galleries store them; the paper of FCT works on raw features. Without
     augmentation, or with mirroring alone, each network embeds the images once, before the first step.
@@ -78,6 +85,8 @@ def train_upgrade(
             model itself, earlier upgrades do not follow each other, the loss is not finite, or the folder belongs to a
             run with other settings.
     """
+    if config.source is None:
+        return train_on_pairs(config, out, progress)
     run = Path(out)
     models = {"old": open_gallery_model(config.old), "new": open_gallery_model(config.new)}
     if config.side_info is not None:
@@ -101,7 +110,7 @@ def train_upgrade(
         "new_space": spaces.space,
         "side_space": spaces.side_space,
     }
-    if finished := finished_run(run, settings, origin_of(config.source, data), TransformRun.load):
+    if finished := finished_run(run, settings, origin_of(config.images, data), TransformRun.load):
         return finished
     require_run(run, UPGRADE_RUN, settings)
     torch.manual_seed(config.execution.seed)
@@ -135,10 +144,11 @@ def train_upgrade(
         config=settings,
         state=on_cpu(transform.state_dict()),
     )
-    trained.save()
-    ResumePoints(run).clear()
-    if embeddings is None:
-        delete_own(kept, EMBEDDINGS)
+    if leads():
+        trained.save()
+        ResumePoints(run).clear()
+        if embeddings is None:
+            delete_own(kept, EMBEDDINGS)
     return trained
 
 
@@ -160,7 +170,7 @@ class _SharedViews:
         kept: Path,
     ) -> None:
         refuse_canvas(config.augmentation, "an upgrade")
-        bf16 = use_bf16(config.execution, device)
+        half = autocast_type(config.execution, device)
         self._decoding = {name: decoding(model.preprocessing) for name, model in models.items()}
         sets: dict[Preprocessing, TrainingSet] = {} if data is None else {self._decoding["new"]: data}
         self._outputs: dict[str, GalleryOutputs] = {}
@@ -169,10 +179,10 @@ class _SharedViews:
             as_seen = self._decoding[name]
             if as_seen not in sets:
                 sets[as_seen] = load_training_set(
-                    config.source, as_seen, cache=run / "pixels", progress=progress, labels_for=labels_for
+                    config.images, as_seen, cache=run / "pixels", progress=progress, labels_for=labels_for
                 )
             pixels = sets[as_seen].pixels
-            self._outputs[name] = GalleryOutputs(model, pixels, config.augmentation, device, bf16=bf16, kept=kept)
+            self._outputs[name] = GalleryOutputs(model, pixels, config.augmentation, device, half=half, kept=kept)
         cached = config.augmentation.views is not None
         self._batches: dict[Preprocessing, Batches] = {}
         for as_seen, images in sets.items():
@@ -215,7 +225,7 @@ def _objective(
         transform.train(batch.step < frozen_from)  # batch norm is the only layer with a mode
         inputs = earlier(*views.stored(batch))
         target = views.of_batch("new", batch)
-        transformed = transform(*inputs)
+        transformed = over_processes(transform, *inputs)
         terms: dict[str, Tensor] = {}
         if weights["l2"]:
             terms["l2"] = weights["l2"] * forward_transform_loss(transformed, target)

@@ -10,6 +10,7 @@ from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files.documents import read_json
 from compat_sdk.outputs import Layout, require_own
 from compat_train.config.settings import changed_settings
+from compat_train.parallel.group import leads
 
 STATE: Layout = {"lock": None, r"step-\d{9}\.(json|safetensors)": None}
 """Resume points of a training."""
@@ -48,7 +49,7 @@ QUERY_RUN: Layout = {
     "certificates": {r"[A-Za-z0-9._-]+\.json": None},
 }
 """A RUN folder of a query model, with the transform that method dmu trains beside it, and what evaluations showed."""
-UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS}
+UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS, r"verdict\.json": None}
 """A RUN folder of a transform."""
 CMP: Layout = {
     "pixels": _PIXELS,
@@ -89,6 +90,8 @@ def require_run(run: Path, layout: Layout, settings: Mapping[str, Any]) -> None:
         ConfigError: The folder holds something else.
         TrainingError: It holds a training that was begun with other settings.
     """
+    if not leads():  # of several processes, whose leader checks the folder and may be writing already
+        return
     require_own(run, layout, "this training")
     for point in sorted((run / "state").glob("step-*.json"), reverse=True):
         try:

@@ -17,7 +17,6 @@ from compat_sdk.metrics import Metric
 from compat_train.config.method_terms import AnyMethod
 from compat_train.config.training import Execution
 from compat_train.embed import embed_images
-from compat_train.loop import DivergedError
 from compat_train.methods.centred_output import Cone
 from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.models.search_space import is_member_name
@@ -29,6 +28,7 @@ from compat_train.nas.cmp.reward import reward_of
 from compat_train.nas.cmp.run import open_evaluations, prepare, search_query_models, search_tiers
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.cmp.validation import Validation
+from compat_train.readings import DivergedError
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.run_files import alone, read_tensors
 

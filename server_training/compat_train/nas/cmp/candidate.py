@@ -59,7 +59,7 @@ class CandidateEvaluator:
             "images": read_digest(self.validation)["sha256"],
             **({"rank": int(self.metric.at)} if self.metric.kind == "top" else {"metric": str(self.metric)}),
             "batch": self.batch,
-            "device": self.device,
+            "device": self.device.partition(":")[0],  # a score is not the same on another kind
             "threads": self.threads,
         }
 

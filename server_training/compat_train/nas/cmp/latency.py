@@ -44,7 +44,7 @@ def settings_of(space: SearchSpace, size: int, dim: int, stem_stride: int) -> di
     return {"space": space.name, "size": size, "dim": dim, "stem_stride": stem_stride}
 
 
-def blocks_of(space: SearchSpace, size: int, dim: int, stem_stride: int) -> tuple[Block, ...]:
+def _blocks_of(space: SearchSpace, size: int, dim: int, stem_stride: int) -> tuple[Block, ...]:
     """Every block that a device measures for a space.
 
     Args:
@@ -84,7 +84,7 @@ def block_space(space: SearchSpace, size: int, dim: int, stem_stride: int) -> Bl
     return BlockSpace(
         settings_of(space, size, dim, stem_stride),
         size,
-        blocks_of(space, size, dim, stem_stride),
+        _blocks_of(space, size, dim, stem_stride),
         networks,
         lambda arch: build_model(arch, dim=dim, stem_stride=stem_stride),
     )

@@ -31,7 +31,6 @@ from compat_train.data.origin import Origin
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of
 from compat_train.evaluation.evaluate import evaluate_each
-from compat_train.loop import DivergedError
 from compat_train.methods.choose import choose
 from compat_train.methods.objective import gallery_rows
 from compat_train.methods.query import train_query
@@ -48,6 +47,8 @@ from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import train_supernet
 from compat_train.nas.cmp.validation import DIGEST, Validation, prepare_validation
 from compat_train.nas.held_out import check_held_out
+from compat_train.parallel.group import leader_first, leads, leave, together
+from compat_train.readings import DivergedError
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.data_record import require_same_data, write_data_record
 from compat_train.runs.layout import CMP
@@ -71,7 +72,7 @@ class Prepared:
     costs: CostTable
 
 
-def search_query_models(config: CmpConfig, out: str | Path, progress: Progress | None = None) -> CmpResult:
+def search_query_models(config: CmpConfig, out: str | Path, progress: Progress | None = None) -> CmpResult | None:
     """Finds, trains and measures query networks for each tier; resumes what an earlier call left unfinished.
 
     Args:
@@ -81,7 +82,8 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
 
     Returns:
         The retrained networks of every tier and the static networks, all evaluated on the query and gallery splits. One
-        whose training diverged is left out and told.
+        whose training diverged is left out and told. Of several processes all train the supernet; that of rank 0 alone
+        does the rest, and the others get None.
 
     Raises:
         DataError: The dataset has no usable validation split, or shares its identities with training.
@@ -90,11 +92,14 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
         ConfigError: The folder holds something else, or no member of the space is as cheap as a tier asks.
     """
     folder = Path(out)
-    require_own(folder, CMP, "this search")
+    if leads():
+        require_own(folder, CMP, "this search")
     for arch in config.static:
         require_architecture(arch, width=config.static_width)
-    prepared = prepare(config, folder, progress)
-    weights = train_supernet(config, prepared.gallery, prepared.data, folder / "supernet", progress)
+    prepared, weights = _with_supernet(config, folder, progress)
+    leave()
+    if not leads():
+        return None
     tiers = search_tiers(config, prepared, weights, folder, progress)
     wanted: list[tuple[QueryConfig, Path, float | None, int | None, Ranked | None]] = []
     for budget, ranked in tiers.items():
@@ -117,6 +122,12 @@ def search_query_models(config: CmpConfig, out: str | Path, progress: Progress |
     result = replace(measure(config, prepared, networks, progress), diverged=tuple(diverged))
     write_json_atomic(folder / "results.json", result.to_json() | {"settings": config_to_json(config)})
     return result
+
+
+@together
+def _with_supernet(config: CmpConfig, folder: Path, progress: Progress | None) -> tuple[Prepared, Path]:
+    prepared = prepare(config, folder, progress)
+    return prepared, train_supernet(config, prepared.gallery, prepared.data, folder / "supernet", progress)
 
 
 def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -> Prepared:
@@ -143,17 +154,18 @@ def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -
     gallery_rows(query, gallery, data)
     validation, judging = folder / "validation", Origin(split.images, split.labels, split.ids)
     settings = {"data": config.source.data, "gallery_space": gallery.space} | config_to_json(config.validation)
-    if not (validation / DIGEST).is_file():
-        images = prepare_validation(split, data, gallery, config.validation, device=config.execution.device)
-        write_data_record(validation, judging)
-        images.save(validation, settings)
-    elif changes := changed_settings(Validation.settings(validation), settings):
-        raise TrainingError(
-            f"{validation} was prepared with other settings: {changes}; search into another folder, or delete it "
-            f"together with scores.jsonl beside it"
-        )
-    else:
-        require_same_data(validation, judging)
+    with leader_first(validation):
+        if not (validation / DIGEST).is_file():
+            images = prepare_validation(split, data, gallery, config.validation, device=config.execution.device)
+            write_data_record(validation, judging)
+            images.save(validation, settings)
+        elif changes := changed_settings(Validation.settings(validation), settings):
+            raise TrainingError(
+                f"{validation} was prepared with other settings: {changes}; search into another folder, or delete it "
+                f"together with scores.jsonl beside it"
+            )
+        else:
+            require_same_data(validation, judging)
     return Prepared(dataset, gallery, data, costs)
 
 
@@ -204,7 +216,7 @@ def open_evaluations(config: CmpConfig, prepared: Prepared, weights: Path, folde
         stem_stride=config.stem_stride,
         metric=config.validation.accuracy,
         batch=config.validation.batch,
-        device=device_of(config.execution.device).type,  # a score is not the same on another
+        device=str(device_of(config.execution.device)),
     )
     return Evaluations(folder / "scores.jsonl", evaluator.decides(), evaluator, workers=config.workers)
 

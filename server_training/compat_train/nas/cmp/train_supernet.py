@@ -37,6 +37,8 @@ from compat_train.nas.cmp.config import CmpConfig, SupernetConfig
 from compat_train.nas.cmp.cost import CostTable
 from compat_train.nas.cmp.latency import costs_of
 from compat_train.nas.cmp.sampling import MemberSampler
+from compat_train.parallel.group import leads, together
+from compat_train.parallel.rows import over_processes
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.data_record import require_same_data
 from compat_train.runs.resume_points import ResumePoints
@@ -101,6 +103,7 @@ class MemberSchedule:
         return sampler.draw(generator, low, high)
 
 
+@together
 def train_supernet(
     config: CmpConfig, gallery: Checkpoint, data: TrainingSet, out: Path, progress: Progress | None = None
 ) -> Path:
@@ -166,8 +169,8 @@ def train_supernet(
     def embed(inputs: Tensor, batch: Batch) -> Tensor:
         if batch.step == schedule.operations_open > 0:
             supernet.start_operations()
-        embeddings: Tensor = supernet(inputs, schedule.member(batch.step))
-        return embeddings
+        member = schedule.member(batch.step)
+        return over_processes(lambda rows: supernet(rows, member), inputs)
 
     objective: Callable[[Batch], dict[str, Tensor]] = compatibility_objective(
         query, gallery, data, embed, classifier, rows, device, vectors=vectors
@@ -189,10 +192,11 @@ def train_supernet(
     if query.centred and vectors is not None:
         state |= Cone.around(vectors.vectors, vectors.mean).to_state()
     weights = save_tensors(state)
-    write_atomic(out / WEIGHTS, weights)
-    record = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
-    write_atomic(out / MANIFEST, sealed_json({"weights": record, "settings": settings}))
-    ResumePoints(out).clear()
+    if leads():
+        write_atomic(out / WEIGHTS, weights)
+        record = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
+        write_atomic(out / MANIFEST, sealed_json({"weights": record, "settings": settings}))
+        ResumePoints(out).clear()
     return out / WEIGHTS
 
 

@@ -25,7 +25,6 @@ from compat_train.config.training import config_to_json
 from compat_train.device import device_of
 from compat_train.evaluation.evaluate import evaluate_each
 from compat_train.evaluation.result import Evaluation
-from compat_train.loop import DivergedError
 from compat_train.models.global_cost import parameters
 from compat_train.models.global_names import global_named
 from compat_train.models.global_space import GlobalMember
@@ -35,6 +34,8 @@ from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.prepare import Prepared, fitting, prepare
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork
 from compat_train.nas.global_nas.search import Found, Step, search
+from compat_train.parallel.launch import require_single
+from compat_train.readings import DivergedError
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import GLOBAL
 from compat_train.runs.run_files import alone
@@ -56,11 +57,13 @@ def search_network(config: GlobalConfig, out: str | Path, progress: Progress | N
 
     Raises:
         DataError: The dataset cannot be used: one class, an unreadable image, no images to judge on or to test on.
-        ConfigError: The folder holds something else, or no member of the space is as cheap as the limit asks.
+        ConfigError: The folder holds something else, no member of the space is as cheap as the limit asks, or torchrun
+            has started several processes.
         TrainingError: The gallery run cannot serve the method, the folder belongs to other settings, another process
             is searching in it, no candidate has a score, or the training of the found network diverges.
     """
     folder = Path(out)
+    require_single("a search of Global NAS")
     require_own(folder, GLOBAL, "this search")
     _check_folder(folder)
     with alone(folder / "search.lock", f"searching in {folder}"):
