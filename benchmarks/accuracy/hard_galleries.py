@@ -42,7 +42,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class TestImages:
+class UnseenImages:
     """Every image of the unseen characters, and the draws of each kind of gallery.
 
     Attributes:
@@ -54,7 +54,7 @@ class TestImages:
     searches: Mapping[str, Sequence[Search]]
 
     @classmethod
-    def of(cls, root: Path) -> TestImages:
+    def of(cls, root: Path) -> UnseenImages:
         """Opens a built set."""
         hard = [open_dataset(name, root) for name in DRAWS]
         unseen, printed = _both(hard[0]), open_dataset("kanji", root).splits["gallery"]
@@ -100,7 +100,7 @@ class Scores:
         }
 
 
-def scores_of(images: TestImages, kind: str, asking: Vectors, stored: Vectors) -> Scores:
+def scores_of(images: UnseenImages, kind: str, asking: Vectors, stored: Vectors) -> Scores:
     """Scores of queries by one model in a gallery by another, or by the same, over the draws of a kind of gallery."""
     identities = {label: number for number, label in enumerate(sorted(set(images.splits["unseen"].labels)))}
     draws: dict[str, list[float]] = {}

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.accuracy.hard_galleries import GALLERIES, TestImages, scores_of
+from benchmarks.accuracy.hard_galleries import GALLERIES, UnseenImages, scores_of
 from benchmarks.accuracy.hard_report import GALLERY, write_report
 from benchmarks.rows import Row, Rows
 from compat_sdk.images import Preprocessing
@@ -101,7 +101,7 @@ def query_config(root: str, seed: int, gallery: Path, settings: dict[str, Any]) 
     )
 
 
-def row_of(method: str, seed: int, run: Path, seconds: float, images: TestImages, gallery: Path) -> Row:
+def row_of(method: str, seed: int, run: Path, seconds: float, images: UnseenImages, gallery: Path) -> Row:
     """What is kept of one model: its cost, and its scores per identity against every gallery."""
     model, of_gallery = open_model(run, threads=1), open_model(gallery, threads=1)
     vectors, stored = images.embedded(model), images.embedded(of_gallery)
@@ -121,7 +121,7 @@ def run_all(options: argparse.Namespace) -> None:
     """Trains and scores what has no row yet, seed by seed."""
     torch.set_num_threads(1)
     rows = Rows(options.out, "method", "seed")
-    images = TestImages.of(Path(options.root))
+    images = UnseenImages.of(Path(options.root))
     for seed in options.seeds:
         gallery = options.runs / f"gallery-{seed}"
         for method in (GALLERY, *options.methods):

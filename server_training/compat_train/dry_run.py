@@ -23,7 +23,7 @@ from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.models.supernet import MemberNetwork
 from compat_train.nas.cmp.config import CmpConfig
-from compat_train.nas.cmp.cost import cost_table
+from compat_train.nas.cmp.latency import costs_of
 from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.recipe import Recipe
 
@@ -168,11 +168,15 @@ def _of_search(
     config: CmpConfig, size: int, dim: int, device: torch.device, problems: dict[str, None]
 ) -> Iterator[PlannedRun]:
     """The supernet, by a member in the middle of what it trains, and of each tier one retrained network."""
-    costs = cost_table(config.search_space, size=size, dim=dim, stem_stride=config.stem_stride)
+    try:
+        costs = costs_of(config, size=size, dim=dim)
+    except CompatError as error:
+        problems[str(error)] = None
+        return
     sampler, random = MemberSampler(costs), np.random.default_rng(0)
-    middle = (costs.lowest + min(costs.highest, max(config.mmacs, default=costs.highest))) / 2
+    middle = (costs.lowest + min(costs.highest, max(config.budgets))) / 2
     wanted = [("cmp/supernet", middle, config.supernet.optimisation)]
-    wanted += [(f"cmp/tiers/{budget:g}/1", budget, config.retrain) for budget in config.mmacs]
+    wanted += [(f"cmp/tiers/{budget:g}{config.unit}/1", budget, config.retrain) for budget in config.budgets]
     for name, budget, optimisation in wanted:
         try:
             member = sampler.draw(random, 0.8 * budget, budget)
@@ -235,7 +239,7 @@ def _seconds(network: nn.Module, size: int, images: int, device: torch.device) -
 
 
 def _search_note(config: CmpConfig) -> str:
-    candidates = len(config.mmacs + config.milliseconds) * config.search.population * config.search.rounds
+    candidates = len(config.budgets) * config.search.population * config.search.rounds
     return (
         f"cmp: each tier retrains {config.keep} networks, {len(config.static)} static ones come beside them, and at "
         f"most {candidates:,} candidates are measured on {config.validation.queries:,} queries and "

@@ -24,6 +24,7 @@ from compat_sdk.datasets.idx import write_idx
 from compat_sdk.datasets.lock import write_lock
 from compat_sdk.files.seal import sealed_json
 from compat_sdk.images import Preprocessing
+from compat_sdk.profile.block_table import BlockTable, Checked, save_block_table
 from compat_train.data.origin import Origin
 from compat_train.models.global_space import GlobalMember, Layer
 from compat_train.nas.cmp.evaluations import Evaluations
@@ -40,7 +41,7 @@ from tests.fuzz.mutate import toml
 from tests.golden.files import HERE as RELEASED
 from tests.sdk.bundles import make_bundle
 from tests.sdk.certificates import certificate
-from tests.sdk.published.layouts import LAYOUTS, face_pairs
+from tests.sdk.published.layouts import LAYOUTS, face_pairs, ijb
 from tests.sdk.published.layouts import records as face_records
 from tests.sdk.transforms import make_transform
 from tests.train.nas.toy import MEMBERS, SETTINGS, Toy
@@ -63,6 +64,22 @@ def main() -> None:
     bundle.copy_to(HERE / "zip" / "bundle.zip")
     make_transform(HERE / "transform")
     records(HERE)
+    _blocks(HERE / "blocks")
+
+
+def _blocks(folder: Path) -> None:
+    """A search space's blocks, as a folder of graphs and as a device's table."""
+    folder.mkdir()
+    record = {"bytes": 1, "sha256": "0" * 64}
+    about = {"name": "a", "file": "0000.onnx", "record": record, "shape": [3, 4, 4], "less": None, "weights": None}
+    graphs = [about, about | {"name": "b", "file": "0001.onnx", "less": "a"}]
+    graphs.append(about | {"name": "c", "file": "0002.onnx", "weights": {"a": 1.0, "b": 2}})
+    settings = {"space": "shuffle", "size": 4, "dim": 8, "stem_stride": 1}
+    known = {"format": "compat-sdk-blocks", "version": 1, "target": "onnx", "settings": settings, "graphs": graphs}
+    (folder / "blocks.json").write_bytes(sealed_json(known))
+    networks = (Checked("c", 2.5, 3.0),)
+    table = BlockTable({"cores": 2}, "onnxruntime", 1, settings, {"a": 0.5, "b": 1}, networks)
+    save_block_table(table, folder / "device.json")
 
 
 def _weights(folder: Path) -> None:
@@ -127,6 +144,9 @@ def _published(folder: Path) -> None:
         LAYOUTS[layout](folder / layout.split(" ")[0])
     for layout in ("roxford5k", "roxford5k-hard"):  # one of arrays, one of lists
         LAYOUTS[layout](folder / layout)
+    ijb(folder / "ijb")
+    for path in (folder / "ijb" / "loose_crop").iterdir():
+        path.write_bytes(b"opened without its pictures")
     for form in ("python-3", "python-2", "array"):
         face_pairs(folder / "pairs" / f"{form}.bin", form)
     face_records(folder / "records" / "train.rec")

@@ -24,11 +24,14 @@ from compat_sdk.bundle.trust import Trust
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.datasets.idx import read_idx
 from compat_sdk.datasets.lock import require_all_locked, require_locked
+from compat_sdk.datasets.published.ijb import open_ijb
 from compat_sdk.errors import CorruptFileError, GalleryError
 from compat_sdk.files.seal import sealed_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.images import PackedPicture, image_size, load_image
+from compat_sdk.profile.block_graphs import read_blocks
+from compat_sdk.profile.block_table import load_block_table
 from compat_sdk.profile.latency_table import load_table
 from compat_sdk.upgrade.manifest import FOLDER, require_manifest
 from compat_sdk.upgrade.shard import read_record
@@ -91,6 +94,8 @@ def _readers() -> Iterator[Reader]:
     yield Reader("certificate", _certified, _cases([_OWN / "run"], "certificates/*.json"), True, _value, _JSON)
     yield Reader("recipe", _recipe, _cases([_RELEASED], "recipe.toml"), False, _table, _TOML)
     yield Reader("latency", _latency, _cases([_RELEASED], "latency.json"), False, _value, _JSON)
+    yield Reader("blocks", _blocks, _cases([_OWN / "blocks"], "blocks.json"), True, _value, _JSON)
+    yield Reader("block-table", _block_table, _cases([_OWN / "blocks"], "device.json"), False, _value, _JSON)
     yield Reader(
         "csv", _csv, _cases([_OWN / "csv"], "list.csv"), words=(b'"', b",", b"\r", b"..", b"train", b"\xff", b"path")
     )
@@ -117,9 +122,9 @@ def _published_sets() -> Iterator[Reader]:
     sets = _OWN / "published"
     lists = tuple(Case(sets / name, target) for target, name in _SETS.items() if target.endswith((".csv", ".txt")))
     yield Reader("set-lists", _set, lists, words=(b",", b"\n", b" ", b"..", b"/", b"\xff", b"Private", b"9" * 30))
-    yield Reader(
-        "garments", _set, _cases([sets / "deepfashion2"], "validation/annos/*.json"), False, _annotation, _JSON
-    )
+    yield Reader("templates", _templates, _cases([sets / "ijb"], "meta/*"), words=(b" ", b"nan", b"1e9", b",", b"\n"))
+    annotations = _cases([sets / "deepfashion2"], "validation/annos/*.json")
+    yield Reader("garments", _set, annotations, False, _annotation, _JSON)
     pickles = _cases([sets / "roxford5k", sets / "roxford5k-hard"], "*.pkl")
     yield Reader("ground-truth", _set, pickles, words=_PICKLE)
     yield Reader("face-pairs", _packed, _cases([sets / "pairs"], "*.bin"), words=_PICKLE)
@@ -293,6 +298,16 @@ def _latency(folder: Path, target: str) -> object:
     return table, table.correlation
 
 
+def _blocks(folder: Path, target: str) -> object:
+    found = read_blocks(folder)
+    return found.target, found.settings, found.graphs
+
+
+def _block_table(folder: Path, target: str) -> object:
+    table = load_block_table(folder / target)
+    return table, table.error, table.milliseconds(dict.fromkeys(table.blocks, 1.0))
+
+
 def _csv(folder: Path, target: str) -> object:
     return _facts(open_dataset(folder / target))
 
@@ -306,6 +321,12 @@ def _shards(folder: Path, target: str) -> object:
 def _set(folder: Path, target: str) -> object:
     dataset = open_dataset(_SETS.get(target, "deepfashion2"), folder)
     return _facts(dataset), dataset.relevance and [rows.tolist() for rows in dataset.relevance.positives]
+
+
+def _templates(folder: Path, target: str) -> object:
+    faces = open_ijb(folder, "ijbc")
+    arrays = (faces.quality, faces.templates, faces.media, faces.pairs, faces.same, faces.probes.people)
+    return faces.images.ids, [image.matrix for image in faces.images.images], [array.tolist() for array in arrays]  # type: ignore[union-attr]
 
 
 def _packed(folder: Path, target: str) -> object:

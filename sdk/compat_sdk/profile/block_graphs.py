@@ -111,7 +111,7 @@ def read_blocks(folder: str | Path) -> BlockFolder:
 
 
 def measure_blocks(
-    folder: str | Path, *, threads: int = 1, rounds: int = 3, progress: Progress | None = None
+    folder: str | Path, *, threads: int = 1, rounds: int = 5, progress: Progress | None = None
 ) -> BlockTable:
     """Measures every graph of a folder on this device.
 
