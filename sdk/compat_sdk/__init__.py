@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from compat_sdk.certificate import Certificate, require_certified
     from compat_sdk.datasets import Dataset, Split, open_dataset
     from compat_sdk.embedder import Embedder
-    from compat_sdk.gallery import Gallery, Hit
+    from compat_sdk.gallery import Gallery, Hit, Where
     from compat_sdk.images import Preprocessing, open_image
     from compat_sdk.metrics import score_queries, summarise
     from compat_sdk.profile import Profile, profile_bundle

@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ from compat_train.data.origin import Origin
 from compat_train.device import torch_threads
 from compat_train.optimiser import Part, kept_tensors, make_optimiser, restore_tensors, step_parts
 from compat_train.pace import Pace
-from compat_train.parallel.group import at_step, leads, processes, rank
+from compat_train.parallel.group import at_step, leads, meet, processes, rank
 from compat_train.parallel.rows import average_gradients, same_everywhere, share_state
 from compat_train.precision import autocast_type, loss_scaler
-from compat_train.readings import DivergedError, Readings
+from compat_train.readings import DivergedError, Reading, Readings
 from compat_train.runs.data_record import require_same_data, write_data_record
 from compat_train.runs.log import TrainingLog, read_looks
 from compat_train.runs.resume_points import ResumePoints
@@ -149,12 +149,9 @@ def fit(
                 looks = eyes is not None and is_due(step + 1, steps)
                 last_of_epoch = place + 1 == batches.steps_per_epoch
                 saves = leads() and _is_due(execution, step + 1, last_of_epoch, time.monotonic() - saved_at)
-                if looks or saves or step + 1 == steps:
+                if looks or saves:
                     read += readings.read()
-                for reading in read:
-                    values = reading.values
-                    if log is not None:
-                        log.write(reading.step + 1, reading.epoch, reading.rate, values)
+                values = _written(log, read) or values
                 if eyes is not None and looks:
                     eyes.look(step + 1)
                 pace.step(step + 1)
@@ -170,6 +167,7 @@ def fit(
                     saved_at = time.monotonic()
                 if ended is not None and ended(step + 1):
                     break
+            _written(log, readings.read())
     at_step(None)
     bad = [name for name, value in trained.state_dict().items() if not torch.isfinite(value).all()]
     if bad:  # by the last step, whose loss was still finite
@@ -178,6 +176,14 @@ def fit(
             f"learning rate or raise warmup_epochs, and train into another folder"
         )
     trained.eval()
+
+
+def _written(log: TrainingLog | None, read: Sequence[Reading]) -> dict[str, float]:
+    """Writes steps into the log, where this process has one, and gives the values of the last; empty without steps."""
+    for reading in read:
+        if log is not None:
+            log.write(reading.step + 1, reading.epoch, reading.rate, reading.values)
+    return read[-1].values if read else {}
 
 
 def _require_rows(optimisation: Optimisation) -> None:
@@ -191,6 +197,7 @@ def _require_rows(optimisation: Optimisation) -> None:
 
 def _agree(start: int, trained: nn.Module, device: torch.device) -> None:
     """Lets several processes begin at one step and with the same numbers, to the last bit."""
+    meet()  # what came before may take the leader longer than a step may
     starts = same_everywhere(start, device)
     if len(set(starts)) > 1:
         raise TrainingError(

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from compat_sdk.errors import TrainingError
 
-STEPS = 10
-"""How many steps a device other than the CPU goes on before its losses are read."""
+_STEPS = 10
 
 
 class DivergedError(TrainingError):
@@ -57,7 +56,7 @@ class Readings:
             device: Where the losses are.
             run: RUN folder, for the error.
         """
-        self._every = 1 if device.type == "cpu" else STEPS
+        self._every = _every(device)
         self._run = run
         self._waiting: list[_Noted] = []
         self._first = True
@@ -90,6 +89,11 @@ class Readings:
                 raise DivergedError(_not_finite(values, noted, waiting[-1].step, self._run))
             readings.append(Reading(noted.step, noted.epoch, noted.rate, values))
         return readings
+
+
+def _every(device: torch.device) -> int:
+    """How many steps a device goes on before its losses are read."""
+    return 1 if device.type == "cpu" else _STEPS
 
 
 def _not_finite(values: Mapping[str, float], at: _Noted, last: int, run: Path) -> str:

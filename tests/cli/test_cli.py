@@ -92,7 +92,8 @@ def test_every_command_of_the_interface_is_there(capsys: pytest.CaptureFixture[s
     }  # fmt: skip
     for group, words in {"data": ["info", "split", "build"], "train": ["gallery", "query", "side-info", "upgrade"],
                          "index": ["build", "add", "approximate", "remove", "info", "verify", "repair"],
-                         "upgrade": ["plan", "run", "verify", "cutover", "rollback", "discard"],
+                         "upgrade": ["plan", "run", "status", "verify", "canary", "cutover", "follow", "backfill",
+                                     "rollback", "discard"],
                          "bundle": ["info", "verify"], "nas": ["cmp", "global"]}.items():  # fmt: skip
         code, out, _ = run(capsys, group, "--help")
         assert code == 0

@@ -215,7 +215,7 @@ def test_an_upgrade_tells_its_gallery_in_one_line(
         return RunResult(rows=2, added=2, shards=1, transformed=1, seconds=0.1)
 
     monkeypatch.setattr("compat_sdk.upgrade.run", run)
-    monkeypatch.setattr("compat_cli.commands.upgrade._opener", lambda *_: None)
+    monkeypatch.setattr("compat_cli.commands.upgrade_options.opener", lambda *_: None)
     with pytest.raises(SystemExit) as left:
         main(["upgrade", "run", str(work / f"{HOSTILE}.gallery"), "--transform", "h.bundle"])
     out = capsys.readouterr().out

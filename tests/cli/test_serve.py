@@ -85,6 +85,14 @@ def test_a_picture_finds_what_the_library_finds(client: TestClient, embedder: Em
     assert len(client.post("/search", content=picture()).json()["hits"]) == 10
 
 
+def test_an_id_that_is_no_unicode_is_found_too(searcher: Searcher, gallery: Gallery) -> None:
+    gallery.remove(gallery.ids)
+    gallery.add(rows(1), ["\udcff é.jpg"])
+    assert searcher.refresh()
+    with TestClient(make_service(searcher, LIMITS, refresh=0)) as client:
+        assert client.post("/search", content=picture()).json()["hits"][0]["id"] == "\udcff é.jpg"
+
+
 def test_labels_say_what_may_be_found(client: TestClient) -> None:
     found = client.post("/search?label=label+1&label=label+2&k=20", content=picture()).json()["hits"]
     assert len(found) == 13 and {hit["label"] for hit in found} == {"label 1", "label 2"}
@@ -258,7 +266,9 @@ def test_a_place_is_taken_until_its_work_is_done_though_nobody_waits_any_more() 
         go.wait()
 
     try:
+        assert desk.answers
         assert refused(desk, slow, b"1") == 503  # it has the thread, and keeps it
+        assert not desk.answers
         assert refused(desk, slow, b"1") == 503  # it waited for the thread, and will not begin
         assert refused(desk, len, b"1", ends=False) == 408  # so that there is a place, and one alone
         desk._places.acquire()
@@ -267,6 +277,12 @@ def test_a_place_is_taken_until_its_work_is_done_though_nobody_waits_any_more() 
         go.set()
     desk.close()
     assert len(begun) == 1
+
+
+def test_a_service_whose_threads_hang_is_not_ready(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Desk, "answers", False)
+    found = client.get("/health")
+    assert found.status_code == 503 and not found.json()["ready"] and found.json()["rows"] == 20
 
 
 def test_one_request_too_many_is_turned_away_at_once_and_told_when_to_come_again(

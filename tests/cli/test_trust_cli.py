@@ -38,6 +38,11 @@ MODELS: dict[str, tuple[str, ...]] = {
     "upgrade plan": ("upgrade", "plan", "photos.gallery", "--transform", "h.bundle"),
     "upgrade run": ("upgrade", "run", "photos.gallery", "--transform", "h.bundle"),
     "upgrade cutover": ("upgrade", "cutover", "photos.gallery", "--transform", "h.bundle"),
+    "upgrade follow": ("upgrade", "follow", "photos.gallery", "--transform", "h.bundle"),
+    "upgrade backfill": (
+        *("upgrade", "backfill", "photos.gallery", "--model", "query.bundle", "--images", "photos"),
+        *("--uncertainty", "uncertainty.csv", "--budget", "1"),
+    ),
     "upgrade verify": ("upgrade", "verify", "photos.gallery", "--transform", "h.bundle"),
     "app web": ("app", "web", "--bundle", "query.bundle", "--gallery", "photos.gallery", "--out", "new"),
     "evaluate": ("evaluate", "--data", "sample", "--query", "query.bundle", "--gallery", "query.bundle"),
@@ -45,7 +50,7 @@ MODELS: dict[str, tuple[str, ...]] = {
 """Every command that takes a model, or something else that can be signed, from elsewhere; here nothing is signed."""
 OF_ONES_OWN = {
     *("bundle sign", "index sign", "index remove", "index compact", "index info", "index repair"),
-    *("upgrade rollback", "upgrade discard"),
+    *("upgrade rollback", "upgrade discard", "upgrade status", "upgrade canary"),
 }
 """Commands that read or write a bundle or a gallery, and give its content to no engine."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from compat_cli import pictures
 from compat_cli.app import main
-from compat_cli.commands import upgrade as commands
+from compat_cli.commands import upgrade_options
 from compat_sdk.gallery import Gallery
 from compat_sdk.space import Embeddings
 from tests.sdk.upgrade.toy import NEW, OLD, Toy, add, expected, make, names, vectors
@@ -36,7 +36,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    monkeypatch.setattr(commands, "_opener", lambda *_: Toy())
+    monkeypatch.setattr(upgrade_options, "opener", lambda *_: Toy())
     return make(tmp_path)
 
 

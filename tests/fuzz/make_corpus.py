@@ -41,7 +41,7 @@ from tests.fuzz.mutate import toml
 from tests.golden.files import HERE as RELEASED
 from tests.sdk.bundles import make_bundle
 from tests.sdk.certificates import certificate
-from tests.sdk.published.layouts import LAYOUTS, face_pairs
+from tests.sdk.published.layouts import LAYOUTS, face_pairs, ijb
 from tests.sdk.published.layouts import records as face_records
 from tests.sdk.transforms import make_transform
 from tests.train.nas.toy import MEMBERS, SETTINGS, Toy
@@ -144,6 +144,9 @@ def _published(folder: Path) -> None:
         LAYOUTS[layout](folder / layout.split(" ")[0])
     for layout in ("roxford5k", "roxford5k-hard"):  # one of arrays, one of lists
         LAYOUTS[layout](folder / layout)
+    ijb(folder / "ijb")
+    for path in (folder / "ijb" / "loose_crop").iterdir():
+        path.write_bytes(b"opened without its pictures")
     for form in ("python-3", "python-2", "array"):
         face_pairs(folder / "pairs" / f"{form}.bin", form)
     face_records(folder / "records" / "train.rec")

@@ -24,6 +24,7 @@ from compat_sdk.bundle.trust import Trust
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.datasets.idx import read_idx
 from compat_sdk.datasets.lock import require_all_locked, require_locked
+from compat_sdk.datasets.published.ijb import open_ijb
 from compat_sdk.errors import CorruptFileError, GalleryError
 from compat_sdk.files.seal import sealed_json
 from compat_sdk.gallery import Gallery
@@ -121,9 +122,9 @@ def _published_sets() -> Iterator[Reader]:
     sets = _OWN / "published"
     lists = tuple(Case(sets / name, target) for target, name in _SETS.items() if target.endswith((".csv", ".txt")))
     yield Reader("set-lists", _set, lists, words=(b",", b"\n", b" ", b"..", b"/", b"\xff", b"Private", b"9" * 30))
-    yield Reader(
-        "garments", _set, _cases([sets / "deepfashion2"], "validation/annos/*.json"), False, _annotation, _JSON
-    )
+    yield Reader("templates", _templates, _cases([sets / "ijb"], "meta/*"), words=(b" ", b"nan", b"1e9", b",", b"\n"))
+    annotations = _cases([sets / "deepfashion2"], "validation/annos/*.json")
+    yield Reader("garments", _set, annotations, False, _annotation, _JSON)
     pickles = _cases([sets / "roxford5k", sets / "roxford5k-hard"], "*.pkl")
     yield Reader("ground-truth", _set, pickles, words=_PICKLE)
     yield Reader("face-pairs", _packed, _cases([sets / "pairs"], "*.bin"), words=_PICKLE)
@@ -320,6 +321,12 @@ def _shards(folder: Path, target: str) -> object:
 def _set(folder: Path, target: str) -> object:
     dataset = open_dataset(_SETS.get(target, "deepfashion2"), folder)
     return _facts(dataset), dataset.relevance and [rows.tolist() for rows in dataset.relevance.positives]
+
+
+def _templates(folder: Path, target: str) -> object:
+    faces = open_ijb(folder, "ijbc")
+    arrays = (faces.quality, faces.templates, faces.media, faces.pairs, faces.same, faces.probes.people)
+    return faces.images.ids, [image.matrix for image in faces.images.images], [array.tolist() for array in arrays]  # type: ignore[union-attr]
 
 
 def _packed(folder: Path, target: str) -> object:

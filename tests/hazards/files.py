@@ -59,15 +59,15 @@ FILES = (
     Defence(
         46,
         "a state names files of the gallery alone",
-        f"{SDK}/gallery/store.py",
-        "    if _OURS.fullmatch(file.name) is None or _SHA256.fullmatch(file.sha256) is None:\n",
+        f"{SDK}/gallery/state.py",
+        "    if FILE_NAME.fullmatch(file.name) is None or _SHA256.fullmatch(file.sha256) is None:\n",
         "    if False:\n",
         tests_in("sdk/test_gallery.py", "a_state_that_names_files_elsewhere_is_refused"),
     ),
     Defence(
         46,
         "a state is compared with its own digest",
-        f"{SDK}/gallery/store.py",
+        f"{SDK}/gallery/state.py",
         "        if _render(body) != data:\n",
         "        if False:\n",
         tests_in("sdk/test_gallery.py", "a_flipped_byte_anywhere_is_refused"),
@@ -99,7 +99,7 @@ FILES = (
     Defence(
         46,
         "the kept galleries are on the disk before the cutover",
-        f"{SDK}/upgrade/switch.py",
+        f"{SDK}/upgrade/assembly.py",
         "    write_state(folder, state, None)\n    sync_folder(folder.parent)\n",
         "    write_state(folder, state, None)\n",
         tests_in(_SYNCS, "a_shard_is_on_the_disk_before_its_record_and_all_of_them_before_the_cutover"),
@@ -116,8 +116,8 @@ FILES = (
         46,
         "bytes are compared with their digest before a removal writes them anew",
         f"{SDK}/gallery/writer.py",
-        "            require_intact(snapshot.folder, [segment.vectors])\n",
-        "",
+        "            require_intact(snapshot.folder, [segment.vectors])\n            names = slice(done",
+        "            names = slice(done",
         tests_in(_ROT, "no_change_gives_rotten_vectors_a_fresh_digest"),
     ),
     Defence(
@@ -140,14 +140,14 @@ FILES = (
         46,
         "frozen rows are compared with their digest before they are transformed",
         f"{SDK}/upgrade/run.py",
-        "        _require_frozen(folder, manifest)\n",
+        "    _require_frozen(folder, manifest)\n",
         "",
         tests_in("sdk/upgrade/test_many_shards.py", "frozen_rows_that_rot_between_two_runs_are_not_transformed"),
     ),
     Defence(
         46,
         "a frozen table is compared with its digest before a cutover takes it",
-        f"{SDK}/upgrade/switch.py",
+        f"{SDK}/upgrade/assembly.py",
         "    require_intact(folder / SOURCES, [frozen.table])\n",
         "",
         tests_in(
@@ -158,7 +158,7 @@ FILES = (
     Defence(
         46,
         "a cutover leaves no more files than a process may open",
-        f"{SDK}/upgrade/switch.py",
+        f"{SDK}/upgrade/assembly.py",
         "    together = max(1, -(-len(records) // MOST_SEGMENTS))\n",
         "    together = 1\n",
         tests_in(
@@ -342,8 +342,8 @@ FILES = (
         49,
         "what a terminal cannot show ends no command",
         "cli/compat_cli/console.py",
-        'text.encode(encoding, "backslashreplace").decode(encoding)',
-        "text.encode(encoding).decode(encoding)",
+        'without_keys(text).encode(encoding, "backslashreplace").decode(encoding)',
+        "without_keys(text).encode(encoding).decode(encoding)",
         tests_in(_NAMES, "text_for_a_strict_terminal_is_escaped"),
     ),
     Defence(

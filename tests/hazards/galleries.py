@@ -111,15 +111,15 @@ GALLERIES = (
     Defence(
         21,
         "a reader holds the files that it opened",
-        f"{SDK}/gallery/snapshot.py",
-        "            parts.append(part)\n    snapshot = Snapshot(folder, state, tuple(parts) if held else stored)\n",
-        "            parts.append(part)\n    snapshot = Snapshot(folder, state, stored)\n",
+        f"{SDK}/gallery/opening.py",
+        "    snapshot = Snapshot(folder, state, tuple(parts) if held else stored, held_tables=tuple(tables))\n",
+        "    snapshot = Snapshot(folder, state, stored, held_tables=tuple(tables))\n",
         tests_in("sdk/test_gallery.py", "a_reader_holds_its_files_however_few_are_opened_at_a_time"),
     ),
     Defence(
         21,
         "an opening that a writer overtakes starts again",
-        f"{SDK}/gallery/snapshot.py",
+        f"{SDK}/gallery/opening.py",
         "            if read_state_bytes(folder) == data:\n                raise\n            continue\n",
         "            raise\n",
         tests_in("sdk/test_gallery.py", "readers_that_open_while_a_writer_works_see_whole_states"),
@@ -151,7 +151,7 @@ GALLERIES = (
     Defence(
         22,
         "a stale index is not used",
-        f"{SDK}/gallery/store.py",
+        f"{SDK}/gallery/state.py",
         "return self.index is not None and self.index.content == self.content",
         "return self.index is not None",
         tests_in("sdk/test_gallery.py", "exact_and_indexed_search_agree_and_a_stale_index_is_not_used"),

@@ -89,7 +89,7 @@ MAKERS = (
     Defence(
         41,
         "a gallery is signed where a signature is asked for",
-        f"{SDK}/gallery/snapshot.py",
+        f"{SDK}/gallery/opening.py",
         "            check = None if trust is None else _require_signer(folder, data, trust)\n",
         "            check = None\n",
         tests_in(
@@ -120,9 +120,9 @@ MAKERS = (
     Defence(
         41,
         "nobody signs an index that was not built here",
-        f"{SDK}/gallery/gallery.py",
-        "            if snapshot.index_is_foreign:\n                problems",
-        "            if False:\n                problems",
+        f"{SDK}/gallery/signing.py",
+        "    if snapshot.index_is_foreign:\n        problems",
+        "    if False:\n        problems",
         tests_in(_BUILT, "nobody_signs_an_index_of_someone_else_or_damaged_rows"),
         signing=True,
     ),

@@ -10,7 +10,7 @@ TRAINING = (
     Defence(
         32,
         "a resume point has what the optimiser remembers",
-        f"{TRAIN}/loop.py",
+        f"{TRAIN}/optimiser.py",
         "            if kept.get(key) is not None:\n",
         "            if False:\n",
         tests_in(_RESUME, "a_run_stopped_after_any_step_ends_with_the_same_weights"),
@@ -66,9 +66,9 @@ TRAINING = (
     Defence(
         35,
         "a loss that is not finite stops the run",
-        f"{TRAIN}/loop.py",
-        "                if not all(map(math.isfinite, values.values())):\n",
-        "                if False:\n",
+        f"{TRAIN}/readings.py",
+        "            if not all(map(math.isfinite, values.values())):\n",
+        "            if False:\n",
         tests_in(_RESUME, "a_loss_that_is_not_finite_stops_with_a_message_that_says_where"),
     ),
     Defence(
@@ -122,6 +122,30 @@ TRAINING = (
         "        except BrokenProcessPool as error:\n",
         "        except ZeroDivisionError as error:\n",
         tests_in(_EVALUATIONS, "workers_that_die_on_starting_are_an_error_of_the_run"),
+    ),
+    Defence(
+        37,
+        "a process that is killed is found by its silence",
+        f"{TRAIN}/parallel/heartbeat.py",
+        "            if now == before[rank]:\n",
+        "            if False:\n",
+        tests_in("train/test_several_processes.py", "a_process_that_cannot_be_woken_names_who_is_missing_and_ends"),
+    ),
+    Defence(
+        37,
+        "the error of several processes names those that are missing",
+        f"{TRAIN}/parallel/group.py",
+        "        absent = group.heart.absent() if lost else []\n",
+        "        absent = []\n",
+        tests_in("train/test_several_processes.py", "a_killed_process_is_named_by_the_other"),
+    ),
+    Defence(
+        37,
+        "a process that lives and does not go on hangs",
+        f"{TRAIN}/parallel/heartbeat.py",
+        """(now.get("step") is None or now["step"] < self._step)""",
+        "False",
+        tests_in("train/test_several_processes.py", "a_process_at_an_earlier_step_hangs_and_one_that_failed_is_quoted"),
     ),
     Defence(
         38,

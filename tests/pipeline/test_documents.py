@@ -55,6 +55,7 @@ SMALLER: Mapping[str, tuple[str, ...]] = {
     "train query": (*SHORT, *FEW_LAYERS),
     "train side-info": (*SHORT, "--width", "0.0625", "--size", "32"),
     "train upgrade": SHORT,
+    "upgrade verify": ("--at-least", "worse"),  # a transform that learned for a second is no better than none
     "nas cmp": (
         *(*SHORT, "--supernet-epochs", "1", "--supernet-lr", "0.05", "--no-static", "--keep", "1", "--rounds", "1"),
         *("--population", "2", "--parents", "2", "--crossovers", "0", "--mutations", "0"),
@@ -229,7 +230,7 @@ def test_every_reason_not_to_run_is_still_needed() -> None:
 
 @pytest.fixture
 def photos_of_a_reader(tmp_path: Path) -> Path:
-    """`photos/`, the same with identities to validate on as `D`, `pictures/`, `holiday.jpg` and `teacher.onnx`."""
+    """`photos/`, the same with identities to validate as `D`, `pictures/`, `holiday.jpg`, `teacher.onnx`, vectors."""
     root = tmp_path
     dataset = open_dataset("sample")
     names = sorted(dataset.splits["train"].classes)
@@ -246,6 +247,9 @@ def photos_of_a_reader(tmp_path: Path) -> Path:
         shutil.copytree(root / "D" / split_name, root / "pictures", dirs_exist_ok=True)
     Image.fromarray(dataset.splits["query"].images[0]).resize((64, 48)).convert("RGB").save(root / "holiday.jpg")  # type: ignore[arg-type]
     shutil.copytree(ROOT / "recipes", root / "recipes")
+    stored = np.random.default_rng(0).standard_normal((80, 6)).astype(np.float32)
+    for name, space in (("old", "old-6-aaaaaaaaaaaa"), ("new", "new-6-bbbbbbbbbbbb")):
+        np.savez(root / f"{name}.npz", ids=np.array([str(row) for row in range(80)]), vectors=stored, space=space)
     if find_spec("onnx"):
         from tests.train.adoption.graphs import network
 
@@ -350,6 +354,7 @@ def test_the_pages_do_what_they_say_in_their_order(upgrading: Path, run: Run, na
     code, _, err = run("index", "build", "--model", "released/runs/new", "--images", "released/photos", "--out",
                        "NEW_VECTORS", "--device", "cpu")  # fmt: skip
     assert code == 0, err
+    shutil.copytree("NEW_VECTORS", "photos.new")
     type_all(ROOT / "docs" / name, run)
 
 
@@ -372,12 +377,21 @@ def test_the_page_of_gallery_models_does_what_it_says_in_its_order(photos_of_a_r
 def test_the_page_of_vectors_does_what_it_says_in_its_order(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("qdrant_client")
+    pytest.importorskip("onnxruntime")
+    qdrant = pytest.importorskip("qdrant_client")
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     monkeypatch.chdir(tmp_path)
     vectors = np.eye(8, dtype=np.float32)
     table = {"id": list(range(8)), "vector": list(vectors), "label": ["shoe"] * 8, "colour": ["red", "green"] * 4}
     parquet.write_table(pyarrow.table(table), "catalogue.parquet")
+    released = copy_of("0.7", tmp_path / "released")
+    for source, target in (("galleries/plain", "old.gallery"), ("galleries/side", "photos.side")):
+        shutil.copytree(released / source, target)
+    shutil.copytree(released / "bundles" / "h.bundle", "h.bundle")
+    client = qdrant.QdrantClient(path="store")
+    params = qdrant.models.VectorParams(size=8, distance=qdrant.models.Distance.COSINE)
+    client.create_collection("bare", vectors_config=params)
+    client.close()
     type_all(ROOT / "docs" / "vectors.md", run)
 
 
@@ -410,14 +424,15 @@ def test_the_page_of_browsers_does_what_it_says_in_its_order(
     type_all(ROOT / "docs" / "browser.md", run)
 
 
-def test_the_page_of_android_does_what_it_says_in_its_order(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", ["android", "ios"])
+def test_the_page_of_phones_does_what_it_says_in_its_order(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     released = copy_of("0.7", tmp_path / "released")
     shutil.copy(released / "bundles" / "query.bundle.zip", tmp_path / "query.bundle")
     shutil.copytree(released / "galleries" / "plain", tmp_path / "photos.gallery")
     monkeypatch.chdir(tmp_path)
-    type_all(ROOT / "docs" / "android.md", run)
+    type_all(ROOT / "docs" / f"{page}.md", run)
 
 
 def test_the_page_of_indexes_does_what_it_says(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -484,6 +499,7 @@ def test_every_document_with_something_to_run_is_run() -> None:
                 "browser",
                 "android",
                 "edge-box",
+                "ios",
             )
         ),
     }

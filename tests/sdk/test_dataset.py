@@ -203,7 +203,7 @@ def test_a_manifest_that_is_empty_or_not_utf8_is_refused(tmp_path: Path) -> None
 
 
 def test_an_unknown_dataset_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'no-such'; expected a folder with train/.* or the name of a published set"):
+    with pytest.raises(DataError, match=r"'no-such'; expected a folder with train/.* or the name of a published set"):
         open_dataset("no-such")
     with pytest.raises(DataError, match="needs none"):
         open_dataset("sample", tmp_path)

@@ -12,6 +12,7 @@ import pytest
 from compat_sdk.errors import CompatError, ConfigError, DataError, IncompatibleSpaceError, StoreError, VectorError
 from compat_sdk.gallery import Gallery, Where
 from compat_sdk.gallery.remote import RemoteGallery
+from compat_sdk.gallery.without_files import WithoutFiles
 from compat_sdk.space import Embeddings
 from compat_sdk.stores.addresses import QdrantAddress, parse_address
 from compat_sdk.stores.qdrant import Collection
@@ -144,6 +145,18 @@ def test_removed_rows_are_gone_and_their_payload_is_nobody_elses(empty: Gallery)
     assert gallery.search(query(), 10, where=Where(payload={"price": 3}))[0] == []
 
 
+def test_replaced_vectors_keep_what_belongs_to_their_rows(empty: Gallery) -> None:
+    empty.add(Embeddings(unit(6), SPACE), NAMES, LABELS, payload=PAYLOAD)
+    empty.replace(Embeddings(unit(2, 7), SPACE), NAMES[1:3])
+    found = empty.get(NAMES)
+    np.testing.assert_allclose(found.vectors[1:3], unit(2, 7), atol=1e-6)
+    np.testing.assert_allclose(found.vectors[3:], unit(6)[3:], atol=1e-6)
+    assert (tuple(found.labels), tuple(found.payload)) == (LABELS, PAYLOAD)
+    for wrong, error in ((["unknown"], DataError), ([NAMES[0]] * 2, DataError)):
+        with pytest.raises(error):
+            empty.replace(Embeddings(unit(len(wrong)), SPACE), wrong)
+
+
 @pytest.mark.parametrize(
     ("work", "error"),
     [
@@ -186,8 +199,9 @@ def test_facts_have_the_same_keys_everywhere(gallery: Gallery, tmp_path: Path) -
 
 def test_a_collection_answers_everything_that_a_folder_does() -> None:
     of_paths = {"create", "open", "is_signed", "compact_folder"}
-    public = {name for name in vars(Gallery) if not name.startswith("_") or name in ("__init__", "__len__")}
-    assert public - set(vars(RemoteGallery)) == of_paths
+    names = [name for kind in Gallery.__mro__[:-1] for name in vars(kind)]
+    public = {name for name in names if not name.startswith("_") or name in ("__init__", "__len__")}
+    assert public - set(vars(RemoteGallery)) - set(vars(WithoutFiles)) == of_paths
 
 
 def test_what_concerns_files_is_refused_by_a_collection(tmp_path: Path) -> None:
@@ -243,6 +257,26 @@ def test_a_search_during_which_an_alias_moves_begins_anew(monkeypatch: pytest.Mo
     monkeypatch.setattr(made, "nearest", moving)
     with pytest.raises(IncompatibleSpaceError):
         found.search(query())
+
+
+def test_an_addition_that_fails_on_the_way_leaves_none_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = pytest.importorskip("qdrant_client")
+    monkeypatch.setattr("compat_sdk.stores.qdrant._ROWS_PER_CALL", 2)
+    made = collection_in(Collection(module.QdrantClient(":memory:"), QdrantAddress("photos")))
+    found, upsert, calls = RemoteGallery(made), made.client.upsert, []
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise ValueError("no room")
+        return upsert(*arguments, **options)
+
+    monkeypatch.setattr(made.client, "upsert", failing)
+    with pytest.raises(StoreError, match="no room"):
+        found.add(Embeddings(unit(6), SPACE), NAMES)
+    assert len(found) == 0
+    found.add(Embeddings(unit(6), SPACE), NAMES)
+    assert len(found) == 6
 
 
 def test_a_folder_is_never_made_under_the_name_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -344,6 +344,18 @@ def test_a_file_of_hnswlib_is_read_by_its_layout(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.vectors, UNIT[2:])
 
 
+@pytest.mark.parametrize("field", [0, 8, 16, 24, 32, 40, 64])
+def test_a_head_that_does_not_fit_the_file_is_refused(field: int, tmp_path: Path) -> None:
+    data = bytearray(hnswlib_bytes())
+    for value in (0, 1, int.from_bytes(data[field : field + 8], "little") + 1, (1 << 64) - 1):
+        changed = data[:field] + value.to_bytes(8, "little") + data[field + 8 :]
+        if changed == data or (field == 8 and value >= 7) or (field == 16 and value == 1):  # still true of the file
+            continue
+        (tmp_path / "t.hnswlib").write_bytes(changed)
+        with pytest.raises(CorruptFileError, match="no whole file of hnswlib"):
+            read_table(tmp_path / "t.hnswlib")
+
+
 @pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
 def test_that_layout_is_hnswlibs_own(metric: str, tmp_path: Path) -> None:
     hnswlib = pytest.importorskip("hnswlib")

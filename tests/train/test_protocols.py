@@ -16,15 +16,19 @@ from typer.testing import CliRunner
 from compat_cli.app import app
 from compat_sdk.datasets import Dataset, Split, open_dataset
 from compat_sdk.datasets.content import content_sha256
+from compat_sdk.datasets.published.ijb import open_ijb
 from compat_sdk.datasets.relevance import Relevance, ascending
 from compat_sdk.errors import CheckFailedError, ConfigError, DataError
+from compat_sdk.images import to_pixels
 from compat_sdk.metrics import Metric, fold_accuracy, tar_at_far
 from compat_train.evaluation.embedding_model import open_model
 from compat_train.evaluation.evaluate import evaluate
+from compat_train.evaluation.face_templates import FARS as TEMPLATE_FARS
+from compat_train.evaluation.face_templates import evaluate_templates
 from compat_train.evaluation.judged import judge
 from compat_train.evaluation.splits import filled_split
 from compat_train.evaluation.verification import FARS, verify_pairs
-from tests.sdk.published.layouts import market, put
+from tests.sdk.published.layouts import ijb, market, put
 from tests.train.test_evaluate import save_run
 
 RANDOM = np.random.default_rng(3)
@@ -180,3 +184,35 @@ def test_pairs_are_evaluated_by_the_command_and_refuse_what_has_no_meaning_there
 def test_a_set_without_pairs_is_not_verified(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no pairs"):
         verify_pairs(listed(), tmp_path, tmp_path)
+
+
+def test_templates_are_pooled_compared_and_searched_across_models(tmp_path: Path) -> None:
+    faces = open_ijb(ijb(tmp_path / "ijb"), "ijbc")
+    save_run(tmp_path / "gallery", 0, arch=NET, width=1.0)
+    save_run(tmp_path / "query", 1, arch=NET, width=1.0, role="query")
+    found = evaluate_templates(faces, tmp_path / "query", tmp_path / "gallery")
+    models = {name: open_model(tmp_path / name) for name in ("query", "gallery")}
+
+    def template(model: str, number: int) -> np.ndarray:
+        media: dict[int, list[np.ndarray]] = {}
+        for row in np.flatnonzero(faces.templates == number).tolist():
+            image = to_pixels(faces.images.images[row], models[model].preprocessing)[None]
+            both = models[model].embed(image)[0] + models[model].embed(np.ascontiguousarray(image[:, :, ::-1]))[0]
+            media.setdefault(int(faces.media[row]), []).append(both / np.linalg.norm(both) * faces.quality[row])
+        total = np.sum([np.mean(frames, axis=0) for frames in media.values()], axis=0)
+        return total / np.linalg.norm(total)
+
+    for cell in ("query_query", "query_gallery", "gallery_gallery"):
+        left, right = cell.split("_")
+        scores = [float(template(left, a) @ template(right, b)) for a, b in faces.pairs.tolist()]
+        assert [point.tar for point in found[cell].tar] == [
+            point.tar for point in tar_at_far(scores, faces.same, TEMPLATE_FARS)
+        ]
+        rates = []
+        for gallery in faces.galleries:
+            person, row = int(gallery.people[0]), template(right, int(gallery.templates[0]))
+            asked = zip(faces.probes.templates.tolist(), faces.probes.people.tolist(), strict=True)
+            probes = [(person_of, float(template(left, number) @ row)) for number, person_of in asked]
+            threshold = max(score for p, score in probes if p != person)
+            rates.append(np.mean([score > threshold for p, score in probes if p == person]))
+        assert found[cell].tpir == (np.mean(rates),) * 2

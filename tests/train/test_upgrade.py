@@ -153,9 +153,9 @@ def test_an_evaluation_compares_what_the_transform_makes_of_the_old_gallery(
     expected = score_queries(embedded["query"][1].vectors, labels[0], old, labels[1])
     assert found.scores["new_old"] == summarise(expected)
     before, after = (found.scores[pair] for pair in ("old_old", "new_transformed"))
-    known = replace(found, scores={**found.scores, "old_old": replace(before, cmc={**before.cmc, 1: 0.5})})
-    assert known.upgrade_gain == pytest.approx(after.cmc[1] / 0.5 - 1)
-    blind = replace(found, scores={**found.scores, "old_old": replace(before, cmc={**before.cmc, 1: 0.0})})
+    known = replace(found, scores={**found.scores, "old_old": replace(before, accuracy=0.5)})
+    assert known.upgrade_gain == pytest.approx(after.accuracy / 0.5 - 1)
+    blind = replace(found, scores={**found.scores, "old_old": replace(before, accuracy=0.0)})
     assert blind.upgrade_gain is None
 
 

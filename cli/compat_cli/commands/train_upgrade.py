@@ -104,7 +104,7 @@ COMMANDS = (
         config=_upgrade_config,
         run=_train_upgrade,
         inputs=("source.data", "source.root", "old", "new", "side_info", "side", "through", "side_through"),
-        shown=("method", "hidden", "regression", *_SCHEDULE, *EVERYWHERE),
+        shown=("method", "old_space", "new_space", "side_space", "hidden", "regression", *_SCHEDULE, *EVERYWHERE),
         shorthands=(preset_of("train upgrade"), SCENARIO),
     ),
 )

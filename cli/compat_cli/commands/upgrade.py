@@ -10,6 +10,7 @@ import typer
 
 from compat_cli import console, extras, options, pictures
 from compat_cli.commands import upgrade_collection as on_collection
+from compat_cli.commands import upgrade_options, upgrade_switch
 from compat_cli.groups import Group
 from compat_sdk.errors import CheckFailedError, ConfigError
 from compat_sdk.kinds import is_address
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 
     from compat_sdk.bundle import Trust
     from compat_sdk.space import Embeddings
-    from compat_sdk.upgrade import Accuracy, BundleTransform, Quality
-    from compat_sdk.upgrade.pairing import MissingSide
+    from compat_sdk.upgrade import Accuracy, Quality
     from compat_sdk.upgrade.quality import Verdict
 
 app = typer.Typer(
@@ -29,49 +29,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     cls=Group,
 )
-_Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder, or qdrant://HOST:PORT/COLLECTION.")]
-_Transform = Annotated[Path, typer.Option("--transform", help="BUNDLE of the transform (train upgrade, export).")]
-_Side = Annotated[
-    Path | None,
-    typer.Option(
-        "--side",
-        help="Gallery with the side-information of the same ids; of SIDE itself, the gallery.",
-        show_default=False,
-    ),
-]
-_MissingSide = Annotated[
-    str, typer.Option("--missing-side", help="Rows without side-information: refuse them, or give them zeros.")
-]
-_HeldOut = Annotated[
-    Path | None,
-    typer.Option("--held-out", help="Gallery by the new model, with some of the same ids.", show_default=False),
-]
-_Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=1, help="Worker processes; one per core if not given.", show_default=False),
-]
-_ShardRows = Annotated[
-    int | None,
-    typer.Option("--shard-rows", min=1, help="Rows per shard, fixed by the first run; 262144 if not given."),
-]
-_Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of each worker.")]
-_Precision = Annotated[
-    str | None, typer.Option("--precision", help="Which graph of the bundle; its first if not given.")
-]
 
 
 @app.command("plan")
 def plan(
-    path: _Gallery,
-    transform: _Transform,
-    side: _Side = None,
-    missing_side: _MissingSide = "refuse",
-    held_out: _HeldOut = None,
-    workers: _Workers = None,
-    shard_rows: _ShardRows = None,
+    path: upgrade_options.Gallery,
+    transform: upgrade_options.Transform,
+    side: upgrade_options.Side = None,
+    missing_side: upgrade_options.MissingSide = "refuse",
+    held_out: upgrade_options.HeldOut = None,
+    workers: upgrade_options.Workers = None,
+    shard_rows: upgrade_options.ShardRows = None,
     engine: options.Engine = "auto",
-    precision: _Precision = None,
-    threads: _Threads = 1,
+    precision: upgrade_options.Precision = None,
+    threads: upgrade_options.Threads = 1,
     public_key: options.PublicKey = None,
     trust: options.TrustFile = None,
     as_json: options.Json = False,
@@ -85,17 +56,17 @@ def plan(
             {"--workers": workers, "--shard-rows": shard_rows, "--missing-side": missing_side != "refuse"}
         )
         with console.working():
-            opener = _opener(transform, engine, precision, threads, wanted)
+            opener = upgrade_options.opener(transform, engine, precision, threads, wanted)
             costs, told = on_collection.plan_of(path, opener, side, held_out)
         console.report(asdict(costs), console.lines(told + _accuracy_lines(costs.accuracy)), as_json=as_json)
         return
     with console.working() as progress:
-        opener = _opener(transform, engine, precision, threads, wanted)
+        opener = upgrade_options.opener(transform, engine, precision, threads, wanted)
         found = upgrade.plan(
             path,
             opener,
             side=side,
-            missing_side=_missing_side(missing_side),
+            missing_side=upgrade_options.missing(missing_side),
             held_out=held_out,
             workers=workers,
             shard_rows=shard_rows,
@@ -116,13 +87,13 @@ def plan(
 
 @app.command("run")
 def run(
-    path: _Gallery,
-    transform: _Transform,
-    side: _Side = None,
-    missing_side: _MissingSide = "refuse",
-    workers: _Workers = None,
+    path: upgrade_options.Gallery,
+    transform: upgrade_options.Transform,
+    side: upgrade_options.Side = None,
+    missing_side: upgrade_options.MissingSide = "refuse",
+    workers: upgrade_options.Workers = None,
     ray: Annotated[bool, typer.Option("--ray", help="Map the shards with Ray, over its cluster.")] = False,
-    shard_rows: _ShardRows = None,
+    shard_rows: upgrade_options.ShardRows = None,
     rows_per_second: Annotated[
         float | None,
         typer.Option("--rows-per-second", help="The most of all workers together, to leave room for searches."),
@@ -131,8 +102,8 @@ def run(
         Path | None, typer.Option("--log", help="File that gets a line of JSON per shard.", show_default=False)
     ] = None,
     engine: options.Engine = "auto",
-    precision: _Precision = None,
-    threads: _Threads = 1,
+    precision: upgrade_options.Precision = None,
+    threads: upgrade_options.Threads = 1,
     public_key: options.PublicKey = None,
     trust: options.TrustFile = None,
     as_json: options.Json = False,
@@ -154,16 +125,16 @@ def run(
                 "--missing-side": missing_side != "refuse",
             }
         )
-        opener = _opener(transform, engine, precision, threads, wanted)
+        opener = upgrade_options.opener(transform, engine, precision, threads, wanted)
         on_collection.run_of(path, opener, side, as_json=as_json)
         return
     with console.working() as progress:
-        opener = _opener(transform, engine, precision, threads, wanted)
+        opener = upgrade_options.opener(transform, engine, precision, threads, wanted)
         done = upgrade.run(
             path,
             opener,
             side=side,
-            missing_side=_missing_side(missing_side),
+            missing_side=upgrade_options.missing(missing_side),
             workers=workers,
             ray=ray,
             shard_rows=shard_rows,
@@ -179,7 +150,7 @@ def run(
 
 
 @app.command("status")
-def status(path: _Gallery, as_json: options.Json = False) -> None:
+def status(path: upgrade_options.Gallery, as_json: options.Json = False) -> None:
     """How far an upgrade is, and what comes next. Nothing is written."""
     from compat_sdk import upgrade
 
@@ -201,11 +172,11 @@ def status(path: _Gallery, as_json: options.Json = False) -> None:
 
 @app.command("verify")
 def verify(
-    path: _Gallery,
-    transform: _Transform,
+    path: upgrade_options.Gallery,
+    transform: upgrade_options.Transform,
     sample: Annotated[int, typer.Option("--sample", min=0, help="Rows to transform again, images to embed.")] = 256,
-    side: _Side = None,
-    held_out: _HeldOut = None,
+    side: upgrade_options.Side = None,
+    held_out: upgrade_options.HeldOut = None,
     data: options.OptionalData = None,
     images: Annotated[
         Path | None, typer.Option("--images", help="A folder of images, in place of --data.", show_default=False)
@@ -222,8 +193,8 @@ def verify(
     ] = None,
     root: options.Root = None,
     engine: options.Engine = "auto",
-    precision: _Precision = None,
-    threads: _Threads = 1,
+    precision: upgrade_options.Precision = None,
+    threads: upgrade_options.Threads = 1,
     public_key: options.PublicKey = None,
     trust: options.TrustFile = None,
     as_json: options.Json = False,
@@ -237,7 +208,7 @@ def verify(
     wanted = options.trusted(public_key, trust)
     if is_address(path):
         on_collection.refuse_of_folders({"--model with --data or --images": model})
-        opener, verdict = _opener(transform, engine, precision, threads, wanted), _verdict(at_least)
+        opener, verdict = upgrade_options.opener(transform, engine, precision, threads, wanted), _verdict(at_least)
         checked, wrong, told = on_collection.verify_of(
             path, opener, side, held_out, sample=sample, at_least=verdict, min_cosine=min_cosine
         )
@@ -249,7 +220,7 @@ def verify(
     if side is not None:
         raise ConfigError("--side is for collections: a gallery folder has its side-information in the upgrade")
     with console.working() as progress:
-        opener = _opener(transform, engine, precision, threads, wanted)
+        opener = upgrade_options.opener(transform, engine, precision, threads, wanted)
         embedded = None
         if model is not None:
             embedded = _embed(path, model, pictures.chosen(data, images, root, split), sample, wanted)
@@ -278,71 +249,9 @@ def verify(
         raise CheckFailedError(f"{len(found.problems)} problem(s) in the upgrade of {path}")
 
 
-@app.command("cutover")
-def cutover(
-    path: _Gallery,
-    transform: Annotated[
-        Path | None,
-        typer.Option("--transform", help="BUNDLE of the run: takes rows added since along.", show_default=False),
-    ] = None,
-    side: _Side = None,
-    missing_side: _MissingSide = "refuse",
-    most_added: Annotated[
-        int, typer.Option("--most-added", min=0, help="Rows that may be transformed while writers wait.")
-    ] = 1000,
-    unverified: Annotated[
-        bool, typer.Option("--unverified", help="Do without a verification of these very bytes.")
-    ] = False,
-    ann: Annotated[
-        bool, typer.Option("--ann/--exact", help="Build the approximate index (usearch) anew, after the cutover.")
-    ] = False,
-    workers: _Workers = None,
-    engine: options.Engine = "auto",
-    precision: _Precision = None,
-    threads: _Threads = 1,
-    public_key: options.PublicKey = None,
-    trust: options.TrustFile = None,
-    as_json: options.Json = False,
-) -> None:
-    """Put the new vectors in the place of the old, in one step; without --ann, searches take the exact scan."""
-    from compat_sdk import upgrade
-    from compat_sdk.gallery import Gallery
-
-    if ann:
-        extras.require("usearch")
-    wanted = options.trusted(public_key, trust)
-    if is_address(path):
-        on_collection.refuse_of_folders(
-            {"--workers": workers, "--ann": ann, "--missing-side": missing_side != "refuse"}
-        )
-        opener = None if transform is None else _opener(transform, engine, precision, threads, wanted)
-        on_collection.cutover_of(path, opener, side, most_added=most_added, unverified=unverified, as_json=as_json)
-        return
-    with console.working() as progress:
-        opener = None if transform is None else _opener(transform, engine, precision, threads, wanted)
-        done = upgrade.cutover(
-            path,
-            opener,
-            side=side,
-            missing_side=_missing_side(missing_side),
-            most_added=most_added,
-            unverified=unverified,
-            workers=workers,
-            progress=progress,
-        )
-        if ann:
-            Gallery.open(path, verify=False).build_index("usearch")
-    left = f", {done.left_out} removed ones left out" if done.left_out else ""
-    caught = (
-        f", {done.caught_up} of them transformed while writers waited {done.paused_s:.2f} s" if done.caught_up else ""
-    )
-    text = f"{path} is in space {done.space}: {done.rows} rows{caught}{left}"
-    console.report(asdict(done), console.lines([text]), as_json=as_json)
-
-
 @app.command("canary")
 def canary(
-    path: _Gallery,
+    path: upgrade_options.Gallery,
     out: Annotated[Path, typer.Option("--out", help="New gallery folder.")],
     label: Annotated[
         list[str] | None, typer.Option("--label", help="Rows of this label; may be repeated.", show_default=False)
@@ -355,80 +264,14 @@ def canary(
     """A gallery of some of the new vectors, for a few devices to search before the cutover."""
     from compat_sdk import upgrade
 
+    upgrade_options.require_folder(path, "canary")
     with console.working():
         made = upgrade.canary(path, out, labels=label or (), share=share)
     text = f"{out}: {len(made)} rows in space {made.space}"
     console.report({"gallery": str(out), "space": made.space, "rows": len(made)}, text, as_json=as_json)
 
 
-@app.command("follow")
-def follow(
-    path: _Gallery,
-    transform: _Transform,
-    side: _Side = None,
-    engine: options.Engine = "auto",
-    precision: _Precision = None,
-    threads: _Threads = 1,
-    public_key: options.PublicKey = None,
-    trust: options.TrustFile = None,
-    as_json: options.Json = False,
-) -> None:
-    """After the cutover: bring rows that GALLERY/upgrade/before received since into the new space too."""
-    from compat_sdk import upgrade
-
-    wanted = options.trusted(public_key, trust)
-    with console.working():
-        done = upgrade.follow(path, _opener(transform, engine, precision, threads, wanted), side=side)
-    console.report(asdict(done), f"{done.added} rows added, {done.known} were there already", as_json=as_json)
-
-
-@app.command("rollback")
-def rollback(
-    path: _Gallery,
-    drop_added: Annotated[
-        bool, typer.Option("--drop-added", help="Give up rows added since the cutover: they have no old vectors.")
-    ] = False,
-    as_json: options.Json = False,
-) -> None:
-    """Put the old vectors back in their place, in one step."""
-    from compat_sdk import upgrade
-
-    if is_address(path):
-        on_collection.rollback_of(path, drop_added=drop_added, as_json=as_json)
-        return
-    done = upgrade.rollback(path, drop_added=drop_added)
-    dropped = f"; dropped: {', '.join(done.dropped)}" if done.dropped else ""
-    console.report(
-        asdict(done), console.lines([f"{path} is in space {done.space}: {done.rows} rows{dropped}"]), as_json=as_json
-    )
-
-
-@app.command("discard")
-def discard(
-    path: _Gallery,
-    old: Annotated[
-        bool, typer.Option("--old", help="After the cutover: delete the old vectors, and the way back.")
-    ] = False,
-    drop_added: Annotated[
-        bool, typer.Option("--drop-added", help="Give up rows that the old gallery alone received.")
-    ] = False,
-    as_json: options.Json = False,
-) -> None:
-    """Delete an unfinished run or, after the cutover and with --old, the old vectors that are kept for a rollback."""
-    from compat_sdk import upgrade
-
-    if is_address(path):
-        on_collection.refuse_of_folders({"--drop-added": drop_added})
-        on_collection.discard_of(path, old=old, as_json=as_json)
-        return
-    freed = upgrade.discard(path, old=old, drop_added=drop_added)
-    console.report({"bytes": freed}, f"{console.size_text(freed)} given back", as_json=as_json)
-
-
-def _opener(transform: Path, engine: str, precision: str | None, threads: int, trust: Trust | None) -> BundleTransform:
-    from compat_sdk.upgrade import BundleTransform
-
-    return BundleTransform.at(transform, engine=engine, precision=precision, threads=threads, trust=trust)
+upgrade_switch.add_to(app)
 
 
 def _embed(
@@ -444,14 +287,6 @@ def _embed(
     if len(chosen) < 2:
         raise ConfigError(f"found {len(shared)} images whose ids are in {gallery}, expected at least 2 in the sample")
     return chosen.ids, pictures.open_model(model, trust=trust).embed(chosen.images)
-
-
-def _missing_side(value: str) -> MissingSide:
-    if value == "refuse":
-        return "refuse"
-    if value == "zeros":
-        return "zeros"
-    raise ConfigError(f"--missing-side is {value}, expected refuse or zeros")
 
 
 def _verdict(value: str) -> Verdict:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -56,6 +56,12 @@ class Desk:
         self._limits = limits
         self._places = threading.BoundedSemaphore(limits.at_once + limits.waiting)
         self._pool = ThreadPoolExecutor(limits.at_once, "compat-serve")
+        self._overdue: set[Future[Any]] = set()
+
+    @property
+    def answers(self) -> bool:
+        """Whether a thread is free to answer, or soon will be: not all work for longer than a request may take."""
+        return sum(not work.done() for work in self._overdue) < self._limits.at_once
 
     def close(self) -> None:
         """Begin nothing more; what is being answered is answered."""
@@ -83,6 +89,7 @@ class Desk:
         except TimeoutError:
             if work is None:
                 raise RequestError(408, f"the picture did not arrive in {limits.timeout:g} s; send it again") from None
+            self._overdue = {other for other in self._overdue | {work} if not other.done()}
             raise RequestError(503, f"there was no answer in {limits.timeout:g} s; try again later") from None
         finally:
             if work is None:

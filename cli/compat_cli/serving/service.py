@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
@@ -116,33 +117,36 @@ def make_service(
     service.add_exception_handler(HTTPException, _refuse)
     service.add_exception_handler(Exception, _refuse)
 
-    @service.post("/search", responses=_REFUSALS, openapi_extra=_TAKES_A_PICTURE)
+    @service.post("/search", response_model=Found, responses=_REFUSALS, openapi_extra=_TAKES_A_PICTURE)
     async def search(
         request: Request,
         k: Annotated[int, Query(ge=1, le=_MOST_HITS, description="Hits wanted.")] = 10,
         label: Annotated[
             list[str] | None, Query(description="Find pictures of this label alone; of several, give it again.")
         ] = None,
-    ) -> Found:
+    ) -> Response:
         """The k most similar pictures of the gallery, best first."""
-        return await desk.answer(request, lambda picture: searcher.search(picture, k, label or ()))
+        return _Json(asdict(await desk.answer(request, lambda picture: searcher.search(picture, k, label or ()))))
 
-    @service.post("/embed", responses=_REFUSALS, openapi_extra=_TAKES_A_PICTURE)
-    async def embed(request: Request) -> Embedded:
+    @service.post("/embed", response_model=Embedded, responses=_REFUSALS, openapi_extra=_TAKES_A_PICTURE)
+    async def embed(request: Request) -> Response:
         """The picture's unit vector."""
-        return await desk.answer(request, searcher.embed)
+        return _Json(asdict(await desk.answer(request, searcher.embed)))
 
-    @service.get("/health", responses=_NO_PICTURE)
-    async def health() -> Health:
+    @service.get(
+        "/health", response_model=Health, responses=_NO_PICTURE | {503: {"model": Health, "description": "Not ready."}}
+    )
+    async def health() -> Response:
         """Whether pictures are answered, and from which state of the gallery."""
         info = searcher.present.info
-        return Health(True, info["space"], info["rows"], info["generation"], searcher.refused)
+        told = Health(desk.answers, info["space"], info["rows"], info["generation"], searcher.refused)
+        return _Json(asdict(told), 200 if told.ready else 503)
 
-    @service.get("/info", responses=_NO_PICTURE)
-    async def info() -> Info:
+    @service.get("/info", response_model=Info, responses=_NO_PICTURE)
+    async def info() -> Response:
         """What this service is made of, and what it takes."""
         embedder = searcher.embedder
-        return Info(
+        told = Info(
             version=__version__,
             model=embedder.manifest.name,
             engine=embedder.engine.name,
@@ -155,6 +159,7 @@ def make_service(
             limits=limits,
             most_hits=_MOST_HITS,
         )
+        return _Json(asdict(told))
 
     return service
 
@@ -182,6 +187,13 @@ async def _follow(searcher: Searcher, seconds: float) -> None:
             console.note(f"warning: the changed gallery is not taken, the one before answers: {searcher.refused}")
 
 
+class _Json(JSONResponse):
+    """JSON in ASCII: an id may hold half of a surrogate pair, as the name of a file may, which UTF-8 does not take."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
     """An error as JSON with its status: the text of ours, and of others nothing but that there was one."""
     told = _ours(error)
@@ -191,11 +203,11 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
         else next(code for kind, code in _STATUS if isinstance(told, kind))
     )
     headers = {"retry-after": "1"} if status == 503 else {}
-    kind = JSONResponse if getattr(request.state, "arrived", False) else _RefusedUnread
+    kind = _Json if getattr(request.state, "arrived", False) else _RefusedUnread
     return kind(asdict(Refusal(type(told).__name__, str(told))), status, headers)
 
 
-class _RefusedUnread(JSONResponse):
+class _RefusedUnread(_Json):
     """A refusal that reaches whoever is still sending, and ends the connection.
 
     A connection that is closed with bytes unread is reset, and the answer with it. So what comes is read to nowhere

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from compat_sdk.datasets.repeats import Groups, same_bytes, same_files, same_nam
 from compat_sdk.datasets.split import Dataset, Split, is_array
 from compat_sdk.errors import DataError, ImageError
 from compat_sdk.files.refusal import raise_if_refused
-from compat_sdk.images import CroppedPicture, FoundPictures, PictureFile, image_size, open_image
+from compat_sdk.images import FoundPictures, PackedPicture, PictureFile, image_size, open_image
 from compat_sdk.images.packed import part_of, read_picture
 from compat_sdk.workers import usable_cores
 
@@ -260,13 +261,14 @@ def _read(image: PictureFile | object) -> bytes | ImageError:
         return bytes.fromhex(picture_sha256(np.asarray(image)))  # a row of a uint8 array
     try:
         content = read_picture(image)
-        open_image(image if isinstance(image, CroppedPicture) else content)
+        open_image(content if isinstance(image, Path | PackedPicture) else image)
     except OSError as error:
         raise_if_refused(image, error)
         return ImageError(str(image), error.strerror or str(error))
     except ImageError as error:
         return error
-    return hashlib.sha256(content + repr(part_of(image)).encode() * isinstance(image, CroppedPicture)).digest()
+    made = b"" if isinstance(image, Path | PackedPicture) else repr(part_of(image)).encode()
+    return hashlib.sha256(content + made).digest()
 
 
 def _problem(

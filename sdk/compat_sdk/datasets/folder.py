@@ -92,7 +92,7 @@ def _both_sides(root: Path) -> Split:
     asks, stored = (_read_identities(root, root / name, "val", loose=False) for name in VAL_SIDES)
     return Split(
         "val",
-        (*asks.images, *stored.images),  # type: ignore[arg-type]  # tuples of paths, never arrays
+        (*asks.images, *stored.images),
         asks.labels + stored.labels,
         asks.ids + stored.ids,
         (True,) * len(asks) + (False,) * len(stored),

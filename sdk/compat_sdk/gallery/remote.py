@@ -10,33 +10,31 @@ because an alias may be moved to another collection at any time.
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.bundle.trust import Trust
 from compat_sdk.errors import ConfigError, DataError, IncompatibleSpaceError, StoreError, VectorError
-from compat_sdk.gallery.gallery import Gallery, Hit
+from compat_sdk.gallery.conditions import condition_of
 from compat_sdk.gallery.payload import check_payload
-from compat_sdk.gallery.release import Release
+from compat_sdk.gallery.reading import Hit
 from compat_sdk.gallery.snapshot import checked
 from compat_sdk.gallery.where import Where
+from compat_sdk.gallery.without_files import WithoutFiles
 from compat_sdk.gallery.writer import check_names
 from compat_sdk.index import check_k
 from compat_sdk.shown import shown_value
 from compat_sdk.space import Embeddings, check_space, covers_all, require_compatible, require_space
 from compat_sdk.stores import Rows
 from compat_sdk.stores.addresses import QdrantAddress, parse_address
-from compat_sdk.stores.points import Shape, point_id
+from compat_sdk.stores.points import Shape
 from compat_sdk.stores.qdrant import Collection
 from compat_sdk.unit import check_rows
-
-_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def open_collection(
@@ -66,7 +64,7 @@ def open_collection(
         raise
 
 
-class RemoteGallery(Gallery):
+class RemoteGallery(WithoutFiles):
     """Stored vectors of one space in a collection; everyone who searches it sees every change at once."""
 
     def __init__(self, collection: Collection, space: str | None = None) -> None:
@@ -83,7 +81,7 @@ class RemoteGallery(Gallery):
         """
         self._collection = collection
         self._told = None if space is None else check_space(space)
-        self._address = collection.address
+        self._address, self._name = collection.address, str(collection.address)
         self.path = Path(str(collection.address))
         shape = self._shape()
         if shape.distance == "l2":
@@ -196,17 +194,7 @@ class RemoteGallery(Gallery):
             DataError: Ids or labels are missing, repeated or not strings, or in the collection already.
             StoreError: The store is away or refuses.
         """
-        shape = self._shape()
-        space = self._space_of(shape)
-        if isinstance(embeddings, Embeddings) and embeddings.space != space:
-            raise IncompatibleSpaceError(
-                embeddings.space,
-                embeddings.searches,
-                space,
-                f"found vectors in space {embeddings.space}, expected the gallery's own space {space}; embed the "
-                f"images with the gallery's model",
-            )
-        vectors = checked(embeddings, shape.dim)
+        vectors = self._own(embeddings)
         names, tags = check_names(ids, labels, len(vectors))
         check_payload(payload, names)
         known = self._collection.retrieve(names, vectors=False).ids
@@ -217,6 +205,34 @@ class RemoteGallery(Gallery):
         except StoreError:
             self._collection.delete(names)
             raise
+
+    def replace(self, embeddings: Embeddings, ids: Sequence[str], *, timeout: float = 0.0) -> None:
+        """Put other vectors in the place of those of some rows, which keep their labels and what is beside them.
+
+        Raises:
+            IncompatibleSpaceError: The vectors are in another space.
+            VectorError: Wrong dimension, or vectors that no index may see.
+            DataError: Ids are missing or repeated, or not in the collection.
+            StoreError: The store is away or refuses.
+        """
+        vectors = self._own(embeddings)
+        names, _ = check_names(ids, None, len(vectors))
+        found = self.get(names)
+        self._collection.upsert(Rows.of(names, vectors, found.labels, found.payload))
+
+    def _own(self, embeddings: Embeddings) -> NDArray[np.float32]:
+        """The vectors of Embeddings that may become rows of the collection."""
+        shape = self._shape()
+        space = self._space_of(shape)
+        if isinstance(embeddings, Embeddings) and embeddings.space != space:
+            raise IncompatibleSpaceError(
+                embeddings.space,
+                embeddings.searches,
+                space,
+                f"found vectors in space {embeddings.space}, expected the gallery's own space {space}; embed the "
+                f"images with the gallery's model",
+            )
+        return checked(embeddings, shape.dim)
 
     def remove(self, ids: Iterable[str], *, timeout: float = 0.0) -> int:
         """Delete rows by id, and return how many there were; ids that are not in the collection are passed over."""
@@ -270,7 +286,7 @@ class RemoteGallery(Gallery):
             if isinstance(query, Embeddings):
                 require_compatible(query, self._space_of(shape))
             vectors = checked(query, shape.dim)
-            condition = None if where is None else _condition(where)
+            condition = None if where is None else condition_of(where)
             found = self._collection.nearest(vectors, k, condition, exact=index == "exact")
             if self._shape() == shape:
                 break
@@ -295,56 +311,3 @@ class RemoteGallery(Gallery):
         if repeated:
             found.append(f"{len(repeated)} ids occur more than once, such as {shown_value(repeated[0])}")
         return found
-
-    def sign(self, *_: object, **__: object) -> Release:
-        """Refused: a collection is no file that could be signed."""
-        self._no_files("signed")
-
-    def compact(self, *, timeout: float = 0.0) -> None:
-        """Refused: the store keeps its own files."""
-        self._no_files("compacted")
-
-    def build_index(
-        self, kind: str = "usearch", *, recall: float | None = None, timeout: float = 0.0, **options: int
-    ) -> None:
-        """Refused: the store keeps an index of its own."""
-        self._no_files("indexed")
-
-    def repair(self) -> list[str]:
-        """Refused: the store keeps an index of its own."""
-        self._no_files("repaired")
-
-    def search_rows(self, *_: object, **__: object) -> NoReturn:
-        """Refused: the rows of a collection have no numbers."""
-        self._no_files("searched by row numbers")
-
-    def _no_files(self, done: str) -> NoReturn:
-        raise ConfigError(f"{self._address} is a collection, whose files Qdrant keeps: it cannot be {done} from here")
-
-
-def _condition(where: Where) -> Any:
-    """Conditions as qdrant-client has them."""
-    from qdrant_client import models
-
-    def one_of(key: str, values: Iterable[object]) -> Any:
-        named = key if _PLAIN_KEY.fullmatch(key) else f'"{key}"'
-        return models.Filter(should=[_is(models, named, value) for value in values] or [_never(models)])
-
-    must: list[Any] = [one_of(key, where.values(key)) for key in where.payload]
-    if where.labels is not None:
-        must.append(one_of("label", where.labels))
-    if where.ids is not None:
-        must.append(models.HasIdCondition(has_id=[point_id(id) for id in where.ids]))
-    return models.Filter(must=must)
-
-
-def _is(models: Any, key: str, value: object) -> Any:
-    if key == "label" and value == "":
-        return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
-    if isinstance(value, float):
-        return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))
-    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
-
-
-def _never(models: Any) -> Any:
-    return models.HasIdCondition(has_id=[])

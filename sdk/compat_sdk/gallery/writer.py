@@ -25,7 +25,7 @@ from compat_sdk.gallery.segments import write_segment
 from compat_sdk.gallery.snapshot import Snapshot, blocks
 from compat_sdk.gallery.state import State, StoredIndex
 from compat_sdk.gallery.store import SIGNATURE, read_state, sweep, write_state
-from compat_sdk.gallery.vectors import open_vectors
+from compat_sdk.gallery.vectors import as_stored, open_vectors
 from compat_sdk.index import ApproximateIndex, built_here
 from compat_sdk.index.measured import check_recall
 from compat_sdk.index.options import check_kind, options_of
@@ -150,6 +150,30 @@ def select(snapshot: Snapshot, keep: NDArray[np.bool_], follows: State | None = 
             result.append(_write(snapshot, ids[names], labels[names], blocks([part], mask)))
         first, done = first + segment.rows, done + rows
     return _commit(snapshot, result, ids, labels, changed=True, follows=follows)
+
+
+def replace_rows(snapshot: Snapshot, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> Snapshot:
+    """Put other vectors in the place of rows; ids, labels and order stay, as do segments without such rows.
+
+    Args:
+        snapshot: Whose rows.
+        vectors: ``[n, dim]`` unit rows.
+        rows: int64 ``[n]``, rising: which rows they take the place of.
+    """
+    result: list[_Written] = []
+    first = 0
+    for segment, part in zip(snapshot.state.segments, snapshot.parts, strict=True):
+        here = (rows >= first) & (rows < first + segment.rows)
+        if here.any():
+            require_intact(snapshot.folder, [segment.vectors])
+            names = slice(first, first + segment.rows)
+            stored = np.array(part)
+            stored[rows[here] - first] = as_stored(np.ascontiguousarray(vectors[here]), snapshot.state.dtype)
+            result.append(_write(snapshot, snapshot.ids[names], snapshot.labels[names], blocks([stored])))
+        else:
+            result.append((segment, part))
+        first += segment.rows
+    return _commit(snapshot, result, snapshot.ids, snapshot.labels, changed=True)
 
 
 def compact(snapshot: Snapshot) -> Snapshot:

@@ -13,7 +13,7 @@ from compat_sdk.images.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from compat_sdk.images.decode import FORMATS, ImageLike, image_size, limit_pixels, load_image
     from compat_sdk.images.finding import FoundPictures, find_pictures
-    from compat_sdk.images.packed import CroppedPicture, PackedPicture, PictureFile
+    from compat_sdk.images.packed import CroppedPicture, PackedPicture, PictureFile, WarpedPicture
     from compat_sdk.images.preprocess import decode_many, decode_readable, open_image, to_input, to_pixels
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "PackedPicture",
     "PictureFile",
     "Preprocessing",
+    "WarpedPicture",
     "decode_many",
     "decode_readable",
     "find_pictures",
@@ -44,6 +45,7 @@ __getattr__, __dir__ = door(
         "ImageLike": "decode",
         "PictureFile": "packed",
         "PackedPicture": "packed",
+        "WarpedPicture": "packed",
         "decode_many": "preprocess",
         "decode_readable": "preprocess",
         "find_pictures": "finding",

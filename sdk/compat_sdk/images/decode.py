@@ -21,10 +21,12 @@ from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin, WebPImagePlu
 
 from compat_sdk.errors import CompatError, ConfigError, ImageError
 from compat_sdk.files.refusal import raise_if_refused
-from compat_sdk.images.packed import CroppedPicture, PackedPicture
+from compat_sdk.images.packed import CroppedPicture, PackedPicture, WarpedPicture
 from compat_sdk.install import install_command
 
-ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | PackedPicture | CroppedPicture
+ImageLike: TypeAlias = (
+    str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | PackedPicture | CroppedPicture | WarpedPicture
+)
 """A path, a part of a file or of a picture, encoded bytes, a Pillow image, or uint8 ``[h, w]`` or
 ``[h, w, 1 | 3 | 4]``: grey, RGB or RGBA."""
 
@@ -80,6 +82,10 @@ def load_image(image: ImageLike, at_least: int = 0) -> tuple[Image.Image, int]:
         if isinstance(image, CroppedPicture):
             whole, orientation = load_image(image.picture)
             return whole.crop(image.inside(*whole.size)), orientation
+        if isinstance(image, WarpedPicture):
+            whole, orientation = load_image(image.picture)
+            kept = whole.transform(image.size, Image.Transform.AFFINE, image.matrix, Image.Resampling.BILINEAR)
+            return kept, orientation
         if not isinstance(image, str | os.PathLike | bytes | PackedPicture):
             raise ImageError(source, "expected a path, bytes, a Pillow image or a uint8 array")
         with io.BytesIO(image) if isinstance(image, bytes) else _plain_file(image) as file:
@@ -90,7 +96,7 @@ def load_image(image: ImageLike, at_least: int = 0) -> tuple[Image.Image, int]:
         raise _refusal(source, error) from error
 
 
-def image_size(path: str | os.PathLike[str] | PackedPicture | CroppedPicture) -> tuple[int, int]:
+def image_size(path: str | os.PathLike[str] | PackedPicture | CroppedPicture | WarpedPicture) -> tuple[int, int]:
     """Return width and height of an image file as its header states them; its pixels are not decoded.
 
     Raises:
@@ -101,6 +107,8 @@ def image_size(path: str | os.PathLike[str] | PackedPicture | CroppedPicture) ->
         if isinstance(path, CroppedPicture):
             left, top, right, bottom = path.inside(*image_size(path.picture))
             return right - left, bottom - top
+        if isinstance(path, WarpedPicture):
+            return path.size
         with _plain_file(path) as file, _opened(file) as opened:
             return opened.size
     except ImageError as error:
@@ -267,7 +275,7 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
 
 
 def _name(image: object) -> str:
-    if isinstance(image, str | os.PathLike | PackedPicture | CroppedPicture):
+    if isinstance(image, str | os.PathLike | PackedPicture | CroppedPicture | WarpedPicture):
         return str(image)
     if isinstance(image, Image.Image):
         return str(getattr(image, "filename", "") or "Pillow image")

@@ -90,20 +90,48 @@ class CroppedPicture:
         return found
 
 
-PictureFile: TypeAlias = Path | PackedPicture | CroppedPicture
-"""A picture on a disk: a file of its own, a part of a larger file, or a part of either's picture."""
+@dataclass(frozen=True)
+class WarpedPicture:
+    """A picture turned, scaled and shifted, as faces are brought to one place by their eyes and mouth.
+
+    Attributes:
+        picture: The whole picture.
+        matrix: ``a, b, c, d, e, f``: the pixel whose corner is x, y comes from ``a x + b y + c``, ``d x + e y + f`` of
+            the picture as it is stored. What lies outside it is black.
+        size: Width and height of the result.
+    """
+
+    picture: Path | PackedPicture
+    matrix: tuple[float, float, float, float, float, float]
+    size: tuple[int, int]
+
+    def __str__(self) -> str:
+        return str(self.picture)
+
+
+PictureFile: TypeAlias = Path | PackedPicture | CroppedPicture | WarpedPicture
+"""A picture on a disk: a file of its own, a part of a larger file, or made of either's picture."""
+
+
+def _whole(picture: PictureFile) -> Path | PackedPicture:
+    return picture.picture if isinstance(picture, CroppedPicture | WarpedPicture) else picture
+
+
+def _made(picture: CroppedPicture | WarpedPicture) -> tuple[object, ...]:
+    """What is made of the whole picture."""
+    return picture.box if isinstance(picture, CroppedPicture) else (picture.matrix, picture.size)
 
 
 def file_of(picture: PictureFile) -> Path:
     """The file that a picture is read from."""
-    whole = picture.picture if isinstance(picture, CroppedPicture) else picture
+    whole = _whole(picture)
     return whole.file if isinstance(whole, PackedPicture) else whole
 
 
 def part_of(picture: PictureFile) -> tuple[object, ...]:
     """What tells pictures of one file apart: nothing of a file of its own, else where it lies in it."""
-    if isinstance(picture, CroppedPicture):
-        return (*part_of(picture.picture), picture.box)
+    if isinstance(picture, CroppedPicture | WarpedPicture):
+        return (*part_of(picture.picture), _made(picture))
     return (picture.offset,) if isinstance(picture, PackedPicture) else ()
 
 
@@ -114,7 +142,7 @@ def read_picture(picture: PictureFile) -> bytes:
         OSError: It cannot be read.
         ImageError: It is larger than 256 MiB, or its file is no plain one or is cut off.
     """
-    whole = picture.picture if isinstance(picture, CroppedPicture) else picture
+    whole = _whole(picture)
     try:
         if isinstance(whole, PackedPicture):
             return whole.read()
@@ -130,7 +158,7 @@ def stamp_of(picture: PictureFile) -> tuple[int, int, int]:
     Raises:
         OSError: The file cannot be looked at.
     """
-    whole = picture.picture if isinstance(picture, CroppedPicture) else picture
+    whole = _whole(picture)
     status = file_of(whole).stat()
     size = whole.length if isinstance(whole, PackedPicture) else status.st_size
     return size, status.st_mtime_ns, status.st_ctime_ns
@@ -142,8 +170,8 @@ def stamp_text(picture: PictureFile) -> bytes:
     Raises:
         OSError: The file cannot be looked at.
     """
-    box = f",{picture.box}" if isinstance(picture, CroppedPicture) else ""
-    return ("{},{},{}".format(*stamp_of(picture)) + f"{box};").encode()
+    made = f",{_made(picture)}" if isinstance(picture, CroppedPicture | WarpedPicture) else ""
+    return ("{},{},{}".format(*stamp_of(picture)) + f"{made};").encode()
 
 
 def file_sha256(picture: PictureFile) -> str:
@@ -153,8 +181,8 @@ def file_sha256(picture: PictureFile) -> str:
         OSError: It cannot be read.
         ImageError: It is a part of a file, and too large or cut off.
     """
-    if isinstance(picture, CroppedPicture):
-        return hashlib.sha256(f"{file_sha256(picture.picture)}{picture.box}".encode()).hexdigest()
+    if isinstance(picture, CroppedPicture | WarpedPicture):
+        return hashlib.sha256(f"{file_sha256(picture.picture)}{_made(picture)}".encode()).hexdigest()
     if isinstance(picture, PackedPicture):
         return hashlib.sha256(picture.read()).hexdigest()
     return sha256_file(picture)

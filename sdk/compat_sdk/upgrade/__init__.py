@@ -11,6 +11,7 @@ of one space. `plan` says what a run will cost and how good it will be, `verify`
 
 from compat_sdk.upgrade.accuracy import Accuracy
 from compat_sdk.upgrade.canary import canary
+from compat_sdk.upgrade.embedding_again import EmbeddedAgain, embed_again, read_uncertainty
 from compat_sdk.upgrade.following import Followed, follow
 from compat_sdk.upgrade.giving_up import discard
 from compat_sdk.upgrade.opener import BundleTransform, Transformer, TransformOpener
@@ -26,6 +27,7 @@ __all__ = [
     "Accuracy",
     "BundleTransform",
     "Cutover",
+    "EmbeddedAgain",
     "Followed",
     "Interval",
     "Plan",
@@ -39,8 +41,10 @@ __all__ = [
     "canary",
     "cutover",
     "discard",
+    "embed_again",
     "follow",
     "plan",
+    "read_uncertainty",
     "rollback",
     "run",
     "status",

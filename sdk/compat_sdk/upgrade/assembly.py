@@ -20,9 +20,10 @@ from compat_sdk.gallery.state import State
 from compat_sdk.gallery.store import write_state
 from compat_sdk.gallery.tables import NameCursor, Names, StoredTable, write_table
 from compat_sdk.gallery.vectors import open_vectors
-from compat_sdk.upgrade.manifest import SHARDS, SOURCES, Manifest, Shard
+from compat_sdk.upgrade.manifest import SHARDS, SOURCES, Manifest
 from compat_sdk.upgrade.rows import Rows, selected
 from compat_sdk.upgrade.shard import Record, read_record
+from compat_sdk.upgrade.sharding import Shard
 
 MOST_SEGMENTS = 128
 """Segments of a gallery that was cut over: each is a file that its readers hold open, and shards may be thousands."""

@@ -4,18 +4,17 @@ GALLERY/upgrade/manifest.json    everything below, replaced in one step when row
 GALLERY/upgrade/sources/         the rows to transform: second names of the gallery's own immutable files
 GALLERY/upgrade/side/            the side-information, second names as well
 GALLERY/upgrade/shards/          one record and one vector file per finished shard
+GALLERY/upgrade/backfilled.jsonl ids that were embedded again since the cutover
 GALLERY/upgrade/before/, after/  since the cutover: the gallery as it was, and as the cutover made it
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, get_args
 
 from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError, StateError
 from compat_sdk.files.atomic import sync_folder, write_atomic
@@ -27,16 +26,18 @@ from compat_sdk.gallery.store import LAYOUT as GALLERY
 from compat_sdk.outputs import Layout
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import TransformSpaces
+from compat_sdk.upgrade.sharding import Shards
 
 FOLDER = "upgrade"
 SOURCES, SIDE, SHARDS, BEFORE, AFTER = "sources", "side", "shards", "before", "after"
 LOCK_FILE = "upgrade.lock"
+BACKFILLED = "backfilled.jsonl"
 _MANIFEST = "manifest.json"
 _FORMAT, _VERSION = "compat-sdk-upgrade", 1
 _MOST_SHARDS = 1 << 20  # each is a file, and all of them are listed in memory
 _FILE = re.compile(r"(vectors|rows|pairs)-\d+-[0-9a-f]{16}\.(npy|jsonl?)")
 LAYOUT: Layout = {
-    r"manifest\.json": None,
+    r"(manifest\.json|backfilled\.jsonl)": None,
     SOURCES: {_FILE.pattern: None},
     SIDE: {_FILE.pattern: None},
     SHARDS: {_FILE.pattern: None, r"shard-\d+\.json": None},
@@ -72,53 +73,6 @@ class Source:
 
     segment: Segment
     side: Side | None
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Rows ``start`` to ``stop`` of one source, transformed together; ``first`` is its first row of all sources."""
-
-    number: int
-    source: int
-    start: int
-    stop: int
-    first: int
-
-    @property
-    def rows(self) -> int:
-        """Number of rows in the shard."""
-        return self.stop - self.start
-
-
-class Shards(Sequence[Shard]):
-    """The shards of sources one after the other, each made when it is asked for.
-
-    A manifest of a few hundred bytes may tell of a million: whoever reads it waits for none of them.
-    """
-
-    def __init__(self, rows: Sequence[int], shard_rows: int) -> None:
-        """Take the rows of each source, and the rows of a shard."""
-        self._rows, self._shard_rows = rows, shard_rows
-        self._numbers = [0, *accumulate(-(-count // shard_rows) for count in rows)]  # first shard of each source
-        self._firsts = [0, *accumulate(rows)]
-
-    def __len__(self) -> int:
-        return self._numbers[-1]
-
-    @overload
-    def __getitem__(self, index: int) -> Shard: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Shard]: ...
-    def __getitem__(self, index: int | slice) -> Shard | list[Shard]:
-        """Return one shard by its number, or those of a slice."""
-        numbers = range(len(self))[index]  # an IndexError beyond the last
-        return self._shard(numbers) if isinstance(numbers, int) else [self._shard(number) for number in numbers]
-
-    def _shard(self, number: int) -> Shard:
-        source = bisect_right(self._numbers, number) - 1  # the last that begins here: sources may have no rows
-        start = (number - self._numbers[source]) * self._shard_rows
-        stop = min(start + self._shard_rows, self._rows[source])
-        return Shard(number, source, start, stop, self._firsts[source] + start)
 
 
 @dataclass(frozen=True)

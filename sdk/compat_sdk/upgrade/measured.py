@@ -17,11 +17,12 @@ from compat_sdk.space import Embeddings
 from compat_sdk.spread import spread
 from compat_sdk.upgrade import quality
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare
-from compat_sdk.upgrade.manifest import SHARDS, SOURCES, Manifest, Shard
+from compat_sdk.upgrade.manifest import SHARDS, SOURCES, Manifest
 from compat_sdk.upgrade.plan import open_held_out
 from compat_sdk.upgrade.quality import Quality
 from compat_sdk.upgrade.rows import StackedRows, stored_rows
 from compat_sdk.upgrade.shard import Record
+from compat_sdk.upgrade.sharding import Shard
 
 Given = tuple[Sequence[str], StackedRows]
 """Ids of images, and the new model's vectors of them in the same order."""

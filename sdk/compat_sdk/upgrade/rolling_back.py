@@ -19,7 +19,8 @@ from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.store import read_state, write_state
 from compat_sdk.gallery.writer import select, writing
 from compat_sdk.upgrade.assembly import kept
-from compat_sdk.upgrade.manifest import AFTER, BEFORE, FOLDER, require_manifest
+from compat_sdk.upgrade.embedding_again import embedded_again
+from compat_sdk.upgrade.manifest import AFTER, BACKFILLED, BEFORE, FOLDER, require_manifest
 from compat_sdk.upgrade.prepare import WAIT_S, upgrading
 from compat_sdk.upgrade.rows import all_rows, find_rows, selected_ids, unknown
 
@@ -68,6 +69,10 @@ def rollback(path: str | Path, *, drop_added: bool = False, timeout: float = WAI
             with writing(gallery, load_snapshot(gallery, False, names=False, held=False), False, timeout) as current:
                 found = find_rows(current, folder / AFTER, after.state.segments, manifest.spaces.dim)
                 added, keep = list(selected_ids(current, unknown(found))), kept(found, len(after))
+                if again := embedded_again(folder):  # other vectors of the same images: their old ones hold
+                    mine = [id for id in added if id in again and id in after.row_of]
+                    keep[[after.row_of[id] for id in mine]] = True
+                    added = [id for id in added if id not in set(mine)]
                 if not same:
                     added, keep = _with_additions(before, after, added, keep)
                 if added and not drop_added:
@@ -86,6 +91,7 @@ def rollback(path: str | Path, *, drop_added: bool = False, timeout: float = WAI
                     select(Snapshot(gallery, old, before.parts, (before.ids, before.labels)), keep, current.state)
             for name in (BEFORE, AFTER):
                 shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / BACKFILLED).unlink(missing_ok=True)
         return Rollback(before.state.space, int(keep.sum()), tuple(added))
 
 

@@ -98,7 +98,7 @@ def run(
     with upgrading(gallery):
         manifest, added = prepare(gallery, opener, transform, side, shard_rows, block_rows, missing_side)
         engine = map_ray if ray else map_local
-        with shard_log(log) as told:
+        with _shard_log(log) as told:
             pace = None if rows_per_second is None else rows_per_second / _at_once(manifest, workers, ray=ray)
             folder = gallery / FOLDER
             return transform_missing(folder, manifest, added, opener, engine, workers, progress, pace=pace, told=told)
@@ -159,7 +159,7 @@ def transform_missing(
 
 
 @contextmanager
-def shard_log(path: str | Path | None) -> Iterator[Callable[[Outcome], None]]:
+def _shard_log(path: str | Path | None) -> Iterator[Callable[[Outcome], None]]:
     """What appends a line of JSON for every outcome to a file; nothing where there is no path.
 
     Raises:

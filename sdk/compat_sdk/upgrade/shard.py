@@ -24,9 +24,10 @@ from compat_sdk.gallery.vectors import write_vectors
 from compat_sdk.space import TransformSpaces
 from compat_sdk.unit import check_rows, unit_rows
 from compat_sdk.upgrade.freeze import open_pairs
-from compat_sdk.upgrade.manifest import SHARDS, SIDE, SOURCES, Manifest, Shard, Source, stored_file
+from compat_sdk.upgrade.manifest import SHARDS, SIDE, SOURCES, Manifest, Source, stored_file
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
 from compat_sdk.upgrade.rows import stored_rows
+from compat_sdk.upgrade.sharding import Shard
 
 
 @dataclass(frozen=True)

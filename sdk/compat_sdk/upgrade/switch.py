@@ -32,7 +32,7 @@ from compat_sdk.upgrade.run import transform_missing
 from compat_sdk.upgrade.shard import opened
 from compat_sdk.upgrade.verified import extended, require_verified
 
-MOST_ADDED = 1000
+_MOST_ADDED = 1000
 """Rows that a cutover transforms at most while writers wait."""
 _PASSES = 10
 
@@ -62,7 +62,7 @@ def cutover(
     *,
     side: str | Path | None = None,
     missing_side: MissingSide = "refuse",
-    most_added: int = MOST_ADDED,
+    most_added: int = _MOST_ADDED,
     unverified: bool = False,
     workers: int | None = None,
     timeout: float = WAIT_S,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from compat_sdk.errors import StateError
 from compat_sdk.files.documents import canonical_json
-from compat_sdk.upgrade.manifest import Manifest, Shard, Verified
+from compat_sdk.upgrade.manifest import Manifest, Verified
 from compat_sdk.upgrade.shard import Record
+from compat_sdk.upgrade.sharding import Shard
 
 Finished = Sequence[tuple[Shard, Record]]
 """Shards with their records, by number."""

@@ -26,7 +26,6 @@ from compat_sdk.upgrade.manifest import (
     SIDE,
     SOURCES,
     Manifest,
-    Shard,
     Verified,
     read_manifest,
     require_manifest,
@@ -37,6 +36,7 @@ from compat_sdk.upgrade.opener import OfSide, TransformOpener, turned
 from compat_sdk.upgrade.prepare import upgrading
 from compat_sdk.upgrade.quality import VERDICTS, Quality, Verdict
 from compat_sdk.upgrade.shard import Record, input_blocks, input_digest, job_for, opened, read_record, transformed_rows
+from compat_sdk.upgrade.sharding import Shard
 from compat_sdk.upgrade.verified import digest_of
 
 SAMPLE_COSINE = 0.9999

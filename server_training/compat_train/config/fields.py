@@ -124,7 +124,7 @@ def tables_of(kind: type[Any]) -> tuple[str, ...]:
 def _leaves(kind: type[Any], where: str, owner: Any, otherwise: Any, *, needed: bool) -> typing.Iterator[Setting]:
     """Settings of a table whose owner's default is ``owner``, or ``otherwise`` where that is None.
 
-    Nothing of a table that may be left out is required.
+    Nothing of a table that may be left out is required, nor there by itself.
     """
     hints = hints_of(kind)
     for entry in fields(kind):
@@ -136,6 +136,8 @@ def _leaves(kind: type[Any], where: str, owner: Any, otherwise: Any, *, needed: 
             default = getattr(owner, entry.name)
         elif otherwise is not None:
             default, told = None, _part(otherwise, entry.name)
+        if not needed and default not in (MISSING, None) and not is_dataclass(inner):
+            default, told = None, default
         required = needed and default is MISSING and not is_dataclass(inner)
         if is_dataclass(inner):
             table = None if default is MISSING else default

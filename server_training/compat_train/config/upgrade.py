@@ -211,9 +211,14 @@ class UpgradeConfig:
         check_choice("method", method, typing.get_args(UpgradeMethod))
         paper, table = OPTIMISATION[method], values.get("optimisation")
         epochs = table.get("epochs") if isinstance(table, Mapping) else None
+        source = values.get("source")
+        laid: dict[str, Any] = {}
+        if isinstance(source, Mapping) and isinstance(source.get("data"), str):
+            laid["source"] = Source(data=source["data"])
         if not isinstance(epochs, int):
-            return {"optimisation": paper}
-        return {"optimisation": replace(paper, warmup_epochs=paper.warmup_epochs * min(1.0, epochs / paper.epochs))}
+            return laid | {"optimisation": paper}
+        warmup = paper.warmup_epochs * min(1.0, epochs / paper.epochs)
+        return laid | {"optimisation": replace(paper, warmup_epochs=warmup)}
 
     @property
     def weights(self) -> dict[str, float]:

@@ -161,7 +161,10 @@ def _table(name: str, place: str, told: str | None) -> Table:
         raise ConfigError(f"{name}_space is {told}, but {place} names {table.space}; leave it out")
     space = table.space or told
     if space is None:
-        raise ConfigError(f"{place} names no space; tell it as {name}_space, by the name of the model that wrote it")
+        raise ConfigError(
+            f"{place} names no space; give the name of the model that wrote it as {name}_space "
+            f"(--{name.replace('_', '-')}-space)"
+        )
     return Table(table.ids, table.vectors, table.labels, check_space(space))
 
 

@@ -19,7 +19,7 @@ from compat_sdk.files.atomic import write_atomic
 from compat_sdk.files.documents import canonical_json, read_json
 from compat_sdk.metrics import paired_difference
 
-VERDICT = "verdict.json"
+_VERDICT = "verdict.json"
 """Where a RUN of a transform keeps it."""
 
 Word = Literal["better", "equal", "worse", "unknown"]
@@ -148,7 +148,7 @@ def judge(
 
 def write_verdict(run: Path, verdict: Verdict) -> None:
     """Keep it in the RUN that it is of."""
-    write_atomic(run / VERDICT, canonical_json(verdict.to_json()))
+    write_atomic(run / _VERDICT, canonical_json(verdict.to_json()))
 
 
 def read_verdict(run: Path) -> Verdict | None:
@@ -157,14 +157,14 @@ def read_verdict(run: Path) -> Verdict | None:
     Raises:
         CorruptFileError: It is damaged.
     """
-    if not (run / VERDICT).is_file():
+    if not (run / _VERDICT).is_file():
         return None
-    found: Mapping[str, Any] = read_json(run / VERDICT)
+    found: Mapping[str, Any] = read_json(run / _VERDICT)
     try:
         over = found["over_ridge"]
         return Verdict(**{**found, "over_ridge": (float(over[0]), float(over[1]), float(over[2]))})
     except (TypeError, KeyError, IndexError, ValueError) as error:
-        raise CorruptFileError(f"{run / VERDICT} is no verdict; train again into another folder") from error
+        raise CorruptFileError(f"{run / _VERDICT} is no verdict; train again into another folder") from error
 
 
 def _nearest(

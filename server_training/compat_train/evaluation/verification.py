@@ -170,9 +170,7 @@ def verify_pairs(
             f"{of_query.name} gives {of_query.dim} dimensions and {of_gallery.name} {of_gallery.dim}; only models of "
             f"one dimension can be compared"
         )
-    if flip and any(model.stored is not None for model in models):
-        raise ConfigError("only vectors of a model are known, and none of mirror images; evaluate without flip")
-    embedding = [_mirrored(model) for model in models] if flip else models
+    embedding = [mirrored(model) for model in models] if flip else models
     sides = {}
     with torch_threads(threads):
         for name in ("query", "gallery"):
@@ -196,12 +194,21 @@ def verify_pairs(
     )
 
 
-def _mirrored(model: Model) -> Model:
-    """The model whose vector of a picture is the sum of the picture's and its mirror image's, at unit length."""
+def mirrored(model: Model) -> Model:
+    """The model whose vector of a picture is the sum of the picture's and its mirror image's, at unit length.
+
+    Raises:
+        ConfigError: Only vectors of the model are known.
+    """
+    if model.stored is not None:
+        raise ConfigError(
+            f"only vectors of {model.name} are known, and none of mirror images; pass a model that embeds"
+        )
 
     def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         both = model.embed(pixels) + model.embed(np.ascontiguousarray(pixels[:, :, ::-1]))
-        return both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        lengths = np.maximum(np.linalg.norm(both, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return np.asarray(both / lengths, np.float32)
 
     return dataclasses.replace(model, embed=embed)
 

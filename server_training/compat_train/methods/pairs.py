@@ -32,6 +32,7 @@ from compat_train.methods.classify import finished_run
 from compat_train.methods.ridge import Ridge, ridge_regression
 from compat_train.methods.ridge_transform import least_width, start_as
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
+from compat_train.parallel.group import leads
 from compat_train.runs.layout import UPGRADE_RUN, require_run
 from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import on_cpu
@@ -120,9 +121,10 @@ def train_on_pairs(config: UpgradeConfig, out: str | Path, progress: Progress | 
     judged = _Rows.of(pairs, parts.judge, device)
     labels = [pairs.labels[row] for row in parts.judge]
     old, new = pairs.old[parts.judge], pairs.new[parts.judge]
-    write_verdict(run, judge(old, new, _numbers(judged.through(transform)), _numbers(judged.by(ridge)), labels))
-    finished.save()
-    ResumePoints(run).clear()
+    if leads():
+        write_verdict(run, judge(old, new, _numbers(judged.through(transform)), _numbers(judged.by(ridge)), labels))
+        finished.save()
+        ResumePoints(run).clear()
     return finished
 
 

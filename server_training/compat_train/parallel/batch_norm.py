@@ -63,7 +63,7 @@ class _Normalised(torch.autograd.Function):
         own = torch.cat((mean, variance, mean.new_tensor([values.numel() // len(mean)])))
         every = [torch.empty_like(own) for _ in range(dist.get_world_size())]
         dist.all_gather(every, own)
-        means, variances, counts = torch.split(torch.stack(every), (len(mean), len(mean), 1), 1)
+        means, variances, counts = torch.split(torch.stack(every), [len(mean), len(mean), 1], 1)
         count = counts.sum()
         mean = (means * counts).sum(0) / count
         # By the parts' own spread and that of their means: sums of squares would cancel.

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from compat_sdk.errors import CompatError, TrainingError
+from compat_sdk.errors import TrainingError
 from compat_sdk.shown import shortened
 from compat_train.config.parts import Execution
 from compat_train.device import device_of
@@ -137,6 +137,12 @@ def at_step(step: int | None) -> None:
         _group.heart.at(step)
 
 
+def meet() -> None:
+    """Waits, as long as all live, until every process of the group is here."""
+    if _group is not None:
+        _group.meet()
+
+
 @contextlib.contextmanager
 def leader_first(path: Path) -> Iterator[None]:
     """Around what makes a file if it is not there: rank 0 does it, and the others find it. Alone it does nothing.
@@ -193,8 +199,10 @@ def _joined(execution: Execution) -> Iterator[None]:
         _group.meet()
     except BaseException as error:
         group, _group = _group, None
-        lost = isinstance(error, RuntimeError) and not isinstance(error, CompatError)
+        lost = isinstance(error, RuntimeError)
         absent = group.heart.absent() if lost else []
+        if lost and not absent and _is_of_the_group(error):
+            absent = [f"a step took longer than {execution.process_timeout} seconds; raise process_timeout"]
         group.give_up(error)
         if absent:
             raise TrainingError(_ended(absent)) from error
@@ -216,6 +224,11 @@ def _close() -> None:
     if _group is not None:
         _group.close()
         _group = None
+
+
+def _is_of_the_group(error: BaseException) -> bool:
+    """Whether processes lost each other; gloo has no type of its own for that."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def _ended(absent: list[str]) -> str:

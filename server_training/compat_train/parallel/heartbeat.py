@@ -128,8 +128,9 @@ class Heartbeat:
             except RuntimeError:  # the store is gone; whoever waits for another process finds out
                 pass
             if self._step is not None and time.monotonic() - self._moved > self._timeout + _GRACE_S:
-                who = "; ".join(self.absent()) or "no process says that it fails"
-                sys.stderr.write(f"error: no step in {self._timeout + _GRACE_S:g} seconds: {who}\n")
+                if not (absent := self.absent()):  # this process is the slow one
+                    continue
+                sys.stderr.write(f"error: no step in {self._timeout + _GRACE_S:g} seconds: {'; '.join(absent)}\n")
                 sys.stderr.flush()
                 self._end(1)
                 return

@@ -53,8 +53,9 @@ class _Gathered(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, count: int, own: slice) -> Tensor:
         ctx.own = own
-        # Zeros elsewhere, so that slices may differ in length; float32, which every backend adds up.
-        whole = torch.zeros((count, *rows.shape[1:]), dtype=torch.float32, device=rows.device)
+        # Zeros elsewhere, so that slices may differ in length; at least float32, which every backend adds up.
+        kind = torch.promote_types(rows.dtype, torch.float32)
+        whole = torch.zeros((count, *rows.shape[1:]), dtype=kind, device=rows.device)
         whole[own] = rows
         dist.all_reduce(whole)
         return whole.to(rows.dtype)

@@ -366,6 +366,36 @@ def records(path: Path) -> Path:
     return put(path, content)
 
 
+IJB_FACES = ((1, 10), (1, 10), (1, 11), (2, 20), (3, 30), (4, 40), (5, 50), (6, 60))
+"""Template and medium of each picture of `ijb`."""
+
+
+def ijb(root: Path, name: str = "ijbc") -> Path:
+    """Six templates of three people and a stranger; the first has two frames of one video and a photograph."""
+    places = [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+    points, faces = [], []
+    for number, (template, medium) in enumerate(IJB_FACES, 1):
+        image = np.random.default_rng(number).integers(0, 256, (150, 140, 3), np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        put(root / "loose_crop" / f"{number}.jpg", buffer.getvalue())
+        at = " ".join(f"{x + 10 * (number % 2)} {y + 20}" for x, y in places)
+        points.append(f"{number}.jpg {at} {0.5 + number / 20}")
+        faces.append(f"{number}.jpg {template} {medium}")
+    pairs = ["1 2 1", "1 3 0", "2 4 0", "3 4 1", "5 6 0", "1 5 0"]
+    gallery = (
+        ("TEMPLATE_ID,SUBJECT_ID,FILENAME", "1,100,img/1.jpg", "1,100,img/2.jpg"),
+        ("TEMPLATE_ID,SUBJECT_ID", "3,200"),
+    )
+    lists = {"name_5pts_score": points, "face_tid_mid": faces, "template_pair_label": pairs}
+    for each, lines in lists.items():
+        put(root / "meta" / f"{name}_{each}.txt", "\n".join(lines) + "\n")
+    for part, lines in zip((1, 2), gallery, strict=True):
+        put(root / "meta" / f"{name}_1N_gallery_G{part}.csv", "\r\n".join(lines))
+    put(root / "meta" / f"{name}_1N_probe_mixed.csv", "TEMPLATE_ID,SUBJECT_ID\n2,100\n4,200\n5,300\n6,300\n")
+    return root
+
+
 LAYOUTS: Mapping[str, Callable[[Path], object]] = {
     "mnist": mnist,
     "kmnist": mnist,

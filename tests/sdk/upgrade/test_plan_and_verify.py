@@ -19,7 +19,7 @@ from compat_sdk.space import Embeddings
 from compat_sdk.spread import spread
 from compat_sdk.upgrade import measured
 from compat_sdk.upgrade.accuracy import compare
-from compat_sdk.upgrade.manifest import Shards
+from compat_sdk.upgrade.sharding import Shards
 from tests.sdk import transforms
 from tests.sdk.upgrade.toy import NEW, OLD, Toy, ToyTransform, add, expected, make, unit, vectors
 
@@ -246,6 +246,6 @@ def test_shards_cover_every_row_once_and_are_made_when_they_are_asked_for(monkey
     with pytest.raises(IndexError):
         shards[6]
     made: list[tuple[int, ...]] = []
-    monkeypatch.setattr("compat_sdk.upgrade.manifest.Shard", lambda *told: made.append(told))
+    monkeypatch.setattr("compat_sdk.upgrade.sharding.Shard", lambda *told: made.append(told))
     many = Shards([1 << 60], 1 << 40)
     assert len(many) == 1 << 20 and many[:3] and len(made) == 3

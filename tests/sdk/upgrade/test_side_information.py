@@ -51,7 +51,7 @@ def test_a_bundle_takes_rows_of_zeros_for_side_information_and_no_other_rows_wit
     from compat_sdk.transform import Transform
 
     transforms.make_transform(tmp_path / "h", graph_files={"model.onnx": transforms.onnx_transform()})
-    opened = Transform.load(tmp_path / "h")
+    opened = Transform.load(tmp_path / "h", engine="onnxruntime")
     old, side = transforms.unit_rows(4, 6, 5), transforms.unit_rows(4, 3, 6)
     side[2] = 0
     assert np.isfinite(opened.apply(old, side)).all()

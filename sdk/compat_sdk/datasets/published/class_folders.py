@@ -31,7 +31,7 @@ def open_imagenet(root: Path) -> Dataset:
         test = _by_folder(folder, "query", "val")
     else:
         labels, files = _val_list(root)
-        test = labelled_by_list(folder, labels, files[0], "val")
+        test = _labelled_by_list(folder, labels, files[0], "val")
     described = "ImageNet by class; the validation images search each other"
     return Dataset("imagenet", {"train": train, **searched_in_itself(test)}, described, files=files)
 
@@ -57,7 +57,7 @@ def open_training_faces(root: Path, name: str) -> Dataset:
     return Dataset(name, {"train": open_identities(root)}, "faces to train on, by person")
 
 
-def labelled_by_list(folder: Path, labels: dict[str, str], source: Path, named: str) -> Split:
+def _labelled_by_list(folder: Path, labels: dict[str, str], source: Path, named: str) -> Split:
     """Pictures of one folder, whose labels a list gives by their names.
 
     Args:

@@ -93,10 +93,10 @@ def open_emnist(root: Path, part: str) -> Dataset:
     """
     train, test, files = _idx_files(root, f"emnist-{part}-train", f"emnist-{part}-test")
     mapping = require_file(root, f"emnist-{part}-mapping.txt")
-    upright = [(np.ascontiguousarray(images.transpose(0, 2, 1)), labels) for images, labels in (train, test)]
+    train, test = ((np.ascontiguousarray(images.transpose(0, 2, 1)), labels) for images, labels in (train, test))
     classes = _mapping(mapping)
     described = f"28x28 grey handwritten characters, EMNIST {part}"
-    return _dataset(f"emnist-{part}", *upright, classes, described, (*files, mapping))
+    return _dataset(f"emnist-{part}", train, test, classes, described, (*files, mapping))
 
 
 def _mapping(path: Path) -> dict[int, str]:

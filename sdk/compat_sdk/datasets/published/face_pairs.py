@@ -30,11 +30,12 @@ def open_face_pairs(path: Path) -> Dataset:
     truths = same.tolist() if isinstance(same, np.ndarray) else same
     if not isinstance(pictures, list) or not all(isinstance(each, Span) and each.size for each in pictures):
         raise DataError(f"{path} has no list of pictures; expected pairs of faces such as lfw.bin; download it again")
-    known = isinstance(truths, list) and all(type(each) in (bool, int) and each in (0, 1) for each in truths)
-    if not truths or not known or len(pictures) != 2 * len(truths):
+    if not isinstance(truths, list) or not all(type(each) in (bool, int) and each in (0, 1) for each in truths):
+        truths = []
+    if not truths or len(pictures) != 2 * len(truths):
         raise DataError(
-            f"{path} has {len(pictures)} pictures and {len(truths) if known else 'no'} truth values; expected two "
-            f"pictures for each truth value; download it again"
+            f"{path} has {len(pictures)} pictures and {len(truths)} truth values; expected two pictures for each truth "
+            f"value; download it again"
         )
     splits = {}
     for side, name in enumerate(("query", "gallery")):

@@ -33,7 +33,7 @@ def open_tinyface(root: Path) -> Dataset:
     distractors = find_pictures(others).paths
     gallery = Split(
         "gallery",
-        (*gallery.images, *distractors),  # type: ignore[arg-type]  # a tuple of paths, never an array
+        (*gallery.images, *distractors),
         (*gallery.labels, *(_DISTRACTOR for _ in distractors)),
         (*gallery.ids, *(f"{others.name}/{path.relative_to(others).as_posix()}" for path in distractors)),
     )

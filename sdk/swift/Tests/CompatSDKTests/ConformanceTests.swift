@@ -15,7 +15,7 @@ struct Case {
         return ([sdk + "/conformance"] + [more].compactMap { $0 }).map { URL(fileURLWithPath: $0) }
     }()
 
-    static func all(_ kind: String) throws -> [Case] {
+    static func all(_ kind: String, in roots: [URL]) throws -> [Case] {
         var found: [Case] = []
         for root in roots {
             guard let text = try? Data(contentsOf: root.appendingPathComponent(kind + ".json")) else { continue }
@@ -27,13 +27,13 @@ struct Case {
 
     /// The cases of a kind, and how many there are.
     static func told(_ kind: String) throws -> [Case] {
-        let found = try all(kind)
+        let found = try all(kind, in: roots)
         print("\(kind): \(found.count) cases")
         return found
     }
 
     static func named(_ kind: String, _ name: String) throws -> Case {
-        try all(kind).first { $0.text("name") == name }!
+        try all(kind, in: [roots[0]]).first { $0.text("name") == name }!
     }
 
     subscript(name: String) -> Json? { fields[Text(name)].flatMap { $0 == .null ? nil : $0 } }
