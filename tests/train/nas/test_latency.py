@@ -19,7 +19,8 @@ from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.profile import BlockTable, load_block_table, save_block_table
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
-from compat_train.models.global_space import Bounds, GlobalMember, mmacs, random_member
+from compat_train.models.global_cost import mmacs
+from compat_train.models.global_space import Bounds, GlobalMember, random_member
 from compat_train.models.search_space import SearchSpace, space_named
 from compat_train.nas.blocks import BlockSpace, between
 from compat_train.nas.cmp import latency, run
