@@ -63,7 +63,7 @@ def reach(config: Any, path: str) -> Any:
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    both = first.keys() & second.keys()
+    both = {name for name in first.keys() & second.keys() if isinstance(second[name], dict)}
     return first | second | {name: merged(first[name], second[name]) for name in both}
 
 
@@ -72,7 +72,8 @@ def told(kind: type[Any], path: str, value: Any) -> Any:
     entry = {entry.name: entry for entry in fields(kind)}.get(path.partition(".")[0])
     of_another_run = entry is not None and entry.name in ANOTHERS and entry.default is None
     defaults = {entry.name: ANOTHERS[entry.name]} if entry and of_another_run and kind is not GlobalConfig else {}
-    counts = {"arc": 1.0} if kind is UpgradeConfig else {}  # of the loss, without which it is refused
+    # Of the loss, without which it is refused, and of the images, without which there is none.
+    counts = {"arc": 1.0, "source": {"data": "x"}} if kind is UpgradeConfig else {}
     return config_from_mapping(kind, merged(required_of(kind) | counts, nested(path, value)), defaults=defaults)
 
 
@@ -136,7 +137,7 @@ def test_a_default_that_depends_on_the_method_is_that_of_the_method() -> None:
 def test_a_part_of_a_loss_lies_over_that_of_the_other_run_or_is_refused(kind: type[Any]) -> None:
     values = merged(required_of(kind), {"classification": {"scale": 20.0}})
     if kind is UpgradeConfig:
-        values["arc"] = 1.0
+        values |= {"arc": 1.0, "source": {"data": "x"}}
     found = config_from_mapping(kind, values, defaults={"classification": LOSS})
     assert found.classification == replace(LOSS, scale=20.0)
     with pytest.raises(ConfigError, match="classification leaves out loss, margin, and what they are otherwise"):
