@@ -88,7 +88,7 @@ def test_every_command_of_the_interface_is_there(capsys: pytest.CaptureFixture[s
     named = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     assert named == {
         "quickstart", "doctor", "data", "adopt", "train", "evaluate", "export", "bundle", "index", "search", "profile",
-        "nas", "run", "settings", "upgrade", "archs", "app", "serve",
+        "nas", "run", "settings", "upgrade", "archs", "app", "serve", "gallery",
     }  # fmt: skip
     for group, words in {"data": ["info", "split", "build"], "train": ["gallery", "query", "side-info", "upgrade"],
                          "index": ["build", "add", "approximate", "remove", "info", "verify", "repair"],

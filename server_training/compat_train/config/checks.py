@@ -7,11 +7,13 @@ import math
 import re
 import types
 import typing
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.metrics import Metric
 from compat_sdk.shown import shown_value
+
+if TYPE_CHECKING:
+    from compat_sdk.metrics import Metric
 
 
 def check_range(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
@@ -26,6 +28,8 @@ def check_range(name: str, value: float, low: float, high: float = math.inf, *, 
 
 def check_metric(name: str, text: str) -> Metric:
     """The metric of a name; refuses, with a ConfigError, a name of none."""
+    from compat_sdk.metrics import Metric  # which loads numpy, and what lists settings does not
+
     try:
         return Metric.parse(text)
     except ConfigError as error:

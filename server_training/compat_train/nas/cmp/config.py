@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.metrics import Metric
 from compat_sdk.shown import shown_value
 from compat_train.config.checks import check_choices, check_metric, check_range
 from compat_train.config.fields import about, setting
@@ -15,6 +14,9 @@ from compat_train.config.method_terms import AnyMethod, QueryMethod, method_weig
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
 from compat_train.config.query import QueryConfig
 from compat_train.models.search_space import SearchSpace, space_named
+
+if TYPE_CHECKING:
+    from compat_sdk.metrics import Metric
 
 Reward = Literal["r1", "r2", "r3"]
 
@@ -113,7 +115,8 @@ class ValidationConfig:
             raise ConfigError(
                 f"rank is {self.rank} and metric is {shown_value(self.metric)}; set one of them", setting="metric"
             )
-        _ = self.accuracy
+        if self.metric is not None:
+            _ = self.accuracy
         check_range("batch", self.batch, 2)
         check_range("calibration", self.calibration, self.batch)
 
@@ -124,7 +127,7 @@ class ValidationConfig:
         Raises:
             ConfigError: There is no metric of that name.
         """
-        return Metric("top", self.rank) if self.metric is None else check_metric("metric", self.metric)
+        return check_metric("metric", f"top-{self.rank}" if self.metric is None else self.metric)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_sdk.metrics import Metric
 from compat_train.config.checks import check_choices, check_metric, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.gallery import GalleryConfig
@@ -17,6 +16,9 @@ from compat_train.config.method_terms import AnyMethod, method_weights
 from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
 from compat_train.config.query import QueryConfig
 from compat_train.models.global_space import Bounds
+
+if TYPE_CHECKING:
+    from compat_sdk.metrics import Metric
 
 Objective = Literal["accuracy", "retrieval", "r3"]
 Ranking = Literal["dynamic", "static"]
@@ -225,7 +227,7 @@ class GlobalConfig:
     @property
     def accuracy(self) -> Metric:
         """The accuracy of a search for retrieval, that judges candidates and that networks are reported by."""
-        return Metric.parse(self.metric)
+        return check_metric("metric", self.metric)
 
     @property
     def share(self) -> float:
@@ -269,7 +271,7 @@ class GlobalConfig:
 
     def _check_objective(self) -> None:
         """Refuses settings that the objective would ignore, and r3 without what it is measured against."""
-        if check_metric("metric", self.metric) != Metric() and self.objective == "accuracy":
+        if self.metric != "top-1" and check_metric("metric", self.metric) and self.objective == "accuracy":
             raise ConfigError(
                 f"metric is {self.metric}, but objective 'accuracy' is the accuracy of classification; leave it out, "
                 f"or choose objective 'retrieval'",
