@@ -45,11 +45,12 @@ MODELS: dict[str, tuple[str, ...]] = {
     ),
     "upgrade verify": ("upgrade", "verify", "photos.gallery", "--transform", "h.bundle"),
     "app web": ("app", "web", "--bundle", "query.bundle", "--gallery", "photos.gallery", "--out", "new"),
+    "serve": ("serve", "--bundle", "query.bundle", "--gallery", "photos.gallery", "--port", "0"),
     "evaluate": ("evaluate", "--data", "sample", "--query", "query.bundle", "--gallery", "query.bundle"),
 }
 """Every command that takes a model, or something else that can be signed, from elsewhere; here nothing is signed."""
 OF_ONES_OWN = {
-    *("bundle sign", "index sign", "index remove", "index compact", "index info", "index repair"),
+    *("bundle sign", "index sign", "index remove", "index compact", "index info", "index repair", "index approximate"),
     *("upgrade rollback", "upgrade discard", "upgrade status", "upgrade canary"),
 }
 """Commands that read or write a bundle or a gallery, and give its content to no engine."""

@@ -106,7 +106,7 @@ def test_side_information_that_is_missing_or_has_no_use_is_refused(transform: Tr
         (unit_rows(2, OLD), unit_rows(3, SIDE), "2 old vectors and 3 of side-information", ()),
         (unit_rows(3, OLD) * np.float32([[1], [np.nan], [1]]), unit_rows(3, SIDE), "the old .* NaN", (1,)),
         (unit_rows(3, OLD) * np.float32([[1], [1], [2]]), unit_rows(3, SIDE), "the old .* unit length", (2,)),
-        (unit_rows(3, OLD), unit_rows(3, SIDE) * np.float32([[0], [1], [1]]), "the side .* unit length", (0,)),
+        (unit_rows(3, OLD), unit_rows(3, SIDE) * np.float32([[0.5], [1], [1]]), "the side .* unit length", (0,)),
         ([[1.0] * OLD], unit_rows(1, SIDE), "the old vectors are list", ()),
     ],
 )  # fmt: skip

@@ -105,7 +105,7 @@ def test_what_cannot_be_matched_is_refused(stored: Path) -> None:
         read_pairs(old, new, spaces=("other-6-dddddddddddd", None, None))
     nameless = stored / "nameless.npz"
     np.savez(nameless, ids=np.array([f"q{row}" for row in range(60)]), vectors=tables()["old"][0][:60])
-    with pytest.raises(ConfigError, match="names no space; tell it as old_space"):
+    with pytest.raises(ConfigError, match="names no space; give the name of the model that wrote it as old_space"):
         read_pairs(str(nameless), new)
     with pytest.raises(DataError, match=r"0 ids stand in all of old, new, expected at least 50; the first ids: old"):
         read_pairs(str(nameless), new, spaces=(OLD, None, None))

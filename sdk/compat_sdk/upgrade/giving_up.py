@@ -8,6 +8,7 @@ from operator import ne
 from pathlib import Path
 
 from compat_sdk.errors import ConfigError, GalleryError, StateError
+from compat_sdk.files.atomic import sync_folder
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.state import STATE_FILE
 from compat_sdk.gallery.store import read_state
@@ -58,6 +59,7 @@ def discard(path: str | Path, *, old: bool = False, drop_added: bool = False) ->
         freed = _bytes_named_only_in(folder)
         forget_manifest(folder)
         shutil.rmtree(folder)
+        sync_folder(gallery)
         return freed
 
 
@@ -76,10 +78,22 @@ def _is_over(gallery: Path, folder: Path) -> bool | None:
 
 
 def _in_old_alone(gallery: Path, folder: Path) -> list[str]:
-    """Ids of rows that the kept old gallery received since the cutover and the new one has not."""
+    """Ids of rows that the kept old gallery received since the cutover and the new one has not.
+
+    None where a `discard` that was told to go on died in the middle of the old gallery's files.
+    """
     before, after = folder / BEFORE / STATE_FILE, folder / AFTER / STATE_FILE
     if not (before.exists() and after.exists()):
         return []
+    try:
+        return _added_before(gallery, before, after)
+    except GalleryError:
+        if read_manifest(folder) is not None:
+            raise
+        return []
+
+
+def _added_before(gallery: Path, before: Path, after: Path) -> list[str]:
     old, new = (load_snapshot(path.parent, False, names=False) for path in (before, after))
     if not any(map(ne, *(selected_ids(one, all_rows(one)) for one in (old, new)))) and len(old) == len(new):
         return []

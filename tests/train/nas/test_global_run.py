@@ -382,7 +382,7 @@ def test_an_impossible_limit_is_refused_with_what_is_possible(clothes: Path, tmp
 def test_a_limit_that_no_random_member_meets_is_refused(clothes: Path, tmp_path: Path) -> None:
     bounds = Bounds(min_depth=3, max_depth=40, min_width=4, max_width=128, width_step=1)
     said = refusal(tiny(clothes, bounds=bounds, mmacs=0.28, random=1), tmp_path / "out")
-    assert "0 of 1000 random members take 0.28 MMACs or less" in said
+    assert "0 of 1000 random members keep within the limits (0.28 MMACs)" in said
 
 
 def test_a_folder_of_another_search_or_a_changed_log_is_refused(clothes: Path, finished: Path, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import torch
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
 from compat_sdk.metrics import Metric
-from compat_train import loop
 from compat_train.config.parts import Optimisation
 from compat_train.methods.centred_output import Cone, write_mean
 from compat_train.models.layers import fold_batch_norms
@@ -24,6 +23,7 @@ from compat_train.nas.cmp.cost import cost_table
 from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import MemberSchedule
 from compat_train.nas.cmp.validation import Validation
+from compat_train.optimiser import _moments, make_optimiser, step_parts
 
 SPACES = {
     "shuffle": "shuffle,stem=4,channels=8-16-24-32,repeats=1-1-2-1,last=16",
@@ -78,16 +78,16 @@ def test_a_step_moves_the_channels_of_its_member_alone(space: str, optimiser: st
     members = [Member(supernet.space, (0,) * blocks, (scale,) * blocks) for scale in (len(SCALES) - 1, 2, 2)]
     images = torch.randn(4, 3, 32, 32)
     optimisation = Optimisation(epochs=1, weight_decay=0.1, optimiser=optimiser)  # type: ignore[arg-type]
-    stepper = loop._optimiser(supernet, optimisation)
+    stepper = make_optimiser(supernet, optimisation)
     seen = []
     for member in members:
         stepper.zero_grad(set_to_none=True)
         supernet(images, member).square().mean().backward()
-        loop._step(stepper, supernet.drawn_parts(member))
+        step_parts(stepper, supernet.drawn_parts(member), stepper.step)
         moments = {
             f"{name}.{key}": value.clone()
             for name, weight in supernet.named_parameters()
-            for key, value in loop._moments(stepper, weight).items()
+            for key, value in _moments(stepper, weight).items()
         }
         seen.append({name: value.clone() for name, value in supernet.state_dict().items()} | moments)
     narrow = take_member(supernet.state_dict(), members[1], dim=8, stem_stride=1).state_dict()

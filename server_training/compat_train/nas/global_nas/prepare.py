@@ -184,8 +184,8 @@ def _random_members(config: GlobalConfig, fits: Callable[[GlobalMember], bool]) 
         if fits(member):
             found.append(member)
     if len(found) < config.random:
-        limits = [f"{config.mmacs:g} MMACs"] * (config.mmacs is not None)
-        limits += [f"{config.milliseconds:g} ms"] * (config.milliseconds is not None)
+        told = ((config.mmacs, "MMACs"), (config.milliseconds, "ms"))
+        limits = [f"{most:g} {unit}" for most, unit in told if most is not None]
         raise ConfigError(
             f"{len(found)} of {_TRIES * config.random} random members keep within the limits "
             f"({', '.join(limits)}), and {config.random} are wanted; raise the limit, lower the bounds, or ask "
