@@ -146,8 +146,8 @@ def prepare(config: CmpConfig, folder: Path, progress: Progress | None = None) -
             raise ConfigError(
                 f"a tier of {budget:g} {costs.unit} is out of reach: members of {costs.space.name} take "
                 f"{costs.lowest:.4g} to {costs.highest:.4g} {costs.unit} at {costs.size} pixels with stem stride "
-                f"{config.stem_stride}; a smaller stem or last convolution (space {costs.space.kind},last=128) or fewer "
-                f"channels lower the minimum"
+                f"{config.stem_stride}; a smaller stem or last convolution (space {costs.space.kind},last=128) or "
+                f"fewer channels lower the minimum"
             )
     data = load_training_set(config.source, gallery.preprocessing, cache=folder / "pixels", progress=progress)
     query, _ = choose(config.training("shufflenet_v2"), gallery, data, None)
