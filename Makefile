@@ -49,7 +49,7 @@ $(SIGNING)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; install one, or: make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(SIGNING)
 	$(SIGNING)/bin/python $(PIP) \
-		numpy pillow pytest typer usearch model-signing pyopenssl
+		numpy pillow pytest typer usearch model-signing pyopenssl fastapi uvicorn
 	@touch $@
 
 demo: $(VENV)/.installed

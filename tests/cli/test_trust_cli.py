@@ -49,6 +49,7 @@ MODELS: dict[str, tuple[str, ...]] = {
     "evaluate": ("evaluate", "--data", "sample", "--query", "query.bundle", "--gallery", "query.bundle"),
 }
 """Every command that takes a model, or something else that can be signed, from elsewhere; here nothing is signed."""
+NEEDS = {"evaluate": "torch", "serve": "fastapi"}
 OF_ONES_OWN = {
     *("bundle sign", "index sign", "index remove", "index compact", "index info", "index repair", "index approximate"),
     *("upgrade rollback", "upgrade discard", "upgrade status", "upgrade canary"),
@@ -97,8 +98,8 @@ def test_every_command_that_takes_a_model_from_elsewhere_takes_a_trust_file() ->
 def test_what_is_unsigned_is_refused_by_every_command(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, way: str
 ) -> None:
-    if name == "evaluate":
-        pytest.importorskip("torch")
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     _, public = key_pair(work, "maker")
     before = sorted(work.iterdir())
     words: tuple[object, ...] = MODELS[name]
@@ -120,8 +121,8 @@ def test_what_is_unsigned_is_refused_by_every_command(
 def test_where_signatures_cannot_be_checked_every_command_refuses(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    if name == "evaluate":
-        pytest.importorskip("torch")
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     monkeypatch.setitem(sys.modules, "model_signing", None)
     monkeypatch.setenv("COMPAT_SDK_TRUST", str(work / "trust.toml"))
     code, out, err = run(capsys, *MODELS[name])
