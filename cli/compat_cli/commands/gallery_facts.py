@@ -20,10 +20,12 @@ def say(gallery: Gallery, as_json: bool) -> None:
 def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """What `Gallery.info` says, for people."""
     index, model = facts["index"], facts["model"]
-    covers = "everything that decides a vector" if facts["space_covers"] == "all" else "the weights only: an old space"
+    covers = "a digest of everything that decides a vector"
+    if facts["space_covers"] != "all":
+        covers = "a chosen name, or a digest of the weights only"
     shown = {
         "path": facts["path"],
-        "space": f"{facts['space']} (a digest of {covers})",
+        "space": f"{facts['space']} ({covers})",
         "rows": f"{facts['rows']:,} images of {facts['labels']:,} labels",
         "vectors": f"{facts['dim']} numbers of {facts['dtype']}, {console.size_text(facts['bytes'])} in "
         f"{facts['segments']} segments",
