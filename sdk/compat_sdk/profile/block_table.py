@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files.documents import read_json, write_json_atomic
-from compat_sdk.outputs import require_place
+from compat_sdk.files.documents import write_json_atomic
+from compat_sdk.profile.table_file import read_table_file, require_place_of_table
 from compat_sdk.shown import shortened, shown_value
 
 _FORMAT, _VERSION = "compat-sdk-block-table", 1
@@ -124,16 +124,7 @@ def require_block_table_place(path: str | os.PathLike[str]) -> None:
     Raises:
         ConfigError: Something else is there, or the place is inside a bundle.
     """
-    require_place(path)
-    if not os.path.lexists(path):
-        return
-    try:
-        plain = Path(path).is_file() and not Path(path).is_symlink()
-        written_here = plain and read_json(path).get("format") == _FORMAT
-    except CorruptFileError:
-        written_here = False
-    if not written_here:
-        raise ConfigError(f"{path} exists and is no table of blocks, so it is not overwritten; choose another name")
+    require_place_of_table(path, _FORMAT, "table of blocks")
 
 
 def load_block_table(path: str | os.PathLike[str]) -> BlockTable:
@@ -142,12 +133,7 @@ def load_block_table(path: str | os.PathLike[str]) -> BlockTable:
     Raises:
         CorruptFileError: The file is no such table, of a newer version, or lacks a figure.
     """
-    found = read_json(Path(path))
-    if found.get("format") != _FORMAT or found.get("version") != _VERSION:
-        raise CorruptFileError(
-            f"{path} has format {shown_value(found.get('format'))}, version {shown_value(found.get('version'))}; "
-            f"expected {_FORMAT!r} version {_VERSION}, written by `compat-sdk profile FOLDER --blocks --save`"
-        )
+    found = read_table_file(path, _FORMAT, _VERSION, "compat-sdk profile FOLDER --blocks --save")
     device, engine, threads, settings = (found.get(name) for name in ("device", "engine", "threads", "settings"))
     blocks, networks = found.get("blocks"), found.get("networks")
     if not (

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compat_sdk.errors import ConfigError, CorruptFileError
-from compat_sdk.files.documents import read_json, write_json_atomic
+from compat_sdk.errors import CorruptFileError
+from compat_sdk.files.documents import write_json_atomic
 from compat_sdk.metrics import rank_correlation
-from compat_sdk.outputs import require_place
 from compat_sdk.profile.profile import Profile
-from compat_sdk.shown import shown_value
+from compat_sdk.profile.table_file import read_table_file, require_place_of_table
 from compat_sdk.workers import usable_cores
 
 _FORMAT, _VERSION = "compat-sdk-latency-table", 1
@@ -81,16 +80,7 @@ def require_table_place(path: str | os.PathLike[str]) -> None:
     Raises:
         ConfigError: Something else is there, or the place is inside a bundle.
     """
-    require_place(path)
-    if not os.path.lexists(path):
-        return
-    try:
-        plain = Path(path).is_file() and not Path(path).is_symlink()
-        written_here = plain and read_json(path).get("format") == _FORMAT
-    except CorruptFileError:
-        written_here = False
-    if not written_here:
-        raise ConfigError(f"{path} exists and is no latency table, so it is not overwritten; choose another name")
+    require_place_of_table(path, _FORMAT, "latency table")
 
 
 def load_table(path: str | os.PathLike[str]) -> LatencyTable:
@@ -99,12 +89,7 @@ def load_table(path: str | os.PathLike[str]) -> LatencyTable:
     Raises:
         CorruptFileError: The file is no such table, of a newer version, or lacks a figure.
     """
-    found = read_json(Path(path))
-    if found.get("format") != _FORMAT or found.get("version") != _VERSION:
-        raise CorruptFileError(
-            f"{path} has format {shown_value(found.get('format'))}, version {shown_value(found.get('version'))}; "
-            f"expected {_FORMAT!r} version {_VERSION}, written by `compat-sdk profile --save`"
-        )
+    found = read_table_file(path, _FORMAT, _VERSION, "compat-sdk profile --save")
     device, profiles = found.get("device"), found.get("profiles")
     if not isinstance(device, dict) or not isinstance(profiles, list) or not all(map(_is_profile, profiles)):
         raise CorruptFileError(
