@@ -63,7 +63,10 @@ def test_info_marks_what_0_7_made(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         "(an old space: it covers the weights only)" in said(capsys, "bundle", "info", golden / "bundles/h.bundle")[1]
     )
-    assert "(a chosen name, or a digest of the weights only)" in said(capsys, "index", "info", golden / "galleries/plain")[1]
+    assert (
+        "(a chosen name, or a digest of the weights only)"
+        in said(capsys, "index", "info", golden / "galleries/plain")[1]
+    )
 
 
 def test_a_search_whose_right_is_shown_says_nothing_and_another_says_so_in_one_line(

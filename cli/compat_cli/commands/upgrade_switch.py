@@ -64,11 +64,12 @@ def _cutover(
         on_collection.refuse_of_folders(
             {"--workers": workers, "--ann": ann, "--missing-side": missing_side != "refuse"}
         )
+    with console.working():
         opener = None if transform is None else upgrade_options.opener(transform, engine, precision, threads, wanted)
+    if is_address(path):
         on_collection.cutover_of(path, opener, side, most_added=most_added, unverified=unverified, as_json=as_json)
         return
     with console.working() as progress:
-        opener = None if transform is None else upgrade_options.opener(transform, engine, precision, threads, wanted)
         done = upgrade.cutover(
             path,
             opener,

@@ -101,6 +101,10 @@ class CandidateEvaluator:
         return score
 
     def _accuracy(self, queries: NDArray[np.float32], gallery: NDArray[np.float32], images: Validation) -> float:
+        if self.metric.kind == "top":  # a quarter of the time of an exact ranking, for every candidate
+            similarities = torch.from_numpy(queries) @ torch.from_numpy(np.array(gallery)).T
+            best = similarities.topk(min(int(self.metric.at), len(gallery)), dim=1).indices.numpy()
+            return float((images.gallery_labels[best] == images.query_labels[:, None]).any(1).mean())
         labels = [list(map(str, side.tolist())) for side in (images.query_labels, images.gallery_labels)]
         return float(self.metric.values(queries, labels[0], np.array(gallery), labels[1]).mean())
 
