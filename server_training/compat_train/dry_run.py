@@ -15,7 +15,9 @@ from torch import nn
 
 from compat_sdk.errors import CompatError
 from compat_sdk.shown import escaped
-from compat_train.config.training import GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Optimisation, Source
+from compat_train.config.query import QueryConfig
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.training_set import training_split
 from compat_train.device import device_of, place, torch_threads

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.progress import Progress
+from compat_train.config.parts import Execution, Optimisation
 from compat_train.config.settings import changed_settings
-from compat_train.config.training import Execution, Optimisation
 from compat_train.data.batches import Batch, Batches, step_generator
 from compat_train.data.origin import Origin
 from compat_train.device import torch_threads

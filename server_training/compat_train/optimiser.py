@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from compat_train.config.training import Optimisation
+from compat_train.config.parts import Optimisation
 
 Part = tuple[nn.Parameter, tuple[slice, ...]]
 """A parameter, and the part of it that a step may move."""

@@ -49,9 +49,11 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
 from compat_sdk.names import check_name
 from compat_sdk.shown import shortened, shown_value
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Classification, Execution, Source
+from compat_train.config.query import QueryConfig
 from compat_train.config.settings import config_from_mapping
 from compat_train.config.toml import read_toml
-from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Source
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.nas.cmp.config import CmpConfig
 from compat_train.nas.global_nas.config import GlobalConfig

@@ -145,7 +145,8 @@ class Story:
         return found if plan.easy else [*found, plan.data, plan.size, plan.fraction]
 
     def _train_gallery(self) -> dict[str, Any]:
-        from compat_train.config.training import GalleryConfig, config_from_mapping
+        from compat_train.config.gallery import GalleryConfig
+        from compat_train.config.settings import config_from_mapping
         from compat_train.methods.gallery import train_gallery
 
         settings = {
@@ -158,7 +159,8 @@ class Story:
         return {"space": done.space, **_curve(done.path)}
 
     def _train_query(self, name: str) -> dict[str, Any]:
-        from compat_train.config.training import QueryConfig, config_from_mapping
+        from compat_train.config.query import QueryConfig
+        from compat_train.config.settings import config_from_mapping
         from compat_train.methods.query import train_query
 
         gallery, threads = str(self.out / "gallery-run"), _QUERY_THREADS if self.plan.easy else self.threads or 0

@@ -16,7 +16,7 @@ from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
 from compat_sdk.progress import Progress
-from compat_train.config.training import Augmentation, Execution, Optimisation, Source
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
 from compat_train.data.batches import Batches
 from compat_train.data.origin import Origin
 from compat_train.data.pixels import decode_split

@@ -10,7 +10,9 @@ from torch import nn
 
 from compat_sdk.images import Preprocessing
 from compat_sdk.progress import Progress
-from compat_train.config.training import Classification, GalleryConfig, QueryConfig
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Classification
+from compat_train.config.query import QueryConfig
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches
 from compat_train.data.origin import Origin

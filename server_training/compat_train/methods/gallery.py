@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from compat_sdk.progress import Progress
-from compat_train.config.training import GalleryConfig, config_to_json
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.settings import config_to_json
 from compat_train.data.batches import Batch, normalise
 from compat_train.data.canvas import canvas_of
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compat_train.config.training import Classification, QueryConfig
+from compat_train.config.parts import Classification
+from compat_train.config.query import QueryConfig
 from compat_train.losses.asymmetric import asymmetric_contrastive_loss
 from compat_train.losses.centred import centred
 from compat_train.losses.contextual import contextual_similarity_loss

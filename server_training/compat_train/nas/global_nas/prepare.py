@@ -16,7 +16,9 @@ from compat_sdk.images import Preprocessing
 from compat_sdk.profile.block_table import load_block_table
 from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model
-from compat_train.config.training import GalleryConfig, QueryConfig, config_to_json
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.query import QueryConfig
+from compat_train.config.settings import config_to_json
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.evaluation.splits import filled_split
