@@ -17,6 +17,7 @@ from compat_export.check.golden import Images, Vectors
 from compat_export.check.measure import GraphReport, measure_graph
 from compat_export.check.written import input_record, require_self_test
 from compat_export.convert.graphs import convert
+from compat_export.convert.shared import Shared
 from compat_export.request import Asked, Request
 from compat_export.subject import Subject, subject_of
 from compat_sdk.bundle import Bundle, Manifest, write_bundle
@@ -115,10 +116,10 @@ def publish(request: Request, subject: Subject, progress: Progress | None = None
     facts = _published(request, subject.facts)
     name, bound = facts.name, request.min_cosine
     files: dict[str, bytes] = {}
-    records, reports = [], []
+    records, reports, shared = [], [], Shared()
     for done, (target, option) in enumerate(request.graphs, 1):
         before = time.perf_counter()
-        graph = convert(subject.module, subject.ports, target, option)
+        graph = convert(subject.module, subject.ports, target, option, shared)
         seconds = time.perf_counter() - before
         reports.append(measure_graph(graph, subject.golden, name, seconds=seconds, min_cosine=bound))
         # Said to whoever tests the bundle, with this package or without. A higher bound is for this export alone.

@@ -23,6 +23,7 @@ import torch
 from compat_export import golden_images
 from compat_export.convert.conversion import SMALLEST_COMPRESSED, Options, Port, Precision
 from compat_export.convert.quantize_onnx import quantize
+from compat_export.convert.shared import Shared
 from compat_export.convert.to_onnx import convert
 from compat_export.convert.unit import UnitEmbedder
 from compat_sdk.bundle.self_test import MIN_COSINE
@@ -51,12 +52,13 @@ def images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def graph_of(images: NDArray[np.float32]) -> Callable[[Precision], bytes]:
-    """The small embedder at a precision, converted once."""
+    """The small embedder at a precision, converted once; all begin with one float32 graph, as in an export."""
+    embedder, shared = small_embedder(), Shared()
 
     @functools.cache
     def made(precision: Precision) -> bytes:
         options = Options(precision, calibration=images if precision == "int8-static" else None)
-        return convert(small_embedder(), [IMAGE], options)["model.onnx"]
+        return convert(embedder, [IMAGE], options, shared)["model.onnx"]
 
     return made
 

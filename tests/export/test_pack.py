@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from compat_export import Options, Probe, data_probe, export, golden_images, pack
+from compat_export.convert import to_onnx
+from compat_export.convert.conversion import Port
 from compat_export.convert.graphs import Converted
 from compat_export.convert.unit import UnitEmbedder
 from compat_export.profile_model import untrained_checkpoint
@@ -178,7 +182,16 @@ def test_graphs_of_one_bundle_take_pixels_of_the_models_own_preprocessing_or_non
         export(checkpoint, tmp_path / "b", precisions=[Options(pixels=replace(own, channels="bgr"))])
 
 
-def test_two_precisions_share_a_bundle_and_the_runtime_takes_the_one_asked_for(tmp_path: Path) -> None:
+def test_two_precisions_share_a_bundle_and_the_runtime_takes_the_one_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exports, exported = list[Options](), to_onnx._exported
+
+    def counted(module: nn.Module, ports: Sequence[Port], options: Options) -> bytes:
+        exports.append(options)
+        return exported(module, ports, options)
+
+    monkeypatch.setattr(to_onnx, "_exported", counted)
     few = untrained_checkpoint("global:plain:32:c3c3c3", size=28, dim=16)
     few = replace(few, state=settled(few.build()).state_dict())
     report = export(few, tmp_path / "both.zip", precisions=["fp32", "fp16"])
@@ -188,6 +201,7 @@ def test_two_precisions_share_a_bundle_and_the_runtime_takes_the_one_asked_for(t
     for precision in ("fp32", "fp16"):
         test = Embedder.load(tmp_path / "both.zip", precision=precision, threads=1).self_test()
         assert test.min_cosine > 0.9999
+    assert len(exports) == 1, "PyTorch's part is one for both"
     again = export(few, tmp_path / "again.zip", precisions=["fp32", Options("fp16")])
     assert again.bundle.path.read_bytes() == report.bundle.path.read_bytes()
 

@@ -14,6 +14,7 @@ from torch import nn
 from compat_export import golden_images
 from compat_export.convert import to_litert
 from compat_export.convert.conversion import Options, Port
+from compat_export.convert.shared import Shared
 from compat_export.convert.to_litert import SIGNATURE, convert
 from compat_export.convert.unit import UnitEmbedder
 from compat_sdk.errors import ConfigError, MissingExtraError
@@ -61,13 +62,19 @@ def small() -> UnitEmbedder:
 
 
 @pytest.fixture(scope="module")
-def plain(small: UnitEmbedder) -> bytes:
-    return convert(small, [IMAGE], Options())["model.tflite"]
+def shared() -> Shared:
+    """Every precision of the small embedder begins with one float32 graph, as in an export."""
+    return Shared()
 
 
 @pytest.fixture(scope="module")
-def in_bytes(small: UnitEmbedder) -> bytes:
-    return convert(small, [IMAGE], Options(precision="int8"))["model.tflite"]
+def plain(small: UnitEmbedder, shared: Shared) -> bytes:
+    return convert(small, [IMAGE], Options(), shared)["model.tflite"]
+
+
+@pytest.fixture(scope="module")
+def in_bytes(small: UnitEmbedder, shared: Shared) -> bytes:
+    return convert(small, [IMAGE], Options(precision="int8"), shared)["model.tflite"]
 
 
 def test_the_float_graph_agrees_with_pytorch_and_carries_our_names(
@@ -79,9 +86,15 @@ def test_the_float_graph_agrees_with_pytorch_and_carries_our_names(
 
 @pytest.mark.parametrize(("precision", "worst"), [("fp16", 0.9999), ("int8", 0.999)])
 def test_compressed_weights_keep_the_direction_and_float_ports(
-    small: UnitEmbedder, plain: bytes, in_bytes: bytes, images: NDArray[np.float32], precision: str, worst: float
+    small: UnitEmbedder,
+    shared: Shared,
+    plain: bytes,
+    in_bytes: bytes,
+    images: NDArray[np.float32],
+    precision: str,
+    worst: float,
 ) -> None:
-    graph = in_bytes if precision == "int8" else convert(small, [IMAGE], Options("fp16"))["model.tflite"]
+    graph = in_bytes if precision == "int8" else convert(small, [IMAGE], Options("fp16"), shared)["model.tflite"]
     assert names(graph) == (["image"], ["embedding"])
     found = run(graph, image=images)
     assert found.dtype == np.float32 and cosines(found, embed(small, images)).min() > worst
@@ -100,10 +113,13 @@ def test_static_int8_takes_nhwc_pixels_in_fixed_batches(
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
-def test_static_int8_clips_no_calibration_image(small: UnitEmbedder, images: NDArray[np.float32]) -> None:
+def test_static_int8_clips_no_calibration_image(
+    small: UnitEmbedder, shared: Shared, images: NDArray[np.float32]
+) -> None:
     # The calibrator itself takes a moving average of the images' ranges: fitted to the 30 faint ones.
     calibration = np.concatenate([images[:2], images[2:32] * np.float32(0.02)])
-    graph = convert(small, [IMAGE], Options(precision="int8-static", calibration=calibration))["model.tflite"]
+    options = Options(precision="int8-static", calibration=calibration)
+    graph = convert(small, [IMAGE], options, shared)["model.tflite"]
     assert cosines(run(graph, image=images[:2]), embed(small, images[:2])).min() > 0.97
 
 

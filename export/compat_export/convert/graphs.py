@@ -16,6 +16,7 @@ from torch import nn
 
 from compat_export.convert.adopted_onnx import adopted_graph
 from compat_export.convert.conversion import OUTPUT, Options, Port
+from compat_export.convert.shared import Shared
 from compat_sdk.bundle.graph import Graph
 from compat_sdk.engines import Engine
 from compat_sdk.engines.choice import ExecuTorchEngine, LiteRTEngine, OnnxRuntimeEngine
@@ -51,7 +52,9 @@ class Converted:
         return {name.removeprefix(f"{folder}/"): data for name, data in self.files.items()}
 
 
-def convert(module: nn.Module, ports: Sequence[Port], target: str, options: Options) -> Converted:
+def convert(
+    module: nn.Module, ports: Sequence[Port], target: str, options: Options, shared: Shared | None = None
+) -> Converted:
     """A module as a graph of a target; the files lie in ``TARGET-PRECISION/`` inside the bundle.
 
     Args:
@@ -59,6 +62,7 @@ def convert(module: nn.Module, ports: Sequence[Port], target: str, options: Opti
         ports: Its inputs, in order.
         target: One of ``TARGETS``.
         options: How to convert.
+        shared: What other precisions of the same graph started from, which is then not made again.
 
     Raises:
         ConfigError: Unknown target, or options that it does not have.
@@ -73,9 +77,9 @@ def convert(module: nn.Module, ports: Sequence[Port], target: str, options: Opti
         )
     match target:
         case "onnx":
-            files = to_onnx.convert(module, ports, options)
+            files = to_onnx.convert(module, ports, options, shared)
         case "tflite":
-            files = to_litert.convert(module, ports, options)
+            files = to_litert.convert(module, ports, options, shared)
         case "coreml":
             files = to_coreml.convert(module, ports, options)
         case "executorch":

@@ -17,6 +17,7 @@ from compat_export.convert.conversion import OUTPUT, SMALLEST_COMPRESSED, Option
 from compat_export.convert.pixels import accept_pixels
 from compat_export.convert.quantize_onnx import calibration_rows
 from compat_export.convert.quiet import quiet_torch, silent
+from compat_export.convert.shared import Shared
 from compat_sdk.errors import ConfigError, MissingExtraError
 
 _PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
@@ -39,7 +40,9 @@ class _Named(nn.Module):
         return {OUTPUT: self.module(*(inputs[name] for name in self.names))}
 
 
-def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict[str, bytes]:
+def convert(
+    module: nn.Module, inputs: Sequence[Port], options: Options, shared: Shared | None = None
+) -> dict[str, bytes]:
     """A module as a LiteRT graph, with its ports' names in the signature ``serving_default``.
 
     This converter cannot leave the batch free: without ``options.batch`` the graph takes one row, and the
@@ -53,6 +56,7 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
         options: Precision fp32, fp16 (weights, float32 arithmetic where the device has no other), int8
             (weights, one scale per channel) or int8-static (weights and activations up to the normalisation).
             ``ios`` has no bearing.
+        shared: Has the float32 graph of another precision, or gets it.
 
     Returns:
         ``{"model.tflite": ...}``; float32 inputs and output at every precision. Equal bytes for equal arguments.
@@ -68,27 +72,34 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
     for package in ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"):
         if find_spec(package) is None:
             raise MissingExtraError(package.replace("_", "-"), "export-litert")
+    with _quiet_converter():
+        graph = (shared or Shared()).once(
+            "tflite", module, inputs, options, lambda: _exported(module, inputs, images, options)
+        )
+        return {"model.tflite": _quantize(graph, inputs[0], options)}
+
+
+def _exported(module: nn.Module, inputs: Sequence[Port], images: Sequence[int], options: Options) -> bytes:
+    """A module of PyTorch as a float32 graph; ``images`` are the places of its image inputs."""
     model = accept_pixels(module, inputs, options)
     sample = {port.name: torch.zeros(options.batch or 1, *port.shape) for port in inputs}
-    with _quiet_converter():
-        with silent():  # the libraries that it loads speak of themselves
-            import litert_torch
+    with silent():  # the libraries that it loads speak of themselves
+        import litert_torch
 
-        if options.layout == "nhwc":
-            model = litert_torch.to_channel_last_io(model, args=images)
-            for position in images:
-                name = inputs[position].name
-                sample[name] = sample[name].permute(0, 2, 3, 1).contiguous()
-        # no_grad and never inference_mode: the converter cannot save inference tensors.
-        with torch.inference_mode(False), torch.no_grad():
-            named = _Named(model, [port.name for port in inputs]).eval()
-            graph = litert_torch.convert(named, sample_kwargs=sample).model_content()
-        return {"model.tflite": _quantize(graph, inputs[0], options)}
+    if options.layout == "nhwc":
+        model = litert_torch.to_channel_last_io(model, args=images)
+        for position in images:
+            name = inputs[position].name
+            sample[name] = sample[name].permute(0, 2, 3, 1).contiguous()
+    # no_grad and never inference_mode: the converter cannot save inference tensors.
+    with torch.inference_mode(False), torch.no_grad():
+        named = _Named(model, [port.name for port in inputs]).eval()
+        return bytes(litert_torch.convert(named, sample_kwargs=sample).model_content())
 
 
 def _quantize(graph: bytes, port: Port, options: Options) -> bytes:
     if options.precision == "fp32":
-        return bytes(graph)
+        return graph
     from ai_edge_quantizer import quantizer
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import (

@@ -20,6 +20,7 @@ from compat_export.convert.conversion import OUTPUT, Options, Port, require_prec
 from compat_export.convert.pixels import accept_pixels
 from compat_export.convert.quantize_onnx import quantize
 from compat_export.convert.quiet import quiet_torch
+from compat_export.convert.shared import Shared
 from compat_sdk.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ _PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 """Number formats that this target has."""
 
 
-def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict[str, bytes]:
+def convert(
+    module: nn.Module, inputs: Sequence[Port], options: Options, shared: Shared | None = None
+) -> dict[str, bytes]:
     """A module as an ONNX graph.
 
     Args:
@@ -44,6 +47,7 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
         inputs: Names and shapes of the inputs, at least one.
         options: Precision fp32, fp16, int8 or int8-static; layout nchw; ``ios`` has no bearing. Without
             ``batch`` the graph takes any number of rows.
+        shared: Has the float32 graph of another precision, or gets it.
 
     Returns:
         ``{"model.onnx": ...}``; float32 inputs and output at every precision. Equal bytes for equal arguments.
@@ -59,7 +63,11 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
     import onnx
 
     adopted = adopted_graph(module)
-    proto = _exported(module, inputs, options) if adopted is None else with_unit_length(adopted, options)
+    if adopted is None:
+        made = (shared or Shared()).once("onnx", module, inputs, options, lambda: _exported(module, inputs, options))
+        proto = onnx.load_from_string(made)
+    else:
+        proto = with_unit_length(adopted, options)
     proto = quantize(proto, inputs[0], options)
     _strip(proto)
     # The tools write the newest that they know, which engines older than them refuse to read.
@@ -129,8 +137,8 @@ def _require_converter() -> None:
             raise MissingExtraError(package, "export-onnx")
 
 
-def _exported(module: nn.Module, inputs: Sequence[Port], options: Options) -> onnx.ModelProto:
-    """A module of PyTorch as an ONNX model."""
+def _exported(module: nn.Module, inputs: Sequence[Port], options: Options) -> bytes:
+    """A module of PyTorch as a float32 ONNX model, serialised."""
     model = accept_pixels(module, inputs, options)
     # A sample batch of 1 would be specialised into the graph; 2 is the smallest that stays symbolic.
     sample = tuple(torch.zeros(options.batch or 2, *port.shape) for port in inputs)
@@ -150,8 +158,7 @@ def _exported(module: nn.Module, inputs: Sequence[Port], options: Options) -> on
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program although dynamo=True was asked for")
-    found: onnx.ModelProto = program.model_proto
-    return found
+    return cast(bytes, program.model_proto.SerializeToString(deterministic=True))
 
 
 def _strip(model: onnx.ModelProto) -> None:
