@@ -168,6 +168,22 @@ class Classification:
         return replace(self, margin=0.0) if chosen == "norm-softmax" else self
 
 
+def class_sampling() -> float | None:
+    """The field of a training's share of classes; see `compat_train.losses.partial`."""
+    return setting(
+        None,
+        "share of the classes that the softmax of one step runs over, Partial FC's sampling rate",
+        otherwise="1; with more than a million classes 0.1",
+        added=True,
+    )
+
+
+def check_sampling(rate: float | None) -> None:
+    """Refuses, with a ConfigError, a share of the classes outside of (0, 1]."""
+    if rate is not None:
+        check_range("sampling_rate", rate, 0, 1, open_low=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """Where and how precisely a run computes."""
