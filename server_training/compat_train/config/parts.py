@@ -230,6 +230,13 @@ class Source:
     )
     unreadable: int = setting(0, "corrupt images that are left out with a warning before it becomes an error")
     scenario: Scenario = setting(Scenario(), "which part of the training split", added=True)
+    pixels: str | None = setting(
+        None,
+        "folder that keeps decoded pictures, for every training that decodes the same ones alike",
+        otherwise="RUN/pixels; in a recipe OUT/pixels",
+        added=True,
+        decides=False,
+    )
 
     def __post_init__(self) -> None:
         check_range("unreadable", self.unreadable, 0)

@@ -18,7 +18,7 @@ from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.training import GalleryConfig, QueryConfig, config_to_json
 from compat_train.data.pixels import decode_split
-from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.data.training_set import TrainingSet, load_training_set, pixels_folder
 from compat_train.evaluation.splits import filled_split
 from compat_train.methods.choose import choose
 from compat_train.methods.objective import gallery_rows
@@ -115,8 +115,9 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
         gallery_rows(choose(training, gallery, data, None)[0], gallery, data)
     if config.objective == "accuracy":
         _check_classes(splits[0], data)
+    cache = pixels_folder(config.source, folder / "pixels")
     # All are read now, so that a damaged one is named before the search and not at its end.
-    pixels = [decode_split(split, preprocessing, cache=folder / "pixels").images for split in splits]
+    pixels = [decode_split(split, preprocessing, cache=cache).images for split in splits]
     test = (pixels[0], splits[0].labels) if config.objective == "accuracy" else None
     images = search_images(config, dataset, data, preprocessing, gallery, folder / "pixels")
     if config.optimisation.batch > len(images.data.labels):
