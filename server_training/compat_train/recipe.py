@@ -125,7 +125,7 @@ def read_recipe(
         "source": replace(
             source,
             root=source.root if root is None else root,
-            pixels=str(Path(out) / "pixels") if source.pixels is None else source.pixels,
+            pixels=source.pixels if source.pixels or source.streamed else str(Path(out) / "pixels"),
         ),
         "execution": replace(
             execution,

@@ -238,5 +238,22 @@ class Source:
         decides=False,
     )
 
+    streamed: bool = setting(
+        False,
+        "decode pictures in every step in place of once before the first, for sets that the disk cannot hold decoded",
+        added=True,
+        decides=False,
+    )
+
     def __post_init__(self) -> None:
         check_range("unreadable", self.unreadable, 0)
+        if self.streamed and self.unreadable:
+            raise ConfigError(
+                f"unreadable is {self.unreadable}, but streamed pictures are not read before the first step, so that "
+                f"none can be left out; leave one of them out",
+                setting="streamed",
+            )
+        if self.streamed and self.pixels is not None:
+            raise ConfigError(
+                "pixels names a folder, and streamed pictures are not kept; leave one out", setting="pixels"
+            )

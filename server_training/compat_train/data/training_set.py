@@ -20,8 +20,9 @@ from compat_sdk.progress import Progress
 from compat_train.config.training import Augmentation, Execution, Optimisation, Source
 from compat_train.data.batches import Batches
 from compat_train.data.origin import Origin
-from compat_train.data.pixels import decode_split
+from compat_train.data.pixels import Pixels, decode_split
 from compat_train.data.scenario_rows import scenario_rows
+from compat_train.data.streamed import StreamedImages
 from compat_train.parallel.group import leads
 from compat_train.runs.layout import PIXELS
 
@@ -31,7 +32,7 @@ class TrainingSet:
     """Decoded training images.
 
     Attributes:
-        pixels: uint8 ``[n, size, size, 3]`` RGB, in memory or memory-mapped.
+        pixels: uint8 ``[n, size, size, 3]`` RGB, in memory, memory-mapped or streamed.
         labels: int64 ``[n]``, positions in ``classes``; -1 of images without labels.
         classes: Class names, sorted; none where the images have no labels.
         source: What the images were decoded from; None where only they are known.
@@ -113,8 +114,11 @@ def load_training_set(
     split = _without(training_split(source), without)
     if labels_for is not None:
         _require_classes(split, source, labels_for)
-    cache = pixels_folder(source, cache)
-    decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
+    if source.streamed:
+        decoded = Pixels(StreamedImages(split, preprocessing).as_array(), np.arange(len(split), dtype=np.int64))
+    else:
+        cache = pixels_folder(source, cache)
+        decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
     names = [split.labels[row] for row in decoded.kept]
     classes = tuple(sorted(set(names) - {""}))
     numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
