@@ -168,7 +168,7 @@ class CmpConfig:
     execution: Execution = setting(Execution(), "where it runs")
     workers: int = setting(
         0,
-        "processes that evaluate candidates, one thread each, on a GPU after the other where there are some; 0: this process",
+        "processes that evaluate candidates, one thread each, over all GPUs there are; 0: this process",
         unit="processes",
     )
     license: str = setting("unspecified", "licence of the trained weights, for the bundle")
