@@ -148,6 +148,15 @@ class RemoteGallery(WithoutFiles):
         empty = np.empty((0, self.dim), np.float32)
         return np.concatenate([empty, *(rows.vectors for rows in self._collection.scroll())])
 
+    @property
+    def distance(self) -> str:
+        """By what the store compares, ``"cosine"`` or ``"dot"``."""
+        return self._shape().distance
+
+    def held(self, ids: Iterable[str]) -> set[str]:
+        """Those of the ids that are in the collection."""
+        return set(self._collection.retrieve(list(set(ids)), vectors=False).ids)
+
     def reload(self) -> bool:
         """Do nothing: every call sees the collection as it is."""
         return False
