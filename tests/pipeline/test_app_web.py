@@ -57,7 +57,10 @@ def test_a_site_holds_what_a_browser_needs_and_keeps_all_but_the_pictures(run: R
             assert max(picture.size) <= 320 and picture.format == "JPEG"
     kept = json.loads(re.search(r"FILES = (.*);", (site / "sw.js").read_text())[1])  # type: ignore[index]
     there = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
-    asked_for = {"sw.js", *(name for name in there if name.startswith("pictures/") or re.search("webgpu|asyncify", name))}
+    asked_for = {
+        "sw.js",
+        *(name for name in there if name.startswith("pictures/") or re.search("webgpu|asyncify", name)),
+    }
     assert set(kept) == there - asked_for and len(asked_for) == 1 + 30 + 3
 
 
@@ -67,7 +70,9 @@ def test_the_runtime_goes_out_without_its_comments_in_less_than_20_kib(run: Run,
     assert not any(re.search(r"^\s|^/[/*]|\*/$", text, re.MULTILINE) for text in texts)
     source = Path(__file__).parents[2] / "sdk" / "web" / "src"
     for path in source.glob("*.js"):  # the line ends that a text would hold are what the rule for indents does not see
-        assert not re.search(r"`[^`\n]*\n[^`]*`", re.sub(r"^ *(//|/\*\*|\*).*", "", path.read_text("utf-8"), flags=re.M)), path
+        assert not re.search(
+            r"`[^`\n]*\n[^`]*`", re.sub(r"^ *(//|/\*\*|\*).*", "", path.read_text("utf-8"), flags=re.M)
+        ), path
     assert len(gzip.compress("".join(texts).encode(), 9)) < 20 * 1024
 
 

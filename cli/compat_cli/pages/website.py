@@ -187,7 +187,9 @@ def _find_onnxruntime_web(given: Path | None, webgpu: bool) -> Path:
     folders = [folder for place in places for folder in (place / "onnxruntime-web" / "dist", place / "dist", place)]
     found = next((folder for folder in folders if all((folder / name).is_file() for name in _ORT)), None)
     if found is None:
-        where = f"no node_modules at or above {here} has onnxruntime-web" if given is None else f"{given} lacks {_ORT[0]}"
+        where = (
+            f"no node_modules at or above {here} has onnxruntime-web" if given is None else f"{given} lacks {_ORT[0]}"
+        )
         raise CompatError(
             f"{where}: the engine that runs the model in the browser; run: npm install onnxruntime-web, or give its "
             f"folder (--onnxruntime-web DIR)"
