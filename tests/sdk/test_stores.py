@@ -452,7 +452,9 @@ def test_an_import_that_fails_on_the_way_leaves_nothing_and_one_that_was_killed_
 
 
 @pytest.mark.parametrize("name", ["gallery.json", "gallery.json and all rows"])
-def test_an_import_deletes_nothing_of_a_gallery_that_lost_its_state(gallery: Gallery, name: str, tmp_path: Path) -> None:
+def test_an_import_deletes_nothing_of_a_gallery_that_lost_its_state(
+    gallery: Gallery, name: str, tmp_path: Path
+) -> None:
     gallery.path.joinpath("gallery.json").unlink()
     if "rows" in name:
         [file.unlink() for file in gallery.path.glob("rows-*")]

@@ -1,7 +1,7 @@
 """A gallery that is made of rows at once: it is whole, or it is not there.
 
-Its files are written under the number 0, which no other writer gives, and its state comes last. So a process that dies on
-the way leaves files that are no gallery, and the next call knows them from those of a gallery that lost its state.
+Its files are written under the number 0, which no other writer gives, and its state comes last. So a process that dies
+on the way leaves files that are no gallery, and the next call knows them from those of a gallery that lost its state.
 """
 
 from __future__ import annotations
