@@ -88,8 +88,8 @@ class Transform:
             BundleError: The bundle is damaged, incomplete or past its last day, or not signed as is asked for.
             MissingExtraError: The engine, or what checks signatures, is not installed.
             ConfigError: The bundle is a model of images, or opened already and a signature is asked for; zeros for a
-                transform without side-information; unknown engine, one that this system cannot run, ``threads`` below 1, or threads or a precision together with an
-                engine that has its graph already.
+                transform without side-information; unknown engine, one that this system cannot run, ``threads`` below
+                1, or threads or a precision together with an engine that has its graph already.
         """
 
         def load(bundle: Bundle) -> Transform:
@@ -188,8 +188,8 @@ def _checked_side(vectors: NDArray[np.float32], space: str, dim: int, missing_si
         if missing_side == "refuse":
             rows = np.flatnonzero(~has).tolist()
             raise VectorError(
-                f"the side rows have only zeros in {len(rows)} of {len(vectors)} rows, first row {rows[0]}; embed these "
-                f"images with the side-information's encoder, or load the transform with missing_side='zeros'",
+                f"the side vectors have only zeros in {len(rows)} of {len(vectors)} rows, first row {rows[0]}; embed "
+                f"these images with the side-information's encoder, or load the transform with missing_side='zeros'",
                 rows[:1000],
             )
         filled = np.array(vectors)

@@ -1,4 +1,4 @@
-"""Signing a gallery: its state, which names all files by their digests, its payload, and which of its versions it is."""
+"""Signing a gallery: its state, which names files by their digests, its payload, and which of its versions it is."""
 
 from __future__ import annotations
 

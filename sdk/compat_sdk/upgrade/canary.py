@@ -31,8 +31,9 @@ _ROWS_PER_SEGMENT = 1 << 16
 def canary(path: str | Path, out: str | Path, *, labels: Sequence[str] = (), share: float | None = None) -> Gallery:
     """Make a gallery in the new space of some of the rows that a run has transformed; the gallery does not change.
 
-    Rows that were removed or replaced since the run are left out. Which rows a share takes depends on their ids alone: a larger share has those of a smaller one. A process that dies on
-    the way leaves files that are no gallery; the same call again deletes them and begins anew.
+    Rows that were removed or replaced since the run are left out. Which rows a share takes depends on their ids alone:
+    a larger share has those of a smaller one. A process that dies on the way leaves files that are no gallery; the same
+    call again deletes them and begins anew.
 
     Args:
         path: The gallery.
@@ -81,7 +82,7 @@ def _chosen(
     present: NDArray[np.bool_],
     taken: Callable[[str, str], bool],
 ) -> Iterator[Rows]:
-    """The transformed rows that are present and of some ids and labels, shard by shard, and what is kept beside them."""
+    """The rows that are present and that are taken, transformed, shard by shard; with what is kept beside them."""
     folder, payload = gallery / FOLDER, read_payload(gallery)
     read, names = -1, None
     for shard, record in shards:

@@ -64,8 +64,8 @@ def embed_again(
     """Put the new model's own vectors in the place of transformed ones, in an upgraded gallery that is searched.
 
     Rows of both kinds lie in one space, so every state in between can be searched. What is done is noted beside the
-    gallery: called again, it goes on with the next rows, and a rollback knows these rows for old ones. Rows that were removed and
-    added again since the cutover, perhaps of another image, are left alone.
+    gallery: called again, it goes on with the next rows, and a rollback knows these rows for old ones. Rows that were
+    removed and added again since the cutover, perhaps of another image, are left alone.
 
     Args:
         path: A gallery that was cut over.

@@ -300,9 +300,7 @@ def test_a_cutover_that_was_killed_on_either_side_of_the_step_is_begun_again(
     old.upsert(Rows.of(["late", IDS[5]], vectors(2, 16, 3)))  # by writers that saw the old space
     gallery.remove(IDS[:1])
     gallery.replace(Embeddings(vectors(1, 24, 4), NEW), IDS[1:2])
-    with pytest.raises(
-        StateError, match="2 rows of .* are not in .*: added before the step that was killed, or removed"
-    ):
+    with pytest.raises(StateError, match=r"2 rows of .* are not in .*: added before the step"):
         cutover_collection(photos, TOY, unverified=True)
     np.testing.assert_allclose(gallery.get([IDS[1]]).vectors, vectors(1, 24, 4), atol=1e-6)
     np.testing.assert_allclose(gallery.get([IDS[5]]).vectors, TOY().apply(vectors(2, 16, 3)[1:]), atol=1e-6)
