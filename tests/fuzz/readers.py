@@ -415,7 +415,8 @@ class _Store:
 
 def _collection(folder: Path, target: str) -> object:
     told = read_json(folder / target)
-    alias = Collection(_Store(told.get("metadata")), QdrantAddress("photos"))
+    metadata = told.get("metadata")  # which a store keeps as an object, whatever is in it
+    alias = Collection(_Store(metadata if isinstance(metadata, dict) else None), QdrantAddress("photos"))
     shape, places = alias.shape(), find(alias)
     beside = told.get("payload")
     point = SimpleNamespace(id=7, vector=[0.0] * 8, payload=beside if isinstance(beside, dict) else None)

@@ -422,6 +422,19 @@ def test_a_native_reader_that_dies_is_one_line(monkeypatch: pytest.MonkeyPatch, 
         native._alone(_die, 0, tmp_path / "x")
 
 
+@pytest.mark.parametrize("member", ["ids", "labels", "space"])
+def test_numbers_that_are_no_characters_are_no_text(member: str, tmp_path: Path) -> None:
+    texts = {"ids": np.array(NAMES), "labels": np.array(list("abcabcd")), "space": np.array([SPACE])}
+    texts[member].view("u4")[0] = 0x110000
+    npz(tmp_path / "t.npz", **{**texts, "space": texts["space"].reshape(())})
+    with pytest.raises(CorruptFileError, match="no characters"):
+        import_gallery(tmp_path / "t.npz", tmp_path / "g")
+    np.save(tmp_path / "v.npy", UNIT)
+    np.save(tmp_path / "ids.npy", texts[member])
+    with pytest.raises(CorruptFileError, match="no text"):
+        import_gallery(tmp_path / "v.npy", tmp_path / "g", space=SPACE, reading=Reading(ids=tmp_path / "ids.npy"))
+
+
 # Whole or not there
 
 

@@ -8,13 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compat_sdk.errors import CompatError, ConfigError, DataError, IncompatibleSpaceError, StateError, StoreError
+from compat_sdk.errors import (
+    CompatError,
+    ConfigError,
+    CorruptFileError,
+    DataError,
+    IncompatibleSpaceError,
+    StateError,
+    StoreError,
+)
 from compat_sdk.exchange import Table
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.remote import RemoteGallery
 from compat_sdk.space import Embeddings
 from compat_sdk.stores import Rows
 from compat_sdk.stores.addresses import QdrantAddress
+from compat_sdk.stores.points import point_id
 from compat_sdk.stores.qdrant import Collection, collection_for
 from compat_sdk.upgrade.collection import (
     cutover_collection,
@@ -380,6 +389,14 @@ def test_a_note_that_others_wrote_is_one_line(photos: Collection, note: object) 
         with pytest.raises((StoreError, StateError), match="damaged") as told:
             work()
         assert len(str(told.value)) < 300
+
+
+def test_ids_that_others_wrote_into_the_new_collection_are_one_line(photos: Collection) -> None:
+    run_collection(photos, TOY)
+    new = photos.named(f"photos--{NEW}")
+    new.client.set_payload(new.address.collection, {"compat_id": ["x"]}, points=[str(point_id(IDS[0]))])
+    with pytest.raises(CorruptFileError, match="no id"):
+        run_collection(photos, TOY)
 
 
 @pytest.mark.parametrize("name", ["../../away", "a/b", "..", "a\\b", "a\nb", "", "x" * 256, "C:x"])
