@@ -22,7 +22,7 @@ from compat_sdk.stores.addresses import QdrantAddress
 from compat_sdk.stores.ordered import PointId, page_starts, pages
 from compat_sdk.stores.points import ID_FIELD, SOURCE_FIELD, Shape, point_id, point_names, points_of, rows_of
 from compat_sdk.stores.qdrant_client import answered, client_at, client_module
-from compat_sdk.stores.rows import LABEL_NAME, Distance, Rows, id_text
+from compat_sdk.stores.rows import LABEL_NAME, Distance, Rows
 
 _NOTE = "compat_sdk"
 UPGRADE = "upgrade"
@@ -223,8 +223,7 @@ class Collection:
                     self.address.collection, wanted, with_payload=[ID_FIELD, SOURCE_FIELD], with_vectors=False
                 )
             for point in points:
-                payload = point.payload or {}
-                found[id_text(payload.get(ID_FIELD, point.id))] = str(payload.get(SOURCE_FIELD, ""))
+                found[point_names(point)[0]] = str((point.payload or {}).get(SOURCE_FIELD, ""))
         return found
 
     def upsert(self, rows: Rows, sources: Sequence[str] | None = None) -> None:
