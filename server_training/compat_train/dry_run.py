@@ -204,7 +204,7 @@ def _planned(
     mmacs = count_cost(network, size).mmacs
     seconds = _seconds(network, size, min(_IMAGES, optimisation.batch), device)
     hours = None if steps is None else steps * optimisation.batch * seconds / 3600
-    gib = None if images is None else images * 3 * size**2 / _GIB
+    gib = None if images is None else 0.0 if source.streamed else images * 3 * size**2 / _GIB
     return PlannedRun(name, arch, mmacs, images, classes, steps, hours, gib)
 
 

@@ -107,8 +107,6 @@ def run(
     if is_address(path):
         on_collection.refuse_of_folders(
             {
-                "--workers": workers,
-                "--ray": ray,
                 "--shard-rows": shard_rows,
                 "--rows-per-second": rows_per_second,
                 "--log": log,
@@ -116,7 +114,7 @@ def run(
             }
         )
         opener = upgrade_options.opener(transform, how)
-        on_collection.run_of(path, opener, side, as_json=as_json)
+        on_collection.run_of(path, opener, side, workers=workers, ray=ray, as_json=as_json)
         return
     with console.working() as progress:
         opener = upgrade_options.opener(transform, how)

@@ -10,6 +10,7 @@ payload    objects of JSON beside the rows
 where      conditions that a row must meet to be found, and filtered the search among those that do
 gallery    `Gallery`, which does all of it; reading is the half that changes nothing, changing what changes rows
 remote     the same in a Qdrant collection; remote_reading is the half that changes nothing
+parts      the same in several of both; part_list names them, together is what they have in common
 """
 
 from compat_sdk.gallery.gallery import Gallery

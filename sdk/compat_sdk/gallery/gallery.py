@@ -7,7 +7,7 @@ call returns, and a process killed at any moment leaves the state before or afte
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compat_sdk.bundle.trust import Trust, trust_of
@@ -16,6 +16,7 @@ from compat_sdk.gallery.changing import WAIT_S, Changing
 from compat_sdk.gallery.creating import create_folder
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.part_list import Place, parts_of
 from compat_sdk.gallery.problems import index_problems
 from compat_sdk.gallery.release import Release
 from compat_sdk.gallery.signing import sign_folder
@@ -62,7 +63,7 @@ class Gallery(Changing):
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str],
+        path: Place | Sequence[Place],
         *,
         verify: bool = True,
         public_key: str | os.PathLike[str] | None = None,
@@ -72,7 +73,8 @@ class Gallery(Changing):
         """Open a gallery, for reading and writing.
 
         Args:
-            path: Folder of the gallery; or the address of a Qdrant collection, see `compat_sdk.gallery.remote`.
+            path: Folder of the gallery; the address of a Qdrant collection, see `compat_sdk.gallery.remote`; or several
+                of either, or a list of them in a file, which become one gallery, see `compat_sdk.gallery.parts`.
             verify: Compare the SHA-256 of every vector file first (about a second per GB). Sizes, tables and
                 gallery.json are always checked, an index always before it is used.
             public_key: PEM file of a public key: require that its owner signed the gallery as it is. The signature
@@ -89,13 +91,19 @@ class Gallery(Changing):
         wanted = trust_of(public_key, trust)
         if wanted is not None and not verify:
             raise ConfigError("verify is False, but a signature says nothing of files that are not compared; leave it")
-        if is_address(path):
+        place, *more = parts_of(path)
+        if more:
+            from compat_sdk.gallery.parts import open_parts
+
+            name = os.fspath(path) if isinstance(path, str | os.PathLike) else " + ".join([place, *more])
+            return open_parts(name, [place, *more], verify=verify, trust=wanted, space=space)
+        if is_address(place):
             from compat_sdk.gallery.remote import open_collection
 
-            return open_collection(path, space, trust=wanted)
-        snapshot = load_snapshot(Path(path), verify, trust=wanted)
-        require_space(str(path), snapshot.state.space, space)
-        return cls(Path(path), snapshot, verify, wanted)
+            return open_collection(place, space, trust=wanted)
+        snapshot = load_snapshot(Path(place), verify, trust=wanted)
+        require_space(place, snapshot.state.space, space)
+        return cls(Path(place), snapshot, verify, wanted)
 
     def sign(
         self,

@@ -7,7 +7,7 @@ because an alias may be moved to another collection at any time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +106,15 @@ class RemoteReader(WithoutFiles):
         """``[n, dim]`` float32 in the order of ``ids``, as the store has them; all of them are read."""
         empty = np.empty((0, self.dim), np.float32)
         return np.concatenate([empty, *(rows.vectors for rows in self._collection.scroll())])
+
+    @property
+    def distance(self) -> str:
+        """By what the store compares, ``"cosine"`` or ``"dot"``."""
+        return self._shape().distance
+
+    def held(self, ids: Iterable[str]) -> set[str]:
+        """Those of the ids that are in the collection."""
+        return set(self._collection.retrieve(list(set(ids)), vectors=False).ids)
 
     def reload(self) -> bool:
         """Do nothing: every call sees the collection as it is."""

@@ -16,7 +16,7 @@ from compat_train.config.query import QueryConfig
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches
 from compat_train.data.origin import Origin
-from compat_train.loop import Objective, fit
+from compat_train.loop import Objective, Parts, fit
 from compat_train.runs.checkpoint import Checkpoint, Role
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.space_name import identity_of
@@ -42,6 +42,7 @@ def fit_embedder(
     classes: tuple[str, ...],
     searches: tuple[str, ...] = (),
     watch: Watch | None = None,
+    moved: Parts | None = None,
     finish: Callable[[], None] | None = None,
 ) -> Checkpoint:
     """Trains until the schedule's end, from the newest resume point when there is one.
@@ -65,6 +66,7 @@ def fit_embedder(
         classes: Class name of each classifier row.
         searches: Gallery spaces that it may search.
         watch: Held-out images to look at during training.
+        moved: Parameters of which a step may move a part alone; see `fit`.
         finish: What is done to the trained modules, in place, after the last step.
 
     Returns:
@@ -85,6 +87,7 @@ def fit_embedder(
         stage=stage,
         watch=watch,
         progress=progress,
+        moved=moved,
     )
     if finish is not None:
         finish()

@@ -28,6 +28,7 @@ from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.methods.inherit import inherit
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.methods.ridge import start_by_ridge
+from compat_train.methods.sampled_classifier import SampledClassifier
 from compat_train.methods.shown import plain_images, shown_images
 from compat_train.methods.starting_weights import noted, published_weights, starting_state
 from compat_train.methods.watched import watch_of, watched_images
@@ -140,6 +141,9 @@ def train_query(
         assert vectors is not None  # made for it
         last_linear(embedder)
         cone = Cone.around(vectors.vectors, vectors.mean)
+    # Distillation and alignment look at every class weight.
+    rate = 1.0 if weights["kd"] or weights["alignment"] else config.sampling_rate
+    sampled = SampledClassifier(classifier, rate, config.execution.seed)
     objective = compatibility_objective(
         config,
         gallery,
@@ -152,6 +156,7 @@ def train_query(
         vectors,
         shown,
         progress,
+        sampled,
     )
     watch = None
     if watched is not None and leads():
@@ -175,6 +180,7 @@ def train_query(
         progress=progress,
         stage=f"train query ({config.method})",
         watch=watch,
+        moved=sampled.moved,
         finish=finish,
         role=config.role,
         method=config.method,
