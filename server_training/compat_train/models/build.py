@@ -131,22 +131,15 @@ def build_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: i
             )
 
 
-def bare_model(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: int = 1) -> nn.Module:
-    """The network of `build_model` without weights, on the device ``meta``: for its layers, their shapes and its cost.
-
-    Nothing is drawn and no memory is taken, so that it is there in a fraction of the time.
+def require_architecture(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: int = 1) -> None:
+    """Return only if `build_model` can build a network; nothing is drawn and no memory is taken.
 
     Raises:
         ConfigError: The architecture is unknown or a setting is out of its range.
         MissingExtraError: A package that it needs is not installed.
     """
     with torch.device("meta"):
-        return build_model(arch, dim=dim, width=width, stem_stride=stem_stride)
-
-
-def require_architecture(arch: str, *, dim: int = 128, width: float = 1.0, stem_stride: int = 1) -> None:
-    """Return only if `build_model` can build a network; see `bare_model`."""
-    bare_model(arch, dim=dim, width=width, stem_stride=stem_stride)
+        build_model(arch, dim=dim, width=width, stem_stride=stem_stride)
 
 
 def _before_pruning(arch: str) -> tuple[str, float]:

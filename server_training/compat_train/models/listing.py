@@ -11,7 +11,7 @@ import torch
 from compat_sdk.errors import ConfigError
 from compat_sdk.nearest import nearest_names
 from compat_sdk.shown import shortened
-from compat_train.models.build import ARCHITECTURES, bare_model, build_model
+from compat_train.models.build import ARCHITECTURES, build_model
 from compat_train.models.cost import count_cost
 from compat_train.models.optional_package import import_timm
 from compat_train.models.timm_network import as_deployed, is_timm_name, require_size
@@ -90,9 +90,8 @@ def _timm_names(pattern: str) -> list[str]:
 
 
 def _counted(name: str, size: int, width: float, dim: int, stem_stride: int) -> Listed:
-    made = build_model if is_timm_name(name) else bare_model  # timm asks some of its numbers for their values
     with torch.random.fork_rng(devices=[]):
-        model = made(name, dim=dim, width=width, stem_stride=stem_stride).eval()
+        model = build_model(name, dim=dim, width=width, stem_stride=stem_stride).eval()
     try:
         require_size(model, name, size)
     except ConfigError as error:

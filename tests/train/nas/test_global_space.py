@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from compat_sdk.errors import ConfigError
-from compat_train.models.build import bare_model, build_model
+from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.models.global_cost import held, mmacs, parameters
 from compat_train.models.global_names import global_named
@@ -65,7 +65,7 @@ def test_the_closed_forms_agree_with_counting_the_built_network(
     generator = np.random.default_rng(stages)
     for _ in range(6):
         member = random_member(bounds, generator)
-        built = bare_model(member.name, dim=7, stem_stride=stem_stride)
+        built = build_model(member.name, dim=7, stem_stride=stem_stride)
         counted = count_cost(built, size)
         assert parameters(member, 7) == sum(weight.numel() for weight in built.parameters())
         assert parameters(member, 7) == round(1e6 * counted.params_m)

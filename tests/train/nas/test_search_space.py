@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compat_sdk.errors import ConfigError
-from compat_train.models.build import bare_model, build_model
+from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.models.search_space import SCALES, Member, SearchSpace, member_named, space_named
 from compat_train.nas.cmp.cost import cost_table
@@ -53,7 +53,7 @@ def test_the_table_agrees_with_counting_the_built_network(kind: str, size: int, 
     generator = np.random.default_rng(0)
     for _ in range(3):
         member = sampler.draw(generator, table.lowest, table.highest)
-        counted = count_cost(bare_model(member.name, dim=24, stem_stride=stem_stride), size).mmacs
+        counted = count_cost(build_model(member.name, dim=24, stem_stride=stem_stride), size).mmacs
         assert table.cost(member) == pytest.approx(counted, abs=1e-9)
 
 
