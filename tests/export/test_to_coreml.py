@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import hashlib
 import logging
 import os
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from compat_export.check.parity import Parity, compare_embeddings, measure_parity
 from compat_export.convert import to_coreml
 from compat_export.convert.conversion import Options, Port
+from compat_export.convert.shared import Shared
 from compat_export.convert.to_coreml import convert
 from compat_export.convert.unit import UnitEmbedder, without_in_place
 from compat_export.mil import CoreMLTwin, Package, Program, quiet
@@ -31,7 +31,8 @@ pytestmark = pytest.mark.usefixtures("coremltools")
 torch.set_num_threads(1)
 SIZE = 32
 IMAGE = Port("image", (3, SIZE, SIZE))
-EXPORTED = to_coreml._exported
+SHARED = Shared()
+"""A module is traced once: what Core ML's converter is given of it is the same at every precision."""
 
 
 def embedder(arch: str, blocks: int | None = None) -> nn.Module:
@@ -44,17 +45,6 @@ def embedder(arch: str, blocks: int | None = None) -> nn.Module:
         network.head = nn.Identity()
         network.head = nn.Linear(network.eval()(torch.zeros(1, *IMAGE.shape)).shape[1], 16)
     return settled(UnitEmbedder(without_in_place(network)))
-
-
-@pytest.fixture
-def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module is traced once: what Core ML's converter is given of it is the same at every precision."""
-    monkeypatch.setattr(to_coreml, "_exported", lambda module, inputs, batch: traced(module, tuple(inputs), batch))
-
-
-@functools.cache
-def traced(module: nn.Module, inputs: tuple[Port, ...], batch: int | None) -> Any:
-    return EXPORTED(module, inputs, batch)
 
 
 class Mixed(nn.Module):
@@ -133,7 +123,7 @@ def expected(module: nn.Module, *inputs: NDArray[np.float32]) -> NDArray[np.floa
 
 
 def parity_of(module: nn.Module, options: Options, images: NDArray[np.float32]) -> Parity:
-    engine = CoreMLTwin(Package.from_files(convert(module, [IMAGE], options)))
+    engine = CoreMLTwin(Package.from_files(convert(module, [IMAGE], options, SHARED)))
     return measure_parity(engine, [images], expected(module, images))  # alone and in batches of 5
 
 
@@ -165,7 +155,6 @@ def mixed() -> nn.Module:
     return settled(Mixed())
 
 
-@pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_operations_outside_our_backbones_agree(mixed: nn.Module, precision: str, images: NDArray[np.float32]) -> None:
     parity = parity_of(mixed, Options(precision=precision), images)  # type: ignore[arg-type]
@@ -185,7 +174,6 @@ def test_two_inputs_keep_their_names_and_their_order(convolution: bool, batch: i
     assert np.array_equal(swapped.run(second, first), engine.run(first, second))
 
 
-@pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize(
     ("precision", "ios", "cosine", "operation"),
     [
@@ -203,7 +191,7 @@ def test_two_inputs_keep_their_names_and_their_order(convolution: bool, batch: i
 def test_every_precision_stays_near_pytorch_and_keeps_float32_inputs_and_outputs(
     small: nn.Module, images: NDArray[np.float32], precision: str, ios: int, cosine: float, operation: str | None
 ) -> None:
-    files = convert(small, [IMAGE], Options(precision=precision, ios=ios))  # type: ignore[arg-type]
+    files = convert(small, [IMAGE], Options(precision=precision, ios=ios), SHARED)  # type: ignore[arg-type]
     package = Package.from_files(files)
     assert package.spec.specificationVersion == ios - 9
     (given,), (made,) = package.spec.description.input, package.spec.description.output
@@ -269,7 +257,9 @@ def test_a_conversion_leaves_the_module_and_the_loggers_alone_is_silent_and_repe
     before = {name: value.clone() for name, value in small.state_dict().items()}
     logger, level = logging.getLogger("coremltools"), logging.getLogger("coremltools").level
     filters = list(logger.filters)
-    assert convert(small, [IMAGE], Options()) == plain
+    shared = Shared()
+    convert(small, [IMAGE], Options(precision="fp16"), shared)
+    assert convert(small, [IMAGE], Options(), shared) == plain, "of one trace, which another precision had before"
     assert capfd.readouterr() == ("", "")
     assert (logger.filters, logger.level) == (filters, level)
     assert not small.training and small.state_dict().keys() == before.keys()

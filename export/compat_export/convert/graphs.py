@@ -81,7 +81,7 @@ def convert(
         case "tflite":
             files = to_litert.convert(module, ports, options, shared)
         case "coreml":
-            files = to_coreml.convert(module, ports, options)
+            files = to_coreml.convert(module, ports, options, shared)
         case "executorch":
             files = to_executorch.convert(module, ports, options)
         case _:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from compat_export.convert.conversion import OUTPUT, SMALLEST_COMPRESSED, Options, Port, Precision
 from compat_export.convert.low_rank import merge_axes
+from compat_export.convert.shared import Shared
 from compat_export.mil.quiet import EXTRA, quiet_coremltools
 from compat_sdk.errors import ConfigError, MissingExtraError
 from compat_sdk.images import Preprocessing
@@ -45,7 +46,9 @@ _MODEL = f"{_AUTHOR}/model.mlmodel"
 _WEIGHTS = f"{_AUTHOR}/weights"
 
 
-def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict[str, bytes]:
+def convert(
+    module: nn.Module, inputs: Sequence[Port], options: Options, shared: Shared | None = None
+) -> dict[str, bytes]:
     """The files of ``model.mlpackage``.
 
     Inputs and the output ``embedding`` are float32 at every precision. With ``options.pixels`` the input is a
@@ -57,6 +60,7 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
             ``[n, dim]``. Not changed.
         inputs: Its inputs, in order.
         options: How to convert.
+        shared: Has what torch made of the module for another precision, or gets it.
 
     Returns:
         Content by name, all below ``model.mlpackage/``. Equal bytes for equal arguments.
@@ -69,16 +73,17 @@ def convert(module: nn.Module, inputs: Sequence[Port], options: Options) -> dict
     if options.precision.startswith("palette") and find_spec("sklearn") is None:
         raise MissingExtraError("scikit-learn", EXTRA)
     batch = 1 if options.pixels is not None else options.batch
+    traced = module
     with quiet_coremltools() as coremltools:
         if options.pixels is None:
             described = _array_inputs(coremltools, inputs, batch)
         else:
-            module, described = _picture_input(coremltools, module, inputs[0], options.pixels)
+            traced, described = _picture_input(coremltools, module, inputs[0], options.pixels)
         precision = coremltools.precision.FLOAT32
         if options.precision == "fp16":
             precision = coremltools.transform.FP16ComputePrecision(op_selector=_may_be_half)
         model = coremltools.convert(
-            _exported(module, inputs, batch),
+            (shared or Shared()).once("coreml", module, inputs, options, lambda: _exported(traced, inputs, batch)),
             inputs=described,
             outputs=[coremltools.TensorType(name=OUTPUT, dtype=np.float32)],
             convert_to="mlprogram",
