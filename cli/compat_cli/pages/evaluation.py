@@ -15,6 +15,7 @@ from compat_cli.pages.thumbnails import is_tiny, thumbnails
 from compat_sdk.errors import ConfigError
 from compat_sdk.files.atomic import make_folder, write_atomic
 from compat_sdk.outputs import Layout, require_own, require_place
+from compat_sdk.shown import as_unicode
 
 if TYPE_CHECKING:
     from compat_sdk.datasets import Dataset
@@ -54,7 +55,7 @@ def write_report(place: Path, found: Evaluation, dataset: Dataset, words: Sequen
     pictures = thumbnails(dataset, results["hits"])
     results["data"]["tiny"] = is_tiny(pictures)
     make_folder(place.parent)
-    write_atomic(place, render(results, pictures).encode())
+    write_atomic(place, as_unicode(render(results, pictures)).encode())
 
 
 def evaluation_results(found: Evaluation, dataset: Dataset, commands: str, advice: Sequence[str]) -> dict[str, Any]:

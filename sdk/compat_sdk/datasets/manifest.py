@@ -11,7 +11,7 @@ from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import CorruptFileError, DataError
 from compat_sdk.files.plain import open_plain
 from compat_sdk.files.refusal import raise_if_refused
-from compat_sdk.shown import shortened
+from compat_sdk.shown import as_unicode, shortened
 
 MANIFEST = "compat-data.csv"
 """Name of the manifest of a folder that holds nothing else."""
@@ -138,7 +138,8 @@ def check_row(path: str, label: str | None, split: str) -> None:
     """Refuse a row that no manifest may have; ``label`` is None where it has no such column.
 
     Raises:
-        DataError: The split is unknown, the label empty, or the path is empty, leaves its folder or has a backslash.
+        DataError: The split is unknown, the label empty, or the path is empty, leaves its folder, has a backslash or
+            is no valid Unicode.
     """
     if split not in SPLIT_NAMES:
         raise DataError(f"found split {shortened(repr(split))}; expected one of {', '.join(SPLIT_NAMES)}")
@@ -146,6 +147,8 @@ def check_row(path: str, label: str | None, split: str) -> None:
         raise DataError("the label is empty; name the identity")
     if not path.strip() or "\0" in path:
         raise DataError(f"found path {shortened(repr(path))}; expected the path of an image")
+    if as_unicode(path) != path:
+        raise DataError(f"found path {shortened(repr(path))}, which is no valid UTF-8 as a CSV file is")
     if "\\" in path:
         raise DataError(f"found path {shortened(repr(path))}; write / between folders")
     absolute = Path(path).is_absolute()

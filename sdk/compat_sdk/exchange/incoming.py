@@ -25,6 +25,7 @@ from compat_sdk.gallery.tables import StoredTable, write_table
 from compat_sdk.gallery.vectors import write_vectors
 from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
+from compat_sdk.shown import as_unicode
 from compat_sdk.space import check_dim, check_space, require_space
 from compat_sdk.stores import Rows, Source
 
@@ -86,8 +87,9 @@ def import_gallery(
             raise ConfigError(f"{source.what} does not say in which space its vectors are; tell it, as --space NAME")
         check_dim("dim", source.dim)
         kept = {"refuse": "unit", "drop": "dropped", "keep": "kept"}[lengths]
-        imported = {"from": source.what, "ids": source.id_type, "lengths": kept, "distance": source.distance}
-        model = {"name": Path(source.what).name, "imported": imported}
+        what = as_unicode(source.what)
+        imported = {"from": what, "ids": source.id_type, "lengths": kept, "distance": source.distance}
+        model = {"name": Path(what).name, "imported": imported}
         new = not folder.exists()
         try:
             make_folder(folder)

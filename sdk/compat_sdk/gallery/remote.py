@@ -32,9 +32,12 @@ from compat_sdk.shown import shown_value
 from compat_sdk.space import Embeddings, check_space, covers_all, require_compatible, require_space
 from compat_sdk.stores import Rows
 from compat_sdk.stores.addresses import QdrantAddress, parse_address
-from compat_sdk.stores.points import Shape
+from compat_sdk.stores.points import ORIGIN_FIELD, Shape
 from compat_sdk.stores.qdrant import Collection
 from compat_sdk.unit import check_rows
+
+_ROUNDED = 1 + 1e-5
+"""What an inner product of vectors of length 1 may be in float32."""
 
 
 def open_collection(
@@ -220,6 +223,14 @@ class RemoteGallery(WithoutFiles):
         found = self.get(names)
         self._collection.upsert(Rows.of(names, vectors, found.labels, found.payload))
 
+    def origins(self, ids: Sequence[str]) -> dict[str, str]:
+        """What `note_origins` said of these rows, by id; empty for those of which it said nothing."""
+        return self._collection.noted(ids, ORIGIN_FIELD)
+
+    def note_origins(self, origins: Mapping[str, str]) -> None:
+        """Note, by id, which picture rows were embedded from; a row that is replaced loses its note."""
+        self._collection.note(ORIGIN_FIELD, origins)
+
     def _own(self, embeddings: Embeddings) -> NDArray[np.float32]:
         """The vectors of Embeddings that may become rows of the collection."""
         shape = self._shape()
@@ -292,7 +303,7 @@ class RemoteGallery(WithoutFiles):
                 break
         return [
             [
-                Hit(id, label, max(-1.0, min(1.0, score)) if shape.distance == "cosine" else score)
+                Hit(id, label, _within_1(score) if shape.distance == "cosine" or abs(score) < _ROUNDED else score)
                 for id, label, score in hits
             ]
             for hits in found
@@ -311,3 +322,7 @@ class RemoteGallery(WithoutFiles):
         if repeated:
             found.append(f"{len(repeated)} ids occur more than once, such as {shown_value(repeated[0])}")
         return found
+
+
+def _within_1(score: float) -> float:
+    return max(-1.0, min(1.0, score))

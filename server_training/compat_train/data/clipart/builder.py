@@ -119,7 +119,9 @@ def build_clipart(
             _save(folder / "train" / f"{name}.png", sheets[name])
         for name in held_out:
             _save(folder / "gallery" / name / "drawing.png", sheets[name])
-            draws = np.random.default_rng(list(hashlib.sha256(f"{SEED}:{name}".encode()).digest()))
+            draws = np.random.default_rng(
+                list(hashlib.sha256(f"{SEED}:{name}".encode("utf-8", "surrogatepass")).digest())
+            )
             for number in range(1, _INSTANCES + 1):
                 _save(folder / "query" / name / f"{number}.png", instance(sheets[name], draws))
         images = {"train": len(train), "query": _INSTANCES * len(held_out), "gallery": len(held_out)}
