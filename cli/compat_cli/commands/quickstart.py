@@ -18,6 +18,7 @@ from compat_sdk.shown import as_unicode, escaped
 if TYPE_CHECKING:
     from compat_cli.pages.plan import Plan
     from compat_sdk.datasets import Dataset
+    from compat_train.data.origin import Origin
 
 
 def quickstart(
@@ -86,37 +87,56 @@ def _plan(data: str, root: Path | None, out: Path, minutes: float, seed: int, th
     from compat_sdk.datasets.manifest import open_labelled_list
     from compat_sdk.datasets.split import Dataset
     from compat_sdk.errors import CompatError
-    from compat_sdk.files.atomic import make_folder, write_atomic
+    from compat_sdk.files.atomic import write_atomic
     from compat_sdk.files.documents import read_json
     from compat_sdk.files.seal import sealed_json, unsealed
+    from compat_train.runs.data_record import require_same_data, write_data_record
 
     asked = {"data": str(Path(data).absolute()), "root": None if root is None else str(root), "minutes": minutes}
     asked["seed"] = seed
+    whole, place = _whole_dataset(data, root), Path(data)
+    if whole is None:
+        pictures = open_identities(place) if place.is_dir() else open_labelled_list(place, root)
+        given = Dataset(place.name, {"train": pictures})
+    else:
+        given = whole
+    origin = _origin(given)
     kept = out / "plan.json"
     if kept.exists():
         stored: dict[str, Any] = unsealed(read_json(kept), str(kept))
         if stored.get("asked") != asked:
             raise CompatError(f"{out} holds a quickstart with other settings; choose another --out or delete it")
+        require_same_data(out, origin)
         return Plan.from_json(stored["plan"])
     console.note("measuring this machine on some of the pictures")
-    whole = _whole_dataset(data, root)
+    speed = measured(given, threads)
     if whole is None:
-        place = Path(data)
-        pictures = open_identities(place) if place.is_dir() else open_labelled_list(place, root)
-        speed = measured(Dataset(place.name, {"train": pictures}), threads)
         place_of_data, command = divided(data, root, out / "data", speed, minutes, seed)
         before: tuple[str, ...] = (command,)
     else:
-        speed, place_of_data, before = measured(whole, threads), data, ()
+        place_of_data, before = data, ()
     train = len(open_dataset(place_of_data).split("train"))
     plan = planned(place_of_data, train, speed, minutes, before)
     console.note(
         f"{train:,} training pictures, {100 * plan.fraction:.3g} % of them used, at {plan.size} pixels, "
         f"{plan.gallery['epochs']} epochs, so that all is done in about {minutes:g} minutes"
     )
-    make_folder(out)
+    write_data_record(out, origin)
     write_atomic(kept, sealed_json({"asked": asked, "plan": plan.to_json()}))
     return plan
+
+
+def _origin(given: Dataset) -> Origin:
+    """The pictures of every split; those in arrays are a published set's, which nobody changes."""
+    from compat_sdk.datasets.split import is_array
+    from compat_train.data.origin import Origin
+
+    parts = [(split, split.images) for split in given.splits.values() if not is_array(split.images)]
+    return Origin(
+        [image for _, images in parts for image in images],
+        [label for split, _ in parts for label in split.labels],
+        [f"{split.name}/{name}" for split, _ in parts for name in split.ids],
+    )
 
 
 def _whole_dataset(data: str, root: Path | None) -> Dataset | None:

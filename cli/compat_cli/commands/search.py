@@ -57,7 +57,9 @@ def search(
     from compat_sdk.shown import escaped
 
     wanted, where = options.trusted(public_key, trust), _where(labels, conditions)
-    queries = pictures.expand(images)
+    queries, beside = pictures.expand(images)
+    for line in beside:
+        console.note(f"warning: {line}")
     unreadable: list[ImageError] = []
     signed = wanted is not None and (wanted.galleries or Gallery.is_signed(gallery))
     with console.working():

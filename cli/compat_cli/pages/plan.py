@@ -99,7 +99,8 @@ def planned(data: str, train: int, speed: Speed, minutes: float, before: tuple[s
     if epochs < _FEW:
         fraction *= _TRAINING * seconds / epoch / _FEW
         epochs = _FEW
-    schedule = {"epochs": min(epochs, _EPOCHS)}
+    batch = max(2, min(_BATCH, int(fraction * train) // 2))
+    schedule = {"epochs": min(epochs, _EPOCHS), "batch": batch}
     return Plan(
         data=data,
         size=side,

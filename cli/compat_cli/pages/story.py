@@ -84,7 +84,7 @@ def layout() -> Layout:
         },
         "gallery": WITH_UPGRADE,
         "data": DIVISION,
-        r"plan\.json": None,
+        r"(plan|data)\.json": None,
         r"report\.html": None,
         r"results\.json": None,
     }

@@ -113,6 +113,12 @@ def _rows(manifest: Path, root: Path | None, absent: Sequence[set[str]]) -> list
 def _places(manifest: Path, header: list[str], absent: Sequence[set[str]]) -> list[int | str]:
     """Where each column stands in a row, or the value that all rows have without it."""
     has = {column: header.count(column) for column in _COLUMNS}
+    for found in header:
+        meant = found.strip().lower()
+        if found != meant and meant in (*_COLUMNS, _SIDE):
+            raise DataError(
+                f"{manifest} line 1 has the column {shortened(repr(found))}; write {meant}, or another name"
+            )
     if max(has.values()) > 1 or {column for column in _COLUMNS if not has[column]} not in absent:
         forms = [",".join(column for column in _COLUMNS if column not in lacking) for lacking in absent]
         more = "" if len(forms) == 1 else f", or {' or '.join(forms[1:])} alone for images without labels"
@@ -145,6 +151,8 @@ def check_row(path: str, label: str | None, split: str) -> None:
         raise DataError(f"found split {shortened(repr(split))}; expected one of {', '.join(SPLIT_NAMES)}")
     if label is not None and not label.strip():
         raise DataError("the label is empty; name the identity")
+    if label is not None and "\0" in label:
+        raise DataError(f"found label {shortened(repr(label))}; expected the name of an identity")
     if not path.strip() or "\0" in path:
         raise DataError(f"found path {shortened(repr(path))}; expected the path of an image")
     if as_unicode(path) != path:
