@@ -223,15 +223,19 @@ def test_a_quickstart_of_other_pictures_is_another_one(tmp_path: Path, monkeypat
         quickstart._plan(*asked)
 
 
-def test_a_page_shows_names_that_are_no_unicode(tmp_path: Path) -> None:
+def test_a_page_shows_names_that_act_on_text_or_are_no_unicode_by_their_numbers(tmp_path: Path) -> None:
     picture = photos(tmp_path / "d").split("query").images[0]
+    (tmp_path / "d" / "query" / "cat <&>").rename(tmp_path / "d" / "query" / "\u202etac\x1b[31m")
+    (tmp_path / "d" / "gallery" / "cat <&>").rename(tmp_path / "d" / "gallery" / "\u202etac\x1b[31m")
     try:
         picture.rename(picture.with_name(os.fsdecode(b"Zo\xeb.png")))
     except OSError:
         pytest.skip("this file system has names in Unicode only")
     dataset = open_dataset(tmp_path / "d")
     write_report(tmp_path / "page.html", with_examples(dataset), dataset, ("evaluate", os.fsdecode(b"\xeb")), ())
-    assert r"\udceb" in (tmp_path / "page.html").read_text("utf-8")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert r"\udceb" in page and r"\u202etac\x1b[31m" in page
+    assert not set(page) & set("\u202e\x1b")
 
 
 def test_the_commands_of_a_plan_begin_with_what_made_its_data() -> None:

@@ -13,7 +13,7 @@ import typer
 
 from compat_cli import console, extras, options
 from compat_sdk.errors import ConfigError
-from compat_sdk.shown import as_unicode, escaped
+from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
     from compat_cli.pages.plan import Plan
@@ -69,7 +69,7 @@ def quickstart(
     results = gather(dataset, found, seconds, seed, plan)
     pictures = thumbnails(dataset, results["hits"])
     results["data"]["tiny"] = is_tiny(pictures)
-    write_atomic(out / "report.html", as_unicode(render(results, pictures)).encode())
+    write_atomic(out / "report.html", render(results, pictures).encode())
     write_json_atomic(out / "results.json", results)
     files = f"report: {out / 'report.html'}, figures: {out / 'results.json'}"
     lines = f"{headline(results)}\n{sum(seconds.values()):.0f} seconds of work; {escaped(files)}"

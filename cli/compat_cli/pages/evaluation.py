@@ -55,7 +55,7 @@ def write_report(place: Path, found: Evaluation, dataset: Dataset, words: Sequen
     pictures = thumbnails(dataset, results["hits"])
     results["data"]["tiny"] = is_tiny(pictures)
     make_folder(place.parent)
-    write_atomic(place, as_unicode(render(results, pictures)).encode())
+    write_atomic(place, render(results, pictures).encode())
 
 
 def evaluation_results(found: Evaluation, dataset: Dataset, commands: str, advice: Sequence[str]) -> dict[str, Any]:
@@ -78,10 +78,11 @@ def evaluation_results(found: Evaluation, dataset: Dataset, commands: str, advic
         "milliseconds": {"gallery": found.gallery_ms, "query": found.query_ms},
         "hits": [
             {
-                "id": query.ids[each.row],
+                "id": as_unicode(query.ids[each.row]),
                 "label": query.labels[each.row],
                 "hits": [
-                    {"id": gallery.ids[row], "label": gallery.labels[row], "score": score} for row, score in each.hits
+                    {"id": as_unicode(gallery.ids[row]), "label": gallery.labels[row], "score": score}
+                    for row, score in each.hits
                 ],
             }
             for each in found.examples
