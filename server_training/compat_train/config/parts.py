@@ -79,6 +79,14 @@ class Augmentation:
                 setting="views_seed",
             )
 
+    def refuse_canvas(self, what: str) -> None:
+        """Refuses, with a ConfigError, a canvas for what crops images as its models decode them, such as a search."""
+        if self.canvas:
+            raise ConfigError(
+                f"canvas is {self.canvas}, but {what} takes crops from images as its models decode them; leave it out",
+                setting="canvas",
+            ).within("augmentation.")
+
     @property
     def views(self) -> int | None:
         """How many different views an image has: 1, 2 (flip only), as many as are fixed, or None: endless."""

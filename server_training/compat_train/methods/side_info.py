@@ -16,7 +16,6 @@ from compat_train.config.training import Augmentation
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.augment import augment
 from compat_train.data.batches import Batch, normalise
-from compat_train.data.canvas import refuse_canvas
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.loop import Objective
@@ -67,7 +66,6 @@ def train_side_info(
         return finished
     require_run(run, RUN, settings)
     starting_state(config, None, dim=config.dim, size=config.preprocessing.size)
-    refuse_canvas(config.random_views, "a side-information encoder")
     device = device_of(config.execution.device)
     if data is None:
         labels_for = f"method {config.method!r}" if config.labelled else None

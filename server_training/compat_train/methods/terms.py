@@ -14,10 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_train.config.training import Classification, QueryConfig
+from compat_train.data.batches import Batch
 from compat_train.losses.asymmetric import asymmetric_contrastive_loss
 from compat_train.losses.centred import centred
 from compat_train.losses.contextual import contextual_similarity_loss
 from compat_train.losses.distill import embedding_regression_loss, knowledge_distillation_loss
+from compat_train.losses.dmu import adaptation_regression_loss
+from compat_train.losses.focal import focal_distillation_loss
 from compat_train.losses.info_nce import cross_model_info_nce_loss
 from compat_train.losses.lce import alignment_loss, boundary_loss
 from compat_train.losses.margin import cosine_logits
@@ -40,6 +43,7 @@ class Setup:
         frozen: ``[rows, dim]``, what the term "gallery" takes for kappa_g: extended for classes it never saw.
         targets: int64 ``[classes]``, row of ``frozen`` for each training class; -1 where it has none.
         outputs: Embeddings of the training images by the gallery model.
+        stored: What an upgraded gallery holds of a batch's images, unit norm; None where it holds the gallery model's.
         centres: ``[classes, dim]``, unit norm, mean direction of each class in the gallery model's embeddings.
         limits: ``[classes]``, smallest cosine of an embedding of the class to its centre.
         psi: DMU's forward adaptation of the gallery model's embeddings.
@@ -57,6 +61,7 @@ class Setup:
     frozen: Tensor | None
     targets: Tensor
     outputs: GalleryOutputs | None
+    stored: Callable[[Batch], Tensor] | None
     centres: Tensor | None
     limits: Tensor | None
     psi: nn.Module | None
@@ -81,6 +86,8 @@ class Step:
         index: int64 ``[n]``, rows of the training set.
         of_gallery: ``[n, dim]``, the gallery model's embeddings of the labelled images; None where nobody needs them.
         of_mixed: ``[n, dim]``, of the images after them; None without ``mixed``.
+        of_stored: ``[n, dim]``, unit norm, what an upgraded gallery holds of the labelled images; None where it holds
+            the gallery model's embeddings.
         image_weights: ``[n]``, share of each image in the terms that draw it to the old model, sum 1; None where all
             count alike.
     """
@@ -92,6 +99,7 @@ class Step:
     index: Tensor
     of_gallery: Tensor | None
     of_mixed: Tensor | None
+    of_stored: Tensor | None
     image_weights: Tensor | None
 
 
@@ -128,6 +136,16 @@ def _kd(setup: Setup, step: Step) -> Tensor:
     logits = setup.chosen.scale * cosine_logits(step.labelled, setup.classifier.weight)
     wanted = setup.gallery_scale * cosine_logits(step.of_gallery, setup.gallery_classifier)[:, setup.rows]
     return knowledge_distillation_loss(logits, wanted, temperature=setup.config.temperature)
+
+
+def _focal(setup: Setup, step: Step) -> Tensor:
+    """Divergence under the gallery model's classifier from what it says itself, more where it tells the class."""
+    assert setup.gallery_classifier is not None and step.of_gallery is not None  # checked by gallery_rows
+    logits, wanted = (
+        setup.gallery_scale * cosine_logits(side, setup.gallery_classifier) for side in (step.labelled, step.of_gallery)
+    )
+    right = wanted.argmax(1) == setup.rows[step.labels]
+    return focal_distillation_loss(logits, wanted, right, temperature=setup.config.temperature)
 
 
 def _regression(setup: Setup, step: Step) -> Tensor:
@@ -176,10 +194,12 @@ def _aml(setup: Setup, step: Step) -> Tensor:
 
 
 def _adaptation(setup: Setup, step: Step) -> Tensor:
-    """L1 of psi's output under the trained model's own classifier."""
+    """L1 of psi's output under the trained model's own classifier, or one minus its cosine to the model's output."""
     assert setup.psi is not None and step.of_gallery is not None  # given for this term
     # What is stored of the old model, and what an upgrade hands to psi, has unit norm.
-    adapted = setup.psi(F.normalize(step.of_gallery))
+    adapted = setup.psi(F.normalize(step.of_gallery) if step.of_stored is None else step.of_stored)
+    if setup.config.adaptation_loss == "regression":
+        return adaptation_regression_loss(adapted, step.labelled)
     return classification_loss(adapted, setup.classifier.weight, step.labels, setup.chosen)
 
 
@@ -199,6 +219,7 @@ TERMS: Mapping[str, Callable[[Setup, Step], Tensor]] = {
     "own": _own,
     "gallery": _gallery,
     "kd": _kd,
+    "focal": _focal,
     "regression": _regression,
     "adaptation": _adaptation,
     "alignment": _alignment,

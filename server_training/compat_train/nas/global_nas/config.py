@@ -172,6 +172,7 @@ class GlobalConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        self.augmentation.refuse_canvas("a search")
         check_range("macro_epochs", self.macro_epochs, 1)
         check_range("micro_epochs", self.micro_epochs, 1)
         check_range("final_epochs", self.final_epochs, 1)
@@ -179,10 +180,9 @@ class GlobalConfig:
         check_range("drop", self.drop, 0, 100)
         check_range("strikes", self.strikes, 1)
         check_range("random", self.random, 0)
-        if self.mmacs is not None:
-            check_range("mmacs", self.mmacs, 0, open_low=True)
-        if self.milliseconds is not None:
-            check_range("milliseconds", self.milliseconds, 0, open_low=True)
+        for name, limit in (("mmacs", self.mmacs), ("milliseconds", self.milliseconds)):
+            if limit is not None:
+                check_range(name, limit, 0, open_low=True)
         if (self.milliseconds is None) != (self.table is None):
             raise ConfigError(
                 "milliseconds need the table of a device's blocks; make one with `compat-sdk profile FOLDER --blocks "
