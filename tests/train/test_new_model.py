@@ -380,7 +380,9 @@ def test_focal_distillation_by_hand() -> None:
 
 def test_refined_prototypes_equal_a_walk_step_by_step_and_an_outlier_counts_less() -> None:
     generator = torch.Generator().manual_seed(3)
-    near = torch.nn.functional.normalize(torch.randn(1, 8, generator=generator) + 0.2 * torch.randn(5, 8, generator=generator))
+    near = torch.nn.functional.normalize(
+        torch.randn(1, 8, generator=generator) + 0.2 * torch.randn(5, 8, generator=generator)
+    )
     far = torch.nn.functional.normalize(torch.randn(1, 8, generator=generator))
     embeddings = torch.cat((near, far, far))
     labels = torch.tensor([2, 2, 2, 2, 2, 2, 0])

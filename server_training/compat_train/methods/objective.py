@@ -40,6 +40,7 @@ from compat_train.losses.margin import cosine_logits
 from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.methods.gallery_vectors import GalleryVectors, gallery_vectors
+from compat_train.methods.length_statistics import LengthStatistics
 from compat_train.methods.shown import Shown
 from compat_train.methods.terms import TERMS, Setup, Step
 from compat_train.methods.unseen_classes import extended_classifier, training_embeddings
@@ -59,6 +60,7 @@ def compatibility_objective(
     vectors: GalleryVectors | None = None,
     shown: Shown | None = None,
     progress: Progress | None = None,
+    lengths: LengthStatistics | None = None,
 ) -> Callable[[Batch], dict[str, Tensor]]:
     """From a batch to its weighted loss terms.
 
@@ -74,6 +76,7 @@ def compatibility_objective(
         vectors: The gallery model's vectors of training images, where the caller has them already.
         shown: What both models are shown; what the gallery model sees of ``data`` if None.
         progress: Called while the gallery model embeds the views.
+        lengths: What tells the quality of each image, for the loss adaface; None for equal quality.
     """
     weights = config.term_weights
     selective = config.selecting != "uniform"
@@ -103,6 +106,7 @@ def compatibility_objective(
             of_gallery=of_gallery,
             of_mixed=of_mixed,
             of_stored=None if setup.stored is None else setup.stored(batch),
+            quality=None if lengths is None else lengths(embeddings[:count]),
             image_weights=_image_weights(setup, of_gallery, batch.labels) if selective else None,
         )
         return {name: weights[name] * term(setup, step) for name, term in TERMS.items() if weights[name]}

@@ -88,6 +88,8 @@ class Step:
         of_mixed: ``[n, dim]``, of the images after them; None without ``mixed``.
         of_stored: ``[n, dim]``, unit norm, what an upgraded gallery holds of the labelled images; None where it holds
             the gallery model's embeddings.
+        quality: ``[n]`` in [-1, 1], of each labelled image by the length of its embedding; None for a loss that looks
+            at none.
         image_weights: ``[n]``, share of each image in the terms that draw it to the old model, sum 1; None where all
             count alike.
     """
@@ -100,12 +102,13 @@ class Step:
     of_gallery: Tensor | None
     of_mixed: Tensor | None
     of_stored: Tensor | None
+    quality: Tensor | None
     image_weights: Tensor | None
 
 
 def _own(setup: Setup, step: Step) -> Tensor:
     """L1 under the trained model's own classifier."""
-    return classification_loss(step.labelled, setup.classifier.weight, step.labels, setup.chosen)
+    return classification_loss(step.labelled, setup.classifier.weight, step.labels, setup.chosen, quality=step.quality)
 
 
 def _gallery(setup: Setup, step: Step) -> Tensor:
@@ -114,12 +117,18 @@ def _gallery(setup: Setup, step: Step) -> Tensor:
     target = setup.targets[step.labels]
     known = target >= 0
     soft = setup.config.unseen_as == "lwf"
+    quality = None if step.quality is None else step.quality[known]
     if step.image_weights is None and not soft:
         share = known.float().mean()
         if not known.any():
             return step.labelled.sum() * 0.0
-        return classification_loss(step.labelled[known], setup.frozen, target[known], setup.chosen) * share
-    hard = classification_loss(step.labelled[known], setup.frozen, target[known], setup.chosen, reduction="none")
+        return (
+            classification_loss(step.labelled[known], setup.frozen, target[known], setup.chosen, quality=quality)
+            * share
+        )
+    hard = classification_loss(
+        step.labelled[known], setup.frozen, target[known], setup.chosen, quality=quality, reduction="none"
+    )
     losses = torch.zeros(len(target), device=target.device).masked_scatter(known, hard)
     if soft:
         assert step.of_gallery is not None
