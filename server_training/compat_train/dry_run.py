@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.data.training_set import training_split
 from compat_train.device import device_of, place, torch_threads
 from compat_train.models.build import build_model
-from compat_train.models.cost import count_cost
+from compat_train.models.cost import LayerCost, per_layer
 from compat_train.models.supernet import MemberNetwork
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform, transform_cost
 from compat_train.nas.cmp.config import CmpConfig
@@ -104,10 +104,10 @@ def _runs(recipe: Recipe, desk: _Desk) -> Iterator[PlannedRun]:
         dims[name] = dims.get(against, 128) if isinstance(config, QueryConfig) else config.dim
         own = config.preprocessing
         sizes[name] = sizes.get(against, 112) if own is None else own.size
-        build = partial(build_model, config.arch, dim=dims[name], width=config.width, stem_stride=config.stem_stride)
+        shape = (config.arch, dims[name], config.width, config.stem_stride)
         views = config.random_views if isinstance(config, SideInfoConfig) else config.augmentation
         training = _Training(name, config.arch, config.source, config.optimisation, views, sizes[name])
-        yield _planned(training, build, desk)
+        yield _planned(training, functools.partial(_built, *shape), _layers(*shape, sizes[name]), desk)
     for name, upgrade in recipe.upgrades.items():
         yield _of_transform(name, upgrade, dims, desk)
     if recipe.cmp is not None:
@@ -143,26 +143,38 @@ def _of_search(config: CmpConfig, size: int, dim: int, desk: _Desk) -> Iterator[
         except CompatError as error:
             desk.problems[str(error)] = None
             continue
-        build = partial(MemberNetwork, member, dim=dim, stem_stride=config.stem_stride)
+        build = functools.partial(MemberNetwork, member, dim=dim, stem_stride=config.stem_stride)
+        with torch.device("meta"):
+            layers = per_layer(build(), size)
         training = _Training(name, member.name, config.source, optimisation, config.augmentation, size)
-        yield _planned(training, build, desk)
+        yield _planned(training, build, layers, desk)
 
 
-def _planned(training: _Training, build: Callable[[], nn.Module], desk: _Desk) -> PlannedRun:
+def _built(arch: str, dim: int, width: float, stem_stride: int) -> nn.Module:
+    return build_model(arch, dim=dim, width=width, stem_stride=stem_stride)
+
+
+@functools.cache
+def _layers(arch: str, dim: int, width: float, stem_stride: int, size: int) -> tuple[LayerCost, ...]:
+    """What each layer of a network costs, counted without memory or arithmetic: recipes have one network often."""
+    with torch.device("meta"):
+        return per_layer(_built(arch, dim, width, stem_stride), size)
+
+
+def _planned(
+    training: _Training, build: Callable[[], nn.Module], layers: Sequence[LayerCost], desk: _Desk
+) -> PlannedRun:
     optimisation, size = training.optimisation, training.size
     images, classes = _count(training.source, training.name, optimisation.batch, desk)
     steps = None if images is None else _steps(images, optimisation)
-    with torch.device("meta"):  # counted without memory or arithmetic
-        outline = build()
-    found = PlannedRun(
-        training.name, training.arch, count_cost(outline, size).mmacs, images, classes, steps, None, None
-    )
+    mmacs = math.fsum(layer.mmacs for layer in layers)
+    found = PlannedRun(training.name, training.arch, mmacs, images, classes, steps, None, None)
     if images is None or steps is None:
         return found
     shown = min(_IMAGES, optimisation.batch)
     seconds = _seconds(build, [(3, size, size)], shown, desk.device)
     side = max(size, training.augmentation.canvas)
-    there = None if desk.machine is None else desk.machine.seconds(outline, size, half=desk.half)
+    there = None if desk.machine is None else desk.machine.seconds(layers, half=desk.half)
     embedded = steps * optimisation.batch / 3600
     return replace(
         found,
@@ -177,9 +189,9 @@ def _of_transform(name: str, config: UpgradeConfig, dims: dict[str, int], desk: 
     old, new = dims[_run_of([config.old, *config.through][-1])], dims[Path(config.new).name]
     side = None if config.side_info is None else dims[_run_of([config.side_info, *config.side_through][-1])]
     dims[name] = new
-    build: Callable[[], nn.Module] = partial(ForwardAdaptation, old=old, new=new, hidden=config.width)
+    build: Callable[[], nn.Module] = functools.partial(ForwardAdaptation, old=old, new=new, hidden=config.width)
     if config.method == "fct":
-        build = partial(ForwardTransform, old=old, side=side, new=new, hidden=config.width)
+        build = functools.partial(ForwardTransform, old=old, side=side, new=new, hidden=config.width)
     images, classes = _count(config.images, name, config.schedule.batch, desk)
     steps = None if images is None else _steps(images, config.schedule)
     with torch.device("meta"):

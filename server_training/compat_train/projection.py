@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
-
 from compat_sdk.errors import ConfigError
 from compat_sdk.shown import shown_value
-from compat_train.models.cost import per_layer
+from compat_train.models.cost import LayerCost
 
 _TRILLION, _BILLION, _MILLION = 1e12, 1e9, 1e6
 _STEP = 3  # a step is a forward pass and a backward pass of twice its work
@@ -54,21 +53,19 @@ class Machine:
             )
         return Machine(text, count, *_GPUS[found[1]])
 
-    def seconds(self, network: nn.Module, size: int, *, half: bool) -> float:
+    def seconds(self, layers: Sequence[LayerCost], *, half: bool) -> float:
         """The least time that a training step takes for one image.
 
         No network reaches both peaks, and no loader, host or wait for other GPUs is counted: published trainings take
         two to three times as long.
 
         Args:
-            network: Takes ``[n, 3, size, size]``; on the device ``meta`` it costs nothing.
-            size: Side of the input in pixels.
+            layers: Of the network, by `compat_train.models.cost.per_layer`.
             half: Whether arithmetic and activations have 16 bits, or 32.
 
         Returns:
             Seconds an image, on all GPUs together.
         """
-        layers = per_layer(network, size)
         operations = 2 * _MILLION * math.fsum(layer.mmacs for layer in layers)
         touched = sum(_TOUCHED.get(layer.kind, 0) * math.prod(layer.output_shape) for layer in layers)
         arithmetic = operations / ((self.half_tflops if half else self.single_tflops) * _TRILLION)

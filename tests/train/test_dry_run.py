@@ -14,7 +14,7 @@ from compat_sdk.errors import ConfigError
 from compat_train import dry_run
 from compat_train.dry_run import plan_recipe
 from compat_train.models.build import build_model
-from compat_train.models.cost import count_cost
+from compat_train.models.cost import count_cost, per_layer
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform, transform_cost
 from compat_train.projection import Machine
 from compat_train.recipe import read_recipe
@@ -152,8 +152,9 @@ def test_hours_on_a_named_machine_are_arithmetic_and_traffic_by_its_peaks(tmp_pa
     products, touched = 256 * 27 + 5 * 256, 2 * 256 + 4 * 256 + 2 * 5
     half = 3 * (2 * products / 125e12 + 2 * touched / 900e9)
     single = 3 * (2 * products / 15.7e12 + 4 * touched / 900e9)
-    assert Machine.named("v100").seconds(network, 8, half=True) == pytest.approx(half)
-    assert Machine.named("v100:8").seconds(network, 8, half=False) == pytest.approx(single / 8)
+    layers = per_layer(network, 8)
+    assert Machine.named("v100").seconds(layers, half=True) == pytest.approx(half)
+    assert Machine.named("v100:8").seconds(layers, half=False) == pytest.approx(single / 8)
     for wrong in ("v101", "v100:0", "v100:9999", "V100", "8xv100", ""):
         with pytest.raises(ConfigError, match="there is no machine"):
             Machine.named(wrong)
@@ -161,7 +162,7 @@ def test_hours_on_a_named_machine_are_arithmetic_and_traffic_by_its_peaks(tmp_pa
     plan = plan_recipe(recipe, tmp_path, machine="v100:2")
     runs = {run.name: run for run in plan.runs}
     bct = build_model("shufflenet_v2", dim=16, width=0.25)
-    per_image = Machine.named("v100").seconds(bct, 28, half=True) / 2
+    per_image = Machine.named("v100").seconds(per_layer(bct, 28), half=True) / 2
     assert runs["bct"].projected_hours == pytest.approx((runs["bct"].steps or 0) * 50 * per_image / 3600)
     assert plan.projected_hours == pytest.approx(sum(run.projected_hours or 0 for run in plan.runs))
     assert "v100:2" in plan.table().splitlines()[0] and "hours on v100:2 by its peaks" in plan.table()

@@ -103,7 +103,8 @@ def test_every_recipe_in_the_tree_is_valid(path: Path, tmp_path: Path) -> None:
     recipe = read_recipe(path, tmp_path, seed=7, threads=2)
     first = recipe.gallery or recipe.global_search
     assert recipe.description and first is not None and (first.execution.seed, first.execution.threads) == (7, 2)
-    assert recipe.cmp is not None or recipe.upgrades or recipe.queries or recipe.global_search is not None
+    trained = recipe.upgrades or recipe.queries or recipe.models
+    assert recipe.cmp is not None or trained or recipe.global_search is not None
     if recipe.cmp is not None:
         assert recipe.cmp.gallery == str(tmp_path / "gallery") and recipe.cmp.search.seed == 7
     if recipe.global_search is not None:
