@@ -28,7 +28,8 @@ _SHORTEST, _LONGEST = 1e-3, 100.0
 
 def embedding_lengths(embeddings: Tensor) -> Tensor:
     """Lengths ``[batch]`` of embeddings ``[batch, dim]``, cut to [0.001, 100], float32, without gradient."""
-    return embeddings.detach().float().norm(dim=1).clamp(_SHORTEST, _LONGEST)
+    lengths: Tensor = torch.linalg.vector_norm(embeddings.detach().float(), dim=1)
+    return lengths.clamp(_SHORTEST, _LONGEST)
 
 
 def image_quality(lengths: Tensor, mean: Tensor, deviation: Tensor, *, concentration: float = 0.333) -> Tensor:
