@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from compat_sdk.errors import CompatError
-from compat_train.config.training import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.data.training_set import training_split
 from compat_train.device import device_of, place, torch_threads
@@ -179,7 +181,7 @@ def _planned(
     return replace(
         found,
         hours=embedded * seconds,
-        gib=images * 3 * side**2 / _GIB,
+        gib=0.0 if training.source.streamed else images * 3 * side**2 / _GIB,
         projected_hours=None if there is None else embedded * there,
     )
 

@@ -10,16 +10,10 @@ import torch
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.settings import config_from_mapping
-from compat_train.config.training import (
-    Classification,
-    Execution,
-    GalleryConfig,
-    Optimisation,
-    QueryConfig,
-    Source,
-    config_to_json,
-)
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Classification, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.settings import config_from_mapping, config_to_json
 from compat_train.losses.adaface import adaptive_margin_loss, embedding_lengths, image_quality
 from compat_train.losses.margin import angular_margin_loss, cosine_margin_loss
 from compat_train.methods import gallery as gallery_module

@@ -1,4 +1,4 @@
-"""The recipes of the papers' tables: each says what to expect and how, and each passes a dry run on tiny real layouts."""
+"""The recipes of the papers' tables: each says what to expect and how, and passes a dry run on tiny real layouts."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ _SETTINGS_OF = {
     "aml_margin": ("aml",),
     "adaptation_loss": ("adaptation",),
     "through": ("adaptation",),
+    "sampling_rate": ("own", "gallery", "adaptation"),
 }
 """Terms that each setting is about."""
 
@@ -27,9 +28,17 @@ def refuse_unused(config: QueryConfig) -> None:
     """Refuse what is set and goes unused.
 
     Raises:
-        ConfigError: A weight is set though the method chooses it itself, a setting of the selection goes with none, or
-            a setting is about terms that have no weight.
+        ConfigError: A weight is set though the method chooses it itself, a setting of the selection goes with none,
+            a setting is about terms that have no weight, published weights would be replaced, or held-out images would
+            not be looked at.
     """
+    if config.weights is not None and config.inheritance != "none":
+        raise ConfigError(
+            f"weights is given, but the starting weights come from the gallery model (method {config.method!r}, "
+            f"inherit {config.inherit!r}); leave one of them out"
+        )
+    if config.held_out and not config.watch:
+        raise ConfigError("held_out sets images apart to be watched, and watch is 0; leave one out", setting="held_out")
     if config.method == "auto":
         _refuse_under_auto(config)
         return
@@ -91,6 +100,12 @@ def _refuse_of_absent_terms(config: QueryConfig) -> None:
         raise ConfigError(
             "centring is on, and adaptation trains psi towards vectors that still lack the mean; leave one out",
             setting="centring",
+        )
+    if (config.sampling_rate or 1) < 1 and (weights["kd"] or weights["alignment"]):
+        raise ConfigError(
+            f"sampling_rate is {config.sampling_rate:g}, and distillation and alignment look at every class; leave it "
+            f"out, or set kd and alignment to 0",
+            setting="sampling_rate",
         )
     defaults = {entry.name: entry.default for entry in fields(config)}
     for key, terms in _SETTINGS_OF.items():

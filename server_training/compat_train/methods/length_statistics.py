@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compat_train.config.training import Classification
+from compat_train.config.parts import Classification
 from compat_train.losses.adaface import embedding_lengths, image_quality
 
 _FIRST_MEAN, _FIRST_DEVIATION = 20.0, 100.0

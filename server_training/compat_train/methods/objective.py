@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from compat_sdk.errors import TrainingError
 from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model
-from compat_train.config.training import QueryConfig
+from compat_train.config.query import QueryConfig
 from compat_train.data.augment import cut_and_paste
 from compat_train.data.batches import Batch, normalise
 from compat_train.data.canvas import decoding
@@ -41,6 +41,7 @@ from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.methods.gallery_vectors import GalleryVectors, gallery_vectors
 from compat_train.methods.length_statistics import LengthStatistics
+from compat_train.methods.sampled_classifier import SampledClassifier
 from compat_train.methods.shown import Shown
 from compat_train.methods.terms import TERMS, Setup, Step
 from compat_train.methods.unseen_classes import extended_classifier, training_embeddings
@@ -60,6 +61,7 @@ def compatibility_objective(
     vectors: GalleryVectors | None = None,
     shown: Shown | None = None,
     progress: Progress | None = None,
+    sampled: SampledClassifier | None = None,
     lengths: LengthStatistics | None = None,
 ) -> Callable[[Batch], dict[str, Tensor]]:
     """From a batch to its weighted loss terms.
@@ -76,6 +78,8 @@ def compatibility_objective(
         vectors: The gallery model's vectors of training images, where the caller has them already.
         shown: What both models are shown; what the gallery model sees of ``data`` if None.
         progress: Called while the gallery model embeds the views.
+        sampled: The query side's own classifier as each step sees it, whose part alone the caller lets a step move; all
+            of it if None.
         lengths: What tells the quality of each image, for the loss adaface; None for equal quality.
     """
     weights = config.term_weights
@@ -84,7 +88,7 @@ def compatibility_objective(
         config.augmentation.refuse_canvas("this training")
         shown = Shown.alike(gallery, data)
     preprocessing = shown.preprocessing
-    setup = _setup(config, gallery, data, classifier, rows, device, psi, vectors, shown, progress)
+    setup = _setup(config, gallery, data, classifier, rows, device, psi, vectors, shown, progress, sampled)
 
     def objective(batch: Batch) -> dict[str, Tensor]:
         images, count = batch.images, len(batch.images)
@@ -103,6 +107,7 @@ def compatibility_objective(
             labelled=embeddings[:count],
             labels=batch.labels,
             index=batch.index,
+            number=batch.step,
             of_gallery=of_gallery,
             of_mixed=of_mixed,
             of_stored=None if setup.stored is None else setup.stored(batch),
@@ -125,6 +130,7 @@ def _setup(
     vectors: GalleryVectors | None,
     shown: Shown,
     progress: Progress | None,
+    sampled: SampledClassifier | None,
 ) -> Setup:
     """What the terms share; the gallery model embeds the training images only where a term needs it."""
     weights = config.term_weights
@@ -162,6 +168,7 @@ def _setup(
         chosen=config.classification or gallery.classification,
         gallery_scale=gallery.classification.scale,
         classifier=classifier,
+        sampled=sampled or SampledClassifier(classifier, 1.0, config.execution.seed),
         gallery_classifier=kappa_g,
         rows=rows.to(device),
         frozen=frozen,
