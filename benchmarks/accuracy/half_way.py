@@ -35,6 +35,7 @@ from benchmarks.rows import Row, Rows
 from compat_train.config.training import Execution, Optimisation, Source, config_to_json
 from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.device import place
 from compat_train.evaluation.embedding_model import open_model
 from compat_train.loop import fit
 from compat_train.methods.classify import classification_loss, new_classifier
@@ -130,7 +131,8 @@ def go_on(gallery: Path, query: Path, data: TrainingSet, way: Way, epochs: int, 
         "spaces": [model.space for model in models.values()],
     }
     torch.manual_seed(seed)
-    both = _Both(models["gallery"], models["query"], way.share).to(memory_format=torch.channels_last)
+    both = _Both(models["gallery"], models["query"], way.share)
+    place(both, torch.device("cpu"))
     preprocessing = models["gallery"].preprocessing
 
     def objective(batch: Batch) -> dict[str, Tensor]:
