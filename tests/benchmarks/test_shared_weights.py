@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from benchmarks.studies.combined.shared_weights import Schedule, SharedWeights, take
 from compat_train.models.global_space import Bounds
