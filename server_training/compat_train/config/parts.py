@@ -175,8 +175,8 @@ class Classification:
         for name in ("concentration", "norm_momentum"):
             if self.loss != "adaface" and name in told and getattr(self, name) != getattr(Classification, name):
                 raise ConfigError(
-                    f"{name} is {getattr(self, name):g}, which the loss {self.loss} does not have; leave it out, or choose "
-                    f"the loss adaface",
+                    f"{name} is {getattr(self, name):g}, which the loss {self.loss} does not have; leave it out, or "
+                    f"choose the loss adaface",
                     setting=name,
                 )
         if self.loss == "norm-softmax" and told.get("margin"):
