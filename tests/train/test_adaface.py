@@ -100,6 +100,7 @@ def test_what_adaface_alone_has_is_refused_elsewhere_and_old_runs_are_recorded_a
         with pytest.raises(ConfigError, match=f"{name} is 0.2, which the loss cosface does not have"):
             config_from_mapping(Classification, {name: 0.2})
     assert config_from_mapping(Classification, {"loss": "adaface", "concentration": 0.2}).concentration == 0.2
+    assert config_from_mapping(Classification, {"concentration": 0.333}) == Classification()  # a file of all settings
     assert config_to_json(Classification()) == {"loss": "cosface", "margin": 0.4, "scale": 64.0}
 
 

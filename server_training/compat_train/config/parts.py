@@ -173,10 +173,10 @@ class Classification:
     def refuse_ignored(self, told: Mapping[str, Any]) -> None:
         """Refuses, with a ConfigError, a margin that was told to a loss without one, and what adaface alone has."""
         for name in ("concentration", "norm_momentum"):
-            if self.loss != "adaface" and name in told:
+            if self.loss != "adaface" and name in told and getattr(self, name) != getattr(Classification, name):
                 raise ConfigError(
-                    f"{name} is {told[name]}, which the loss {self.loss} does not have; leave it out, or choose the "
-                    f"loss adaface",
+                    f"{name} is {getattr(self, name):g}, which the loss {self.loss} does not have; leave it out, or "
+                    f"choose the loss adaface",
                     setting=name,
                 )
         if self.loss == "norm-softmax" and told.get("margin"):

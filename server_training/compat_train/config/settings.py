@@ -138,7 +138,9 @@ def _convert(hint: Any, value: Any, where: str, default: Any = MISSING, *, told:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is {shown_value(value)}; expected a table of settings", setting=where)
         kind = typing.cast(type[Any], kind)
-        if told and default is None and (left := [entry.name for entry in fields(kind) if entry.name not in value]):
+        # A table that was whole before a field came still is.
+        of_old = [entry.name for entry in fields(kind) if not entry.metadata.get("added")]
+        if told and default is None and (left := [name for name in of_old if name not in value]):
             raise ConfigError(
                 f"{where} leaves out {', '.join(left)}, and what they are otherwise is not known here; set them too",
                 setting=where,

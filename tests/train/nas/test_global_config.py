@@ -74,6 +74,8 @@ def test_a_table_that_says_one_thing_leaves_the_searches_other_defaults() -> Non
         ConfigError, match=r"global\.classification leaves out loss, margin, and what they are otherwise"
     ):
         config(objective="r3", gallery="g", classification={"scale": 20})
+    whole: dict[str, Any] = {"loss": "arcface", "margin": 0.3, "scale": 20.0}  # as recipes of 0.7 have it
+    assert config(objective="r3", gallery="g", classification=whole).classification == Classification(**whole)
     with pytest.raises(
         ConfigError, match=r"global\.classification\.margin is 0\.2, but the loss norm-softmax has none"
     ):
