@@ -14,8 +14,10 @@ import pytest
 
 from compat_sdk.bundle import Bundle, folder, replacement
 from compat_sdk.bundle import bundle as bundle_module
+from compat_sdk.bundle.names import MANIFEST
+from compat_sdk.bundle.publish import publish
 from compat_sdk.embedder import Embedder
-from compat_sdk.errors import BundleError
+from compat_sdk.errors import BundleError, ConfigError
 from tests.sdk.bundles import LinearEngine, make_bundle
 
 ROUNDS = 25
@@ -25,6 +27,22 @@ def forms(place: Path, name: str) -> tuple[Bundle, Bundle]:
     """Two bundles of different content, beside the place."""
     one, other = (make_bundle(place / f"{graph}-{name}", graph=b"\x08" + graph.encode()) for graph in ("one", "other"))
     return one, other
+
+
+@pytest.mark.parametrize("name", ["there", "there.zip"])
+def test_what_came_into_the_place_while_a_bundle_was_made_is_not_deleted(tmp_path: Path, name: str) -> None:
+    one, other = forms(tmp_path, name)
+    target = tmp_path / name
+    one.copy_to(target)
+    contents = {file: other.read(file) for file in (MANIFEST, *other.manifest.files)}
+    theirs = target / "mine.txt" if target.is_dir() else target
+
+    def verify(_: object) -> None:  # which takes a while
+        theirs.write_text("mine")
+
+    with pytest.raises(ConfigError, match=r"not overwritten|holds"):
+        publish(target, contents, verify=verify, overwrite=True)
+    assert theirs.read_text() == "mine" and not list(tmp_path.glob(".there*"))
 
 
 @pytest.mark.parametrize(
