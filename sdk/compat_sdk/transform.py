@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from compat_sdk.bundle import Bundle, Graph, Trust
 from compat_sdk.bundle.bundle import opened
 from compat_sdk.bundle.self_test import SelfTest, compare_golden, min_cosine
-from compat_sdk.engines import Engine, choose_graph, open_graph
+from compat_sdk.engines import Engine, choose_graph, open_graph, proves_itself
 from compat_sdk.errors import BundleError, ConfigError, VectorError
 from compat_sdk.missing_side import MissingSide, require_missing_side
 from compat_sdk.space import Embeddings, TransformSpaces
@@ -74,9 +74,9 @@ class Transform:
 
         Args:
             bundle: A transform's bundle, folder or zip, or an opened one.
-            engine: ``"auto"``, ``"onnxruntime"``, ``"litert"``, ``"coreml"``, ``"executorch"``, see
-                `compat_sdk.engines.open_engine`; or any object with a ``name`` and a ``run`` of ``[n, old_dim]`` and,
-                where there is side-information, ``[n, side_dim]``.
+            engine: ``"auto"``, or one of `compat_sdk.engines.open_engine`, such as ``"onnxruntime:cuda"``, of which a
+                self-test comes first; or any object with a ``name`` and a ``run`` of ``[n, old_dim]`` and, where there
+                is side-information, ``[n, side_dim]``.
             threads: Threads of the engine; None leaves it to the engine.
             precision: Which of the engine's graphs, such as ``"fp16"``; None takes the first listed.
             missing_side: What `apply` does with rows of zeros in the place of side-information: ``"refuse"``, or
@@ -90,13 +90,19 @@ class Transform:
             ConfigError: The bundle is a model of images, or opened already and a signature is asked for; zeros for a
                 transform without side-information; unknown engine, one that this system cannot run, ``threads`` below
                 1, or threads or a precision together with an engine that has its graph already.
+            CheckFailedError: The self-test failed on the device that was asked for.
         """
 
         def load(bundle: Bundle) -> Transform:
             _spaces(bundle)
             if isinstance(engine, str):
                 graph = choose_graph(bundle, engine, precision)
-                return cls(bundle, open_graph(bundle, graph, threads), graph=graph, missing_side=missing_side)
+                transform = cls(
+                    bundle, open_graph(bundle, graph, threads, engine), graph=graph, missing_side=missing_side
+                )
+                if proves_itself(engine):
+                    transform.self_test()
+                return transform
             if precision is not None or threads is not None:
                 raise ConfigError(
                     f"precision is {precision!r} and threads {threads!r}, but {engine.name} has its graph already; "

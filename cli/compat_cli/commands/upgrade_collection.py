@@ -72,12 +72,14 @@ def plan_of(
     return found, lines
 
 
-def run_of(place: Path, opener: BundleTransform, side: Path | None, *, as_json: bool) -> None:
+def run_of(
+    place: Path, opener: BundleTransform, side: Path | None, *, workers: int | None, ray: bool, as_json: bool
+) -> None:
     """Transform a collection into one of the new space."""
     from compat_sdk.upgrade.collection import run_collection
 
     with console.working() as progress, _connected(place, side) as (collection, beside):
-        done = run_collection(collection, opener, side=beside, progress=progress)
+        done = run_collection(collection, opener, side=beside, workers=workers, ray=ray, progress=progress)
         text = (
             f"{done.collection}: {done.rows} rows in space {done.space}, {done.changed} of them now, {done.removed} "
             f"removed; next: upgrade verify {collection.address}"

@@ -21,8 +21,9 @@ from compat_sdk.files.atomic import sync_folder, write_atomic
 from compat_sdk.files.plain import open_plain, open_to_append, read_plain
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.gallery import Gallery
+from compat_sdk.gallery.given import own_vectors
 from compat_sdk.gallery.opening import load_snapshot
-from compat_sdk.gallery.snapshot import Snapshot, own_vectors
+from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.store import read_state
 from compat_sdk.gallery.vectors import as_stored, as_unit
 from compat_sdk.progress import Progress
@@ -102,7 +103,7 @@ def embed_again(
         for start in range(0, len(chosen), _ROWS_PER_STEP):
             ids = chosen[start : start + _ROWS_PER_STEP]
             vectors = embed(ids)
-            stored = as_unit(as_stored(own_vectors(vectors, current.state), manifest.dtype))
+            stored = as_unit(as_stored(own_vectors(vectors, current.state.space, current.state.dim), manifest.dtype))
             with open_to_append(folder / BACKFILLED) as note:  # first: a rollback takes no such row for an added one
                 note.write(json.dumps(dict(zip(ids, map(_digest, stored), strict=True))).encode("ascii") + b"\n")
                 note.flush()

@@ -78,22 +78,32 @@ def follow(
     total, rows, changed = old.count(), 0, 0
     ids, contents = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
     for block in old.scroll():
-        made_of = [_digest(block, row) for row in range(len(block))]
-        ids.append(np.array([_mark(id) for id in block.ids], np.uint64))
-        contents.append(np.array([int(digest[:16], 16) for digest in made_of], np.uint64))
-        known = new.sources(block.ids)
-        chosen = [row for row, id in enumerate(block.ids) if known.get(id) != made_of[row]]
-        if since is not None:
-            fresh, seen = ~np.isin(contents[-1], since.contents), np.isin(ids[-1], since.ids)
-            chosen = [row for row in chosen if fresh[row] and (known.get(block.ids[row]) or not seen[row])]
-            chosen = [row for row in chosen if known.get(block.ids[row]) != ""]
-        differing, made = _differing(block, chosen, new, transform, side)
-        if differing:
-            new.upsert(made, [made_of[row] for row in differing])
-        rows, changed = rows + len(block), changed + len(differing)
+        brought = bring(block, new, transform, side, since=since)
+        ids.append(brought.ids)
+        contents.append(brought.contents)
+        rows, changed = rows + len(block), changed + brought.changed
         if progress is not None:
             progress("transform", rows, max(total, rows), {})
-    return Followed(rows, changed, _remove(old, new), np.concatenate(ids), np.concatenate(contents))
+    return Followed(rows, changed, remove_gone(old, new), np.concatenate(ids), np.concatenate(contents))
+
+
+def bring(
+    block: Rows, new: Collection, transform: Transformer, side: Gallery | None, *, since: Followed | None = None
+) -> Followed:
+    """Bring the new collection to the state of some rows of the old one; see `follow`. Nothing is removed."""
+    made_of = [_digest(block, row) for row in range(len(block))]
+    ids = np.array([_mark(id) for id in block.ids], np.uint64)
+    contents = np.array([int(digest[:16], 16) for digest in made_of], np.uint64)
+    known = new.sources(block.ids)
+    chosen = [row for row, id in enumerate(block.ids) if known.get(id) != made_of[row]]
+    if since is not None:
+        fresh, seen = ~np.isin(contents, since.contents), np.isin(ids, since.ids)
+        chosen = [row for row in chosen if fresh[row] and (known.get(block.ids[row]) or not seen[row])]
+        chosen = [row for row in chosen if known.get(block.ids[row]) != ""]
+    differing, made = _differing(block, chosen, new, transform, side)
+    if differing:
+        new.upsert(made, [made_of[row] for row in differing])
+    return Followed(len(block), len(differing), 0, ids, contents)
 
 
 def follow_again(
@@ -146,7 +156,7 @@ def follow_again(
             f"the step that was killed, or removed since; say which (--absent take or leave)"
         )
     none = np.zeros(0, np.uint64)
-    return Followed(rows, changed, _remove(old, new), none, none)
+    return Followed(rows, changed, remove_gone(old, new), none, none)
 
 
 def missing(old: Collection, new: Collection, transform: Transformer, side: Gallery | None) -> int:
@@ -197,8 +207,8 @@ def _side_vectors(side: Gallery, ids: Sequence[str]) -> NDArray[np.float32]:
         raise DataError(f"{error}, which holds the side-information; embed these images for it first") from error
 
 
-def _remove(old: Collection, new: Collection) -> int:
-    """Delete from the new collection what was made of rows that are gone."""
+def remove_gone(old: Collection, new: Collection) -> int:
+    """Delete from the new collection what was made of rows that are gone, and return how many those were."""
     removed = 0
     for block in new.scroll(vectors=False):
         made_of = new.sources(block.ids)

@@ -10,8 +10,9 @@ from compat_sdk.gallery import Gallery
 from compat_sdk.progress import Progress
 from compat_sdk.shown import shown_value
 from compat_sdk.stores.qdrant import UPGRADE, Collection
-from compat_sdk.upgrade.collection.following import Absent, content, follow, follow_again
+from compat_sdk.upgrade.collection.following import Absent, content, follow, follow_again, remove_gone
 from compat_sdk.upgrade.collection.places import Places, begin, find, require_old
+from compat_sdk.upgrade.collection.stretches import require_server, transform_stretches
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
 
 _MOST_PASSES = 5
@@ -37,7 +38,13 @@ class CollectionStep:
 
 
 def run_collection(
-    alias: Collection, opener: TransformOpener, *, side: Gallery | None = None, progress: Progress | None = None
+    alias: Collection,
+    opener: TransformOpener,
+    *,
+    side: Gallery | None = None,
+    workers: int | None = None,
+    ray: bool = False,
+    progress: Progress | None = None,
 ) -> CollectionStep:
     """Transform every row into the new collection; run again, it takes along what changed since.
 
@@ -45,17 +52,28 @@ def run_collection(
         alias: What devices search.
         opener: The transform.
         side: Side-information of the same ids.
+        workers: Processes of this machine, or tasks on Ray, at a time. None works in this process, or by Ray on as many
+            cores as its cluster has.
+        ray: Map stretches of points with Ray; every node must reach the server, and see the bundle and the
+            side-information under the same paths.
         progress: Told how many rows were seen.
 
     Raises:
-        ConfigError: The collection names no space, or side-information is missing or in excess.
+        ConfigError: The collection names no space, side-information is missing or in excess, or several workers are
+            asked for and the collection is on no server.
+        MissingExtraError: Ray is asked for and not installed.
         IncompatibleSpaceError: It is in another space than the transform takes.
         StateError: An upgrade by another transform was begun.
         DataError: A row has no side-information.
         StoreError: The store is away or refuses.
     """
+    if ray or workers is not None:
+        require_server(alias)
     transform = _opened(opener, side)
     places = begin(alias, transform.spaces, opener.identity)
+    if ray or workers is not None:
+        changed = transform_stretches(places.old, places.new, opener, side, workers=workers, ray=ray, progress=progress)
+        return _step(places, changed, remove_gone(places.old, places.new))
     done = follow(places.old, places.new, transform, side, progress=progress)
     return _step(places, done.changed, done.removed)
 
