@@ -43,8 +43,8 @@ TRAINING = (
         33,
         "one process trains in a folder",
         f"{TRAIN}/runs/run_files.py",
-        "        file = open_locked(lock)\n",
-        '        file = lock.open("ab")\n',
+        "        return open_locked(lock)\n",
+        '        return lock.open("ab")\n',
         tests_in(_RESUME, "a_folder_that_another_process_trains_in_is_left_to_it"),
     ),
     Defence(

@@ -14,7 +14,6 @@ import pytest
 
 from compat_sdk.bundle import Bundle, folder, replacement
 from compat_sdk.bundle import bundle as bundle_module
-from compat_sdk.bundle.names import MANIFEST
 from compat_sdk.bundle.publish import publish
 from compat_sdk.embedder import Embedder
 from compat_sdk.errors import BundleError, ConfigError
@@ -31,10 +30,9 @@ def forms(place: Path, name: str) -> tuple[Bundle, Bundle]:
 
 @pytest.mark.parametrize("name", ["there", "there.zip"])
 def test_what_came_into_the_place_while_a_bundle_was_made_is_not_deleted(tmp_path: Path, name: str) -> None:
-    one, other = forms(tmp_path, name)
-    target = tmp_path / name
-    one.copy_to(target)
-    contents = {file: other.read(file) for file in (MANIFEST, *other.manifest.files)}
+    source, target = make_bundle(tmp_path / "source").path, tmp_path / name
+    make_bundle(target)
+    contents = {path.relative_to(source).as_posix(): path.read_bytes() for path in source.rglob("*") if path.is_file()}
     theirs = target / "mine.txt" if target.is_dir() else target
 
     def verify(_: object) -> None:  # which takes a while

@@ -17,6 +17,7 @@ from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.filling import filling, require_unfilled
 from compat_sdk.gallery.tables import StoredTable
 from compat_sdk.progress import Progress
+from compat_sdk.shown import as_unicode
 from compat_sdk.space import check_dim, check_space, require_space
 from compat_sdk.stores import Rows, Source
 
@@ -76,8 +77,9 @@ def import_gallery(
             raise ConfigError(f"{source.what} does not say in which space its vectors are; tell it, as --space NAME")
         check_dim("dim", source.dim)
         kept = {"refuse": "unit", "drop": "dropped", "keep": "kept"}[lengths]
-        imported = {"from": source.what, "ids": source.id_type, "lengths": kept, "distance": source.distance}
-        model = {"name": Path(source.what).name, "imported": imported}
+        what = as_unicode(source.what)
+        imported = {"from": what, "ids": source.id_type, "lengths": kept, "distance": source.distance}
+        model = {"name": Path(what).name, "imported": imported}
         rows = _Stream(source, lengths, progress)
         with filling(folder, _WHAT, space=named, dim=source.dim, model=model, dtype=dtype) as filled:
             for start in range(0, source.rows, _ROWS_PER_SEGMENT):

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from compat_sdk.errors import DataError, GalleryError
 from compat_sdk.files.atomic import sync_folder
+from compat_sdk.files.documents import check_plain
 from compat_sdk.files.plain import open_plain, open_to_append
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.gallery.files import StoredFile
 from compat_sdk.shown import shortened, shown_value
 
 PAYLOAD_FILE = "payload.jsonl"
-_TAKEN = ("label", "compat_id", "compat_source")
+_TAKEN = ("label", "compat_id", "compat_source", "compat_origin")
 
 
 def payload_lines(ids: Sequence[str], payload: Sequence[Mapping[str, object]]) -> Iterator[bytes]:
@@ -38,10 +39,12 @@ def payload_lines(ids: Sequence[str], payload: Sequence[Mapping[str, object]]) -
         if taken:
             raise DataError(f"the payload of {shown_value(id)} has the field {taken[0]}, which is taken; rename it")
         try:
+            check_plain(values)
             line = json.dumps({"id": id, "payload": dict(values)}, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise DataError(
-                f"the payload of {shown_value(id)} is no JSON ({shortened(str(error))}); pass texts, numbers, lists"
+                f"the payload of {shown_value(id)} is no JSON ({shortened(str(error))}); pass texts, numbers and "
+                f"lists, at most 32 levels deep"
             ) from error
         yield line.encode("ascii") + b"\n"
 

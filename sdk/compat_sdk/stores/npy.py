@@ -43,6 +43,8 @@ def open_npy(path: Path, ids: Path | None, labels: Path | None) -> Source:
 def read_texts(path: Path) -> tuple[list[str], IdType]:
     """One text per row: an ``.npy`` file of texts or integers, or a ``.txt`` file of a line each, in UTF-8.
 
+    A byte-order mark before the first line is no part of it.
+
     Raises:
         ConfigError: Its name ends otherwise.
         CorruptFileError: It is missing, or holds something else.
@@ -59,7 +61,7 @@ def read_texts(path: Path) -> tuple[list[str], IdType]:
         raise ConfigError(f"{path} is no file of texts that is read here; expected .npy, or .txt with a line per row")
     try:
         with open_plain(path) as file:
-            lines = file.read().decode("utf-8").split("\n")
+            lines = file.read().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path} is not UTF-8; expected a line of text per row") from error
     except OSError as error:

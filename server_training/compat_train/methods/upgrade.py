@@ -22,7 +22,7 @@ from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.settings import config_to_json
 from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
-from compat_train.data.canvas import decoding, refuse_canvas
+from compat_train.data.canvas import decoding
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of
 from compat_train.loop import Objective, fit
@@ -170,7 +170,6 @@ class _SharedViews:
         data: TrainingSet | None,
         kept: Path,
     ) -> None:
-        refuse_canvas(config.augmentation, "an upgrade")
         half = autocast_type(config.execution, device)
         self._decoding = {name: decoding(model.preprocessing) for name, model in models.items()}
         sets: dict[Preprocessing, TrainingSet] = {} if data is None else {self._decoding["new"]: data}
