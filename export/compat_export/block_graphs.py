@@ -81,7 +81,7 @@ def write_blocks(
         }
         write_atomic(folder / block_graphs.BLOCKS, sealed_json(record))
         folder.chmod(0o755)
-        replace_folder(folder, out)
+        replace_folder(folder, out, lambda: require_own(out, block_graphs.LAYOUT, "nas blocks"))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

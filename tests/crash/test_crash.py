@@ -28,7 +28,7 @@ def test_a_kill_leaves_what_was_acknowledged_and_no_half_of_the_rest(path: Write
 
 @_PATHS
 def test_a_loss_of_power_leaves_what_was_acknowledged_and_no_half_of_the_rest(path: WritePath, tmp_path: Path) -> None:
-    assert not lose_power(path, tmp_path, 25, random.Random(17)).faults
+    assert not lose_power(path, tmp_path, 12, random.Random(17)).faults
 
 
 @pytest.mark.parametrize("careless", ["no sync of the file", "no sync of the folder", "no temporary file"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -117,7 +118,15 @@ def test_a_folder_takes_the_place_of_its_own_kind_alone_and_whole_or_not_at_all(
     assert json.loads((out / "blocks.json").read_text()) == before and [p.name for p in tmp_path.iterdir()] == [
         "blocks"
     ]
-    (out / "notes.txt").write_text("mine")
+
+    def meanwhile(blocks: Sequence[Block], target: str) -> list[bytes]:
+        (out / "notes.txt").write_text("mine")
+        return [block.name.encode() for block in blocks]
+
+    monkeypatch.setattr(export_blocks, "_graphs", meanwhile)
+    with pytest.raises(ConfigError, match=r"holds notes\.txt"):
+        write_blocks(SPACE, out, networks=0)
+    assert (out / "notes.txt").read_text() == "mine"
     with pytest.raises(ConfigError, match=r"holds notes\.txt, which nas blocks does not write"):
         write_blocks(SPACE, out)
 

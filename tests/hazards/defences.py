@@ -8,5 +8,6 @@ from tests.hazards.makers import MAKERS
 from tests.hazards.runtime import RUNTIME
 from tests.hazards.training import TRAINING
 from tests.hazards.upgrades import UPGRADES
+from tests.hazards.vectors import VECTORS
 
-DEFENCES = (*RUNTIME, *GALLERIES, *UPGRADES, *TRAINING, *MAKERS, *FILES)
+DEFENCES = (*RUNTIME, *GALLERIES, *UPGRADES, *TRAINING, *MAKERS, *FILES, *VECTORS)

@@ -273,6 +273,20 @@ FILES = (
     ),
     Defence(
         48,
+        "what came into a folder during the work is not deleted",
+        f"{SDK}/bundle/folder.py",
+        "    require()\n",
+        "",
+        (
+            *tests_in("sdk/test_replace_bundle.py", "what_came_into_the_place_while_a_bundle_was_made_is_not_deleted"),
+            *tests_in(
+                "export/test_block_graphs.py",
+                "a_folder_takes_the_place_of_its_own_kind_alone_and_whole_or_not_at_all",
+            ),
+        ),
+    ),
+    Defence(
+        48,
         "names of runs are plain",
         f"{TRAIN}/recipe.py",
         '                check_name(name, f"a run [{table}.NAME]")\n',

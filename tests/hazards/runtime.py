@@ -363,8 +363,8 @@ RUNTIME = (
         15,
         "a bundle is read before it has its name",
         f"{SDK}/bundle/publish.py",
-        "            verify(temporary)\n            replace_folder(temporary, target)\n",
-        "            replace_folder(temporary, target)\n",
+        "            verify(temporary)\n            replace_folder(",
+        "            replace_folder(",
         tests_in("sdk/test_bundle.py", "a_bundle_that_could_not_be_read_is_never_published"),
     ),
     Defence(

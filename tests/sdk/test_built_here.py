@@ -80,11 +80,13 @@ def test_what_was_noted_is_known_and_nothing_else(state: Path) -> None:
 
 def test_old_notes_are_forgotten_beyond_a_number(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(built_here, "_MOST", 3)
+    for foreign in ("mine.txt", "another"):
+        built_here.prepare().joinpath(foreign).touch()
     for number in range(5):
         built_here.note(b"%d" % number)
         path = state / "built" / hashlib.sha256(b"%d" % number).hexdigest()
         os.utime(path, ns=(number, number))
-    assert len(list((state / "built").iterdir())) == 3
+    assert len(list((state / "built").iterdir())) == 3 + 2
     assert built_here.was_built_here(hashlib.sha256(b"4").hexdigest())
     assert not built_here.was_built_here(hashlib.sha256(b"0").hexdigest())
 

@@ -14,8 +14,9 @@ import pytest
 
 from compat_sdk.bundle import Bundle, folder, replacement
 from compat_sdk.bundle import bundle as bundle_module
+from compat_sdk.bundle.publish import publish
 from compat_sdk.embedder import Embedder
-from compat_sdk.errors import BundleError
+from compat_sdk.errors import BundleError, ConfigError
 from tests.sdk.bundles import LinearEngine, make_bundle
 
 ROUNDS = 25
@@ -25,6 +26,21 @@ def forms(place: Path, name: str) -> tuple[Bundle, Bundle]:
     """Two bundles of different content, beside the place."""
     one, other = (make_bundle(place / f"{graph}-{name}", graph=b"\x08" + graph.encode()) for graph in ("one", "other"))
     return one, other
+
+
+@pytest.mark.parametrize("name", ["there", "there.zip"])
+def test_what_came_into_the_place_while_a_bundle_was_made_is_not_deleted(tmp_path: Path, name: str) -> None:
+    source, target = make_bundle(tmp_path / "source").path, tmp_path / name
+    make_bundle(target)
+    contents = {path.relative_to(source).as_posix(): path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    theirs = target / "mine.txt" if target.is_dir() else target
+
+    def verify(_: object) -> None:  # which takes a while
+        theirs.write_text("mine")
+
+    with pytest.raises(ConfigError, match=r"not overwritten|holds"):
+        publish(target, contents, verify=verify, overwrite=True)
+    assert theirs.read_text() == "mine" and not list(tmp_path.glob(".there*"))
 
 
 @pytest.mark.parametrize(

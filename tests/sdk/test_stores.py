@@ -422,6 +422,21 @@ def test_a_native_reader_that_dies_is_one_line(monkeypatch: pytest.MonkeyPatch, 
         native._alone(_die, 0, tmp_path / "x")
 
 
+def test_a_file_of_ids_that_somebody_made_meanwhile_stays(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ids = tmp_path / "ids.npy"
+
+    def engine(_: str, vectors: Path, labels: Path, target: Path, *__: int) -> None:
+        target.write_bytes(b"an index")
+        ids.write_text("mine")
+
+    monkeypatch.setattr("compat_sdk.exchange.outgoing.write_engine_file", engine)
+    with pytest.raises(ConfigError, match=r"ids\.npy exists"):
+        export_gallery(gallery.path, tmp_path / "o.faiss", ids=ids)
+    assert ids.read_text() == "mine" and not list(tmp_path.glob("*o.faiss*"))
+
+
 @pytest.mark.parametrize("member", ["ids", "labels", "space"])
 def test_numbers_that_are_no_characters_are_no_text(member: str, tmp_path: Path) -> None:
     texts = {"ids": np.array(NAMES), "labels": np.array(list("abcabcd")), "space": np.array([SPACE])}

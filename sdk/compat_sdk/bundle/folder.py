@@ -8,7 +8,7 @@ import glob
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -93,16 +93,23 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
         write_atomic(folder / name, contents[name])
 
 
-def replace_folder(temporary: Path, target: Path) -> None:
+def replace_folder(temporary: Path, target: Path, require: Callable[[], object]) -> None:
     """Put a folder in the place of another, or of none, with no moment in between where the system can do that.
 
     Linux and macOS exchange two names in one step on most file systems. Elsewhere the old folder steps aside first: a
     process killed between the two renames leaves nothing at ``target`` and the old folder beside it, whole, as
     ``.NAME.*.old``; `compat_sdk.bundle.Bundle.open` waits for such a moment to end.
 
+    Args:
+        temporary: The new folder, beside ``target``.
+        target: What it is to be called; what is there is deleted.
+        require: Refuses, by raising, what may not be deleted. It was called before the work, which may have taken
+            hours, and is called again now.
+
     Raises:
         OSError: It failed; the old folder is at ``target``.
     """
+    require()
     if not os.path.lexists(target):
         temporary.rename(target)
         sync_folder(target.parent)

@@ -63,12 +63,13 @@ def publish(
                 file.flush()
                 os.fsync(file.fileno())
             verify(temporary)
+            require_free(target, overwrite)  # it may have been taken meanwhile
             temporary.replace(target)
             sync_folder(target.parent)
         else:
             write_folder(temporary, contents)
             verify(temporary)
-            replace_folder(temporary, target)
+            replace_folder(temporary, target, lambda: require_free(target, overwrite))
     except BaseException:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

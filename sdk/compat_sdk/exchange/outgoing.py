@@ -187,6 +187,7 @@ def _into_engine(source: Source, rows: Iterator[Rows], kind: Kind, path: Path, i
         np.save(folder / LABELS, numbers)
         write_engine_file(kind, folder / VECTORS, folder / LABELS, folder / "made", source.dim, source.rows)
         if ids is not None:
+            _require_new(ids)  # made by somebody meanwhile
             write_texts(ids, names)
         try:
             with (folder / "made").open("rb+") as file:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from compat_sdk.errors import ConfigError, SystemRefusedError
 from compat_sdk.files.atomic import make_folder, sync_folder
 from compat_sdk.files.refusal import raise_if_refused
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST = 4096
 """Index files that are remembered; beyond that the oldest are forgotten."""
 
@@ -58,7 +60,8 @@ def note(content: bytes) -> None:
     try:
         path.touch(mode=0o600)
         sync_folder(folder)
-        known = sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime_ns)
+        notes = (one for one in folder.iterdir() if _DIGEST.fullmatch(one.name))
+        known = sorted(notes, key=lambda one: one.stat().st_mtime_ns)
         for oldest in known[: max(0, len(known) - _MOST)]:
             oldest.unlink(missing_ok=True)
     except FileNotFoundError:  # another process forgot one meanwhile

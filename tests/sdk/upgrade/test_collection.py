@@ -380,7 +380,15 @@ def test_a_rollback_that_was_killed_leaves_no_row_that_was_given_up(
 
 
 @pytest.mark.parametrize(
-    "note", [1, [], {}, {"alias": 1}, {"alias": "photos", "old": [], "old_space": "a", "space": "b", "transform": {}}]
+    "note",
+    [
+        1,
+        [],
+        {},
+        {"alias": 1},
+        {"alias": "photos", "old": [], "old_space": "a", "space": "b", "transform": {}},
+        {"alias": "photos", "old": "photos--a", "old_space": "a", "space": "b", "transform": 1},
+    ],
 )
 def test_a_note_that_others_wrote_is_one_line(photos: Collection, note: object) -> None:
     run_collection(photos, TOY)

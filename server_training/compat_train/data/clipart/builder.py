@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL import __version__ as pillow_version
 
+from compat_sdk.bundle.folder import replace_folder
 from compat_sdk.datasets.near_copies import ink_hash, near_copies
 from compat_sdk.datasets.shuffle import shuffled
 from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.files.documents import read_json
 from compat_sdk.images import find_pictures
-from compat_sdk.outputs import Layout, delete_own, require_own
+from compat_sdk.outputs import Layout, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.workers import Workers, usable_cores
 from compat_train.data.clipart.instances import instance
@@ -138,9 +139,7 @@ def build_clipart(
         }
         (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
         folder.chmod(0o755)
-        if out.exists():
-            delete_own(out, _LAYOUT)
-        folder.replace(out)
+        replace_folder(folder, out, lambda: _require_replaceable(out))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

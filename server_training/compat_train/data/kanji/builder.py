@@ -123,7 +123,7 @@ def build_kanji(
         }
         write_atomic(folder / "meta.json", (json.dumps(meta, indent=2, ensure_ascii=False) + "\n").encode())
         folder.chmod(0o755)
-        replace_folder(folder, out)
+        replace_folder(folder, out, lambda: _require_replaceable(out))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
