@@ -84,3 +84,18 @@ def test_scores_of_inner_products_are_no_more_than_1() -> None:
     assert gallery.search(Embeddings(vector, "s"), 1)[0][0].score == 1
     client.upsert("c", [models.PointStruct(id=2, vector=(3 * vector[0]).tolist())])
     assert gallery.search(Embeddings(vector, "s"), 1)[0][0].score == pytest.approx(3, abs=1e-4)
+
+
+def test_an_error_about_long_ids_is_one_short_line(tmp_path: Path) -> None:
+    vectors, ids = Embeddings(np.eye(3, dtype=np.float32), "s"), [letter * 9000 for letter in "a\nb"]
+    gallery = Gallery.create(tmp_path / "g", space="s", dim=3)
+    gallery.add(vectors, ids)
+    for wrong in (
+        lambda: gallery.add(vectors, ids),
+        lambda: gallery.add(vectors, [ids[0]] * 3),
+        lambda: gallery.replace(vectors, [name + "c" for name in ids]),
+        lambda: gallery.get([ids[0] + "c"]),
+    ):
+        with pytest.raises(DataError) as caught:
+            wrong()
+        assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)

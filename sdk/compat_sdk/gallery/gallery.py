@@ -36,6 +36,7 @@ from compat_sdk.gallery.writer import (
     writing,
 )
 from compat_sdk.kinds import is_address
+from compat_sdk.shown import shortened
 from compat_sdk.space import Embeddings, require_space
 
 _WAIT_S = 60.0
@@ -183,9 +184,8 @@ class Gallery(Reader):
             vectors = own_vectors(embeddings, snapshot.state)  # it may have been cut over to another space since
             known = [name for name in names if name in snapshot.row_of]
             if known:
-                raise DataError(
-                    f"{len(known)} ids are in the gallery already: {', '.join(known[:10])}; remove them first"
-                )
+                shown = shortened(", ".join(known[:10]))
+                raise DataError(f"{len(known)} ids are in the gallery already: {shown}; remove them first")
             if payload is not None or has_payload(self.path):  # or a removed row of this id would lend it its own
                 append_payload(self.path, beside)
             return append(snapshot, vectors, names, tags)
@@ -243,7 +243,7 @@ class Gallery(Reader):
             unknown = [name for name in names if name not in snapshot.row_of]
             if unknown:
                 raise DataError(
-                    f"{len(unknown)} ids are not in the gallery: {', '.join(unknown[:10])}; add them instead"
+                    f"{len(unknown)} ids are not in the gallery: {shortened(', '.join(unknown[:10]))}; add them instead"
                 )
             rows = np.array([snapshot.row_of[name] for name in names], np.int64)
             order = np.argsort(rows)

@@ -28,7 +28,7 @@ from compat_sdk.gallery.where import Where
 from compat_sdk.gallery.without_files import WithoutFiles
 from compat_sdk.gallery.writer import check_names
 from compat_sdk.index import check_k
-from compat_sdk.shown import shown_value
+from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import Embeddings, check_space, covers_all, require_compatible, require_space
 from compat_sdk.stores import Rows
 from compat_sdk.stores.addresses import QdrantAddress, parse_address
@@ -202,7 +202,9 @@ class RemoteGallery(WithoutFiles):
         check_payload(payload, names)
         known = self._collection.retrieve(names, vectors=False).ids
         if known:
-            raise DataError(f"{len(known)} ids are in the gallery already: {', '.join(known[:10])}; remove them first")
+            raise DataError(
+                f"{len(known)} ids are in the gallery already: {shortened(', '.join(known[:10]))}; remove them first"
+            )
         try:
             self._collection.upsert(Rows.of(names, vectors, tags, payload))
         except StoreError:

@@ -256,7 +256,7 @@ class Snapshot:
                 intact.add(file)
         repeated = [id for id, times in Counter(self.ids).items() if times > 1]
         if repeated:
-            found.append(f"{len(repeated)} ids occur more than once: {', '.join(repeated[:10])}")
+            found.append(f"{len(repeated)} ids occur more than once: {shortened(', '.join(repeated[:10]))}")
         if found:
             return found
         try:
