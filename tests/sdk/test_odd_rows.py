@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import numpy as np
 import pytest
 
 from compat_cli.commands.search import _value
-from compat_sdk.errors import DataError
+from compat_sdk.errors import DataError, StoreError
 from compat_sdk.exchange import Reading, export_gallery, import_gallery
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.remote import RemoteGallery
 from compat_sdk.space import Embeddings
+from compat_sdk.stores import Rows
+from compat_sdk.stores.addresses import QdrantAddress
 from compat_sdk.stores.points import point_id
+from compat_sdk.stores.qdrant import Collection
 from compat_sdk.stores.rows import is_whole_number, payload_object
 
 MANY = "9" * 5000
@@ -99,3 +103,15 @@ def test_an_error_about_long_ids_is_one_short_line(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             wrong()
         assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+def test_a_full_disk_under_a_folder_of_qdrant_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
+    address = QdrantAddress("c", folder=tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(client, "upsert", full)
+    with pytest.raises(StoreError, match=r"cannot be used \(database or disk is full\); make room"):
+        Collection(client, address).upsert(Rows.of(["a"], np.eye(1, 3)))
