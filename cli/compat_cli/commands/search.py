@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def search(
     gallery: Annotated[
-        Path, typer.Argument(metavar="GALLERY", help="Gallery folder, or qdrant://HOST:PORT/COLLECTION.")
+        Path,
+        typer.Argument(metavar="GALLERY", help="Gallery folder, qdrant://HOST:PORT/COLLECTION, or a list PARTS.parts."),
     ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
     model: Annotated[Path, typer.Option("--model", help="Query model: a BUNDLE or a RUN.")],

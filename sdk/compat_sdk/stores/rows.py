@@ -24,6 +24,7 @@ IdType = Literal["string", "integer"]
 """What ids are in their store; here they are texts, integers in decimal."""
 
 ROWS_PER_BLOCK = 8192
+_LAST_CHARACTER = 0x10FFFF
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,19 @@ def id_text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | uuid.UUID | np.integer):
         raise ValueError(f"{shown_value(value)} is no id; expected a text, an integer or a UUID")
     return str(value)
+
+
+def array_texts(array: NDArray[Any]) -> list[str]:
+    """Texts, integers or bytes of an array of one dimension, each as `id_text` says.
+
+    Raises:
+        ValueError: It holds bytes that are no UTF-8, or numbers that are no characters, which crash who reads them.
+    """
+    if array.dtype.kind == "U" and array.dtype.itemsize:
+        codes = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if codes.max(initial=0) > _LAST_CHARACTER:
+            raise ValueError("it holds numbers that are no characters")
+    return [id_text(value) for value in array.tolist()]
 
 
 def _payload_value(value: object) -> object:
