@@ -65,9 +65,8 @@ class Changing(Reader):
             vectors = _own(embeddings, snapshot)  # it may have been cut over to another space since
             known = [name for name in names if name in snapshot.row_of]
             if known:
-                raise DataError(
-                    f"{len(known)} ids are in the gallery already: {shortened(', '.join(known[:10]))}; remove them first"
-                )
+                shown = shortened(", ".join(known[:10]))
+                raise DataError(f"{len(known)} ids are in the gallery already: {shown}; remove them first")
             if payload is not None or has_payload(self.path):  # or a removed row of this id would lend it its own
                 append_payload(self.path, beside)
             return append(snapshot, vectors, names, tags)
