@@ -38,6 +38,10 @@ from compat_cli.groups import Group
 from compat_cli.termination import EXIT_CODES, leaving_when_told
 from compat_sdk import __version__
 from compat_sdk.errors import CompatError
+from compat_sdk.shown import shortened
+
+_LONGEST = 600
+"""Characters of an error: of one that names a path of any length, the middle is left out."""
 
 app = typer.Typer(
     name="compat-sdk",
@@ -104,11 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with leaving_when_told():
             app(args=None if arguments is None else list(arguments), prog_name="compat-sdk")
     except CompatError as error:
-        console.note(f"error: {error}")
+        _tell(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
         named = error.filename is not None and error.strerror is not None
-        console.note(f"error: cannot use {error.filename}: {error.strerror}" if named else f"error: {error}")
+        _tell(f"cannot use {error.filename}: {error.strerror}" if named else str(error))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -116,6 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if leaving.code == 130 or leaving.code in EXIT_CODES:
             console.note("interrupted; the same command continues where this one stopped")
         raise
+
+
+def _tell(error: str) -> None:
+    console.note(f"error: {shortened(error, _LONGEST)}")
 
 
 if __name__ == "__main__":

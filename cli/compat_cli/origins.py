@@ -3,7 +3,7 @@
     GALLERY/origins.jsonl    a line per picture: id, bytes, mtime_ns, sha256; the last line of an id counts
 
 It is a note beside the gallery and no part of it: without it, or for a row that it does not know, nothing is compared.
-A gallery in a store has the same in a field of each row.
+A gallery in a store has the same in a field of each row, and one in parts has that of each part.
 """
 
 from __future__ import annotations
@@ -93,15 +93,31 @@ class _StoreOrigins:
         self._gallery.note_origins({id: ":".join(map(str, origin)) for id, origin in _origins(ids, images).items()})
 
 
-def origins_of(gallery: Gallery) -> Origins | _StoreOrigins:
+class _PartsOrigins:
+    """The same of a gallery in parts, whose last part takes what is added."""
+
+    def __init__(self, parts: Sequence[Origins | _StoreOrigins | _PartsOrigins]) -> None:
+        self._parts = parts
+
+    def others(self, ids: Sequence[str], images: Sequence[Any]) -> list[int]:
+        return sorted({row for part in self._parts for row in part.others(ids, images)})
+
+    def record(self, ids: Sequence[str], images: Sequence[Any]) -> None:
+        self._parts[-1].record(ids, images)
+
+
+def origins_of(gallery: Gallery) -> Origins | _StoreOrigins | _PartsOrigins:
     """The origins of a gallery's rows, wherever it keeps them.
 
     Raises:
         CorruptFileError: Their file is a pipe or a device.
         SystemRefusedError: The system refused to read it.
     """
+    from compat_sdk.gallery.parts import PartsGallery
     from compat_sdk.gallery.remote import RemoteGallery
 
+    if isinstance(gallery, PartsGallery):
+        return _PartsOrigins([origins_of(part) for part in gallery.parts])
     return _StoreOrigins(gallery) if isinstance(gallery, RemoteGallery) else Origins(gallery.path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from compat_sdk.errors import CorruptFileError
 from compat_sdk.files.atomic import replacing
 from compat_sdk.files.plain import open_plain
 from compat_sdk.files.refusal import raise_if_refused
+from compat_sdk.files.reserve import reserve
 from compat_sdk.shown import shortened
 
 MALFORMED = (
@@ -95,10 +97,13 @@ def array_header(descr: str, shape: tuple[int, ...]) -> bytes:
 
 
 def new_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Make an .npy file of float32 zeros, mapped for writing.
+    """Make a new .npy file of float32 zeros, mapped for writing; its place on the disk is taken at once.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be made, or the disk is full.
     """
-    made: NDArray[np.float32] = np.lib.format.open_memmap(path, "w+", np.float32, shape)  # type: ignore[no-untyped-call]
-    return made
+    header = array_header("<f4", shape)
+    reserve(path, len(header) + 4 * math.prod(shape))
+    with path.open("rb+") as file:
+        file.write(header)
+    return np.memmap(path, np.float32, "r+", offset=len(header), shape=shape)

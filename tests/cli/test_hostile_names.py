@@ -220,3 +220,20 @@ def test_an_upgrade_tells_its_gallery_in_one_line(
         main(["upgrade", "run", str(work / f"{HOSTILE}.gallery"), "--transform", "h.bundle"])
     out = capsys.readouterr().out
     assert not left.value.code and out.count("\n") == 1 and r"a\x1b[31m\nZZ.gallery" in out
+
+
+def test_an_error_about_a_path_of_any_length_is_one_short_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    strict = strictly(monkeypatch)
+    for words in (["data", "info", "x" * 5000], ["index", "info", "x" * 5000], ["bundle", "info", "x/" * 2000]):
+        with pytest.raises(SystemExit) as left:
+            main(words)
+        assert left.value.code == 1
+    lines = strict["stderr"].getvalue().splitlines()
+    assert len(lines) == 3 and all(len(line) < 620 and line.startswith(b"error: ") for line in lines)
+
+
+def test_an_id_that_no_path_can_be_is_a_row_without_a_picture(tmp_path: Path) -> None:
+    from compat_cli.pages.website import _pictures_of
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    assert _pictures_of(["x" * 5000, "a\0b", "../a.png", "a.png"], tmp_path) == {3: tmp_path.resolve() / "a.png"}

@@ -144,3 +144,13 @@ def test_a_collection_knows_too_which_file_a_row_came_from(tmp_path: Path) -> No
     assert filled(made, pictures.from_folder(tmp_path / "anna"), replace=True) == 1
     assert np.allclose(made.get(["IMG_0.png"]).vectors, MeanColour().embed([tmp_path / "anna" / "IMG_0.png"]).vectors)
     assert made.get(["IMG_0.png"]).payload == [{}]  # the note is nobody else's
+
+
+def test_a_gallery_in_parts_knows_it_too(gallery: Gallery, tmp_path: Path) -> None:
+    Gallery.create(tmp_path / "new", space="toy-3", dim=3)
+    whole = Gallery.open([tmp_path / "g", tmp_path / "new"])
+    assert filled(whole, camera(tmp_path / "carl", "rgbr")) == 1  # three are the first part's, by their bytes
+    with pytest.raises(ConfigError, match="2 pictures have an id"):
+        filled(whole, camera(tmp_path / "ben", "rbgr"))
+    assert filled(whole, camera(tmp_path / "ben", "rbgb"), replace=True) == 3
+    assert Gallery.open(tmp_path / "new").ids == ("IMG_1.png", "IMG_2.png", "IMG_3.png")

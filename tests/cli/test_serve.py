@@ -149,6 +149,13 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "many pixels": ({"url": "/search", "content": huge()}, 422, "ImageError", "decompression bombs"),
     "many bytes": ({"url": "/search", "content": bytes(100_001)}, 413, "RequestError", "more than 100,000 bytes"),
     "a form": ({"url": "/search", "files": {"a": picture()}}, 415, "RequestError", "bytes alone"),
+    "an encoded picture": (
+        {"url": "/search", "content": picture(), "headers": {"content-encoding": "gzip"}},
+        415,
+        "RequestError",
+        "'gzip'",
+    ),
+    "k twice": ({"url": "/search?k=1&k=2", "content": picture()}, 400, "ConfigError", "k is given more than once"),
     "k of no hits": ({"url": "/search?k=0", "content": picture()}, 400, "ConfigError", "k is '0'"),
     "k of too many": ({"url": "/search?k=1001", "content": picture()}, 400, "ConfigError", "k is '1001'"),
     "k in words": ({"url": "/search?k=a%0Ab", "content": picture()}, 400, "ConfigError", r"k is 'a\nb'"),

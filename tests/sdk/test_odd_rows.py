@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import numpy as np
 import pytest
 
 from compat_cli.commands.search import _value
-from compat_sdk.errors import DataError
+from compat_sdk.errors import DataError, StoreError
 from compat_sdk.exchange import Reading, export_gallery, import_gallery
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.remote import RemoteGallery
 from compat_sdk.space import Embeddings
+from compat_sdk.stores import Rows
+from compat_sdk.stores.addresses import QdrantAddress
 from compat_sdk.stores.points import point_id
+from compat_sdk.stores.qdrant import Collection
 from compat_sdk.stores.rows import is_whole_number, payload_object
 
 MANY = "9" * 5000
@@ -84,3 +88,30 @@ def test_scores_of_inner_products_are_no_more_than_1() -> None:
     assert gallery.search(Embeddings(vector, "s"), 1)[0][0].score == 1
     client.upsert("c", [models.PointStruct(id=2, vector=(3 * vector[0]).tolist())])
     assert gallery.search(Embeddings(vector, "s"), 1)[0][0].score == pytest.approx(3, abs=1e-4)
+
+
+def test_an_error_about_long_ids_is_one_short_line(tmp_path: Path) -> None:
+    vectors, ids = Embeddings(np.eye(3, dtype=np.float32), "s"), [letter * 9000 for letter in "a\nb"]
+    gallery = Gallery.create(tmp_path / "g", space="s", dim=3)
+    gallery.add(vectors, ids)
+    for wrong in (
+        lambda: gallery.add(vectors, ids),
+        lambda: gallery.add(vectors, [ids[0]] * 3),
+        lambda: gallery.replace(vectors, [name + "c" for name in ids]),
+        lambda: gallery.get([ids[0] + "c"]),
+    ):
+        with pytest.raises(DataError) as caught:
+            wrong()
+        assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+def test_a_full_disk_under_a_folder_of_qdrant_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
+    address = QdrantAddress("c", folder=tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(client, "upsert", full)
+    with pytest.raises(StoreError, match=r"cannot be used \(database or disk is full\); make room"):
+        Collection(client, address).upsert(Rows.of(["a"], np.eye(1, 3)))

@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from compat_sdk.gallery.store import read_state_bytes
 from compat_sdk.images import open_image
 from compat_sdk.outputs import Layout, delete_own, require_own
 from compat_sdk.progress import Progress
+from compat_sdk.shown import shown_value
 from compat_sdk.space import may_search
 
 _FILES = Path(__file__).parent / "site_files"
@@ -237,13 +239,14 @@ def _pictures_of(ids: Sequence[str], folder: Path | None) -> Mapping[int, Path]:
     inside = folder.resolve()
     found = {}
     for row, id in enumerate(ids):
-        path = (folder / id).resolve() if "\0" not in id else inside
-        if path.is_relative_to(inside) and path.is_file():
-            found[row] = path
+        with suppress(OSError, ValueError):  # an id that no path can be
+            path = (folder / id).resolve()
+            if path.is_relative_to(inside) and path.is_file():
+                found[row] = path
     if ids and not found:
         raise DataError(
-            f"{folder} has none of the gallery's pictures, such as {ids[0]!r}; give the folder that `index build "
-            f"--images` was given"
+            f"{folder} has none of the gallery's pictures, such as {shown_value(ids[0])}; give the folder that `index "
+            f"build --images` was given"
         )
     return found
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from compat_sdk.errors import CompatError
+from compat_sdk.shown import shown_value
 
 _Answer = TypeVar("_Answer")
 
@@ -71,13 +72,15 @@ class Desk:
         """What ``job`` makes of the picture that a request brings.
 
         Raises:
-            RequestError: It is too large (413), comes or takes too long (408, 503), comes in a form (415), or finds
-                all places taken (503).
+            RequestError: It is too large (413), comes or takes too long (408, 503), comes in a form or
+                encoded (415), or finds all places taken (503).
             CompatError: Whatever the job raises.
         """
         limits = self._limits
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
             raise RequestError(415, "found a form (multipart); send the picture's bytes alone as the request's body")
+        if (coding := request.headers.get("content-encoding", "identity")).lower() != "identity":
+            raise RequestError(415, f"found the encoding {shown_value(coding)}; send the picture's bytes as they are")
         if not self._places.acquire(blocking=False):
             raise RequestError(503, f"{limits.at_once + limits.waiting} requests are being answered; try again soon")
         work: Future[_Answer] | None = None

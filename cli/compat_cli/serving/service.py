@@ -57,7 +57,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     408: {"model": Refusal, "description": "The picture did not arrive in time."},
     409: {"model": Refusal, "description": "The gallery is not in the state for this search."},
     413: {"model": Refusal, "description": "The picture has too many bytes."},
-    415: {"model": Refusal, "description": "The body is a form instead of a picture."},
+    415: {"model": Refusal, "description": "The body is a form, or encoded, instead of a picture."},
     422: {"model": Refusal, "description": "The picture cannot be read."},
     500: {"model": Refusal, "description": "The model or the gallery is at fault."},
     503: {"model": Refusal, "description": "Too many requests, or no answer in time."},
@@ -100,6 +100,8 @@ def make_service(
         if unknown := sorted(set(request.query_params) - taken):
             expected = f"expected only {', '.join(sorted(taken))}" if taken else "expected none"
             raise ConfigError(f"found the parameter {shown_value(unknown[0])}; {expected}")
+        if len(request.query_params.getlist("k")) > 1:
+            raise ConfigError("k is given more than once; give it once", setting="k")
 
     service = FastAPI(
         title="compat-sdk serve",

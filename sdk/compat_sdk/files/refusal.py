@@ -7,7 +7,7 @@ import errno
 from compat_sdk.errors import SystemRefusedError
 
 # What a file system says of a file itself; every other refusal is the system's own affair.
-_OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, None}
+_OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENAMETOOLONG, None}
 _REMEDIES = {
     errno.EMFILE: "close some files, or raise the limit of open files (ulimit -n)",
     errno.ENFILE: "the whole system has too many files open; close some programs",

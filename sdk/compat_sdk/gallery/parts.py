@@ -27,7 +27,7 @@ from compat_sdk.gallery.together import check_together, facts_of, shared_ids
 from compat_sdk.gallery.where import Where
 from compat_sdk.gallery.writer import check_names
 from compat_sdk.index import check_k
-from compat_sdk.shown import shown_value
+from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import Embeddings
 from compat_sdk.stores import Rows
 
@@ -99,6 +99,11 @@ class PartsGallery(Gallery):
         """Let the connections of collections go."""
         _close(self._parts)
 
+    @property
+    def parts(self) -> tuple[Gallery, ...]:
+        """The galleries that it is of, in their order."""
+        return self._parts
+
     def __len__(self) -> int:
         return sum(map(len, self._parts))
 
@@ -167,7 +172,8 @@ class PartsGallery(Gallery):
         self.reload()
         names = ids if isinstance(ids, str) else list(ids)
         if known := sorted(self.held(name for name in names if isinstance(name, str))):
-            raise DataError(f"{len(known)} ids are in the gallery already: {', '.join(known[:10])}; remove them first")
+            shown = shortened(", ".join(known[:10]))
+            raise DataError(f"{len(known)} ids are in the gallery already: {shown}; remove them first")
         self._parts[-1].add(embeddings, names, labels, payload=payload, timeout=timeout)
 
     def remove(self, ids: Iterable[str], *, timeout: float = _WAIT_S) -> int:

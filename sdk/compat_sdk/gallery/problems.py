@@ -13,6 +13,7 @@ from compat_sdk.gallery.snapshot import REPAIR, Snapshot
 from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.index.recall import Questions
 from compat_sdk.progress import Progress
+from compat_sdk.shown import shortened
 from compat_sdk.spread import spread
 
 _SAMPLED_ROWS, _SAMPLED_K, _LOWEST_RECALL = 256, 10, 0.9
@@ -43,7 +44,7 @@ def snapshot_problems(
             intact.add(file)
     repeated = [id for id, times in Counter(snapshot.ids).items() if times > 1]
     if repeated:
-        found.append(f"{len(repeated)} ids occur more than once: {', '.join(repeated[:10])}")
+        found.append(f"{len(repeated)} ids occur more than once: {shortened(', '.join(repeated[:10]))}")
     if found:
         return found
     try:

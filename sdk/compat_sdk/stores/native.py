@@ -6,6 +6,8 @@ all memory, ends with its process.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -197,4 +199,6 @@ def _write_hnswlib(vectors: str, labels: str, target: str) -> str:
         block = slice(start, start + _ROWS_PER_BLOCK)
         index.add_items(np.ascontiguousarray(rows[block]), ids[block])
     index.save_index(target)
+    if Path(target).stat().st_size != index.index_file_size():  # hnswlib does not look whether its writes succeed
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ def _refuse(address: QdrantAddress, error: Exception) -> NoReturn:
         raise StoreError(f"{address} is not there: the store has no such collection; check its name") from None
     if address.folder is not None and "already accessed" in said:
         raise StoreError(f"{address.folder} is used by another process; end that, or run a server") from None
+    if isinstance(error, sqlite3.Error):  # a folder of the client's is a database
+        raise StoreError(f"{address} cannot be used ({said}); make room on that disk, or set permissions") from None
     if status is None and not isinstance(error, ValueError):
         raise StoreError(f"{address} does not answer ({said}); check the address, and that the server runs") from None
     raise StoreError(f"{address} refused: {said}") from None
@@ -88,5 +91,5 @@ def client_module() -> _Client:
         from qdrant_client.http.exceptions import ApiException
     except ImportError as error:
         raise MissingExtraError("qdrant-client", "qdrant") from error
-    failures = (ApiException, ValueError, RuntimeError, OSError, AssertionError)
+    failures = (ApiException, ValueError, RuntimeError, OSError, AssertionError, sqlite3.Error)
     return _Client(qdrant_client.QdrantClient, qdrant_client.models, cast("tuple[type[Exception], ...]", failures))

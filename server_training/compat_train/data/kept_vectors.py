@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from compat_sdk.errors import CompatError
 from compat_sdk.files.atomic import write_atomic
 from compat_sdk.files.documents import read_json
+from compat_sdk.files.reserve import reserve
 from compat_sdk.files.seal import sealed_json, unsealed
-from compat_train.data.mapped_file import reserve
 from compat_train.parallel.group import leader_first
 from compat_train.runs.run_files import alone
 

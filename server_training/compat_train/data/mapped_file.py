@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.files.atomic import sync_folder
+from compat_sdk.files.reserve import reserve
 from compat_train.runs.run_files import alone
 
 ResultT = TypeVar("ResultT")
-_BLOCK = 1 << 20  # bytes
 
 
 def write_mapped(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]], ResultT]) -> ResultT:
@@ -65,31 +63,3 @@ def writing_images(folder: Path) -> AbstractContextManager[None]:
         OSError: The folder cannot be made.
     """
     return alone(folder / "pixels.lock", f"writing images in {folder}", waits=True)
-
-
-def reserve(path: Path, size: int) -> None:
-    """Makes a new file of so many zeros, each with its place on the disk.
-
-    Raises:
-        OSError: There is such a file, the folder cannot be written, or the disk is full.
-    """
-    try:
-        with path.open("xb") as file:
-            if not _allocated(file, size):
-                for start in range(0, size, _BLOCK):
-                    file.write(bytes(min(_BLOCK, size - start)))
-    except OSError as error:
-        raise OSError(error.errno, f"{error.strerror}, {size:,} bytes are needed", str(path)) from error
-
-
-def _allocated(file: BinaryIO, size: int) -> bool:
-    """Whether the system and the file system can reserve space without writing it, and have done so."""
-    if not hasattr(os, "posix_fallocate"):
-        return False
-    try:
-        os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        return False
-    return True
