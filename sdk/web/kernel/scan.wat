@@ -53,9 +53,9 @@
               (f32.add (f32x4.extract_lane 0 (local.get $a)) (f32x4.extract_lane 1 (local.get $a)))
               (f32.add (f32x4.extract_lane 2 (local.get $a)) (f32x4.extract_lane 3 (local.get $a)))))
           (else
-            (f32.demote_f64 (f64.mul (f64.const 0x1p-26) (f64.add
-              (f64.mul (f64.const 0x1p12) (f64.convert_i32_s (call $total (local.get $a))))
-              (f64.convert_i32_s (call $total (local.get $b)))))))))
+            (f32.mul (f32.const 0x1p-26) (f32.convert_i64_s (i64.add
+              (i64.shl (i64.extend_i32_s (call $total (local.get $a))) (i64.const 12))
+              (i64.extend_i32_s (call $total (local.get $b)))))))))
       (local.set $rows (i32.add (local.get $rows) (i32.shl (local.get $dim) (local.get $width))))
       (br_if $row (i32.lt_u (local.tee $out (i32.add (local.get $out) (i32.const 4))) (local.get $end)))))
 

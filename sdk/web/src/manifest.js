@@ -1,9 +1,9 @@
 // What a bundle says about its model, checked as compat_sdk/bundle/manifest.py does.
 
 import { BundleError, ConfigError, shown } from "./errors.js";
-import { sealOf, sha256 } from "./digest.js";
+import { sealOf } from "./digest.js";
 import { checkCount, checkSha256, expect, fields, isInteger, numberOf } from "./fields.js";
-import { Float, canonicalJson, isObject, plainJson } from "./json.js";
+import { Float, isObject, plainJson } from "./json.js";
 import { checkFileName, checkFileNames } from "./names.js";
 import { insideGraph, readPreprocessing } from "./preprocessing.js";
 import { checkSpace, coversAll } from "./space.js";
@@ -127,8 +127,7 @@ async function checkIdentity(of) {
   const { crop, mean, std, ...rest } = preprocessing;
   const floats = { ...rest, mean: mean.map((one) => new Float(one)), std: std.map((one) => new Float(one)) };
   if (crop !== 1) floats.crop = new Float(crop);
-  const text = canonicalJson({ ...own, preprocessing: floats, format: "compat-sdk-space", version: 1 });
-  const digest = await sha256(new TextEncoder().encode(text));
+  const digest = await sealOf({ ...own, preprocessing: floats, format: "compat-sdk-space", version: 1 });
   const space = `${own.arch.split(":")[0]}-${own.dim}-${digest.slice(0, 16)}`;
   expect(space === of.space, "space", of.space, `${space}: weights, network or preprocessing was changed after it was named`);
 }
