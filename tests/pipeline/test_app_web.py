@@ -57,7 +57,10 @@ def test_a_site_holds_what_a_browser_needs_and_keeps_all_but_the_pictures(run: R
             assert max(picture.size) <= 320 and picture.format == "JPEG"
     kept = json.loads(re.search(r"FILES = (.*);", (site / "sw.js").read_text())[1])  # type: ignore[index]
     there = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
-    asked_for = {"sw.js", *(name for name in there if name.startswith("pictures/") or re.search("webgpu|asyncify", name))}
+    asked_for = {
+        "sw.js",
+        *(name for name in there if name.startswith("pictures/") or re.search("webgpu|asyncify", name)),
+    }
     assert set(kept) == there - asked_for and len(asked_for) == 1 + 30 + 3
 
 

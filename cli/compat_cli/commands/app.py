@@ -48,7 +48,9 @@ def web(
     ] = 320,
     webgpu: Annotated[
         bool,
-        typer.Option("--webgpu/--no-webgpu", help="The engine's part for browsers with WebGPU comes along: 27 MB more."),
+        typer.Option(
+            "--webgpu/--no-webgpu", help="The engine's part for browsers with WebGPU comes along: 27 MB more."
+        ),
     ] = True,
     public_key: options.PublicKey = None,
     trust: options.TrustFile = None,

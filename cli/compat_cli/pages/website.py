@@ -39,7 +39,7 @@ _ORT_WEBGPU = (
     "ort-wasm-simd-threaded.asyncify.mjs",
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
-# Comments of whole lines and at their ends, indents and empty lines. No text of the runtime spans lines, which a test holds.
+# Comments of whole lines and at their ends, indents, empty lines. No text of the runtime spans lines: a test holds it.
 _COMMENTS = re.compile(r"^ */\*\*[\s\S]*?\*/\n|^ *//.*\n|^\n|^ +| +// [^\"'`\n]*$", re.MULTILINE)
 _PAGES = ("app.js", "style.css", "icon.svg", "index.html")
 _ROWS_PER_FOLDER = 1000
@@ -188,7 +188,9 @@ def _find_onnxruntime_web(given: Path | None, webgpu: bool) -> Path:
     folders = [folder for place in places for folder in (place / "onnxruntime-web" / "dist", place / "dist", place)]
     found = next((folder for folder in folders if all((folder / name).is_file() for name in _ORT)), None)
     if found is None:
-        where = f"no node_modules at or above {here} has onnxruntime-web" if given is None else f"{given} lacks {_ORT[0]}"
+        where = (
+            f"no node_modules at or above {here} has onnxruntime-web" if given is None else f"{given} lacks {_ORT[0]}"
+        )
         raise CompatError(
             f"{where}: the engine that runs the model in the browser; run: npm install onnxruntime-web, or give its "
             f"folder (--onnxruntime-web DIR)"
@@ -196,8 +198,8 @@ def _find_onnxruntime_web(given: Path | None, webgpu: bool) -> Path:
     lacking = [name for name in _ORT_WEBGPU if webgpu and not (found / name).is_file()]
     if lacking:
         raise CompatError(
-            f"{found} lacks {lacking[0]}, which is for browsers with WebGPU; run: npm install onnxruntime-web@latest, or "
-            f"write the site without it (--no-webgpu)"
+            f"{found} lacks {lacking[0]}, which is for browsers with WebGPU; run: npm install onnxruntime-web@latest, "
+            f"or write the site without it (--no-webgpu)"
         )
     return found
 
