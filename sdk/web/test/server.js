@@ -17,7 +17,8 @@ export async function serve(folder, headers = {}) {
     const file = join(folder, normalize(path.endsWith("/") ? `${path}index.html` : path));
     host.asked.push(request.headers.range ? `${path} ${request.headers.range}` : path);
     try {
-      const { size } = statSync(file);
+      const { size, mtimeMs } = statSync(file);
+      const tag = `"${size}-${mtimeMs}"`;
       const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? [];
       const type = { ...headers, "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" };
       if (path in host.instead) response.writeHead(200, type).end(host.instead[path]);
@@ -32,9 +33,10 @@ export async function serve(folder, headers = {}) {
         const half = Math.floor((Number(from) + end) / 2);
         if (host.drop-- > 0) createReadStream(file, { start: Number(from), end: half }).on("end", () => response.destroy()).pipe(response, { end: false });
         else createReadStream(file, { start: Number(from), end }).pipe(response);
-      } else {
+      } else if (request.headers["if-none-match"] === tag) response.writeHead(304, type).end();
+      else {
         host.sent += size;
-        response.writeHead(200, { ...type, "Content-Length": size });
+        response.writeHead(200, { ...type, "Content-Length": size, ETag: tag });
         createReadStream(file).pipe(response);
       }
     } catch (error) {
