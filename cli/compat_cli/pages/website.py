@@ -41,7 +41,8 @@ _ORT_WEBGPU = (
     "ort-wasm-simd-threaded.asyncify.mjs",
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
-_COMMENTS = re.compile(r"^ */\*\*[\s\S]*?\*/\n|^ *//.*\n|^ +", re.MULTILINE)  # and indents, which no text there spans
+# Comments of whole lines and at their ends, indents, empty lines. No text of the runtime spans lines: a test holds it.
+_COMMENTS = re.compile(r"^ */\*\*[\s\S]*?\*/\n|^ *//.*\n|^\n|^ +| +// [^\"'`\n]*$", re.MULTILINE)
 _PAGES = ("app.js", "style.css", "icon.svg", "index.html")
 _ROWS_PER_FOLDER = 1000
 _WORD = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"

@@ -12,8 +12,7 @@ export async function sha256(bytes) {
 }
 
 /** SHA-256 of a document's canonical JSON without its `digest`. */
-export function sealOf(value) {
-  const { digest: _, ...body } = value;
+export function sealOf({ digest: _, ...body }) {
   return sha256(new TextEncoder().encode(canonicalJson(body)));
 }
 

@@ -23,16 +23,8 @@ export class Embedder {
   #run;
   constructor(bundle, graph, run, engine) {
     this.#run = run;
-    Object.assign(this, { bundle, graph, engine, preprocessing: bundle.manifest.preprocessing });
-  }
-  get space() {
-    return this.bundle.manifest.space;
-  }
-  get searches() {
-    return this.bundle.manifest.searches;
-  }
-  get dim() {
-    return this.bundle.manifest.dim;
+    const { preprocessing, space, searches, dim } = bundle.manifest;
+    Object.assign(this, { bundle, graph, engine, preprocessing, space, searches, dim });
   }
 
   /**

@@ -1,17 +1,16 @@
 // A gallery: vectors in one embedding space, with ids and labels, read and searched. Only Python writes one.
 
-import { ConfigError, GalleryError, VectorError, shown, within } from "./errors.js";
+import { GalleryError, VectorError, within } from "./errors.js";
 import { sealOf } from "./digest.js";
+import { checkCount, checkSha256, expect, fields } from "./fields.js";
 import { openFiles, readVerified } from "./files.js";
 import { canonicalJson, isObject, parseJson, plainJson } from "./json.js";
 import { readNpy } from "./npy.js";
-import { isInteger } from "./preprocessing.js";
 import { Scan } from "./scan.js";
 import { Embeddings, checkSpace, requireCompatible } from "./space.js";
 
 const STATE = "gallery.json";
 const OURS = /^(vectors|rows|index)-\d+-[0-9a-f]{16}\.(npy|jsonl?|usearch|hnswlib|faiss)$/;
-const SHA256 = /^[0-9a-f]{64}$/;
 const RESTORE = "restore the gallery from a copy, or build it again";
 
 /**
@@ -59,7 +58,7 @@ export class Gallery {
     if (!(query instanceof Embeddings)) throw new VectorError("expected Embeddings; use Embedder.embed(image)");
     requireCompatible(query, this.space);
     if (query.dim !== this.dim) throw new VectorError(`found vectors of dimension ${query.dim}, expected ${this.dim}`);
-    if (!isInteger(k, 1, Infinity)) throw new ConfigError(`k is ${shown(k)}, expected an integer of at least 1`);
+    checkCount(k, "k", 1);
     const found = [];
     for (let row = 0; row < query.length; row += 1) {
       const vector = query.vectors.slice(row * this.dim, (row + 1) * this.dim);
@@ -82,45 +81,46 @@ export class Gallery {
 async function readState(files) {
   const bytes = await files.read(STATE);
   if (bytes === undefined) throw new GalleryError(`${files.path} is not a gallery: found no ${STATE}; check the path`);
-  const value = parseJson(bytes, STATE);
-  const refuse = (why) => {
-    throw new GalleryError(`${STATE} of ${files.path} ${why}; ${RESTORE}`);
-  };
-  const exact = (item, names, what) => {
-    if (!isObject(item) || `${Object.keys(item).sort()}` !== `${[...names].sort()}`) refuse(`has ${what} ${shown(item)}, expected ${names}`);
-    return item;
-  };
-  const count = (item) => (isInteger(item, 0, Infinity) ? item : refuse(`has ${shown(item)} where a count was expected`));
-  const file = (item) => {
-    const { name, sha256, bytes: size } = exact(item, ["name", "sha256", "bytes"], "a file");
-    if (typeof name !== "string" || typeof sha256 !== "string" || !OURS.test(name) || !SHA256.test(sha256)) refuse(`names the file ${shown(name)}`);
-    count(size);
-  };
-  if (value.format !== "compat-sdk-gallery") refuse("does not describe a gallery");
-  if (![1, 2, 3, 4].includes(value.version)) refuse(`has version ${shown(value.version)}, this release reads 1 to 4; upgrade compat-sdk`);
-  const dtyped = "dtype" in value ? ["dtype"] : [];
-  exact(value, ["format", "version", "digest", "space", "dim", "model", "generation", "content", "segments", "index", ...dtyped], "fields");
-  if (!Array.isArray(value.segments) || !isObject(value.model)) refuse("has segments or a model of another type");
-  [value.dim, value.generation, value.content].forEach(count);
+  return within(GalleryError, `${STATE} of ${files.path} is damaged, ${RESTORE}`, async () => {
+    const value = parseJson(bytes, STATE);
+    checkState(value);
+    const text = `${canonicalJson({ ...value, digest: await sealOf(value) }, true)}\n`;
+    expect(text === new TextDecoder().decode(bytes), "its digest", value.digest, "that of its content");
+    return { dtype: "float32", ...plainJson(value), space: checkSpace(value.space) };
+  });
+}
+
+function checkState(value) {
+  const { format, version, dtype = "float32" } = value;
+  expect(format === "compat-sdk-gallery", "format", format, "compat-sdk-gallery");
+  expect([1, 2, 3, 4].includes(version), "version", version, "1 to 4; upgrade compat-sdk");
+  fields(value, STATE, ["format", "version", "digest", "space", "dim", "model", "generation", "content", "segments", "index"], ["dtype"]);
+  expect(Array.isArray(value.segments), "segments", value.segments, "a list");
+  expect(isObject(value.model), "model", value.model, "facts by name");
+  for (const name of ["dim", "generation", "content"]) checkCount(value[name], name);
   for (const segment of value.segments) {
-    const { rows, vectors, table } = exact(segment, ["rows", "vectors", "table"], "a segment");
-    count(rows);
-    [vectors, table].forEach(file);
+    const { rows, vectors, table } = fields(segment, "a segment", ["rows", "vectors", "table"]);
+    checkCount(rows, "rows");
+    [vectors, table].forEach(checkFile);
   }
   if (value.index !== null) {
-    const { kind, options } = exact(value.index, ["kind", "content", "options", "file"], "an index");
-    if (typeof kind !== "string" || !isObject(options)) refuse("has an index of another type");
-    count(value.index.content);
-    file(value.index.file);
+    const { kind, options, content, file } = fields(value.index, "index", ["kind", "content", "options", "file"]);
+    expect(typeof kind === "string" && isObject(options), "index", value.index, "a kind and options");
+    checkCount(content, "index.content");
+    checkFile(file);
   }
-  const { dtype = "float32" } = value;
-  if (!["float32", "float16", "int8"].includes(dtype) || (dtyped.length && dtype === "float32")) refuse(`has the dtype ${shown(dtype)}`);
+  expect(["float32", "float16", "int8"].includes(dtype) && value.dtype !== "float32", "dtype", dtype, "float16, int8 or none");
   const lines = value.segments.some(({ table }) => table.name.endsWith(".jsonl"));
   const other = value.index !== null && value.index.kind !== "usearch";
-  if (value.version !== (other ? 4 : lines ? 3 : dtyped.length ? 2 : 1)) refuse(`has version ${value.version} and what another version has`);
-  const text = `${canonicalJson({ ...value, digest: await sealOf(value) }, true)}\n`;
-  if (text !== new TextDecoder().decode(bytes)) refuse("differs from its own digest");
-  return { ...plainJson(value), space: checkSpace(value.space), dtype };
+  const least = other ? 4 : lines ? 3 : "dtype" in value ? 2 : 1;
+  expect(version === least, "version", version, `${least}, for what it has`);
+}
+
+function checkFile(value) {
+  const { name, sha256, bytes } = fields(value, "a file", ["name", "sha256", "bytes"]);
+  expect(typeof name === "string" && OURS.test(name), "a file's name", name, "one that a gallery gives");
+  checkSha256(sha256, name);
+  checkCount(bytes, name);
 }
 
 /** A segment's table: one line of JSON for each 65,536 rows. */
@@ -150,25 +150,29 @@ function here(parts, dim) {
   return { scoring: scan.scoring, find: async (query, k) => scan.find(query, k), close: () => {} };
 }
 
-/** The rows in a worker, which they are handed over to; each question is answered by its number. */
+/** The rows in a worker, which they are handed over to. */
 async function inWorker(parts, dim) {
   const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-  const waiting = new Map();
-  const settle = (id, problem, found) => {
-    const { resolve, reject } = waiting.get(id);
-    waiting.delete(id);
-    if (problem) reject(new GalleryError(`${problem}; build the gallery again, or load the page again`));
+  const waiting = []; // the worker answers in order
+  const settle = ({ problem, found }) => {
+    const { resolve, reject } = waiting.shift();
+    if (problem) reject(new GalleryError(`${problem}; ${RESTORE}`));
     else resolve(found);
   };
-  worker.onmessage = ({ data: { id, problem, found } }) => settle(id, problem, found);
-  worker.onerror = (event) => [...waiting.keys()].forEach((id) => settle(id, event.message || "the worker could not be loaded"));
-  let last = 0;
+  const end = (problem) => {
+    while (waiting.length) settle({ problem });
+  };
+  worker.onmessage = ({ data }) => settle(data);
+  worker.onerror = ({ message }) => end(message || "the worker could not be loaded");
   const ask = (question, handed = []) =>
     new Promise((resolve, reject) => {
-      last += 1;
-      waiting.set(last, { resolve, reject });
-      worker.postMessage({ id: last, ...question }, handed);
+      waiting.push({ resolve, reject });
+      worker.postMessage(question, handed);
     });
   const scoring = await ask({ open: { parts, dim } }, [...new Set(parts.map((part) => part.buffer))]);
-  return { scoring, find: (query, k) => ask({ query, k }), close: () => worker.terminate() };
+  const close = () => {
+    worker.terminate();
+    end("it was closed");
+  };
+  return { scoring, find: (query, k) => ask({ query, k }), close };
 }

@@ -1,10 +1,11 @@
 // What a bundle says about its model, checked as compat_sdk/bundle/manifest.py does.
 
 import { BundleError, ConfigError, shown } from "./errors.js";
-import { sealOf, sha256 } from "./digest.js";
-import { Float, canonicalJson, isObject, plainJson } from "./json.js";
+import { sealOf } from "./digest.js";
+import { checkCount, checkSha256, expect, fields, isInteger, numberOf } from "./fields.js";
+import { Float, isObject, plainJson } from "./json.js";
 import { checkFileName, checkFileNames } from "./names.js";
-import { insideGraph, isInteger, numberOf, readPreprocessing } from "./preprocessing.js";
+import { insideGraph, readPreprocessing } from "./preprocessing.js";
 import { checkSpace, coversAll } from "./space.js";
 
 const SINCE_3 = ["identity", "certificates", "release", "expires"];
@@ -13,21 +14,8 @@ const FIELDS = [
   ...["params_m", "license", "arch", "graphs", "created_by", "files", "source", ...SINCE_3],
 ];
 const WORD = /^[A-Za-z0-9._-]{1,120}$/;
-const SHA256 = /^[0-9a-f]{64}$/;
 const PRINTABLE = /^(?: |[^\p{C}\p{Z}])+$/u;
 const RULES = ["M(q,g) > M(q,q)", "M(new,old) > M(old,old)"];
-
-function expect(holds, label, value, expected) {
-  if (!holds) throw new ConfigError(`${label} is ${shown(value)}; expected ${expected}`);
-}
-
-/** Refuse an object that lacks one of `needed`, or has a field that is neither there nor in `more`. */
-function fields(value, label, needed, more = []) {
-  const given = isObject(value) ? Object.keys(value) : null;
-  const fits = given && needed.every((name) => given.includes(name)) && given.every((name) => needed.includes(name) || more.includes(name));
-  expect(fits, label, given ?? value, `exactly the fields ${needed}`);
-  return value;
-}
 
 const isText = (value, most) => typeof value === "string" && PRINTABLE.test(value) && Array.from(value).length <= most;
 const isDay = (value) => {
@@ -87,8 +75,8 @@ function checkFiles(files) {
   checkFileNames(Object.keys(files));
   for (const [name, record] of Object.entries(files)) {
     fields(record, `files.${name}`, ["sha256", "bytes"]);
-    expect(SHA256.test(record.sha256) && typeof record.sha256 === "string", "SHA-256", record.sha256, "64 lower-case hexadecimal digits");
-    expect(isInteger(record.bytes, 0, Infinity), "a file size", record.bytes, "a number of bytes");
+    checkSha256(record.sha256, name);
+    checkCount(record.bytes, name);
   }
 }
 
@@ -126,7 +114,7 @@ async function checkIdentity(of) {
   if (of.role === "transform") return; // it takes no images, and is refused for that
   if (own === null) return expect(!coversAll(of.space), "identity", own, `that of which space ${of.space} is the digest`);
   fields(own, "identity", ["weights", "arch", "dim", "preprocessing", "network", "output"]);
-  expect(typeof own.weights === "string" && SHA256.test(own.weights), "identity.weights", own.weights, "a SHA-256");
+  checkSha256(own.weights, "identity.weights");
   expect(typeof own.output === "string" && own.output, "identity.output", own.output, "text");
   expect(own.arch === of.arch && own.arch && own.dim === of.dim, "identity", [own.arch, own.dim], `${of.arch} of ${of.dim}`);
   expect(isObject(own.network), "identity.network", own.network, "settings by name");
@@ -139,8 +127,7 @@ async function checkIdentity(of) {
   const { crop, mean, std, ...rest } = preprocessing;
   const floats = { ...rest, mean: mean.map((one) => new Float(one)), std: std.map((one) => new Float(one)) };
   if (crop !== 1) floats.crop = new Float(crop);
-  const text = canonicalJson({ ...own, preprocessing: floats, format: "compat-sdk-space", version: 1 });
-  const digest = await sha256(new TextEncoder().encode(text));
+  const digest = await sealOf({ ...own, preprocessing: floats, format: "compat-sdk-space", version: 1 });
   const space = `${own.arch.split(":")[0]}-${own.dim}-${digest.slice(0, 16)}`;
   expect(space === of.space, "space", of.space, `${space}: weights, network or preprocessing was changed after it was named`);
 }
@@ -154,11 +141,11 @@ async function checkCertificate(value, of) {
   expect(value.digest === (await sealOf(value)), "a certificate's digest", value.digest, "that of its content");
   expect(value.query_space === of.space && of.searches.includes(value.gallery_space), "a certificate", value.gallery_space, "of this model");
   expect(value.query_space !== value.gallery_space, "a certificate's spaces", value.query_space, "two");
-  expect(typeof value.data_sha256 === "string" && SHA256.test(value.data_sha256), "data_sha256", value.data_sha256, "a SHA-256");
+  checkSha256(value.data_sha256, "data_sha256");
   for (const name of ["data", "created_by"]) expect(isText(value[name], 200), name, value[name], "1 to 200 printable characters");
   const { splits, rule = RULES[0] } = value;
   expect(Array.isArray(splits) && splits.length === 2 && splits.every((one) => isText(one, 40)), "splits", splits, "two names");
-  for (const [name, low] of Object.entries(counts)) expect(isInteger(value[name], low, Infinity), name, value[name], "a count");
+  for (const [name, low] of Object.entries(counts)) checkCount(value[name], name, low);
   expect(RULES.includes(rule), "rule", rule, RULES.join(" or "));
   for (const name of accuracies) {
     fields(value[name], name, ["top1", "top5", "top10", "map"]);

@@ -1,7 +1,7 @@
 // From decoded pixels to the numbers that a model was trained on: Pillow's resize, to the level.
 
-import { ConfigError, ImageError, shown } from "./errors.js";
-import { Float, isObject } from "./json.js";
+import { ImageError } from "./errors.js";
+import { expect, fields, isInteger, numberOf } from "./fields.js";
 
 const BITS = 22; // of a weight's fraction, as in Pillow
 
@@ -18,33 +18,22 @@ function cubic(x, a) {
   return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
 
-/** A number of parsed JSON, whether it was written as 1 or as 1.0; NaN for what is none. */
-export const numberOf = (value) => (value instanceof Float ? value.value : ["number", "bigint"].includes(typeof value) ? Number(value) : NaN);
-
-/** Whether a parsed value is an integer in a range; 1.0 is none. */
-export const isInteger = (value, low, high) => Number.isSafeInteger(value) && value >= low && value <= high;
-
 const three = (value) => (Array.isArray(value) && value.length === 3 ? value.map(numberOf) : [NaN]);
 
 /** What is done to an image before a model sees it, of a manifest's `preprocessing`; its numbers are checked. */
 export function readPreprocessing(value, what = "preprocessing") {
-  const refuse = (field, expected) => {
-    throw new ConfigError(`${what}.${field} is ${shown(value[field])}; expected ${expected}`);
-  };
-  const names = ["size", "fit", "resize", "draft", "mean", "std", "channels"];
-  const given = isObject(value) ? Object.keys(value) : [];
-  if (!isObject(value) || names.some((name) => !given.includes(name)) || given.some((name) => ![...names, "crop"].includes(name)))
-    throw new ConfigError(`${what} has the fields ${shown(given)}; expected exactly ${[...names, "crop"]}`);
+  fields(value, what, ["size", "fit", "resize", "draft", "mean", "std", "channels"], ["crop"]);
   const { size, fit, resize, draft, channels } = value;
-  if (!isInteger(size, 1, 4096)) refuse("size", "an integer from 1 to 4096");
-  if (!isInteger(draft, 0, 64)) refuse("draft", "an integer from 0 to 64");
-  if (!["crop", "stretch"].includes(fit)) refuse("fit", "crop or stretch");
-  if (typeof resize !== "string" || !Object.hasOwn(KERNELS, resize)) refuse("resize", Object.keys(KERNELS).join(", "));
-  if (!["rgb", "bgr"].includes(channels)) refuse("channels", "rgb or bgr");
   const [mean, std, crop] = [three(value.mean), three(value.std), "crop" in value ? numberOf(value.crop) : 1];
-  if (!mean.every(Number.isFinite)) refuse("mean", "three finite numbers");
-  if (!std.every((one) => one > 0 && one < Infinity)) refuse("std", "three numbers above 0");
-  if (!(crop > 0 && crop <= 1)) refuse("crop", "a fraction above 0, up to 1");
+  const check = (field, holds, expected) => expect(holds, `${what}.${field}`, value[field], expected);
+  check("size", isInteger(size, 1, 4096), "an integer from 1 to 4096");
+  check("draft", isInteger(draft, 0, 64), "an integer from 0 to 64");
+  check("fit", ["crop", "stretch"].includes(fit), "crop or stretch");
+  check("resize", typeof resize === "string" && Object.hasOwn(KERNELS, resize), Object.keys(KERNELS).join(", "));
+  check("channels", ["rgb", "bgr"].includes(channels), "rgb or bgr");
+  check("mean", mean.every(Number.isFinite), "three finite numbers");
+  check("std", std.every((one) => one > 0 && one < Infinity), "three numbers above 0");
+  check("crop", crop > 0 && crop <= 1, "a fraction above 0, up to 1");
   return { size, fit, resize, draft, mean, std, channels, crop };
 }
 

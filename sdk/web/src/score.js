@@ -6,26 +6,22 @@ import { KERNEL } from "./kernel.js";
 /** Numbers of a block: what lies in a processor's cache, at 4 bytes each. */
 const BLOCK = 65536;
 const MOST_OF_KERNEL = 8191; // beyond it a sum of int8 might not fit its 32 bits
-const HALF_SCALE = 2 ** 112; // see kernel/scan.wat
-const NAMES = { Float32Array: "float32", Uint16Array: "float16", Int8Array: "int8" };
-
-/** Value of each of the 65,536 half floats. */
-const HALVES = Float32Array.from({ length: 65536 }, (_, bits) => {
-  const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
-  if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
-});
+const HALF_SCALE = 2 ** 112; // by which a half float is too small after its bits were moved to a float's places
 
 /** Rows of a block: as many as its numbers allow. */
 export const blockRows = (dim) => Math.max(1, Math.floor(BLOCK / dim));
 
-/** Some rows as float32; `data` as in `preparePart`. */
+/** Some rows as float32; `data` as in `Scan`. Of a half float that is not finite comes NaN. */
 export function decoded(data, dim, start, count) {
   const part = data.subarray(start * dim, (start + count) * dim);
   if (part instanceof Float32Array) return part;
   if (part instanceof Int8Array) return new Float32Array(part);
   const found = new Float32Array(part.length);
-  for (let at = 0; at < part.length; at += 1) found[at] = HALVES[part[at]];
+  const words = new Uint32Array(found.buffer); // as in kernel/scan.wat
+  for (let at = 0; at < part.length; at += 1) {
+    words[at] = ((part[at] & 0x8000) << 16) | ((part[at] & 0x7fff) << 13);
+    found[at] *= (part[at] & 0x7c00) === 0x7c00 ? NaN : HALF_SCALE;
+  }
   return found;
 }
 
@@ -52,12 +48,12 @@ function kernel(dim) {
   const module = new WebAssembly.Module(Uint8Array.from(atob(KERNEL), (letter) => letter.charCodeAt(0)));
   const { exports } = new WebAssembly.Instance(module, { scan: { memory } });
   return (query, data) => {
-    const run = exports[NAMES[data.constructor.name]];
+    const width = Math.log2(data.BYTES_PER_ELEMENT);
     put(query, data, padded, memory.buffer);
     return (start, count) => {
       const block = new data.constructor(memory.buffer, first, count * dim);
       block.set(data.subarray(start * dim, (start + count) * dim));
-      run(0, dim, first, count, out);
+      exports.products(width, 0, dim, first, count, out);
       return new Float32Array(memory.buffer, out, count);
     };
   };
@@ -79,25 +75,13 @@ function put(query, data, padded, buffer) {
   }
 }
 
-/** Four rows at once read the query once, and let the processor add side by side; beyond the last row that one is read again. */
+/** The product of the query with each row, in float64. */
 function products(query, data, dim) {
-  const count = data.length / dim;
-  const found = new Float32Array(count + 3);
-  const last = data.length - dim;
-  for (let row = 0, at = 0; row < count; row += 4, at += 4 * dim) {
-    const [second, third, fourth] = [Math.min(at + dim, last), Math.min(at + 2 * dim, last), Math.min(at + 3 * dim, last)];
-    let [a, b, c, d] = [0, 0, 0, 0];
-    for (let place = 0; place < dim; place += 1) {
-      const value = query[place];
-      a += data[at + place] * value;
-      b += data[second + place] * value;
-      c += data[third + place] * value;
-      d += data[fourth + place] * value;
-    }
-    found[row] = a;
-    found[row + 1] = b;
-    found[row + 2] = c;
-    found[row + 3] = d;
+  const found = new Float32Array(data.length / dim);
+  for (let row = 0, at = 0; row < found.length; row += 1) {
+    let sum = 0;
+    for (let place = 0; place < dim; place += 1, at += 1) sum += data[at] * query[place];
+    found[row] = sum;
   }
   return found;
 }

@@ -4,11 +4,11 @@ import { Scan } from "./scan.js";
 
 let scan;
 
-addEventListener("message", ({ data: { id, open, query, k } }) => {
+addEventListener("message", ({ data: { open, query, k } }) => {
   try {
     if (open) scan = new Scan(open.parts, open.dim);
-    postMessage({ id, found: open ? scan.scoring : scan.find(query, k) });
+    postMessage({ found: open ? scan.scoring : scan.find(query, k) });
   } catch (error) {
-    postMessage({ id, problem: error.message });
+    postMessage({ problem: error.message });
   }
 });

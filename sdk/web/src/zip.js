@@ -44,29 +44,17 @@ export function readZip(bytes, path) {
 
 /** The header in front of an entry's content, or its record in the directory at the end. */
 function header({ name, crc, size, offset }, central) {
-  const out = new Uint8Array((central ? CENTRAL : LOCAL) + name.length);
-  const view = new DataView(out.buffer);
-  view.setUint32(0, central ? 0x02014b50 : 0x04034b50, true);
-  const at = central ? 6 : 4;
-  if (central) view.setUint16(4, (3 << 8) | 20, true);
-  view.setUint16(at, 20, true);
-  view.setUint16(at + 8, (1 << 5) | 1, true);
-  [crc, size, size].forEach((value, place) => view.setUint32(at + 10 + 4 * place, value, true));
-  view.setUint16(at + 22, name.length, true);
-  if (central) view.setUint32(38, (0o100644 << 16) >>> 0, true);
-  if (central) view.setUint32(42, offset, true);
-  out.set(new TextEncoder().encode(name), central ? CENTRAL : LOCAL);
-  return out;
+  const both = [20, 0, 0, 0, (1 << 5) | 1, crc, size, size, name.length, 0];
+  const numbers = central
+    ? packed("42222224442222244", [0x02014b50, (3 << 8) | 20, ...both, 0, 0, 0, 0o100644 << 16, offset])
+    : packed("42222244422", [0x04034b50, ...both]);
+  return [...numbers, ...new TextEncoder().encode(name)];
 }
 
-function ending(count, size, offset) {
-  const view = new DataView(new ArrayBuffer(END));
-  view.setUint32(0, 0x06054b50, true);
-  [8, 10].forEach((at) => view.setUint16(at, count, true));
-  view.setUint32(12, size, true);
-  view.setUint32(16, offset, true);
-  return new Uint8Array(view.buffer);
-}
+const ending = (count, size, offset) => packed("42222442", [0x06054b50, 0, 0, count, count, size, offset, 0]);
+
+/** The bytes of numbers, the lowest first; `sizes` has how many of each. */
+const packed = (sizes, numbers) => numbers.flatMap((value, at) => Array.from({ length: sizes[at] }, (_, byte) => (value >>> (8 * byte)) & 255));
 
 const equal = (wanted, bytes, at) => at + wanted.length <= bytes.length && wanted.every((byte, place) => bytes[at + place] === byte);
 

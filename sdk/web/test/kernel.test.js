@@ -73,8 +73,8 @@ test("int8 is summed exactly: the score of each row is that of its whole numbers
 });
 
 test("half floats are decoded to the bit, subnormal ones too", () => {
-  const data = Uint16Array.from([1, 0x03ff, 0x0400, 0x3c00, 0xbc00, 0x8001, 0x7bff, 0]);
-  assert.deepEqual([...decoded(data, 8, 0, 1)], [2 ** -24, 1023 * 2 ** -24, 2 ** -14, 1, -1, -(2 ** -24), 65504, 0]);
+  const data = Uint16Array.from([1, 0x03ff, 0x0400, 0x3c00, 0xbc00, 0x8001, 0x7bff, 0x7c00, 0xfe00]);
+  assert.deepEqual([...decoded(data, 9, 0, 1)], [2 ** -24, 1023 * 2 ** -24, 2 ** -14, 1, -1, -(2 ** -24), 65504, NaN, NaN]);
 });
 
 test("rows of more numbers than the kernel can add are scored without it", () => {

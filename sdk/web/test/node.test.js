@@ -57,6 +57,9 @@ test("a gallery is searched here, though the engine left a Worker of Node's own 
   const gallery = await sdk.openGallery(filesOf(first("galleries")));
   const query = new sdk.Embeddings(Float32Array.of(1, 0, 0, 0, 0, 0, 0, 0), 8, gallery.space);
   assert.equal((await gallery.search(query, 3))[0].length, 3);
+  gallery.close();
+  gallery.close();
+  await assert.rejects(() => gallery.search(query, 3), { name: "GalleryError", message: /was closed/ });
 });
 
 test("a bundle and a gallery open from URLs, each file compared before it is used", async (t) => {

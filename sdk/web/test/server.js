@@ -8,16 +8,17 @@ import { extname, join, normalize } from "node:path";
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".wasm": "application/wasm",
   ".json": "application/json", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".png": "image/png", ".webmanifest": "application/manifest+json" };
 
-/** `{url, asked, flip, drop, instead, close}`: `flip` is the end of a path whose middle byte is changed, or null;
+/** `{url, asked, sent, flip, drop, instead, close}`: `sent` counts the bytes of files; `flip` is the end of a path whose middle byte is changed, or null;
  *  `drop` is how many answers break off half way; `instead` has texts that are sent in the place of files, by path. */
 export async function serve(folder, headers = {}) {
-  const host = { asked: [], flip: null, drop: 0, instead: {} };
+  const host = { asked: [], sent: 0, flip: null, drop: 0, instead: {} };
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
     const file = join(folder, normalize(path.endsWith("/") ? `${path}index.html` : path));
     host.asked.push(request.headers.range ? `${path} ${request.headers.range}` : path);
     try {
-      const { size } = statSync(file);
+      const { size, mtimeMs } = statSync(file);
+      const tag = `"${size}-${mtimeMs}"`;
       const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? [];
       const type = { ...headers, "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" };
       if (path in host.instead) response.writeHead(200, type).end(host.instead[path]);
@@ -27,12 +28,15 @@ export async function serve(folder, headers = {}) {
         response.writeHead(200, type).end(data);
       } else if (from !== undefined) {
         const end = Math.min(Number(to), size - 1);
+        host.sent += end - Number(from) + 1;
         response.writeHead(206, { ...type, "Content-Range": `bytes ${from}-${end}/${size}`, "Content-Length": end - Number(from) + 1 });
         const half = Math.floor((Number(from) + end) / 2);
         if (host.drop-- > 0) createReadStream(file, { start: Number(from), end: half }).on("end", () => response.destroy()).pipe(response, { end: false });
         else createReadStream(file, { start: Number(from), end }).pipe(response);
-      } else {
-        response.writeHead(200, { ...type, "Content-Length": size });
+      } else if (request.headers["if-none-match"] === tag) response.writeHead(304, type).end();
+      else {
+        host.sent += size;
+        response.writeHead(200, { ...type, "Content-Length": size, ETag: tag });
         createReadStream(file).pipe(response);
       }
     } catch (error) {

@@ -4,8 +4,8 @@ const CACHE = `compat-sdk-site-${VERSION}`;
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  // Past the browser's own cache, which may still have another version's files.
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })))));
+  // The browser's own cache may still have another version's files: the host is asked, and sends again what is not the same.
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "no-cache" })))));
 });
 
 self.addEventListener("activate", (event) => {
