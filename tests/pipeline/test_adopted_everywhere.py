@@ -38,10 +38,11 @@ def teacher(run: Run, work: Path) -> Path:
     pytest.importorskip("onnxruntime")
     from tests.train.adoption.graphs import network
 
-    for name, mean in (("teacher", 0.5), ("other", 0.25)):
+    for name, mean in (("teacher", "0.5,0.5,0.5"), ("other", "0.25,0.25,0.25")):
         if not (work / name).exists():
             model = network(work / "teacher.onnx")
-            answer(run("adopt", f"onnx:{model}", "--mean", mean, "--std", 0.25, "--out", work / name, "--json"))
+            scale = ("--mean", mean, "--std", "0.25,0.25,0.25")
+            answer(run("adopt", f"onnx:{model}", *scale, "--out", work / name, "--json"))
     return work / "teacher"
 
 
