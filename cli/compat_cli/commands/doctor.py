@@ -68,7 +68,7 @@ def _version(package: str) -> str | None:
 
 def _import_problem(module: str) -> str | None:
     """Why a module does not import, or None. Native packages fail in many ways, so any error is an answer."""
-    from compat_export.convert.quiet import silent
+    from compat_export.quiet import silent
 
     try:
         with silent():

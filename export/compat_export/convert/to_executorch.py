@@ -12,8 +12,8 @@ from torch import nn
 
 from compat_export.convert.conversion import Options, Port, require_precision
 from compat_export.convert.pixels import accept_pixels
-from compat_export.convert.quiet import quiet_torch
 from compat_export.convert.unit import Unit, half_inside
+from compat_export.quiet import quiet_torch
 from compat_sdk.errors import ConfigError, MissingExtraError
 
 _PRECISIONS = ("fp32", "fp16")

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from compat_export.quiet import quiet_torch, silent
 from compat_sdk.errors import MissingExtraError
 
 EXTRA = "export-coreml"
 
+_OF_GPUS = ("torchao", "torch.utils._pytree")
+"""Loggers of kernels for GPUs that are not here, and of torchao's own use of torch."""
 _ABOUT_ITSELF = (
     "has not been tested with coremltools",
     "Failed to load _ML",
@@ -40,13 +43,9 @@ def quiet_coremltools() -> Iterator[Any]:
     # coremltools has no switch for its bars; the default of `disable` is all that changes.
     bars.__init__ = functools.partialmethod(start, disable=True)
     try:
-        with warnings.catch_warnings():
-            # It imports whatever frameworks are installed; what these say as they load is about themselves.
-            warnings.simplefilter("ignore")
+        with silent():  # it imports whatever frameworks are installed; what these say as they load is about themselves
             coremltools = importlib.import_module("coremltools")
-        with warnings.catch_warnings():
-            # torch's own pytree, met while its graphs are copied.
-            warnings.filterwarnings("ignore", r".*treespec, LeafSpec.*is deprecated", FutureWarning)
+        with quiet_torch(*_OF_GPUS):
             # The converter's own registry, asked by itself in a way that it has given up.
             warnings.filterwarnings("ignore", "Function _TORCH_OPS_REGISTRY", DeprecationWarning)
             # The converter's own folder for weights, which it leaves to Python to remove.

@@ -6,9 +6,15 @@ gives torch tensors only and imports torch itself, so this one module of the run
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import re
+import sys
 import threading
 import warnings
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +33,7 @@ from compat_sdk.engines.batches import (
 from compat_sdk.errors import BundleError, ConfigError, MissingExtraError
 
 _METHOD = "forward"
+_NOTE = re.compile(r"\[\w+\.cpp:\d+\] ")
 _FLOAT = 6  # executorch's ScalarType::Float
 
 
@@ -59,7 +66,7 @@ class ExecuTorchEngine:
         check_threads(threads)
         if problem := _problem(graph):
             raise not_loadable(self.name, problem)
-        with _POOL:
+        with _POOL, _quiet():
             _size_pool(threads)
             try:
                 self._program = runtime.load_program(graph)  # the method points into it
@@ -103,9 +110,41 @@ _POOL = threading.Lock()
 _IN_USE: weakref.WeakSet[ExecuTorchEngine] = weakref.WeakSet()
 
 
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Without what its dependencies log as they load, of kernels for GPUs that are not here; errors still come."""
+    loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without its notes of the processor and its threads, which come through Python's own standard error.
+
+    Whatever else is written meanwhile is passed on, and everything where loading fails.
+    """
+    said, failed_here = io.StringIO(), True
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+        failed_here = False
+    finally:
+        lines = said.getvalue().splitlines(keepends=True)
+        kept = "".join(line for line in lines if failed_here or not _NOTE.match(line))
+        if kept and sys.stderr is not None:
+            sys.stderr.write(kept)
+
+
 def _import_runtime() -> tuple[Any, Any]:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _unlogged():
             warnings.simplefilter("ignore")  # that its interface is experimental, and its dependencies' own
             import torch
             from executorch.runtime import Runtime

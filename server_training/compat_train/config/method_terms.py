@@ -49,6 +49,10 @@ TERMS = (
 )
 OF_LABELS = ("own", "gallery", "kd", "focal", "alignment", "boundary", "adaptation")
 """Terms that look at labels, besides ``aml``, which takes them where there are some."""
+COMPATIBLE = ("gallery", "focal", "regression", "alignment", "boundary", "csd", "infonce", "aml")
+"""Terms that draw a model into the gallery's space, which it may then declare to search."""
+OF_OUTPUTS = ("kd", "focal", "regression", "adaptation", "csd", "infonce", "aml")
+"""Terms for which the gallery model embeds every view of the training images."""
 OF_BANK = ("csd", "infonce")
 """Terms that compare with a bank of the gallery model's vectors."""
 OF_VECTORS = ("regression", "csd", "infonce", "aml")

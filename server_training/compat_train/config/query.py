@@ -13,6 +13,7 @@ from compat_train.config.fields import about, setting
 from compat_train.config.gallery import check_model, check_weights, published_preprocessing
 from compat_train.config.method_terms import (
     CENTRED,
+    COMPATIBLE,
     OF_BANK,
     OF_LABELS,
     TERMS,
@@ -264,8 +265,7 @@ class QueryConfig:
     @property
     def compatible(self) -> bool:
         """Whether training draws the model into the gallery's space, so that it may declare to search it."""
-        drawing = ("gallery", "focal", "regression", "alignment", "boundary", "csd", "infonce", "aml")
-        return self.method == "auto" or self.method == "finetune" or any(self.term_weights[name] for name in drawing)
+        return self.method in ("auto", "finetune") or any(self.term_weights[name] for name in COMPATIBLE)
 
     @property
     def centred(self) -> bool:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from compat_sdk.errors import TrainingError
 from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model
+from compat_train.config.method_terms import OF_OUTPUTS
 from compat_train.config.query import QueryConfig
 from compat_train.data.augment import cut_and_paste
 from compat_train.data.batches import Batch, normalise
@@ -144,8 +145,7 @@ def _setup(
     if mean is not None and frozen is not None and config.of_prototypes:
         frozen = frozen - mean  # the class means of centred targets
     soft = bool(weights["gallery"]) and config.unseen_as == "lwf"
-    looked_at = ("kd", "focal", "regression", "adaptation", "csd", "infonce", "aml")
-    looks = any(weights[name] for name in looked_at) or config.selecting != "uniform" or soft
+    looks = any(weights[name] for name in OF_OUTPUTS) or config.selecting != "uniform" or soft
     outputs = None
     if looks:
         outputs = GalleryOutputs(
