@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from compat_export.convert.conversion import OUTPUT, SMALLEST_COMPRESSED, Options, Port, require_precision
 from compat_export.convert.pixels import accept_pixels
 from compat_export.convert.quantize_onnx import calibration_rows
+from compat_export.convert.shared import Shared
 from compat_export.quiet import quiet_torch, silent
 from compat_sdk.errors import ConfigError, MissingExtraError
 

@@ -19,6 +19,7 @@ from compat_export.convert.adopted_onnx import adopted_graph, with_unit_length
 from compat_export.convert.conversion import OUTPUT, Options, Port, require_precision
 from compat_export.convert.pixels import accept_pixels
 from compat_export.convert.quantize_onnx import quantize
+from compat_export.convert.shared import Shared
 from compat_export.quiet import quiet_torch
 from compat_sdk.errors import ConfigError, MissingExtraError
 
