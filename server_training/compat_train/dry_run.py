@@ -15,7 +15,9 @@ from torch import nn
 
 from compat_sdk.errors import CompatError
 from compat_sdk.shown import escaped
-from compat_train.config.training import GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Optimisation, Source
+from compat_train.config.query import QueryConfig
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.training_set import training_split
 from compat_train.device import device_of, place, torch_threads
@@ -202,7 +204,7 @@ def _planned(
     mmacs = count_cost(network, size).mmacs
     seconds = _seconds(network, size, min(_IMAGES, optimisation.batch), device)
     hours = None if steps is None else steps * optimisation.batch * seconds / 3600
-    gib = None if images is None else images * 3 * size**2 / _GIB
+    gib = None if images is None else 0.0 if source.streamed else images * 3 * size**2 / _GIB
     return PlannedRun(name, arch, mmacs, images, classes, steps, hours, gib)
 
 

@@ -49,9 +49,11 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
 from compat_sdk.names import check_name
 from compat_sdk.shown import shortened, shown_value
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Classification, Execution, Source
+from compat_train.config.query import QueryConfig
 from compat_train.config.settings import config_from_mapping
 from compat_train.config.toml import read_toml
-from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Source
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.nas.cmp.config import CmpConfig
 from compat_train.nas.global_nas.config import GlobalConfig
@@ -122,7 +124,11 @@ def read_recipe(
     source = config_from_mapping(Source, found["source"], "source.")
     execution = config_from_mapping(Execution, found.get("execution", {}), "execution.")
     shared = {
-        "source": source if root is None else replace(source, root=root),
+        "source": replace(
+            source,
+            root=source.root if root is None else root,
+            pixels=source.pixels if source.pixels or source.streamed else str(Path(out) / "pixels"),
+        ),
         "execution": replace(
             execution,
             seed=execution.seed if seed is None else seed,
@@ -187,7 +193,9 @@ def read_recipe(
         cmp=None if search is None else cmp_search(search),
         global_search=global_search(found["global"]) if "global" in found else None,
     )
-    names = [name.casefold() for name in (*recipe.names, "cmp", "global")]  # many systems do not tell a from A
+    names = [
+        name.casefold() for name in (*recipe.names, "cmp", "global", "pixels")
+    ]  # many systems do not tell a from A
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
             f"{path} gives the name {', '.join(twice)} to two runs, which would share a folder; rename one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from compat_cli.pages import open_set
 from compat_cli.pages.evaluation import evaluation_results, report_place, write_report
-from compat_cli.pages.plan import Plan, Speed, divided, planned
+from compat_cli.pages.plan import Plan, Speed, divided, first_division, planned, with_batches_of
 from compat_cli.pages.sections.accuracy import harder_question
 from compat_cli.pages.sections.outcome import headline
 from compat_cli.pages.story import commands, demo_plan
@@ -190,13 +191,22 @@ def test_more_time_never_gives_less() -> None:
     assert (plans[-1].fraction, plans[-1].size, plans[-1].gallery["epochs"]) == (1, 64, 40)
 
 
+def test_a_batch_is_never_larger_than_what_is_learnt_from() -> None:
+    labels = ["ant"] * 10 + ["bee"] * 3
+    for fraction, batch in ((1.0, 13), (0.3, 4), (0.02, 2)):
+        plan = with_batches_of(replace(planned("d", 13, SPEED, 10), fraction=fraction), labels)
+        assert plan.gallery["batch"] == plan.query["batch"] == batch
+    assert with_batches_of(planned("d", 500, SPEED, 100), labels * 40).gallery["batch"] == 32
+
+
 def test_few_identities_are_divided_by_picture_and_very_many_pictures_tested_in_part(tmp_path: Path) -> None:
     few = put(tmp_path / "few", 3, 12)
-    data, command = divided(str(few), None, tmp_path / "a", SPEED, 10, 0)
+    first = first_division(str(few), None, 0)
+    data, command = divided(str(few), None, tmp_path / "a", first, SPEED, 10)
     assert "--by picture" in command and set(open_dataset(data).split("query").classes) == {"toy 0", "toy 1", "toy 2"}
     many = put(tmp_path / "many", 30, 4)
     slow = Speed(decode=1.0, gallery=1.0, query=1.0, embed=1.0)
-    data, command = divided(str(many), None, tmp_path / "b", slow, 1, 0)
+    data, command = divided(str(many), None, tmp_path / "b", first_division(str(many), None, 0), slow, 1)
     found = open_dataset(data)
     assert "--test 0.0" in command and len(found.split("query")) + len(found.split("gallery")) <= 8
 

@@ -15,7 +15,7 @@ from compat_cli.settings import SettingsCommand, Told, as_json, as_toml
 from compat_cli.settings.group import click_command, help_of
 from compat_sdk.errors import ConfigError
 from compat_train.config.fields import settings_of
-from compat_train.config.training import Optimisation
+from compat_train.config.parts import Optimisation
 from tests.cli.options_0_7 import OPTIONS_0_7
 from tests.cli.test_cli import run
 

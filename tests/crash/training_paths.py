@@ -14,7 +14,7 @@ from compat_cli.pages.story import Story, layout
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.datasets import Dataset
 from compat_sdk.outputs import require_own
-from compat_train.data.mapped_file import write_mapped
+from compat_train.data.mapped_file import write_mapped, writing_images
 from compat_train.data.origin import Origin
 from compat_train.models.global_space import GlobalMember, Layer
 from compat_train.nas.cmp.evaluations import Evaluations, Measure, Score, _open
@@ -167,7 +167,8 @@ def _pixels(value: int) -> Callable[[Path], None]:
         mapped[:] = value
 
     def step(folder: Path) -> None:
-        write_mapped(folder / "p" / "train.pixels", (3, 700), fill)
+        with writing_images(folder / "p"):
+            write_mapped(folder / "p" / "train.pixels", (3, 700), fill)
 
     return step
 

@@ -3,17 +3,11 @@ from __future__ import annotations
 import pytest
 
 from compat_sdk.errors import ConfigError
-from compat_train.config.training import (
-    Augmentation,
-    Classification,
-    GalleryConfig,
-    Optimisation,
-    QueryConfig,
-    Scenario,
-    Source,
-    config_from_mapping,
-    config_to_json,
-)
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Classification, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.scenario import Scenario
+from compat_train.config.settings import config_from_mapping, config_to_json
 
 
 @pytest.mark.parametrize(

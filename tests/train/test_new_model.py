@@ -11,16 +11,10 @@ import torch
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import (
-    Augmentation,
-    Classification,
-    Execution,
-    GalleryConfig,
-    Optimisation,
-    QueryConfig,
-    Scenario,
-    Source,
-)
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.scenario import Scenario
 from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.losses.dmu import certainty_weights, entropy_weights, least_confidence_weights

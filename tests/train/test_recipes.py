@@ -9,7 +9,8 @@ import pytest
 from benchmarks.studies.cmp_nas.search import search_config
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Classification, Optimisation, Scenario
+from compat_train.config.parts import Classification, Optimisation
+from compat_train.config.scenario import Scenario
 from compat_train.nas.global_nas.config import MOBILE, TINY
 from compat_train.nas.global_nas.result import GlobalResult
 from compat_train.recipe import read_recipe

@@ -13,8 +13,8 @@ from PIL import Image
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
+from compat_train.config.parts import Augmentation
 from compat_train.config.settings import config_from_mapping, config_to_json
-from compat_train.config.training import Augmentation
 from compat_train.data import views as views_module
 from compat_train.data.augment import render
 from compat_train.data.batches import Batches

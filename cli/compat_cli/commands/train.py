@@ -16,7 +16,8 @@ from compat_cli.settings import SettingsCommand, Told, group_of
 from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
-    from compat_train.config.training import GalleryConfig, QueryConfig
+    from compat_train.config.gallery import GalleryConfig
+    from compat_train.config.query import QueryConfig
     from compat_train.evaluation.held_out import HeldOut
     from compat_train.runs.checkpoint import Checkpoint
 

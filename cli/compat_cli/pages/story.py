@@ -41,6 +41,7 @@ def commands(seed: int, plan: Plan | None = None) -> str:
     plan = demo_plan() if plan is None else plan
     loss = f"--loss {plan.loss['loss']} --margin {plan.loss['margin']} --scale {plan.loss['scale']}"
     data = shlex.quote("data" if plan.before else plan.data)
+    data += "" if plan.root is None else f" --root {shlex.quote(plan.root)}"
     part = "" if plan.fraction == 1 else f" --scenario fraction={plan.fraction:g}"
 
     def train(model: Mapping[str, Any], threads: str = "") -> str:
@@ -142,10 +143,12 @@ class Story:
     def _settings_of_steps(self) -> list[Any]:
         plan = self.plan
         found = [self.seed, dict(plan.gallery), dict(plan.query), METHODS, dict(plan.loss)]
-        return found if plan.easy else [*found, plan.data, plan.size, plan.fraction]
+        found += [] if plan.easy else [plan.data, plan.size, plan.fraction]
+        return found if plan.root is None else [*found, plan.root]
 
     def _train_gallery(self) -> dict[str, Any]:
-        from compat_train.config.training import GalleryConfig, config_from_mapping
+        from compat_train.config.gallery import GalleryConfig
+        from compat_train.config.settings import config_from_mapping
         from compat_train.methods.gallery import train_gallery
 
         settings = {
@@ -158,7 +161,8 @@ class Story:
         return {"space": done.space, **_curve(done.path)}
 
     def _train_query(self, name: str) -> dict[str, Any]:
-        from compat_train.config.training import QueryConfig, config_from_mapping
+        from compat_train.config.query import QueryConfig
+        from compat_train.config.settings import config_from_mapping
         from compat_train.methods.query import train_query
 
         gallery, threads = str(self.out / "gallery-run"), _QUERY_THREADS if self.plan.easy else self.threads or 0
@@ -169,7 +173,8 @@ class Story:
     def _settings(self, model: Mapping[str, Any], threads: int) -> dict[str, Any]:
         part = self.plan.fraction
         return {
-            "source": {"data": self.plan.data} | ({} if part == 1 else {"scenario": {"fraction": part}}),
+            "source": {"data": self.plan.data, "root": self.plan.root}
+            | ({} if part == 1 else {"scenario": {"fraction": part}}),
             "arch": model["arch"],
             "width": model["width"],
             "optimisation": {name: model[name] for name in ("epochs", "batch", "lr")},

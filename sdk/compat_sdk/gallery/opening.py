@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from compat_sdk.bundle.trust import Trust
 from compat_sdk.errors import GalleryError, SystemRefusedError
 from compat_sdk.gallery.files import RESTORE, StoredFile, problem_with
+from compat_sdk.gallery.problems import snapshot_problems
 from compat_sdk.gallery.release import RELEASE_FILE, Release, read_release
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.state import STATE_FILE, State, parse_state, rendered
@@ -91,7 +92,7 @@ def gallery_problems(folder: Path, progress: Progress | None = None, *, vouched:
         except GalleryError as error:
             return [str(error)]
         snapshot.vouched = vouched
-        found = snapshot.problems(compared, progress)
+        found = snapshot_problems(snapshot, compared, progress)
         if not found or read_state_bytes(folder) == rendered(snapshot.state):
             return found
 

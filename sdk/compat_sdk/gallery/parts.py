@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from compat_sdk.bundle.trust import Trust
 from compat_sdk.errors import ConfigError, DataError, GalleryError
 from compat_sdk.gallery.gallery import Gallery
+from compat_sdk.gallery.given import checked
 from compat_sdk.gallery.reading import Hit
 from compat_sdk.gallery.remote import RemoteGallery
-from compat_sdk.gallery.snapshot import checked
 from compat_sdk.gallery.together import check_together, facts_of, shared_ids
 from compat_sdk.gallery.where import Where
 from compat_sdk.gallery.writer import check_names

@@ -8,6 +8,7 @@ from compat_sdk.bundle.signature import make_signature
 from compat_sdk.errors import GalleryError
 from compat_sdk.files.atomic import write_atomic
 from compat_sdk.gallery import store
+from compat_sdk.gallery.problems import snapshot_problems
 from compat_sdk.gallery.release import RELEASE_FILE, Release, next_release
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.state import STATE_FILE
@@ -31,7 +32,7 @@ def sign_folder(
     """
     folder = snapshot.folder
     data = store.read_state_bytes(folder)
-    problems = [f"{folder} changed meanwhile; try again"] if not snapshot.is_of(data) else snapshot.problems()
+    problems = [f"{folder} changed meanwhile; try again"] if not snapshot.is_of(data) else snapshot_problems(snapshot)
     if snapshot.index_is_foreign:
         problems.append(f"the index was not built here; repair it first: compat-sdk index repair {folder}")
     if problems:

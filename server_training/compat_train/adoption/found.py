@@ -17,7 +17,7 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing, open_image
 from compat_sdk.shown import shown_value
 from compat_train.adoption.source import AdoptSource, Kind
-from compat_train.config.training import Classification
+from compat_train.config.parts import Classification
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.space_name import identity_of
 

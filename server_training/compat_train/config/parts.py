@@ -168,6 +168,22 @@ class Classification:
         return replace(self, margin=0.0) if chosen == "norm-softmax" else self
 
 
+def class_sampling() -> float | None:
+    """The field of a training's share of classes; see `compat_train.losses.partial`."""
+    return setting(
+        None,
+        "share of the classes that the softmax of one step runs over, Partial FC's sampling rate",
+        otherwise="1; with more than a million classes 0.1",
+        added=True,
+    )
+
+
+def check_sampling(rate: float | None) -> None:
+    """Refuses, with a ConfigError, a share of the classes outside of (0, 1]."""
+    if rate is not None:
+        check_range("sampling_rate", rate, 0, 1, open_low=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """Where and how precisely a run computes."""
@@ -214,6 +230,30 @@ class Source:
     )
     unreadable: int = setting(0, "corrupt images that are left out with a warning before it becomes an error")
     scenario: Scenario = setting(Scenario(), "which part of the training split", added=True)
+    pixels: str | None = setting(
+        None,
+        "folder that keeps decoded pictures, for every training that decodes the same ones alike",
+        otherwise="RUN/pixels; in a recipe OUT/pixels",
+        added=True,
+        decides=False,
+    )
+
+    streamed: bool = setting(
+        False,
+        "decode pictures in every step in place of once before the first, for sets that the disk cannot hold decoded",
+        added=True,
+        decides=False,
+    )
 
     def __post_init__(self) -> None:
         check_range("unreadable", self.unreadable, 0)
+        if self.streamed and self.unreadable:
+            raise ConfigError(
+                f"unreadable is {self.unreadable}, but streamed pictures are not read before the first step, so that "
+                f"none can be left out; leave one of them out",
+                setting="streamed",
+            )
+        if self.streamed and self.pixels is not None:
+            raise ConfigError(
+                "pixels names a folder, and streamed pictures are not kept; leave one out", setting="pixels"
+            )

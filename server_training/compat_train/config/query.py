@@ -21,7 +21,15 @@ from compat_train.config.method_terms import (
     QueryMethod,
     method_weights,
 )
-from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.parts import (
+    Augmentation,
+    Classification,
+    Execution,
+    Optimisation,
+    Source,
+    check_sampling,
+    class_sampling,
+)
 from compat_train.config.unused_settings import refuse_unused
 
 Inheritance = Literal["auto", "none", "leading", "magnitude", "channel"]
@@ -163,6 +171,7 @@ class QueryConfig:
     )
     mixed: bool = setting(False, "regress on cut-and-paste images too; they double the cost of a step")
     classification: Classification | None = setting(None, "its loss", otherwise="the gallery run's")
+    sampling_rate: float | None = class_sampling()
     optimisation: Optimisation = setting(Optimisation(epochs=32, lr=1.3), "how long and how fast")
     augmentation: Augmentation = setting(Augmentation(), "random changes of the training images")
     execution: Execution = setting(Execution(), "where it runs")
@@ -197,6 +206,7 @@ class QueryConfig:
         check_range("aml_margin", self.aml_margin, -1, 1)
         check_range("watch", self.watch, 0, 100_000)
         check_range("held_out", self.held_out or 0, 0)
+        check_sampling(self.sampling_rate)
         if self.held_out and not self.watch:
             raise ConfigError(
                 "held_out sets images apart to be watched, and watch is 0; leave one out", setting="held_out"

@@ -17,6 +17,7 @@ _SETTINGS_OF = {
     "similarity_temperature": OF_BANK,
     "gallery_temperature": ("csd",),
     "aml_margin": ("aml",),
+    "sampling_rate": ("own", "gallery", "adaptation"),
 }
 """Terms that each setting is about."""
 
@@ -73,6 +74,12 @@ def _refuse_of_absent_terms(config: QueryConfig) -> None:
         raise ConfigError(
             "centring is on, and adaptation trains psi towards vectors that still lack the mean; leave one out",
             setting="centring",
+        )
+    if (config.sampling_rate or 1) < 1 and (weights["kd"] or weights["alignment"]):
+        raise ConfigError(
+            f"sampling_rate is {config.sampling_rate:g}, and distillation and alignment look at every class; leave it "
+            f"out, or set kd and alignment to 0",
+            setting="sampling_rate",
         )
     defaults = {entry.name: entry.default for entry in fields(config)}
     for key, terms in _SETTINGS_OF.items():

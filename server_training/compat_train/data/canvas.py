@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Augmentation
+from compat_train.config.parts import Augmentation
 
 
 def decoding(preprocessing: Preprocessing) -> Preprocessing:

@@ -8,7 +8,7 @@ import numpy as np
 
 from compat_sdk.datasets import Split
 from compat_sdk.errors import ConfigError
-from compat_train.config.training import Source
+from compat_train.config.parts import Source
 from compat_train.data.training_set import split_rows, training_split
 
 _SHARE = 20

@@ -15,7 +15,7 @@ from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files.atomic import write_atomic
 from compat_sdk.files.documents import read_json
 from compat_sdk.files.seal import sealed_json, unsealed
-from compat_train.config.training import GalleryConfig
+from compat_train.config.gallery import GalleryConfig
 from compat_train.data.pixels import decode_split
 from compat_train.device import device_of
 from compat_train.embed import embed_images

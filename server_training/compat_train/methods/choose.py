@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compat_train.config.training import QueryConfig
+from compat_train.config.query import QueryConfig
 from compat_train.data.training_set import TrainingSet
 from compat_train.methods.gallery_vectors import GalleryVectors
 from compat_train.runs.checkpoint import Checkpoint

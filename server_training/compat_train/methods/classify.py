@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
+from compat_train.config.parts import Classification
 from compat_train.config.settings import changed_settings
-from compat_train.config.training import Classification
 from compat_train.data.origin import Origin
 from compat_train.losses.margin import angular_margin_loss, cosine_margin_loss, norm_softmax_loss
 from compat_train.runs.checkpoint import Checkpoint

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.progress import Progress
-from compat_train.config.training import QueryConfig
+from compat_train.config.query import QueryConfig
 from compat_train.data.augment import cut_and_paste
 from compat_train.data.batches import Batch, normalise
 from compat_train.data.canvas import refuse_canvas
@@ -35,6 +35,7 @@ from compat_train.losses.lce import class_centres
 from compat_train.losses.margin import cosine_logits
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.methods.gallery_vectors import GalleryVectors, gallery_vectors
+from compat_train.methods.sampled_classifier import SampledClassifier
 from compat_train.methods.shown import Shown
 from compat_train.methods.terms import TERMS, Setup, Step
 from compat_train.methods.unseen_classes import extended_classifier, training_embeddings
@@ -54,6 +55,7 @@ def compatibility_objective(
     vectors: GalleryVectors | None = None,
     shown: Shown | None = None,
     progress: Progress | None = None,
+    sampled: SampledClassifier | None = None,
 ) -> Callable[[Batch], dict[str, Tensor]]:
     """From a batch to its weighted loss terms.
 
@@ -69,6 +71,8 @@ def compatibility_objective(
         vectors: The gallery model's vectors of training images, where the caller has them already.
         shown: What both models are shown; what the gallery model sees of ``data`` if None.
         progress: Called while the gallery model embeds the views.
+        sampled: The query side's own classifier as each step sees it, whose part alone the caller lets a step move; all
+            of it if None.
     """
     weights = config.term_weights
     selective = config.selecting != "uniform"
@@ -76,7 +80,7 @@ def compatibility_objective(
         refuse_canvas(config.augmentation, "this training")
         shown = Shown.alike(gallery, data)
     preprocessing = shown.preprocessing
-    setup = _setup(config, gallery, data, classifier, rows, device, psi, vectors, shown, progress)
+    setup = _setup(config, gallery, data, classifier, rows, device, psi, vectors, shown, progress, sampled)
 
     def objective(batch: Batch) -> dict[str, Tensor]:
         images, count = batch.images, len(batch.images)
@@ -95,6 +99,7 @@ def compatibility_objective(
             labelled=embeddings[:count],
             labels=batch.labels,
             index=batch.index,
+            number=batch.step,
             of_gallery=of_gallery,
             of_mixed=of_mixed,
             image_weights=_image_weights(setup, of_gallery, batch.labels) if selective else None,
@@ -115,6 +120,7 @@ def _setup(
     vectors: GalleryVectors | None,
     shown: Shown,
     progress: Progress | None,
+    sampled: SampledClassifier | None,
 ) -> Setup:
     """What the terms share; the gallery model embeds the training images only where a term needs it."""
     weights = config.term_weights
@@ -152,6 +158,7 @@ def _setup(
         chosen=config.classification or gallery.classification,
         gallery_scale=gallery.classification.scale,
         classifier=classifier,
+        sampled=sampled or SampledClassifier(classifier, 1.0, config.execution.seed),
         gallery_classifier=kappa_g,
         rows=rows.to(device),
         frozen=frozen,

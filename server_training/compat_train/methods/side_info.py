@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_sdk.progress import Progress
+from compat_train.config.parts import Augmentation
 from compat_train.config.settings import config_to_json
-from compat_train.config.training import Augmentation
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.augment import augment
 from compat_train.data.batches import Batch, normalise

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compat_train.config.training import Classification, QueryConfig
+from compat_train.config.parts import Classification
+from compat_train.config.query import QueryConfig
 from compat_train.losses.asymmetric import asymmetric_contrastive_loss
 from compat_train.losses.centred import centred
 from compat_train.losses.contextual import contextual_similarity_loss
@@ -24,6 +25,7 @@ from compat_train.losses.margin import cosine_logits
 from compat_train.methods.classify import classification_loss
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.methods.gallery_vectors import Bank
+from compat_train.methods.sampled_classifier import SampledClassifier, sampled_frozen
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +37,7 @@ class Setup:
         chosen: The loss L1.
         gallery_scale: Factor on the gallery model's cosines.
         classifier: The trained model's own, kappa.
+        sampled: The same, as each step sees it.
         gallery_classifier: ``[rows, dim]``, kappa_g, the gallery model's as it was trained.
         rows: int64 ``[classes]``, row of ``gallery_classifier`` for each training class; -1 where it has none.
         frozen: ``[rows, dim]``, what the term "gallery" takes for kappa_g: extended for classes it never saw.
@@ -52,6 +55,7 @@ class Setup:
     chosen: Classification
     gallery_scale: float
     classifier: nn.Linear
+    sampled: SampledClassifier
     gallery_classifier: Tensor | None
     rows: Tensor
     frozen: Tensor | None
@@ -79,6 +83,7 @@ class Step:
         labelled: ``[n, dim]``, the first of them.
         labels: int64 ``[n]``.
         index: int64 ``[n]``, rows of the training set.
+        number: Of the step, from 0.
         of_gallery: ``[n, dim]``, the gallery model's embeddings of the labelled images; None where nobody needs them.
         of_mixed: ``[n, dim]``, of the images after them; None without ``mixed``.
         image_weights: ``[n]``, share of each image in the terms that draw it to the old model, sum 1; None where all
@@ -90,6 +95,7 @@ class Step:
     labelled: Tensor
     labels: Tensor
     index: Tensor
+    number: int
     of_gallery: Tensor | None
     of_mixed: Tensor | None
     image_weights: Tensor | None
@@ -97,7 +103,8 @@ class Step:
 
 def _own(setup: Setup, step: Step) -> Tensor:
     """L1 under the trained model's own classifier."""
-    return classification_loss(step.labelled, setup.classifier.weight, step.labels, setup.chosen)
+    classes, labels = setup.sampled.of(step.labels, step.number)
+    return classification_loss(step.labelled, classes, labels, setup.chosen)
 
 
 def _gallery(setup: Setup, step: Step) -> Tensor:
@@ -106,12 +113,14 @@ def _gallery(setup: Setup, step: Step) -> Tensor:
     target = setup.targets[step.labels]
     known = target >= 0
     soft = setup.config.unseen_as == "lwf"
+    rate, seed = setup.config.sampling_rate, setup.config.execution.seed
+    frozen, rows = sampled_frozen(setup.frozen, target[known], rate, seed, step.number)
     if step.image_weights is None and not soft:
         share = known.float().mean()
         if not known.any():
             return step.labelled.sum() * 0.0
-        return classification_loss(step.labelled[known], setup.frozen, target[known], setup.chosen) * share
-    hard = classification_loss(step.labelled[known], setup.frozen, target[known], setup.chosen, reduction="none")
+        return classification_loss(step.labelled[known], frozen, rows, setup.chosen) * share
+    hard = classification_loss(step.labelled[known], frozen, rows, setup.chosen, reduction="none")
     losses = torch.zeros(len(target), device=target.device).masked_scatter(known, hard)
     if soft:
         assert step.of_gallery is not None
@@ -180,7 +189,8 @@ def _adaptation(setup: Setup, step: Step) -> Tensor:
     assert setup.psi is not None and step.of_gallery is not None  # given for this term
     # What is stored of the old model, and what an upgrade hands to psi, has unit norm.
     adapted = setup.psi(F.normalize(step.of_gallery))
-    return classification_loss(adapted, setup.classifier.weight, step.labels, setup.chosen)
+    classes, labels = setup.sampled.of(step.labels, step.number)
+    return classification_loss(adapted, classes, labels, setup.chosen)
 
 
 def _alignment(setup: Setup, step: Step) -> Tensor:

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compat_train.config.training import Unseen
+from compat_train.config.query import Unseen
 from compat_train.data.training_set import TrainingSet
 from compat_train.methods.gallery_outputs import plain_outputs
 from compat_train.runs.checkpoint import Checkpoint

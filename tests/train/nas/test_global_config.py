@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from compat_sdk.errors import ConfigError
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Classification, Source
+from compat_train.config.query import QueryConfig
 from compat_train.config.settings import config_from_mapping
-from compat_train.config.training import Augmentation, Classification, GalleryConfig, QueryConfig, Source
 from compat_train.nas.global_nas.config import CUTOUT, MOBILE, PRESETS, TINY, GlobalConfig, Schedule
 from tests.train.nas.test_global_run import tiny
 

@@ -19,8 +19,8 @@ import pytest
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, TrainingError
 from compat_sdk.files.seal import sealed
 from compat_sdk.images import Preprocessing
+from compat_train.config.parts import Execution, Source
 from compat_train.config.settings import config_from_mapping
-from compat_train.config.training import Execution, Source
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.models.global_space import Bounds

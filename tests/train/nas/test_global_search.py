@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from compat_sdk.errors import ConfigError, TrainingError
-from compat_train.config.training import Source
+from compat_train.config.parts import Source
 from compat_train.models.global_cost import mmacs, parameters
 from compat_train.models.global_space import Bounds, GlobalMember, Layer
 from compat_train.nas.global_nas.config import GlobalConfig

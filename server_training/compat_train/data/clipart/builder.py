@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL import __version__ as pillow_version
 
+from compat_sdk.datasets.near_copies import ink_hash, near_copies
 from compat_sdk.datasets.shuffle import shuffled
 from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.files.documents import read_json
@@ -33,7 +34,6 @@ from compat_sdk.outputs import Layout, delete_own, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.workers import Workers, usable_cores
 from compat_train.data.clipart.instances import instance
-from compat_train.data.clipart.near_copies import near_copies, picture_hash
 from compat_train.data.clipart.sheets import read_sheet
 
 FORMAT, VERSION = "compat-sdk-clipart", 1
@@ -45,6 +45,8 @@ _INSTANCES = 3
 """Queries of each drawing."""
 SEED = 0
 _LEAST = 8  # drawings
+_NEAR = 0.3
+"""Part of the fainter's ink below which two drawings are one."""
 _PICTURE: Layout = {r"[^/]+\.png": None}
 _LAYOUT: Layout = {
     "train": _PICTURE,
@@ -100,7 +102,7 @@ def build_clipart(
     paths = _drawings(source)
     sheets, left_out = _read(paths, processes or usable_cores(), progress)
     order = shuffled(sheets, SEED)
-    copies = near_copies([picture_hash(sheets[name]) for name in order])
+    copies = near_copies([ink_hash(sheets[name]) for name in order], _NEAR)
     if copies:
         left_out["near copy"] += len(copies)
     kept = [name for row, name in enumerate(order) if row not in copies]

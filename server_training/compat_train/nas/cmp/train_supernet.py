@@ -19,8 +19,7 @@ from compat_sdk.files.digests import file_problem, sha256_file
 from compat_sdk.files.documents import read_json
 from compat_sdk.files.seal import sealed_json, unsealed
 from compat_sdk.progress import Progress
-from compat_train.config.settings import changed_settings
-from compat_train.config.training import config_to_json
+from compat_train.config.settings import changed_settings, config_to_json
 from compat_train.data.batches import Batch
 from compat_train.data.origin import Origin
 from compat_train.data.training_set import TrainingSet

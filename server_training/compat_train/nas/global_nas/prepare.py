@@ -16,9 +16,11 @@ from compat_sdk.images import Preprocessing
 from compat_sdk.profile.block_table import load_block_table
 from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model
-from compat_train.config.training import GalleryConfig, QueryConfig, config_to_json
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.query import QueryConfig
+from compat_train.config.settings import config_to_json
 from compat_train.data.pixels import decode_split
-from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.data.training_set import TrainingSet, load_training_set, pixels_folder
 from compat_train.evaluation.splits import filled_split
 from compat_train.methods.choose import choose
 from compat_train.methods.objective import gallery_rows
@@ -110,13 +112,20 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
             f"no query of {dataset.name} has an image of its label in the split 'gallery', so the found network could "
             f"not be measured; expected identities that have images in both splits"
         )
+    if config.source.streamed:
+        raise ConfigError(
+            "streamed is on, and a global search trains many networks on the same pictures, which are decoded once; "
+            "leave it out",
+            setting="source.streamed",
+        )
     data = load_training_set(config.source, preprocessing, cache=folder / "pixels", progress=progress)
     if isinstance(training, QueryConfig) and gallery is not None:
         gallery_rows(choose(training, gallery, data, None)[0], gallery, data)
     if config.objective == "accuracy":
         _check_classes(splits[0], data)
+    cache = pixels_folder(config.source, folder / "pixels")
     # All are read now, so that a damaged one is named before the search and not at its end.
-    pixels = [decode_split(split, preprocessing, cache=folder / "pixels").images for split in splits]
+    pixels = [decode_split(split, preprocessing, cache=cache).images for split in splits]
     test = (pixels[0], splits[0].labels) if config.objective == "accuracy" else None
     images = search_images(config, dataset, data, preprocessing, gallery, folder / "pixels")
     if config.optimisation.batch > len(images.data.labels):
