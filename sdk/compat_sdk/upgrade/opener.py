@@ -174,9 +174,10 @@ class BundleTransform:
         return Path(self.path).name
 
     def __call__(self) -> Transformer:
-        """Load the bundle.
+        """Load the bundle; a graph of fewer bits passes its self-test here first, since processors round those apart.
 
         Raises:
+            CheckFailedError: Its self-test failed on this machine.
             BundleError: It is damaged, or another one than when the run began.
             MissingExtraError: Its engine is not installed.
             ConfigError: The bundle is a model of images, or the engine is unknown or cannot run here.
@@ -190,4 +191,7 @@ class BundleTransform:
         graph = choose_graph(bundle, self.engine, self.precision)
         # Core ML chooses its own threads, and refuses any number; 1 is what nobody asked for.
         threads = None if graph.target == "coreml" and self.threads == 1 else self.threads
-        return Transform.load(bundle, engine=self.engine, precision=self.precision, threads=threads)
+        transform = Transform.load(bundle, engine=self.engine, precision=self.precision, threads=threads)
+        if self.precision != "fp32":
+            transform.self_test()
+        return transform
