@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import GalleryError
-from compat_sdk.gallery import Gallery, Where, tables
+from compat_sdk.gallery import Gallery, Where, opening, tables
 from compat_sdk.gallery.names import StoredNames
 from compat_sdk.gallery.store import read_state
 from compat_sdk.gallery.tables import StoredTable
@@ -28,6 +28,7 @@ def unit(count: int, seed: int = 0) -> np.ndarray:
 @pytest.fixture
 def small_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "_ROWS_PER_LINE", 4)
+    monkeypatch.setattr(opening, "_FEW_ROWS", 4)
 
 
 @pytest.fixture(params=[1, 3], ids=["one segment", "several"])

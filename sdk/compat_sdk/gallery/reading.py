@@ -61,7 +61,7 @@ class Reader:
         before = self._snapshot
         if self._trust is None and store.read_state(self.path).identity == before.state.identity:
             return False
-        after = load_snapshot(self.path, self._verify, names=False, trust=self._trust, known=before)
+        after = load_snapshot(self.path, self._verify, names=None, trust=self._trust, known=before)
         after.vouched = after.vouched or before.vouched
         self._snapshot = after
         return after.state.identity != before.state.identity
