@@ -106,3 +106,14 @@ def test_a_line_with_too_few_rows_is_one_sentence(folder: Path, monkeypatch: pyt
     monkeypatch.setattr(tables, "_parsed", lambda line: tuple(names[:-1] for names in parse(line)))
     with pytest.raises(GalleryError, match=r"does not list \d+ ids and labels .*expected 4"):
         gallery.search(Embeddings(unit(1), SPACE), 1)
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["on the disk", "in memory"])
+def test_some_ids_and_rows_are_found_without_holding_all(folder: Path, read: bool) -> None:
+    from compat_sdk.gallery.opening import load_snapshot
+
+    snapshot = load_snapshot(folder, False, names=read)
+    assert snapshot.rows_named([IDS[21], "unknown", IDS[3], IDS[3]]) == {IDS[21]: 21, IDS[3]: 3}
+    assert snapshot.ids_at(np.array([0, 3, 4, 13, 14, 22])) == [IDS[row] for row in (0, 3, 4, 13, 14, 22)]
+    assert snapshot.ids_at(np.array([], np.int64)) == []
+    assert (snapshot.names is None) is not read

@@ -93,7 +93,7 @@ def gallery_problems(folder: Path, progress: Progress | None = None, *, vouched:
     compared = set[StoredFile]()
     while True:
         try:
-            snapshot = load_snapshot(folder, False)
+            snapshot = load_snapshot(folder, False, names=False)
         except GalleryError as error:
             return [str(error)]
         snapshot.vouched = vouched

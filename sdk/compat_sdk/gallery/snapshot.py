@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +109,25 @@ class Snapshot:
             return
         for table in self.tables:
             yield from table.lines()
+
+    def rows_named(self, ids: Iterable[str]) -> dict[str, int]:
+        """Row numbers of some ids, of those that are there; the names of all others are passed over, not held."""
+        if self.names is not None:
+            return {id: self.row_of[id] for id in ids if id in self.row_of}
+        wanted, found, done = set(ids), dict[str, int](), 0
+        for names, _ in self.each_names():
+            found |= {id: done + row for row, id in enumerate(names) if id in wanted}
+            done += len(names)
+        return found
+
+    def ids_at(self, rows: NDArray[np.int64]) -> list[str]:
+        """Ids of some rows, which rise; the names of all others are passed over, not held."""
+        found, done = list[str](), 0
+        for names, _ in self.each_names():
+            first, last = np.searchsorted(rows, (done, done + len(names)))
+            found += [names[row - done] for row in rows[first:last].tolist()]
+            done += len(names)
+        return found
 
     @cached_property
     def row_of(self) -> dict[str, int]:
