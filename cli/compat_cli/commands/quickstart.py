@@ -19,6 +19,7 @@ from compat_sdk.shown import escaped
 if TYPE_CHECKING:
     from compat_cli.pages.plan import Plan
     from compat_sdk.datasets import Dataset
+    from compat_train.data.origin import Origin
 
 
 def quickstart(
@@ -90,41 +91,57 @@ def _plan(data: str, root: Path | None, out: Path, minutes: float, seed: int, th
     from compat_cli.pages.plan import Plan, divided, first_division, measured, planned, with_batches_of
     from compat_sdk.datasets import NAMES, Dataset, open_dataset
     from compat_sdk.errors import CompatError
-    from compat_sdk.files.atomic import make_folder, write_atomic
+    from compat_sdk.files.atomic import write_atomic
     from compat_sdk.files.documents import read_json
     from compat_sdk.files.seal import sealed_json, unsealed
+    from compat_train.runs.data_record import require_same_data, write_data_record
 
     place, below = (
         (data if data in NAMES else str(Path(data).absolute())),
         None if root is None else str(root.absolute()),
     )
     asked = {"data": place, "root": below, "minutes": minutes, "seed": seed}
+    whole = _whole_dataset(data, root)
+    first = None if whole is not None else first_division(data, root, seed)
+    given = whole or Dataset(data, first[0].splits if first is not None else {})
+    origin = _origin(given)
     kept = out / "plan.json"
     if kept.exists():
         stored: dict[str, Any] = unsealed(read_json(kept), str(kept))
         if stored.get("asked") != asked:
             raise CompatError(f"{out} holds a quickstart with other settings; choose another --out or delete it")
+        require_same_data(out, origin)
         return Plan.from_json(stored["plan"])
-    whole = _whole_dataset(data, root)
-    if whole is None:
-        first = first_division(data, root, seed)
-        console.note(_MEASURING)
-        speed = measured(Dataset(data, first[0].splits), threads)
+    console.note(_MEASURING)
+    speed = measured(given, threads)
+    if first is not None:
         place, command = divided(data, root, out / "data", first, speed, minutes)
         train = open_dataset(place).split("train")
         plan = planned(place, len(train), speed, minutes, (command,))
     else:
-        console.note(_MEASURING)
-        train = whole.split("train")
-        plan = replace(planned(place, len(train), measured(whole, threads), minutes), root=below)
+        train = given.split("train")
+        plan = replace(planned(place, len(train), speed, minutes), root=below)
     plan = with_batches_of(plan, train.labels)
     console.note(
         f"{len(train):,} training pictures, {100 * plan.fraction:.3g} % of them used, at {plan.size} pixels, "
         f"{plan.gallery['epochs']} epochs, so that all is done in about {minutes:g} minutes"
     )
-    make_folder(out)
+    write_data_record(out, origin)
     write_atomic(kept, sealed_json({"asked": asked, "plan": plan.to_json()}))
     return plan
+
+
+def _origin(given: Dataset) -> Origin:
+    """The pictures of every split; those in arrays are a published set's, which nobody changes."""
+    from compat_sdk.datasets.split import is_array
+    from compat_train.data.origin import Origin
+
+    parts = [(split, split.images) for split in given.splits.values() if not is_array(split.images)]
+    return Origin(
+        [image for _, images in parts for image in images],
+        [label for split, _ in parts for label in split.labels],
+        [f"{split.name}/{name}" for split, _ in parts for name in split.ids],
+    )
 
 
 def _whole_dataset(data: str, root: Path | None) -> Dataset | None:

@@ -100,9 +100,9 @@ app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=
 
 
 def _say(done: Checkpoint, seconds: float, as_json: bool, held_out: str = "", found: HeldOut | None = None) -> None:
-    from compat_train.methods.query import ADAPTATION
     from compat_train.pace import duration
     from compat_train.runs.choices import read_choices
+    from compat_train.runs.layout import ADAPTATION
     from compat_train.runs.log import read_looks
     from compat_train.watch import summary
 

@@ -14,8 +14,8 @@ from compat_sdk.kinds import is_address
 
 if TYPE_CHECKING:
     from compat_sdk.bundle import Trust
+    from compat_sdk.missing_side import MissingSide as MissingSideName
     from compat_sdk.upgrade import BundleTransform
-    from compat_sdk.upgrade.pairing import MissingSide as MissingSideName
 
 Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="Gallery folder, or qdrant://HOST:PORT/COLLECTION.")]
 Transform = Annotated[Path, typer.Option("--transform", help="BUNDLE of the transform (train upgrade, export).")]

@@ -12,6 +12,7 @@ from compat_cli import console, extras, options, pictures
 from compat_cli.commands import upgrade_collection as on_collection
 from compat_cli.commands import upgrade_options
 from compat_cli.grouped import grouped
+from compat_sdk.errors import ConfigError
 from compat_sdk.kinds import is_address
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ def _cutover(
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Do without a verification of these very bytes.")
     ] = False,
+    absent: Annotated[
+        str,
+        typer.Option(
+            "--absent",
+            help="Of a collection, after a killed cutover: rows that the new one has not. refuse, take or leave.",
+        ),
+    ] = "refuse",
     ann: Annotated[
         bool, typer.Option("--ann/--exact", help="Build the approximate index (usearch) anew, after the cutover.")
     ] = False,
@@ -65,8 +73,12 @@ def _cutover(
     with console.working():
         opener = None if transform is None else upgrade_options.opener(transform, how)
     if is_address(path):
-        on_collection.cutover_of(path, opener, side, most_added=most_added, unverified=unverified, as_json=as_json)
+        on_collection.cutover_of(
+            path, opener, side, most_added=most_added, unverified=unverified, absent=absent, as_json=as_json
+        )
         return
+    if absent != "refuse":
+        raise ConfigError("--absent is about a collection; leave it out for a gallery folder")
     with console.working() as progress:
         done = upgrade.cutover(
             path,

@@ -15,6 +15,7 @@ from compat_cli.console import note
 from compat_cli.pages.plan import Plan
 from compat_sdk.errors import CompatError, CorruptFileError
 from compat_sdk.progress import Progress
+from compat_sdk.shown import as_unicode
 
 if TYPE_CHECKING:
     from compat_sdk.datasets import Dataset
@@ -84,7 +85,7 @@ def layout() -> Layout:
         },
         "gallery": WITH_UPGRADE,
         "data": DIVISION,
-        r"plan\.json": None,
+        r"(plan|data)\.json": None,
         r"report\.html": None,
         r"results\.json": None,
     }
@@ -238,7 +239,7 @@ class Story:
         first = [query.labels.index(label) for label in query.classes][:_SHOWN]
         rows = [
             {
-                "id": query.ids[row],
+                "id": as_unicode(query.ids[row]),
                 "label": query.labels[row],
                 "hits": _plain(hits[row]),
                 "unchecked": _plain(strayed[row]),
@@ -255,7 +256,7 @@ class Story:
 
 
 def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    return [{"id": hit.id, "label": hit.label, "score": round(float(hit.score), 4)} for hit in hits]
+    return [{"id": as_unicode(hit.id), "label": hit.label, "score": round(float(hit.score), 4)} for hit in hits]
 
 
 def _curve(run: Path, points_per_epoch: int = 10) -> dict[str, list[float]]:

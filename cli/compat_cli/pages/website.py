@@ -197,8 +197,8 @@ def _find_onnxruntime_web(given: Path | None, webgpu: bool) -> Path:
     lacking = [name for name in _ORT_WEBGPU if webgpu and not (found / name).is_file()]
     if lacking:
         raise CompatError(
-            f"{found} lacks {lacking[0]}, which is for browsers with WebGPU; run: npm install onnxruntime-web@latest, or "
-            f"write the site without it (--no-webgpu)"
+            f"{found} lacks {lacking[0]}, which is for browsers with WebGPU; run: npm install onnxruntime-web@latest, "
+            f"or write the site without it (--no-webgpu)"
         )
     return found
 

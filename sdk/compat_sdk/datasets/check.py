@@ -248,14 +248,14 @@ def _near_copies(dataset: Dataset) -> Iterable[Problem]:
         hashes += found
     order = list(dataset.splits)
     near = near_in_other_groups(hashes, [order.index(split) for split, _ in names])
-    for split in order:
-        copies = {names[row][1]: names[of][0] for row, of in near.items() if names[row][0] == split}
+    for name in order:
+        copies = {names[row][1]: names[of][0] for row, of in near.items() if names[row][0] == name}
         if copies:
             message = (
-                f"{len(copies)} images of {split} look like images of {', '.join(sorted(set(copies.values())))}: saved "
+                f"{len(copies)} images of {name} look like images of {', '.join(sorted(set(copies.values())))}: saved "
                 f"again, shrunk or cropped; scores with them are too good: `data split --near-copies` leaves such out"
             )
-            yield problem_of("near-copy", split, "warning", list(copies), message)
+            yield problem_of("near-copy", name, "warning", list(copies), message)
 
 
 def _read(image: PictureFile | object) -> bytes | ImageError:

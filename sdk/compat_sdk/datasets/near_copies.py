@@ -42,7 +42,8 @@ def _contrast_hash(image: Image.Image) -> NDArray[np.int64]:
     The difference of two is the same when both are brighter by as much.
     """
     small = _small(image.convert("RGB")).reshape(-1).astype(np.int64)
-    return _NUMBERS * small - small.sum()
+    contrast: NDArray[np.int64] = _NUMBERS * small - small.sum()
+    return contrast
 
 
 def contrast_hashes(images: Sequence[PictureFile] | NDArray[np.uint8]) -> tuple[list[int], list[NDArray[np.int64]]]:

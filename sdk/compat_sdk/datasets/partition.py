@@ -106,7 +106,7 @@ class Division:
         rows.writerow(("path", "label", "split"))
         for split in self.splits.values():
             for name, image, label in zip(split.ids, split.images, split.labels, strict=True):
-                path = name if relative else Path(str(image)).absolute().as_posix()
+                path = name if relative else _whole(Path(str(image)))
                 try:
                     check_row(path, label, split.name)
                 except DataError as error:
@@ -247,6 +247,12 @@ def _by_picture(drawn: Mapping[str, list[int]], shares: Shares, place: Path) -> 
 def _some(fraction: float, count: int) -> int:
     """A fraction of at least two things, but neither none nor all of them."""
     return min(max(1, round(fraction * count)), count - 1)
+
+
+def _whole(image: Path) -> str:
+    """The absolute path of a picture, without ``..``, which no manifest has."""
+    place = image.absolute()
+    return (place.parent.resolve() / place.name if ".." in place.parts else place).as_posix()
 
 
 def _taken(split: Split, name: str, rows: list[int]) -> Split:

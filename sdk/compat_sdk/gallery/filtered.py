@@ -18,7 +18,7 @@ def meeting(snapshot: Snapshot, where: Where) -> NDArray[np.bool_]:
     if where.ids is not None:
         keep &= _rows_of(snapshot, set(where.ids))
     if where.payload:
-        found = read_payload(snapshot.folder).items()
+        found = read_payload(snapshot.folder, None, snapshot.payload).items()
         keep &= _rows_of(snapshot, {id for id, payload in found if where.takes_payload(payload)})
     return keep
 

@@ -163,7 +163,7 @@ class Reader:
         if missing:
             raise DataError(f"{len(missing)} ids are not in the gallery, such as {shown_value(missing[0])}")
         rows = [snapshot.row_of[id] for id in ids]
-        beside = read_payload(self.path, ids)
+        beside = read_payload(self.path, ids, snapshot.payload)
         labels, payload = [snapshot.labels[row] for row in rows], [beside.get(id, {}) for id in ids]
         return Rows.of(list(ids), snapshot.vectors[rows], labels, payload)
 
@@ -209,4 +209,6 @@ class Reader:
         """The gallery as it is now; what a signature vouched for when it was opened goes on to be known."""
         snapshot = load_snapshot(self.path, verify)
         snapshot.vouched = self._snapshot.vouched
+        if snapshot.state.identity == self._snapshot.state.identity:
+            snapshot.payload = self._snapshot.payload
         return snapshot

@@ -24,6 +24,7 @@ from compat_sdk.gallery.writer import check_names
 from compat_sdk.space import Embeddings
 from compat_sdk.stores import Rows
 from compat_sdk.stores.addresses import QdrantAddress, parse_address
+from compat_sdk.stores.points import ORIGIN_FIELD
 from compat_sdk.stores.qdrant import Collection
 
 
@@ -106,6 +107,14 @@ class RemoteGallery(RemoteReader):
         names, _ = check_names(ids, None, len(vectors))
         found = self.get(names)
         self._collection.upsert(Rows.of(names, vectors, found.labels, found.payload))
+
+    def origins(self, ids: Sequence[str]) -> dict[str, str]:
+        """What `note_origins` said of these rows, by id; empty for those of which it said nothing."""
+        return self._collection.noted(ids, ORIGIN_FIELD)
+
+    def note_origins(self, origins: Mapping[str, str]) -> None:
+        """Note, by id, which picture rows were embedded from; a row that is replaced loses its note."""
+        self._collection.note(ORIGIN_FIELD, origins)
 
     def _own(self, embeddings: Embeddings) -> NDArray[np.float32]:
         """The vectors of Embeddings that may become rows of the collection."""

@@ -27,6 +27,9 @@ from compat_sdk.stores.points import Shape
 from compat_sdk.stores.qdrant import Collection
 from compat_sdk.unit import check_rows
 
+_ROUNDED = 1 + 1e-5
+"""What an inner product of vectors of length 1 may be in float32."""
+
 
 class RemoteReader(WithoutFiles):
     """Stored vectors of one space in a collection, for reading: every call sees the collection as it is."""
@@ -193,7 +196,7 @@ class RemoteReader(WithoutFiles):
                 break
         return [
             [
-                Hit(id, label, max(-1.0, min(1.0, score)) if shape.distance == "cosine" else score)
+                Hit(id, label, _within_1(score) if shape.distance == "cosine" or abs(score) < _ROUNDED else score)
                 for id, label, score in hits
             ]
             for hits in found
@@ -212,3 +215,7 @@ class RemoteReader(WithoutFiles):
         if repeated:
             found.append(f"{len(repeated)} ids occur more than once, such as {shown_value(repeated[0])}")
         return found
+
+
+def _within_1(score: float) -> float:
+    return max(-1.0, min(1.0, score))

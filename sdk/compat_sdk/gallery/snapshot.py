@@ -19,7 +19,7 @@ from compat_sdk.errors import (
     VectorError,
 )
 from compat_sdk.gallery import indexing
-from compat_sdk.gallery.files import read_checked
+from compat_sdk.gallery.files import StoredFile, read_checked
 from compat_sdk.gallery.given import checked
 from compat_sdk.gallery.names import StoredNames
 from compat_sdk.gallery.state import State, StoredIndex, parse_state
@@ -45,7 +45,8 @@ class Snapshot:
     ``parts`` are open files in a tuple, or `StoredParts`, which are opened as needed. ``names`` are the ids and the
     labels. Where they are None they are read from ``tables`` when they are first asked for: what works through these
     line by line never holds them all. ``signed_by`` is the maker whose signature over the state was required and holds,
-    and ``vouched`` the SHA-256 of the index file that such a signature covers.
+    ``vouched`` the SHA-256 of the index file that such a signature covers, and ``payload`` what it covers beside the
+    rows.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Snapshot:
     approximate: ApproximateIndex | None = None
     signed_by: str | None = None
     vouched: str = ""
+    payload: StoredFile | None = None
     held_tables: tuple[StoredTable, ...] = ()
     _told: bool = field(default=False, repr=False)
     _by_faiss: dict[Product, ExactIndex] = field(default_factory=dict, repr=False)

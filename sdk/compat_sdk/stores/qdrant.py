@@ -20,9 +20,18 @@ from compat_sdk.shown import shortened
 from compat_sdk.space import check_space
 from compat_sdk.stores.addresses import QdrantAddress
 from compat_sdk.stores.ordered import PointId, page_starts, pages
-from compat_sdk.stores.points import ID_FIELD, SOURCE_FIELD, Shape, point_id, point_names, points_of, rows_of
+from compat_sdk.stores.points import (
+    ID_FIELD,
+    SOURCE_FIELD,
+    Shape,
+    notes_of,
+    point_id,
+    point_names,
+    points_of,
+    rows_of,
+)
 from compat_sdk.stores.qdrant_client import answered, client_at, client_module
-from compat_sdk.stores.rows import LABEL_NAME, Distance, Rows, id_text
+from compat_sdk.stores.rows import LABEL_NAME, Distance, Rows
 
 _NOTE = "compat_sdk"
 UPGRADE = "upgrade"
@@ -213,19 +222,29 @@ class Collection:
                 )
         return rows_of(records, shape, LABEL_NAME, vectors=vectors)
 
-    def sources(self, ids: Sequence[str]) -> dict[str, str]:
-        """What each of these points was made of, as `upsert` was told; empty for those that nobody told of."""
+    def noted(self, ids: Sequence[str], field: str) -> dict[str, str]:
+        """What a field of ours says of each of these points; empty where it says nothing."""
         found: dict[str, str] = {}
         for start in range(0, len(ids), _ROWS_PER_CALL):
             wanted = [point_id(id) for id in ids[start : start + _ROWS_PER_CALL]]
             with self._answers():
                 points = self.client.retrieve(
-                    self.address.collection, wanted, with_payload=[ID_FIELD, SOURCE_FIELD], with_vectors=False
+                    self.address.collection, wanted, with_payload=[ID_FIELD, field], with_vectors=False
                 )
             for point in points:
-                payload = point.payload or {}
-                found[id_text(payload.get(ID_FIELD, point.id))] = str(payload.get(SOURCE_FIELD, ""))
+                found[point_names(point)[0]] = str((point.payload or {}).get(field, ""))
         return found
+
+    def sources(self, ids: Sequence[str]) -> dict[str, str]:
+        """What each of these points was made of, as `upsert` was told; empty for those that nobody told of."""
+        return self.noted(ids, SOURCE_FIELD)
+
+    def note(self, field: str, values: Mapping[str, str]) -> None:
+        """Say something of points under a field of ours, by id; what else stands beside them stays."""
+        steps = notes_of(field, values)
+        for start in range(0, len(steps), _ROWS_PER_CALL):
+            with self._answers():
+                self.client.batch_update_points(self.address.collection, steps[start : start + _ROWS_PER_CALL])
 
     def upsert(self, rows: Rows, sources: Sequence[str] | None = None) -> None:
         """Write rows; a point of the same id is replaced.

@@ -38,21 +38,3 @@ def canvas_of(augmentation: Augmentation, model: Preprocessing, *others: Preproc
             setting="canvas",
         ).within("augmentation.")
     return replace(decoding(model), size=augmentation.canvas or largest)
-
-
-def refuse_canvas(augmentation: Augmentation, what: str) -> None:
-    """Refuse a canvas where crops are taken from images as the models decode them.
-
-    Args:
-        augmentation: Of the training.
-        what: What has no canvas, such as ``"a search"``.
-
-    Raises:
-        ConfigError: One is set.
-    """
-    if augmentation.canvas:
-        raise ConfigError(
-            f"canvas is {augmentation.canvas}, but {what} takes crops from images as its models decode them; leave it "
-            f"out",
-            setting="canvas",
-        ).within("augmentation.")

@@ -16,6 +16,7 @@ from compat_train.data.training_set import TrainingSet, load_training_set, origi
 from compat_train.device import device_of, place
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
+from compat_train.methods.length_statistics import LengthStatistics
 from compat_train.methods.sampled_classifier import SampledClassifier
 from compat_train.methods.starting_weights import noted, published_weights, starting_state
 from compat_train.models.build import build_model
@@ -62,15 +63,20 @@ def train_gallery(
     if start is not None:
         embedder.load_state_dict(start)
     classifier = new_classifier(len(data.classes), config.dim)
-    trained = place(nn.ModuleDict({"embedder": embedder, "classifier": classifier}), device)
+    lengths = LengthStatistics.of(config.classification)
+    trained = nn.ModuleDict({"embedder": embedder, "classifier": classifier})
+    if lengths is not None:
+        trained["lengths"] = lengths
+    place(trained, device)
 
     sampled = SampledClassifier(classifier, config.sampling_rate, config.execution.seed)
 
     def objective(batch: Batch) -> dict[str, Tensor]:
         images = normalise(batch.images, config.preprocessing).contiguous(memory_format=torch.channels_last)
         embeddings = over_processes(embedder, images)
+        quality = None if lengths is None else lengths(embeddings)
         classes, labels = sampled.of(batch.labels, batch.step)
-        return {"own": classification_loss(embeddings, classes, labels, config.classification)}
+        return {"own": classification_loss(embeddings, classes, labels, config.classification, quality=quality)}
 
     batches = data.batches(config.optimisation, config.execution, config.augmentation, config.preprocessing, device)
     checkpoint = fit_embedder(

@@ -26,6 +26,7 @@ from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.methods.inherit import inherit
+from compat_train.methods.length_statistics import LengthStatistics
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.methods.ridge import start_by_ridge
 from compat_train.methods.sampled_classifier import SampledClassifier
@@ -39,13 +40,10 @@ from compat_train.parallel.group import leads, together
 from compat_train.parallel.rows import over_processes
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.choices import write_choices
-from compat_train.runs.layout import EMBEDDINGS, QUERY_RUN, require_run
+from compat_train.runs.layout import ADAPTATION, EMBEDDINGS, QUERY_RUN, require_run
 from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.transform_run import TransformRun
-
-ADAPTATION = "adaptation"
-"""Folder in the RUN of a new model with DMU's psi."""
 
 
 @together
@@ -122,6 +120,9 @@ def train_query(
     if weights["adaptation"]:
         psi = ForwardAdaptation(old=gallery.dim, new=gallery.dim, hidden=config.adaptation_width)
         trained["adaptation"] = psi
+    lengths = LengthStatistics.of(config.classification or gallery.classification)
+    if lengths is not None:
+        trained["lengths"] = lengths
     place(trained, device)
     if config.inheritance != "none":
         kappa_q = classifier if config.method == "finetune" else None
@@ -157,6 +158,7 @@ def train_query(
         shown,
         progress,
         sampled,
+        lengths,
     )
     watch = None
     if watched is not None and leads():

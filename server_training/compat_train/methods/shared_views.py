@@ -15,7 +15,7 @@ from compat_sdk.progress import Progress
 from compat_sdk.spread import spread
 from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
-from compat_train.data.canvas import decoding, refuse_canvas
+from compat_train.data.canvas import decoding
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
@@ -58,7 +58,6 @@ class SharedViews:
             kept: Folder where embeddings outlive the process.
             without: Ids of images that are left out.
         """
-        refuse_canvas(config.augmentation, "an upgrade")
         half = autocast_type(config.execution, device)
         self._decoding = {name: decoding(model.preprocessing) for name, model in models.items()}
         sets: dict[Preprocessing, TrainingSet] = {} if data is None else {self._decoding["new"]: data}

@@ -38,6 +38,9 @@ _TRAINING: Layout = {
 }
 """What every training leaves, whatever it trains."""
 
+ADAPTATION = "adaptation"
+"""Folder in the RUN of a new model with DMU's psi."""
+
 ADOPTED_RUN: Layout = MODEL
 """A RUN folder of a gallery model that was not trained here."""
 RUN: Layout = {**_TRAINING, **MODEL}
@@ -45,7 +48,7 @@ RUN: Layout = {**_TRAINING, **MODEL}
 QUERY_RUN: Layout = {
     **RUN,
     "embeddings": EMBEDDINGS,
-    "adaptation": MODEL,
+    ADAPTATION: MODEL,
     "certificates": {r"[A-Za-z0-9._-]+\.json": None},
 }
 """A RUN folder of a query model, with the transform that method dmu trains beside it, and what evaluations showed."""

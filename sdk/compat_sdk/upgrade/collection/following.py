@@ -9,17 +9,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import DataError
+from compat_sdk.errors import DataError, StateError
 from compat_sdk.files.documents import canonical_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.progress import Progress
+from compat_sdk.shown import shown_value
 from compat_sdk.stores import Rows
 from compat_sdk.stores.qdrant import Collection
 from compat_sdk.upgrade.opener import Transformer
+from compat_sdk.upgrade.shard import transformed_rows
+
+Absent = Literal["refuse", "take", "leave"]
+"""What becomes of rows that may have been added to the old collection, or removed from the new one."""
 
 _SAME = 1 - 1e-5
 """Cosine from which a stored row and the same row transformed now are one: a store may normalise its vectors anew."""
@@ -100,6 +106,59 @@ def bring(
     return Followed(len(block), len(differing), 0, ids, contents)
 
 
+def follow_again(
+    old: Collection,
+    new: Collection,
+    transform: Transformer,
+    side: Gallery | None,
+    absent: Absent,
+    progress: Progress | None = None,
+) -> Followed:
+    """The pass after a cutover, where the process that knew the pass before it was killed.
+
+    What writers put into the new collection is left alone. A row of the old one that the new one has not was added
+    before the step and not taken along, or removed since the step; nobody can tell which.
+
+    Args:
+        old: Of the old space.
+        new: Of the new one, which is searched.
+        transform: From the one to the other.
+        side: Side-information of the same ids; None where the transform takes none.
+        absent: What becomes of such rows: refused, taken along, or left where they are.
+        progress: Told how many rows were seen.
+
+    Raises:
+        StateError: There are such rows, and they are refused; all others are taken along.
+        DataError: A row has no side-information.
+        VectorError: A row cannot be transformed.
+        StoreError: The store is away or refuses.
+    """
+    total, rows, changed, lost = old.count(), 0, 0, list[str]()
+    for block in old.scroll():
+        made_of = [_digest(block, row) for row in range(len(block))]
+        known = new.sources(block.ids)
+        lost += [id for id in block.ids if id not in known]
+        taken = {None} if absent == "take" else set()
+        chosen = [
+            row
+            for row, id in enumerate(block.ids)
+            if (source := known.get(id)) in taken or source not in (None, "", made_of[row])
+        ]
+        differing, made = _differing(block, chosen, new, transform, side)
+        if differing:
+            new.upsert(made, [made_of[row] for row in differing])
+        rows, changed = rows + len(block), changed + len(differing)
+        if progress is not None:
+            progress("transform", rows, max(total, rows), {})
+    if lost and absent == "refuse":
+        raise StateError(
+            f"{len(lost)} rows of {old.address} are not in {new.address}, such as {shown_value(lost[0])}: added before "
+            f"the step that was killed, or removed since; say which (--absent take or leave)"
+        )
+    none = np.zeros(0, np.uint64)
+    return Followed(rows, changed, remove_gone(old, new), none, none)
+
+
 def missing(old: Collection, new: Collection, transform: Transformer, side: Gallery | None) -> int:
     """How many rows of the old collection the new one does not follow: absent there, or made of something else."""
     count = 0
@@ -138,7 +197,7 @@ def transformed(rows: Rows, transform: Transformer, side: Gallery | None) -> Row
         VectorError: A row cannot be transformed.
     """
     beside = None if side is None else _side_vectors(side, rows.ids)
-    return Rows(rows.ids, transform.apply(rows.vectors, beside), rows.labels, rows.payload)
+    return Rows(rows.ids, transformed_rows(transform, rows.vectors, beside), rows.labels, rows.payload)
 
 
 def _side_vectors(side: Gallery, ids: Sequence[str]) -> NDArray[np.float32]:

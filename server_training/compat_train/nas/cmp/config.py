@@ -175,6 +175,7 @@ class CmpConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        self.augmentation.refuse_canvas("a search")
         check_range("keep", self.keep, 1)
         check_range("workers", self.workers, 0)
         self._check_budgets()
