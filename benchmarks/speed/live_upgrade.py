@@ -4,7 +4,7 @@
 
 The writer adds a row, and removes every third of those that it added, as fast as it may. Each reader searches for
 stored rows with `Gallery.reload` before each search, and follows the gallery into its new space. An answer is wrong if
-the row itself is not the first hit. Steps are plan, run, verify, cutover, verify; rows have 16 numbers. JSON is printed.
+the row itself is not the first hit. Steps are plan, run, verify, cutover, verify; rows have 16 numbers.
 """
 
 from __future__ import annotations
