@@ -123,7 +123,7 @@ def main() -> None:
                 old=str(folder / "old.npz"), new=str(folder / "new.npz"), execution=Execution(device="cpu")
             )
             pairs = read_pairs(config.old, config.new)
-            parts = pairs.parts(config.held_out, 0)
+            parts = pairs.parts(config.part_held_out, 0)
             for how in ("by default", "as the paper"):
                 start = time.process_time()
                 if how == "as the paper":

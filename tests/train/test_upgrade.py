@@ -30,9 +30,12 @@ from compat_train.evaluation.cka import linear_cka
 from compat_train.evaluation.embedding_model import open_model
 from compat_train.evaluation.evaluate_upgrade import evaluate_upgrade
 from compat_train.evaluation.splits import embed_split
-from compat_train.methods import gallery_outputs, upgrade
+from compat_train.evaluation.verdict import read_verdict
+from compat_train.methods import gallery_outputs, held_out, shared_views
 from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery import train_gallery
+from compat_train.methods.held_out import Kept
+from compat_train.methods.held_out_images import held_out_split
 from compat_train.methods.side_info import train_side_info
 from compat_train.methods.upgrade import train_upgrade
 from compat_train.models.transform import ForwardTransform
@@ -108,14 +111,14 @@ def stop_after(steps: int) -> object:
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, torch.Tensor]]:
     """Whose embeddings a training asks for from here on, and what it is given, in order."""
     seen: list[tuple[str, torch.Tensor]] = []
-    of_batch = upgrade._SharedViews.of_batch
+    of_batch = shared_views.SharedViews.of_batch
 
     def watch(self: object, name: str, batch: object) -> torch.Tensor:
         found = of_batch(self, name, batch)  # type: ignore[arg-type]
         seen.append((name, found))
         return found
 
-    monkeypatch.setattr(upgrade._SharedViews, "of_batch", watch)
+    monkeypatch.setattr(shared_views.SharedViews, "of_batch", watch)
     return seen
 
 
@@ -461,3 +464,66 @@ def test_inputs_and_targets_have_unit_norm(
     assert seen
     for name, found in seen:
         assert torch.allclose(found.norm(dim=1), torch.ones(len(found)), atol=1e-5), name
+
+
+@pytest.fixture(scope="module")
+def with_val(clothes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same images with a split val, which is that of the gallery again."""
+    folder = tmp_path_factory.mktemp("with-val") / "clothes"
+    shutil.copytree(clothes, folder)
+    shutil.copytree(folder / "gallery", folder / "val")
+    return folder
+
+
+def test_the_split_val_tells_which_weights_are_kept_and_judges_them(
+    runs: Path, with_val: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[tuple[float, dict[str, torch.Tensor]]] = []
+    look = Kept.look
+
+    def watch(self: Kept, done: int) -> None:
+        state = {name: value.clone() for name, value in self.transform.state_dict().items()}
+        looks.append((self._held_out.cosine(self.transform), state))
+        look(self, done)
+
+    monkeypatch.setattr(Kept, "look", watch)
+    monkeypatch.setattr(held_out, "_PATIENCE", 2)
+    schedule = replace(QUICK, epochs=40, lr=1.0)  # so fast that it soon comes no closer
+    done = train_upgrade(config_of(runs, with_val, optimisation=schedule), tmp_path / "run")
+    assert len(looks) < 80
+    best = max(looks, key=lambda one: one[0])[1]
+    assert all(torch.equal(done.state[name], value) for name, value in best.items())
+    verdict = read_verdict(tmp_path / "run")
+    assert verdict is not None and verdict.by == "labels" and 0 < verdict.queries <= verdict.rows == 12
+    assert "verdict: " in verdict.lines()[-1]
+
+
+def test_a_part_of_the_training_images_is_held_out_where_there_is_no_val(
+    runs: Path, clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set[int]()
+    of_batch = gallery_outputs.GalleryOutputs.of_batch
+
+    def watch(self: gallery_outputs.GalleryOutputs, batch: Batch) -> torch.Tensor:
+        seen.update(batch.index.tolist())
+        return of_batch(self, batch)
+
+    monkeypatch.setattr(gallery_outputs.GalleryOutputs, "of_batch", watch)
+    train_upgrade(config_of(runs, clothes, held_out=0.25), tmp_path / "run")
+    assert seen == set(range(36))
+    verdict = read_verdict(tmp_path / "run")
+    assert verdict is not None and verdict.rows == 6
+    split, ids = held_out_split(config_of(runs, clothes, held_out=0.25))
+    assert split is not None and set(split.ids) == ids and len(ids) == 12
+    assert ids < set(open_dataset(str(clothes)).splits["train"].ids)
+
+
+def test_nothing_is_held_out_unasked_or_as_the_paper_trains(runs: Path, clothes: Path, with_val: Path) -> None:
+    assert held_out_split(config_of(runs, clothes)) == (None, frozenset())
+    assert held_out_split(config_of(runs, with_val, held_out=0.0)) == (None, frozenset())
+    split, ids = held_out_split(config_of(runs, with_val))
+    assert split is not None and len(split) == 24 and ids == frozenset()
+    with pytest.raises(ConfigError, match="has a split val, which judges; leave it out"):
+        held_out_split(config_of(runs, with_val, held_out=0.2))
+    with pytest.raises(ConfigError, match="held_out is 0"):
+        UpgradeConfig(old="old.npz", new="new.npz", held_out=0.0)

@@ -153,7 +153,7 @@ class Runs:
             new=str(new),
             side_info=None if side is None else str(side),
             execution=self.execution(6, "bf16"),
-            **values,
+            **{"held_out": 0.0, **values},
         )
         kept = self.folder / f"embeddings-{data or to}"
         return _trained(run, lambda: train_upgrade(config, run, data=self.training(scenario, data), embeddings=kept))

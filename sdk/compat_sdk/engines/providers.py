@@ -31,7 +31,7 @@ class Provider:
     unusable: str = ""
 
 
-PROVIDERS: Mapping[str, Provider] = {
+_PROVIDERS: Mapping[str, Provider] = {
     "cpu": Provider("CPUExecutionProvider"),
     "cuda": Provider(
         "CUDAExecutionProvider",
@@ -60,9 +60,9 @@ def provider_of(onnxruntime: Any, device: str) -> Provider:
     Raises:
         ConfigError: Another device, or one that this onnxruntime was not built for.
     """
-    if device not in PROVIDERS:
-        raise ConfigError(f"onnxruntime's device is {shown_value(device)}; expected one of {', '.join(PROVIDERS)}")
-    provider, here = PROVIDERS[device], onnxruntime.get_available_providers()
+    if device not in _PROVIDERS:
+        raise ConfigError(f"onnxruntime's device is {shown_value(device)}; expected one of {', '.join(_PROVIDERS)}")
+    provider, here = _PROVIDERS[device], onnxruntime.get_available_providers()
     if provider.name not in here:
         raise ConfigError(
             f"onnxruntime:{device} was asked for, but onnxruntime {onnxruntime.__version__} here has "
@@ -77,7 +77,7 @@ def require_started(session: Any, device: str) -> None:
     Raises:
         ConfigError: The provider is not the session's first.
     """
-    provider, found = PROVIDERS[device], session.get_providers()
+    provider, found = _PROVIDERS[device], session.get_providers()
     if found[:1] != [provider.name]:
         raise ConfigError(
             f"onnxruntime:{device} was asked for, but its {provider.name} did not start and {', '.join(found)} would "

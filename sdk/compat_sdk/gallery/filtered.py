@@ -13,17 +13,17 @@ from compat_sdk.gallery.where import Where
 def meeting(snapshot: Snapshot, where: Where) -> NDArray[np.bool_]:
     """Which rows meet the conditions, bool ``[rows]``."""
     keep = np.ones(len(snapshot), bool)
-    if where.ids is not None:
-        keep[:] = False
-        keep[[snapshot.row_of[id] for id in set(where.ids) if id in snapshot.row_of]] = True
     if where.labels is not None:
-        labels = set(where.labels)
-        keep &= np.fromiter((label in labels for label in snapshot.labels), bool, len(snapshot))
+        keep &= snapshot.labelled(set(where.labels))
+    if where.ids is not None:
+        keep &= _rows_of(snapshot, set(where.ids))
     if where.payload:
-        taken = {
-            id
-            for id, payload in read_payload(snapshot.folder, None, snapshot.payload).items()
-            if where.takes_payload(payload)
-        }
-        keep &= np.fromiter((id in taken for id in snapshot.ids), bool, len(snapshot))
+        found = read_payload(snapshot.folder, None, snapshot.payload).items()
+        keep &= _rows_of(snapshot, {id for id, payload in found if where.takes_payload(payload)})
     return keep
+
+
+def _rows_of(snapshot: Snapshot, ids: set[str]) -> NDArray[np.bool_]:
+    among = np.zeros(len(snapshot), bool)
+    among[[snapshot.row_of[id] for id in ids if id in snapshot.row_of]] = True
+    return among

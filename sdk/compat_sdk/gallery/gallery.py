@@ -101,7 +101,7 @@ class Gallery(Changing):
             from compat_sdk.gallery.remote import open_collection
 
             return open_collection(place, space, trust=wanted)
-        snapshot = load_snapshot(Path(place), verify, trust=wanted)
+        snapshot = load_snapshot(Path(place), verify, names=None, trust=wanted)
         require_space(place, snapshot.state.space, space)
         return cls(Path(place), snapshot, verify, wanted)
 

@@ -61,7 +61,7 @@ class Reader:
         before = self._snapshot
         if self._trust is None and store.read_state(self.path).identity == before.state.identity:
             return False
-        after = load_snapshot(self.path, self._verify, trust=self._trust, known=before)
+        after = load_snapshot(self.path, self._verify, names=None, trust=self._trust, known=before)
         after.vouched = after.vouched or before.vouched
         self._snapshot = after
         return after.state.identity != before.state.identity
@@ -131,7 +131,7 @@ class Reader:
             "dim": state.dim,
             "dtype": state.dtype,
             "rows": len(self),
-            "labels": len(set(self.labels) - {""}),
+            "labels": len(set[str]().union(*(labels for _, labels in self._snapshot.each_names())) - {""}),
             "segments": len(state.segments),
             "bytes": sum(file.bytes for file in state.files),
             "generation": state.generation,
@@ -195,7 +195,7 @@ class Reader:
         snapshot = self._snapshot
         rows, scores = snapshot.search(query, k, index, None if where is None else meeting(snapshot, where))
         return [
-            [Hit(snapshot.ids[row], snapshot.labels[row], score) for row, score in zip(*line, strict=True)]
+            [Hit(*snapshot.name(row), score) for row, score in zip(*line, strict=True)]
             for line in zip(rows.tolist(), scores.tolist(), strict=True)
         ]
 

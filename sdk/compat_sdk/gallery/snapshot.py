@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from compat_sdk.errors import (
 from compat_sdk.gallery import indexing
 from compat_sdk.gallery.files import StoredFile, read_checked
 from compat_sdk.gallery.given import checked
+from compat_sdk.gallery.names import StoredNames
 from compat_sdk.gallery.state import State, StoredIndex, parse_state
 from compat_sdk.gallery.store import read_state
 from compat_sdk.gallery.tables import StoredTable
@@ -81,12 +82,54 @@ class Snapshot:
     def _read_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if self.names is None:
             ids, labels = list[str](), list[str]()
-            for table in self.tables:
-                for more_ids, more_labels in table.lines():
-                    ids += more_ids
-                    labels += more_labels
+            for more_ids, more_labels in self.each_names():
+                ids += more_ids
+                labels += more_labels
             self.names = tuple(ids), tuple(labels)
         return self.names
+
+    @cached_property
+    def _stored_names(self) -> StoredNames:
+        return StoredNames(self.tables)
+
+    def name(self, row: int) -> tuple[str, str]:
+        """Id and label of a row, without those of all others."""
+        if self.names is not None:
+            return self.names[0][row], self.names[1][row]
+        return self._stored_names.of(row)
+
+    def labelled(self, labels: set[str]) -> NDArray[np.bool_]:
+        """Which rows have one of these labels, bool ``[rows]``."""
+        if self.names is None:
+            return self._stored_names.labelled(labels)
+        return np.fromiter((label in labels for label in self.names[1]), bool, len(self))
+
+    def each_names(self) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+        """Yield the ids and labels of all rows in their order, some at a time where they lie on the disk."""
+        if self.names is not None:
+            yield self.names
+            return
+        for table in self.tables:
+            yield from table.lines()
+
+    def rows_named(self, ids: Iterable[str]) -> dict[str, int]:
+        """Row numbers of some ids, of those that are there; the names of all others are passed over, not held."""
+        if self.names is not None:
+            return {id: self.row_of[id] for id in ids if id in self.row_of}
+        wanted, found, done = set(ids), dict[str, int](), 0
+        for names, _ in self.each_names():
+            found |= {id: done + row for row, id in enumerate(names) if id in wanted}
+            done += len(names)
+        return found
+
+    def ids_at(self, rows: NDArray[np.int64]) -> list[str]:
+        """Ids of some rows, which rise; the names of all others are passed over, not held."""
+        found, done = list[str](), 0
+        for names, _ in self.each_names():
+            first, last = np.searchsorted(rows, (done, done + len(names)))
+            found += [names[row - done] for row in rows[first:last].tolist()]
+            done += len(names)
+        return found
 
     @cached_property
     def row_of(self) -> dict[str, int]:

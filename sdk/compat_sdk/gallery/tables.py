@@ -7,6 +7,8 @@ import json
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 from compat_sdk.errors import CorruptFileError, GalleryError
@@ -43,6 +45,12 @@ class StoredTable:
         """
         self._path, self._segment = folder / segment.table.name, segment
         self._held = self._hold() if held else None
+        self._starts: list[int] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the segment."""
+        return self._segment.rows
 
     def lines(self) -> Iterator[tuple[list[str], list[str]]]:
         """Yield the ids and labels of the segment, line by line, after comparing the digest.
@@ -53,16 +61,41 @@ class StoredTable:
         """
         self._require_intact()
         rows = 0
-        try:
-            for line in self._raw_lines():
-                value = json.loads(line)
-                ids, labels = value["ids"], value["labels"]
-                if len(ids) != len(labels) or not set(map(type, ids)) | set(map(type, labels)) <= {str}:
-                    raise ValueError(f"a line of {len(ids)} ids and {len(labels)} labels")
+        with self._explained():
+            for raw in self._raw_lines():
+                ids, labels = _parsed(raw)
                 rows += len(ids)
                 yield ids, labels
             if rows != self._segment.rows:
                 raise ValueError(f"{rows} rows")
+
+    def line_of(self, row: int) -> tuple[int, int]:
+        """In which line the names of a row are, and the place there."""
+        return divmod(row, _ROWS_PER_LINE) if self._path.suffix == ".jsonl" else (0, row)
+
+    def line(self, number: int) -> tuple[list[str], list[str]]:
+        """Return the ids and labels of one line; the digest is not compared again.
+
+        Raises:
+            GalleryError: The file is missing, or has no such line of as many rows.
+            SystemRefusedError: The system refused to read it.
+        """
+        with self._explained():
+            if self._starts is None:
+                self._starts = [0, *accumulate(map(len, self._raw_lines()))]
+            start, stop = self._starts[number : number + 2]
+            ids, labels = _parsed(self._between(start, stop))
+            last = number == len(self._starts) - 2
+            wanted = self._segment.rows - number * _ROWS_PER_LINE if last else _ROWS_PER_LINE
+            if len(ids) != wanted:
+                raise ValueError(f"{len(ids)} rows in line {number + 1}, expected {wanted}")
+            return ids, labels
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say of what goes wrong in reading the table that it is the table."""
+        try:
+            yield
         except OSError as error:
             raise_if_refused(self._path, error)
             raise GalleryError(f"cannot read {self._path}: {error.strerror or error}; {RESTORE}") from error
@@ -91,6 +124,13 @@ class StoredTable:
             stop = self._held.find(b"\n", start) + 1 or len(self._held)
             yield self._held[start:stop]
             start = stop
+
+    def _between(self, start: int, stop: int) -> bytes:
+        if self._held is not None:
+            return self._held[start:stop]
+        with open_plain(self._path) as file:
+            file.seek(start)
+            return file.read(stop - start)
 
     def _hold(self) -> bytes | mmap.mmap:
         expected = self._segment.table.bytes
@@ -135,6 +175,14 @@ class NameCursor:
             else:
                 self._first += len(ids)
                 self._line = next(self._lines)
+
+
+def _parsed(line: bytes) -> tuple[list[str], list[str]]:
+    value = json.loads(line)
+    ids, labels = value["ids"], value["labels"]
+    if len(ids) != len(labels) or not set(map(type, ids)) | set(map(type, labels)) <= {str}:
+        raise ValueError(f"a line of {len(ids)} ids and {len(labels)} labels")
+    return ids, labels
 
 
 def _lines(names: Iterable[Names]) -> Iterator[bytes]:

@@ -13,9 +13,7 @@ from compat_sdk.workers import Workers, usable_cores
 
 _Task = TypeVar("_Task")
 _Done = TypeVar("_Done")
-ShardFunction = Callable[[Job], Outcome]
-Outcomes = Generator[Outcome, None, None]
-Engine = Callable[[ShardFunction, Sequence[Job], int | None], Outcomes]
+Engine = Callable[[Callable[[Job], Outcome], Sequence[Job], int | None], Generator[Outcome, None, None]]
 
 
 def map_local(

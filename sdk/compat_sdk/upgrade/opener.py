@@ -175,9 +175,10 @@ class BundleTransform:
         return Path(self.path).name
 
     def __call__(self) -> Transformer:
-        """Load the bundle.
+        """Load the bundle; a graph of fewer bits passes its self-test here first, since processors round those apart.
 
         Raises:
+            CheckFailedError: Its self-test failed on this machine.
             BundleError: It is damaged, or another one than when the run began.
             MissingExtraError: Its engine is not installed.
             ConfigError: The bundle is a model of images, or the engine is unknown or cannot run here.
@@ -193,6 +194,9 @@ class BundleTransform:
         threads = None if graph.target == "coreml" and self.threads == 1 else self.threads
         spaces = bundle.manifest.spaces  # a run asks about missing side-information itself, by id, and counts it
         missing: MissingSide = "refuse" if spaces is None or spaces.side_space is None else "zeros"
-        return Transform.load(
+        transform = Transform.load(
             bundle, engine=self.engine, precision=self.precision, threads=threads, missing_side=missing
         )
+        if self.precision != "fp32":
+            transform.self_test()
+        return transform

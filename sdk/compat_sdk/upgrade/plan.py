@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,16 +155,31 @@ def transformed(
     Raises:
         VectorError: The transform gave vectors that no index may see.
     """
-    found = np.empty((len(ids), transform.spaces.dim), np.float32)
+    old, partners = _places(gallery, ids), None if side is None else _places(side, ids)
+    return _transformed_at(transform, gallery, side, old, partners, block_rows)
+
+
+def _places(snapshot: Snapshot, ids: Sequence[str]) -> NDArray[np.int64]:
+    """Row numbers of ids that are all there."""
+    row_of = snapshot.rows_named(ids)
+    return np.array([row_of[id] for id in ids], np.int64)
+
+
+def _transformed_at(
+    transform: Transformer,
+    gallery: Snapshot,
+    side: Snapshot | None,
+    rows: NDArray[np.int64],
+    partners: NDArray[np.int64] | None,
+    block_rows: int,
+) -> NDArray[np.float32]:
+    found = np.empty((len(rows), transform.spaces.dim), np.float32)
     old_rows = StackedRows(gallery.parts, gallery.state.dim)
     side_rows = None if side is None else StackedRows(side.parts, side.state.dim)
-    for start in range(0, len(ids), block_rows):
-        names = ids[start : start + block_rows]
-        old = old_rows.take(np.array([gallery.row_of[id] for id in names], np.int64))
-        other = None
-        if side is not None and side_rows is not None:
-            other = side_rows.take(np.array([side.row_of[id] for id in names], np.int64))
-        found[start : start + len(names)] = transformed_rows(transform, old, other)
+    for start in range(0, len(rows), block_rows):
+        block = slice(start, start + block_rows)
+        other = None if side_rows is None or partners is None else side_rows.take(partners[block])
+        found[block] = transformed_rows(transform, old_rows.take(rows[block]), other)
     return found
 
 
@@ -189,28 +204,35 @@ def open_held_out(path: Path, space: str, dim: int) -> Snapshot:
 
 def _accuracy(transform: Transformer, gallery: Snapshot, side: Snapshot | None, path: Path) -> Accuracy:
     held_out = open_held_out(path, transform.spaces.space, transform.spaces.dim)
-    shared = [row for row, id in enumerate(held_out.ids) if id in gallery.row_of and _complete(id, side)]
+    there = gallery.rows_named(held_out.ids)
+    whole = _complete(there, side)
+    shared = [row for row, id in enumerate(held_out.ids) if id in whole]
     rows = np.array(shared, np.int64)[spread(len(shared), MOST_ROWS)]
     ids = [held_out.ids[row] for row in rows]
     embedded = StackedRows(held_out.parts, held_out.state.dim).take(rows)
-    old = StackedRows(gallery.parts, gallery.state.dim).take(np.array([gallery.row_of[id] for id in ids], np.int64))
+    old = StackedRows(gallery.parts, gallery.state.dim).take(np.array([there[id] for id in ids], np.int64))
     return compare(transformed(transform, gallery, side, ids, 4096), embedded, old)
 
 
 def _rows_per_second(transform: Transformer, gallery: Snapshot, side: Snapshot | None, block_rows: int) -> float:
     """Time the transform on real rows, after one block to warm up."""
-    complete = [id for id in gallery.ids if _complete(id, side)]
-    ids = [complete[row] for row in spread(len(complete), block_rows)]
-    if not ids:
+    rows = spread(len(gallery), block_rows)
+    partners = None
+    if side is not None:
+        ids = gallery.ids_at(rows)
+        row_of = side.rows_named(ids)
+        rows = np.array([row for row, id in zip(rows.tolist(), ids, strict=True) if id in row_of], np.int64)
+        partners = np.array([row_of[id] for id in ids if id in row_of], np.int64)
+    if not len(rows):
         return 0.0
     times = []
     for _ in range(_ROUNDS + 1):
         start = time.perf_counter()
-        transformed(transform, gallery, side, ids, block_rows)
+        _transformed_at(transform, gallery, side, rows, partners, block_rows)
         times.append(time.perf_counter() - start)
-    return len(ids) / max(statistics.median(times[1:]), 1e-9)
+    return len(rows) / max(statistics.median(times[1:]), 1e-9)
 
 
-def _complete(id: str, side: Snapshot | None) -> bool:
-    """Whether a row can be transformed; rows of a begun upgrade may have lost their side-information since."""
-    return side is None or id in side.row_of
+def _complete(ids: Collection[str], side: Snapshot | None) -> Collection[str]:
+    """Those rows that can be transformed; rows of a begun upgrade may have lost their side-information since."""
+    return ids if side is None else side.rows_named(ids)

@@ -32,6 +32,7 @@ _VIEWS: Mapping[SideInfoMethod, Augmentation] = {
 }
 _TERMS = ("l2", "arc", "regression")
 _WEIGHTS: Mapping[UpgradeMethod, tuple[float, ...]] = {"fct": (1.0, 0.0, 0.0), "dmu": (0.0, 1.0, 0.0)}
+_HELD_OUT = 0.2
 _HIDDEN: Mapping[UpgradeMethod, int] = {"fct": 2048, "dmu": 1024}
 _FROZEN: Mapping[UpgradeMethod, float] = {"fct": 0.5, "dmu": 1.0}  # half for fct is its paper's code
 
@@ -121,8 +122,12 @@ class UpgradeConfig:
     old_space: str | None = setting(None, "space of stored old vectors", otherwise="what they name", added=True)
     new_space: str | None = setting(None, "space of stored new vectors", otherwise="what they name", added=True)
     side_space: str | None = setting(None, "space of stored side-information", otherwise="what it names", added=True)
-    held_out: float = setting(
-        0.2, "part of stored vectors that ends the training and judges the transform", unit="fraction", added=True
+    held_out: float | None = setting(
+        None,
+        "part of the vectors or images that ends the training and judges the transform; 0 trains on all images",
+        unit="fraction",
+        otherwise="0.2 of stored vectors; of images, the split val",
+        added=True,
     )
     side_info: str | None = setting(None, "RUN folder of the side-information encoder", otherwise="no side-information")
     # A gallery that was upgraded before holds no vectors of a model.
@@ -183,7 +188,8 @@ class UpgradeConfig:
 
     def _check_what_is_learnt_from(self) -> None:
         """Either images and RUNs, or stored vectors."""
-        check_range("held_out", self.held_out, 0.02, 0.5)
+        if self.held_out is not None and (self.source is None or self.held_out):
+            check_range("held_out", self.held_out, 0.02, 0.5)
         of_images = ("side_info", "through", "side_through", "arc", "classification")
         of_vectors = ("side", "old_space", "new_space", "side_space")
         for name in of_images if self.source is None else of_vectors:
@@ -194,6 +200,11 @@ class UpgradeConfig:
             raise ConfigError("method 'dmu' adapts the old embedding alone, but side is given; choose method 'fct'")
         if self.source is None and self.side_space is not None and self.side is None:
             raise ConfigError("side_space is set, but side is not: there is no side-information")
+
+    @property
+    def part_held_out(self) -> float:
+        """Part of stored vectors that is not learnt from."""
+        return _HELD_OUT if self.held_out is None else self.held_out
 
     @property
     def images(self) -> Source:

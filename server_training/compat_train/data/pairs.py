@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,24 +61,13 @@ class Pairs:
         return Origin(content.view(np.uint8), self.labels, self.ids)
 
     def parts(self, held_out: float, seed: int) -> Parts:
-        """Divide the rows: those that are learnt from, those that end the training, and those that judge the result.
-
-        Labels stay together where there are 20 or more: what is held out is then of things that were never seen.
+        """Divide the rows, see `divide`.
 
         Args:
-            held_out: Part of the rows for the last two together, in (0, 1); at most 6,000 rows.
+            held_out: Part of the rows that is not learnt from, in (0, 1); at most 6,000 rows.
             seed: Of the choice.
         """
-        count = min(round(held_out * len(self)), _MOST_HELD_OUT)
-        groups = np.arange(len(self))
-        if len(set(self.labels)) >= _LABELS_WORTH_HOLDING_OUT:
-            groups = np.unique(np.array(self.labels, dtype=object).astype(str), return_inverse=True)[1]
-        generator = np.random.default_rng(step_generator(seed, _PART, 0).initial_seed())
-        place = generator.permutation(int(groups.max()) + 1)[groups]
-        order = np.argsort(place, kind="stable")  # whole groups, in an order that the seed draws
-        edges = np.searchsorted(place[order], place[order][[count // 2, count]])
-        judge, stop, learn = np.split(order, edges)
-        return Parts(np.sort(learn), np.sort(stop), np.sort(judge))
+        return divide(self.labels, held_out, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +83,30 @@ class Parts:
     learn: NDArray[np.int64]
     stop: NDArray[np.int64]
     judge: NDArray[np.int64]
+
+
+def divide(labels: Sequence[str], held_out: float, seed: int) -> Parts:
+    """Divide rows: those that are learnt from, those that end the training, and those that judge the result.
+
+    Labels stay together where there are 20 or more: what is held out is then of things that were never seen.
+
+    Args:
+        labels: Of each row.
+        held_out: Part of the rows for the last two together, in (0, 1]; at most 6,000 rows.
+        seed: Of the choice.
+    """
+    count = min(round(held_out * len(labels)), _MOST_HELD_OUT)
+    groups = np.arange(len(labels))
+    if len(set(labels)) >= _LABELS_WORTH_HOLDING_OUT:
+        groups = np.unique(np.array(labels, dtype=object).astype(str), return_inverse=True)[1]
+    generator = np.random.default_rng(step_generator(seed, _PART, 0).initial_seed())
+    place = generator.permutation(int(groups.max()) + 1)[groups]
+    order = np.argsort(place, kind="stable")  # whole groups, in an order that the seed draws
+    first, second = (
+        int(np.searchsorted(place[order], place[order][at])) if at < len(order) else at for at in (count // 2, count)
+    )
+    judge, stop, learn = np.split(order, [first, second])
+    return Parts(np.sort(learn), np.sort(stop), np.sort(judge))
 
 
 def read_pairs(

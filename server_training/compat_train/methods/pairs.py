@@ -7,13 +7,11 @@ begins as that regression, and its width and its weight decay follow the number 
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -24,12 +22,13 @@ from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
 from compat_train.data.pairs import Pairs, read_pairs
 from compat_train.device import device_of
-from compat_train.evaluation.verdict import judge, write_verdict
+from compat_train.evaluation.verdict import write_verdict
 from compat_train.loop import Objective, fit
 from compat_train.losses.distill import embedding_regression_loss
 from compat_train.losses.forward import forward_transform_loss
 from compat_train.methods.classify import finished_run
-from compat_train.methods.ridge import Ridge, ridge_regression
+from compat_train.methods.held_out import Kept, StoredRows
+from compat_train.methods.ridge import ridge_regression
 from compat_train.methods.ridge_transform import least_width, start_as
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.parallel.group import leads
@@ -42,8 +41,6 @@ _PAIRS_PER_UNIT = 8
 _MANY = 50_000
 _MOST_DECAY = 32.0
 _LEAST_BATCH, _STEPS_PER_EPOCH = 32, 8
-_LOOKS, _PATIENCE = 80, 16
-_ROWS_AT_ONCE = 8192
 
 
 def train_on_pairs(config: UpgradeConfig, out: str | Path, progress: Progress | None = None) -> TransformRun:
@@ -65,11 +62,12 @@ def train_on_pairs(config: UpgradeConfig, out: str | Path, progress: Progress | 
     run = Path(out)
     told = (config.old_space, config.new_space, config.side_space)
     pairs = read_pairs(config.old, config.new, config.side, spaces=told)
-    parts = pairs.parts(config.held_out, config.execution.seed)
+    parts = pairs.parts(config.part_held_out, config.execution.seed)
     schedule, hidden = _schedule(config, len(parts.learn)), _hidden(config, pairs, len(parts.learn))
     spaces = pairs.spaces
     settings = config_to_json(replace(config, optimisation=schedule)) | {
         "hidden": hidden,
+        "held_out": config.part_held_out,
         "old_space": spaces.old_space,
         "new_space": spaces.space,
         "side_space": spaces.side_space,
@@ -79,12 +77,12 @@ def train_on_pairs(config: UpgradeConfig, out: str | Path, progress: Progress | 
     require_run(run, UPGRADE_RUN, settings)
     device = device_of(config.execution.device)
     torch.manual_seed(config.execution.seed)
-    learnt = _Rows.of(pairs, parts.learn, device)
-    ridge = ridge_regression(learnt.inputs.cpu(), learnt.new.cpu())
+    learnt = _rows(pairs, parts.learn, device)
+    ridge = ridge_regression(learnt.joined.cpu(), learnt.new.cpu())
     transform = _network(config.method, pairs, hidden).to(device)
     if hidden >= least_width(config.method, spaces.old_dim, spaces.dim):
-        start_as(ridge, transform, learnt.old, learnt.side)
-    trained = _Kept(transform, _Rows.of(pairs, parts.stop, device))
+        start_as(ridge, transform, *learnt.inputs)
+    trained = Kept(transform, _rows(pairs, parts.stop, device))
     batches = Batches(
         np.broadcast_to(np.zeros(1, np.uint8), (len(parts.learn), 1, 1, 3)),
         np.zeros(len(parts.learn), np.int64),
@@ -118,89 +116,15 @@ def train_on_pairs(config: UpgradeConfig, out: str | Path, progress: Progress | 
         config=settings,
         state=on_cpu(transform.state_dict()),
     )
-    judged = _Rows.of(pairs, parts.judge, device)
-    labels = [pairs.labels[row] for row in parts.judge]
-    old, new = pairs.old[parts.judge], pairs.new[parts.judge]
+    judged, labels = _rows(pairs, parts.judge, device), [pairs.labels[row] for row in parts.judge]
     if leads():
-        write_verdict(run, judge(old, new, _numbers(judged.through(transform)), _numbers(judged.by(ridge)), labels))
+        write_verdict(run, judged.verdict(transform, ridge, labels))
         finished.save()
         ResumePoints(run).clear()
     return finished
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Some of the pairs, on the device."""
-
-    old: Tensor
-    side: Tensor | None
-    new: Tensor
-
-    @classmethod
-    def of(cls, pairs: Pairs, rows: NDArray[np.int64], device: torch.device) -> _Rows:
-        old, new = (torch.from_numpy(table[rows]).to(device) for table in (pairs.old, pairs.new))
-        return cls(old, None if pairs.side is None else torch.from_numpy(pairs.side[rows]).to(device), new)
-
-    @property
-    def inputs(self) -> Tensor:
-        return self.old if self.side is None else torch.cat([self.old, self.side], 1)
-
-    def some(self, rows: Tensor | slice) -> tuple[Tensor, ...]:
-        return (self.old[rows],) if self.side is None else (self.old[rows], self.side[rows])
-
-    @torch.no_grad()
-    def through(self, transform: nn.Module) -> Tensor:
-        """Unit rows, as galleries store them."""
-        mode = transform.training
-        transform.eval()
-        found = [
-            F.normalize(transform(*self.some(slice(first, first + _ROWS_AT_ONCE))))
-            for first in range(0, len(self.old), _ROWS_AT_ONCE)
-        ]
-        transform.train(mode)
-        return torch.cat(found)
-
-    def by(self, ridge: Ridge) -> Tensor:
-        return F.normalize(self.inputs.double().cpu() @ ridge.weight.T + ridge.bias).float()
-
-    def cosine(self, transform: nn.Module) -> float:
-        return float((self.through(transform) * self.new).sum(1).mean())
-
-
-class _Kept(nn.Module):
-    """A transform in training, and what it was when it came closest to vectors that it does not learn from.
-
-    Both are one module, so that a resume point has both.
-    """
-
-    highest: Tensor
-    at: Tensor
-
-    def __init__(self, transform: nn.Module, held_out: _Rows) -> None:
-        super().__init__()
-        self.transform, self.best = transform, copy.deepcopy(transform).requires_grad_(False)
-        self._held_out = held_out
-        self.register_buffer("highest", torch.tensor(-2.0, dtype=torch.float64))
-        self.register_buffer("at", torch.tensor(0))
-        self.look(0)
-
-    def look(self, done: int) -> None:
-        cosine = self._held_out.cosine(self.transform)
-        if cosine > float(self.highest):
-            self.best.load_state_dict(self.transform.state_dict())
-            self.highest.fill_(cosine)
-            self.at.fill_(done)
-
-    def ended(self, done: int, steps: int) -> bool:
-        """Look, eighty times in a whole run; whether it has come no closer for a fifth of that."""
-        every = max(1, steps // _LOOKS)
-        if done % every and done != steps:
-            return False
-        self.look(done)
-        return done - int(self.at) >= _PATIENCE * every
-
-
-def _objective(config: UpgradeConfig, trained: _Kept, learnt: _Rows, steps: int) -> Objective:
+def _objective(config: UpgradeConfig, trained: Kept, learnt: StoredRows, steps: int) -> Objective:
     weights, frozen_from = config.weights, round(config.frozen_after * steps)
 
     def objective(batch: Batch) -> dict[str, Tensor]:
@@ -241,5 +165,8 @@ def _schedule(config: UpgradeConfig, count: int) -> Optimisation:
     return replace(paper, batch=batch, weight_decay=decay)
 
 
-def _numbers(rows: Tensor) -> NDArray[np.float32]:
-    return rows.cpu().numpy()
+def _rows(pairs: Pairs, rows: NDArray[np.int64], device: torch.device) -> StoredRows:
+    """Some of the pairs, on the device."""
+    old, new = (torch.from_numpy(table[rows]).to(device) for table in (pairs.old, pairs.new))
+    side = () if pairs.side is None else (torch.from_numpy(pairs.side[rows]).to(device),)
+    return StoredRows((old, *side), new)

@@ -19,7 +19,7 @@ def least_width(method: str, old: int, new: int) -> int:
 
 
 @torch.no_grad()
-def start_as(ridge: Ridge, transform: nn.Module, old: Tensor, side: Tensor | None) -> None:
+def start_as(ridge: Ridge, transform: nn.Module, old: Tensor, side: Tensor | None = None) -> None:
     """Set a transform's weights, in place, so that in eval mode it is the linear map, up to rounding.
 
     Units beyond those that the map takes keep their random weights; what follows them begins at zero.

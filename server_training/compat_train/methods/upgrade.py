@@ -9,33 +9,32 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
-from compat_sdk.images import Preprocessing
 from compat_sdk.outputs import delete_own
 from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.settings import config_to_json
 from compat_train.config.upgrade import UpgradeConfig
-from compat_train.data.batches import Batch, Batches
-from compat_train.data.canvas import decoding
-from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
+from compat_train.data.batches import Batch
+from compat_train.data.training_set import TrainingSet, origin_of
 from compat_train.device import device_of
+from compat_train.evaluation.verdict import write_verdict
 from compat_train.loop import Objective, fit
 from compat_train.losses.distill import embedding_regression_loss
 from compat_train.losses.forward import forward_transform_loss
 from compat_train.methods.classify import classification_loss, finished_run
 from compat_train.methods.earlier import EarlierUpgrades
-from compat_train.methods.gallery_outputs import GalleryOutputs
+from compat_train.methods.held_out import Kept
+from compat_train.methods.held_out_images import held_out_split, held_out_vectors
 from compat_train.methods.pairs import train_on_pairs
+from compat_train.methods.ridge import ridge_regression
+from compat_train.methods.shared_views import SharedViews
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.parallel.group import leads, together
 from compat_train.parallel.rows import over_processes
-from compat_train.precision import autocast_type
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.layout import EMBEDDINGS, UPGRADE_RUN, require_run
 from compat_train.runs.resume_points import ResumePoints
@@ -55,6 +54,9 @@ def train_upgrade(
     """Trains a transform, or resumes it, or returns it when the folder holds it already.
 
     Without ``config.source`` the models are the vectors that they wrote, see `compat_train.methods.pairs`.
+
+    The split val ends the training and judges the transform, see `compat_train.evaluation.verdict.read_verdict`; where
+    there is none, the part of the training images that ``config.held_out`` says. With 0 it is trained as the papers do.
 
     Inputs and targets have unit norm, as galleries store them; the paper of FCT works on raw features. Without
     augmentation, or with mirroring alone, each network embeds the images once, before the first step.
@@ -111,7 +113,9 @@ def train_upgrade(
         "new_space": spaces.space,
         "side_space": spaces.side_space,
     }
-    if finished := finished_run(run, settings, origin_of(config.images, data), TransformRun.load):
+    split, without = held_out_split(config)
+    data = None if without else data
+    if finished := finished_run(run, settings, origin_of(config.images, data, without=without), TransformRun.load):
         return finished
     require_run(run, UPGRADE_RUN, settings)
     torch.manual_seed(config.execution.seed)
@@ -122,9 +126,14 @@ def train_upgrade(
         transform = ForwardAdaptation(old=spaces.old_dim, new=spaces.dim, hidden=config.width)
     transform.to(device)
     kept = run / "embeddings" if embeddings is None else embeddings
-    views = _SharedViews(config, models, run, device, progress, data, kept)
+    views = SharedViews(config, models, run, device, progress, data, kept, without)
+    held_out = None
+    if split is not None:
+        held_out = held_out_vectors(split, models, earlier, config.execution.seed, device)
+    watched = None if held_out is None else Kept(transform, held_out.stop)
+    steps = views.batches.steps_per_epoch * config.schedule.epochs
     fit(
-        nn.ModuleDict({"transform": transform}),
+        nn.ModuleDict({"transform": transform}) if watched is None else watched,
         _objective(config, transform, views, earlier, new, device),
         views.batches,
         config.schedule,
@@ -134,7 +143,10 @@ def train_upgrade(
         origin=views.origin,
         stage=f"train upgrade ({config.method})",
         progress=progress,
+        ended=None if watched is None else lambda done: watched.ended(done, steps),
     )
+    if watched is not None:
+        transform.load_state_dict(watched.best.state_dict())
     trained = TransformRun(
         path=run,
         method=config.method,
@@ -145,7 +157,13 @@ def train_upgrade(
         config=settings,
         state=on_cpu(transform.state_dict()),
     )
+    if held_out is not None:
+        learnt = views.plain(earlier)
+        ridge = ridge_regression(learnt.joined.cpu(), learnt.new.cpu())
+        verdict = held_out.judge.verdict(transform, ridge, held_out.labels)
     if leads():
+        if held_out is not None:
+            write_verdict(run, verdict)
         trained.save()
         ResumePoints(run).clear()
         if embeddings is None:
@@ -153,63 +171,10 @@ def train_upgrade(
     return trained
 
 
-class _SharedViews:
-    """Embeddings of the same views of the same images by several frozen models.
-
-    A view's random numbers depend on the seed and the step, not on the size of the images: so models that decode
-    images differently are given the same crop, turn and colour, each at its own size.
-    """
-
-    def __init__(
-        self,
-        config: UpgradeConfig,
-        models: dict[str, Checkpoint],
-        run: Path,
-        device: torch.device,
-        progress: Progress | None,
-        data: TrainingSet | None,
-        kept: Path,
-    ) -> None:
-        half = autocast_type(config.execution, device)
-        self._decoding = {name: decoding(model.preprocessing) for name, model in models.items()}
-        sets: dict[Preprocessing, TrainingSet] = {} if data is None else {self._decoding["new"]: data}
-        self._outputs: dict[str, GalleryOutputs] = {}
-        labels_for = "the term 'arc'" if config.weights["arc"] else None
-        for name, model in models.items():
-            as_seen = self._decoding[name]
-            if as_seen not in sets:
-                sets[as_seen] = load_training_set(
-                    config.images, as_seen, cache=run / "pixels", progress=progress, labels_for=labels_for
-                )
-            pixels = sets[as_seen].pixels
-            self._outputs[name] = GalleryOutputs(model, pixels, config.augmentation, device, half=half, kept=kept)
-        cached = config.augmentation.views is not None
-        self._batches: dict[Preprocessing, Batches] = {}
-        for as_seen, images in sets.items():
-            # Once every view is embedded, nobody looks at the images: one pixel in place of each keeps steps cheap.
-            seen = replace(images, pixels=np.zeros((len(images.pixels), 1, 1, 3), np.uint8)) if cached else images
-            blank = replace(models["new"].preprocessing, size=as_seen.size)
-            self._batches[as_seen] = seen.batches(config.schedule, config.execution, config.augmentation, blank, device)
-        self.batches = self._batches[self._decoding["new"]]
-        self.classes = sets[self._decoding["new"]].classes
-        self.origin = sets[self._decoding["new"]].origin
-
-    def stored(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """What was stored of a batch's images: vectors of the old model, and side-information if there is some."""
-        return self.of_batch("old", batch), self.of_batch("side", batch) if "side" in self._outputs else None
-
-    def of_batch(self, name: str, batch: Batch) -> Tensor:
-        """Unit-norm embeddings ``[n, dim]`` of a batch of ``batches`` by one of the models, without gradient."""
-        outputs, as_seen = self._outputs[name], self._decoding[name]
-        if not outputs.cached and as_seen != self._decoding["new"]:
-            batch = self._batches[as_seen].at(batch.step)
-        return F.normalize(outputs.of_batch(batch))
-
-
 def _objective(
     config: UpgradeConfig,
     transform: nn.Module,
-    views: _SharedViews,
+    views: SharedViews,
     earlier: EarlierUpgrades,
     new: Checkpoint,
     device: torch.device,

@@ -44,7 +44,7 @@ def watched_images(config: QueryConfig) -> tuple[Split | None, frozenset[str]]:
     """
     if not config.watch:
         return None, frozenset()
-    val = _validation(config.source)
+    val = validation_split(config.source)
     if val is not None and config.held_out:
         raise ConfigError(
             f"held_out is {config.held_out}, and {config.source.data} has a split val, which is watched; leave it out",
@@ -114,7 +114,12 @@ def same_label(labels: list[str]) -> Tensor:
     return same & ~torch.eye(len(labels), dtype=torch.bool)
 
 
-def _validation(source: Source) -> Split | None:
+def validation_split(source: Source) -> Split | None:
+    """The split val of a dataset, not decoded; None where there is none, or nothing in it.
+
+    Raises:
+        DataError: The dataset cannot be used.
+    """
     dataset = open_dataset(source.data, None if source.root is None else Path(source.root))
     split = dataset.splits.get("val")
     return split if split is not None and len(split) else None
