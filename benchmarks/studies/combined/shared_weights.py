@@ -92,7 +92,7 @@ class SharedWeights(nn.Module):
         yield [stem.weight[: member.stem]], stem.stride[0]
         for place, shape in zip(_places(member, self.member), member.shapes, strict=True):
             layer = self.whole.layers[place]
-            depthwise, pointwise = layer[0].weight, layer[1][0].weight
+            depthwise, pointwise = (module.weight for module in layer.modules() if isinstance(module, nn.Conv2d))
             cut = pointwise[: shape.channels_out, : shape.channels_in]
             yield [depthwise[: shape.channels_in], cut], shape.stride
 
