@@ -32,7 +32,8 @@ from benchmarks.accuracy.hard_galleries import GALLERIES, UnseenImages, scores_o
 from benchmarks.accuracy.kanji_hard import query_config
 from benchmarks.pages import Hits, difference_cell, mean_cell, table, write_page
 from benchmarks.rows import Row, Rows
-from compat_train.config.training import Execution, Optimisation, Source, config_to_json
+from compat_train.config.parts import Execution, Optimisation, Source
+from compat_train.config.settings import config_to_json
 from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import place

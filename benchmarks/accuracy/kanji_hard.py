@@ -29,16 +29,10 @@ from benchmarks.accuracy.hard_galleries import GALLERIES, UnseenImages, scores_o
 from benchmarks.accuracy.hard_report import GALLERY, write_report
 from benchmarks.rows import Row, Rows
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import (
-    Augmentation,
-    Classification,
-    Execution,
-    GalleryConfig,
-    Optimisation,
-    QueryConfig,
-    Scenario,
-    Source,
-)
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.scenario import Scenario
 from compat_train.evaluation.embedding_model import open_model
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query

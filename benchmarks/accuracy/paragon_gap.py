@@ -30,7 +30,7 @@ from benchmarks.accuracy.hard_galleries import GALLERIES, UnseenImages
 from benchmarks.accuracy.kanji_hard import query_config, row_of
 from benchmarks.rows import Rows
 from compat_sdk.datasets import open_dataset
-from compat_train.config.training import Augmentation, Source
+from compat_train.config.parts import Augmentation, Source
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.methods.query import train_query

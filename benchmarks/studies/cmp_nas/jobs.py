@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.studies.cmp_nas.search import MAIN, SCHEDULE, folder_of, search_config
-from compat_train.config.training import QueryConfig, Source
+from compat_train.config.parts import Source
+from compat_train.config.query import QueryConfig
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.models.search_space import Member

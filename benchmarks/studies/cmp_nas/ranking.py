@@ -30,7 +30,8 @@ from benchmarks.studies.cmp_nas.jobs import fig4_members
 from benchmarks.studies.cmp_nas.report import spearman
 from benchmarks.studies.cmp_nas.search import TIERS, search_config
 from compat_sdk.metrics.scores import bootstrap_mean
-from compat_train.config.training import Optimisation, Scenario
+from compat_train.config.parts import Optimisation
+from compat_train.config.scenario import Scenario
 from compat_train.embed import embed_images
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query

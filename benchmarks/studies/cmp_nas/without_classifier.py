@@ -27,7 +27,8 @@ from benchmarks.pages import Hits, difference_cell, mean_cell, table, write_page
 from benchmarks.rows import Row, Rows
 from benchmarks.studies.cmp_nas.search import MAIN, SEARCH, SPACE
 from compat_train.config.method_terms import QueryMethod
-from compat_train.config.training import Execution, Optimisation, Scenario, Source
+from compat_train.config.parts import Execution, Optimisation, Source
+from compat_train.config.scenario import Scenario
 from compat_train.methods.query import train_query
 from compat_train.models.search_space import Member
 from compat_train.nas.cmp.config import CmpConfig, Reward, SupernetConfig, ValidationConfig

@@ -27,17 +27,19 @@ from benchmarks.pages import difference_cell, mean_cell, table, write_page
 from benchmarks.rows import Row, Rows
 from benchmarks.studies.cmp_nas.search import SEARCH, SPACE
 from benchmarks.studies.combined.shared_search import Combined
-from compat_train.config.training import Execution, Optimisation, Scenario, Source
+from compat_train.config.parts import Execution, Optimisation, Source
+from compat_train.config.scenario import Scenario
 from compat_train.methods.query import train_query
 from compat_train.models.global_space import Bounds
 from compat_train.nas.cmp.config import CmpConfig, SupernetConfig, ValidationConfig
 from compat_train.nas.cmp.run import prepare as prepare_cmp
 from compat_train.nas.cmp.run import search_tiers
 from compat_train.nas.cmp.train_supernet import train_supernet
-from compat_train.nas.global_nas.config import GlobalConfig, Schedule
+from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.prepare import prepare
 from compat_train.nas.global_nas.run import search_candidates
+from compat_train.nas.global_nas.schedule import Schedule
 
 HERE = Path(__file__).parent
 LIMIT = 0.936  # MMACs, those of kanji_hard's query model

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.studies.combined.shared_weights import Schedule, SharedWeights, take
 from compat_train.config.query import QueryConfig
-from compat_train.config.training import config_to_json
+from compat_train.config.settings import config_to_json
 from compat_train.data.batches import Batch
 from compat_train.device import place
 from compat_train.embed import embed_images

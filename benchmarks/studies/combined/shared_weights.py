@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from compat_train.models.global_network import GlobalNetwork
 from compat_train.models.global_space import Bounds, GlobalMember
+from compat_train.optimiser import Part
 
 _MEMBERS = 5
 _OPEN = 0.4  # share of the steps in which depths and widths open, from the largest down
-Part = tuple[nn.Parameter, tuple[slice, ...]]
 
 
 class SharedWeights(nn.Module):
@@ -66,7 +66,7 @@ class SharedWeights(nn.Module):
         for source, shape in self.sources(member).values():
             weight = parameters.get(source)
             if weight is not None and weight.requires_grad and weight.shape != shape:
-                yield weight, tuple(slice(0, side) for side in shape)
+                yield weight, tuple(slice(0, side) for side in shape), None
 
     def sources(self, member: GlobalMember) -> dict[str, tuple[str, torch.Size]]:
         """By the name of each weight of a member: its name here, and the shape of the part that is used."""
@@ -91,8 +91,7 @@ class SharedWeights(nn.Module):
         assert isinstance(stem, nn.Conv2d)
         yield [stem.weight[: member.stem]], stem.stride[0]
         for place, shape in zip(_places(member, self.member), member.shapes, strict=True):
-            layer = self.whole.layers[place]
-            depthwise, pointwise = (module.weight for module in layer.modules() if isinstance(module, nn.Conv2d))
+            depthwise, pointwise = (self.whole.get_parameter(f"layers.{place}.{name}.weight") for name in ("0", "1.0"))
             cut = pointwise[: shape.channels_out, : shape.channels_in]
             yield [depthwise[: shape.channels_in], cut], shape.stride
 

@@ -33,6 +33,8 @@ def settings_of(bounds: Bounds, size: int, dim: int, stem_stride: int) -> dict[s
     """What a table of blocks must be of; the widths that were measured are part of it."""
     widths = f"{bounds.min_width}-{bounds.max_width},step={bounds.width_step}"
     space = f"global:{bounds.kind},stages={bounds.stages},width={widths}"
+    if bounds.kernel not in KERNELS:
+        space += f",kernel={bounds.kernel}"
     return {"space": space, "size": size, "dim": dim, "stem_stride": stem_stride}
 
 
@@ -52,12 +54,13 @@ def block_space(bounds: Bounds, size: int, dim: int, stem_stride: int) -> BlockS
         return {member.name: weights_of(member, bounds, size, dim, stem_stride) for member in members}
 
     blocks: list[Block] = []
+    kernels = dict.fromkeys((*KERNELS, bounds.kernel))
     for width in _measured(bounds):
         # As deep as has every kind of layer: the first of a stage, and one that is not.
         member = bounds.member(4 * bounds.stages, width)
         blocks.append(_stem(member, size, stem_stride))
         for shape, side in zip(member.shapes, _sides(member, size, stem_stride), strict=False):
-            blocks += [_layer(Layer(operation, kernel), shape, side) for operation in OPERATIONS for kernel in KERNELS]
+            blocks += [_layer(Layer(operation, kernel), shape, side) for operation in OPERATIONS for kernel in kernels]
             if projects(member, shape):
                 blocks.append(_projection(shape, side))
         blocks.append(_tail(member, size, dim, stem_stride))
