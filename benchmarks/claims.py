@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "claims"
 _CELL = re.compile(r"([+-]?\d+(?:\.\d+)?) \[([+-]?\d+(?:\.\d+)?), ([+-]?\d+(?:\.\d+)?)\]")
+_UNKNOWN = "Not measured yet"  # what a benchmark's page says before it has rows
 _COLOURS = ("#3b82e0", "#d9730d")
 
 
@@ -74,8 +75,8 @@ def page_of(claim: Claim) -> str | None:
         raise ValueError(f"the table of {claim.source} has no column {missing[0]}, but {', '.join(found.header)}")
     title = source.splitlines()[0].removeprefix("# ")
     said = re.search(r"^\*\*(.+?)\*\*$", source, re.MULTILINE | re.DOTALL)
-    if said is None:
-        raise ValueError(f"{claim.source} has no bold line below its title, which is its claim")
+    if said is None or said[1].startswith(_UNKNOWN):
+        raise ValueError(f"{claim.source} has no bold line below its title that says what its rows show")
     failed, told = (_section(source, name, claim) for name in ("What failed", "Commands"))
     commands = "\n".join(line for line in told.splitlines() if line.startswith("    "))
     if not commands:

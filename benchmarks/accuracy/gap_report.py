@@ -27,7 +27,8 @@ def write_report(rows: Sequence[Row], of_kanji_hard: Sequence[Row], page: Path) 
     """
     first = [row for row in of_kanji_hard if row["method"] == _BASE]
     galleries = {row["seed"]: row for row in of_kanji_hard if row["method"] == GALLERY}
-    write_page(page, "benchmarks.accuracy.paragon_gap", [_table([*first, *rows], first, galleries)])
+    parts = [_table([*first, *rows], first, galleries)] if rows else []
+    write_page(page, "benchmarks.accuracy.paragon_gap", parts)
 
 
 def _table(rows: Sequence[Row], first: Sequence[Row], galleries: dict[int, Row]) -> str:

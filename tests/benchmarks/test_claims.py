@@ -78,6 +78,12 @@ def test_a_page_without_a_part_is_refused(root: Path, gone: str, problem: str) -
         page_of(Claim("a", "a.md", "The table", ("M(q,g)",)))
 
 
+def test_rows_without_a_new_claim_are_refused(root: Path) -> None:
+    (root / "benchmarks" / "a.md").write_text(PAGE.replace("What holds.", "Not measured yet: tried."))
+    with pytest.raises(ValueError, match="bold line"):
+        page_of(Claim("a", "a.md", "The table", ("M(q,g)",)))
+
+
 def test_a_benchmark_without_rows_has_no_page_and_a_column_must_be_there(root: Path) -> None:
     assert page_of(Claim("a", "a.md", "No such table", ("M(q,g)",))) is None
     with pytest.raises(ValueError, match="no column mAP"):

@@ -92,7 +92,8 @@ def run_all(options: argparse.Namespace) -> None:
                 if (method, chosen, seed) in rows:
                     continue
                 before = time.process_time()
-                config = search_config(options.root, gallery, seed, method, chosen if chosen in REWARDS else "r3")
+                reward: Reward = "r2" if chosen == "r2" else "r3"
+                config = search_config(options.root, gallery, seed, method, reward)
                 prepared = prepare(config, folder)
                 if chosen in REWARDS:
                     member = searched(config, prepared, folder)
