@@ -32,7 +32,7 @@ def test_a_step_may_move_what_its_member_uses_and_nothing_else(shared: SharedWei
     member = BOUNDS.member(4, 2)
     shared.zero_grad(set_to_none=True)
     shared(torch.rand(4, 3, 16, 16), member).square().sum().backward()
-    parts: dict[int, tuple[slice, ...]] = {id(part[0]): part[1] for part in shared.drawn_parts(member)}
+    parts = {id(part[0]): part[1] for part in shared.drawn_parts(member)}
     moved = [weight for weight in shared.parameters() if weight.grad is not None]
     assert len(moved) < len([weight for weight in shared.parameters() if weight.requires_grad])
     for weight in moved:
