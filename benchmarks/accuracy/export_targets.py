@@ -42,7 +42,9 @@ from compat_export.convert.unit import UnitEmbedder, UnitTransform, UnitTransfor
 from compat_sdk.datasets import open_dataset
 from compat_sdk.images import Preprocessing, to_input
 from compat_sdk.images.preprocess import pixels_at
-from compat_train.config.training import Classification, Execution, GalleryConfig, Optimisation, Scenario, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Classification, Execution, Optimisation, Source
+from compat_train.config.scenario import Scenario
 from compat_train.methods.gallery import train_gallery
 from compat_train.models.build import ARCHITECTURES
 from compat_train.models.search_space import space_named

@@ -37,7 +37,9 @@ from compat_sdk.images import Preprocessing
 from compat_train import Wanted, adopt
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.method_terms import QueryMethod
-from compat_train.config.training import Augmentation, Execution, Optimisation, QueryConfig, Source, config_to_json
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.settings import config_to_json
 from compat_train.data.training_set import load_training_set
 from compat_train.evaluation.evaluate import evaluate_each
 from compat_train.evaluation.result import Evaluation

@@ -69,11 +69,13 @@ class UnseenImages:
         searches["print 23"].append(Search(searches["hard 1"][0].queries, np.arange(len(printed)), "print"))
         return cls({"unseen": unseen, "print": printed}, searches)
 
-    def embedded(self, model: Model) -> Vectors:
-        """Every image by a model."""
+    def embedded(self, model: Model, kinds: Sequence[str] = GALLERIES) -> Vectors:
+        """Every image by a model that these kinds of galleries ask for."""
+        wanted = {"unseen"} | {search.side for kind in kinds for search in self.searches[kind]}
         return {
             name: model.embed(decode_split(split, model.preprocessing, threads=1).images)
             for name, split in self.splits.items()
+            if name in wanted
         }
 
 

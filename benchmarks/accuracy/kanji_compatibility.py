@@ -29,15 +29,9 @@ from benchmarks.pages import Hits, difference_cell, mean_cell, table, write_page
 from benchmarks.rows import Row, Rows
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import (
-    Augmentation,
-    Classification,
-    Execution,
-    GalleryConfig,
-    Optimisation,
-    QueryConfig,
-    Source,
-)
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
 from compat_train.evaluation.evaluate import evaluate
 from compat_train.evaluation.result import Evaluation
 from compat_train.methods.gallery import train_gallery

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,10 @@ from benchmarks.accuracy.hard_galleries import GALLERIES, UnseenImages, scores_o
 from benchmarks.accuracy.hard_report import GALLERY, write_report
 from benchmarks.rows import Row, Rows
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import (
-    Augmentation,
-    Classification,
-    Execution,
-    GalleryConfig,
-    Optimisation,
-    QueryConfig,
-    Scenario,
-    Source,
-)
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.scenario import Scenario
 from compat_train.evaluation.embedding_model import open_model
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
@@ -101,12 +96,23 @@ def query_config(root: str, seed: int, gallery: Path, settings: dict[str, Any]) 
     )
 
 
-def row_of(method: str, seed: int, run: Path, seconds: float, images: UnseenImages, gallery: Path) -> Row:
-    """What is kept of one model: its cost, and its scores per identity against every gallery."""
-    model, of_gallery = open_model(run, threads=1), open_model(gallery, threads=1)
-    vectors, stored = images.embedded(model), images.embedded(of_gallery)
-    scores = {name: scores_of(images, name, vectors, vectors) for name in GALLERIES}
-    across = {name: scores_of(images, name, vectors, stored) for name in GALLERIES} if run != gallery else {}
+def row_of(
+    method: str,
+    seed: int,
+    run: Path,
+    seconds: float,
+    images: UnseenImages,
+    gallery: Path,
+    kinds: Sequence[str] = GALLERIES,
+) -> Row:
+    """What is kept of one model: its cost, and its scores per identity against galleries of some kinds."""
+    model = open_model(run, threads=1)
+    vectors = images.embedded(model, kinds)
+    scores = {name: scores_of(images, name, vectors, vectors) for name in kinds}
+    across = {}
+    if run != gallery:
+        stored = images.embedded(open_model(gallery, threads=1), kinds)
+        across = {name: scores_of(images, name, vectors, stored) for name in kinds}
     return {
         "method": method,
         "seed": seed,

@@ -32,7 +32,9 @@ from benchmarks.machine import machine
 from compat_export.profile_model import untrained_checkpoint
 from compat_sdk.images import Preprocessing
 from compat_train import Checkpoint
-from compat_train.config.training import Augmentation, Execution, Optimisation, QueryConfig, Scenario, Source
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.scenario import Scenario
 from compat_train.data.training_set import load_training_set
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.methods.shown import shown_images

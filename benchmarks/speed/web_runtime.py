@@ -103,6 +103,7 @@ def _site(folder: Path, bundle: Path, gallery: str) -> None:
         k=10,
         precision=None,
         side=320,
+        webgpu=True,
         trust=None,
         progress=lambda *told: None,
     )

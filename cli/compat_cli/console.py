@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from compat_sdk.errors import CompatError
+from compat_cli.held_output import native_code_held
 from compat_sdk.progress import Progress
 from compat_sdk.shown import escaped, escaped_json, without_keys
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-_HELD = 1 << 16  # bytes of native output that are shown after an error
 _LEFT = "seconds left"
 """Figure of a stage that is shown as a time."""
 _quiet = False
@@ -133,7 +130,7 @@ def working() -> Iterator[Progress]:
     Yields:
         The callback ``(stage, done, total, values)``.
     """
-    with _native_code_held(), contextlib.redirect_stdout(sys.stderr):
+    with native_code_held(), contextlib.redirect_stdout(sys.stderr):
         if _quiet:
             yield lambda stage, done, total, values: None
         elif sys.stderr.isatty():
@@ -144,38 +141,6 @@ def working() -> Iterator[Progress]:
                 bars.close()
         else:
             yield _Lines(sys.stderr)
-
-
-@contextlib.contextmanager
-def _native_code_held() -> Iterator[None]:
-    """Python's own stderr stays as it is; what others write to the file descriptor waits in a file."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # a process may have none
-        yield
-        return
-    before, opened = sys.stderr, None
-    with tempfile.TemporaryFile() as held:
-        before.flush()
-        with contextlib.suppress(OSError, ValueError):  # a test's stderr is no file
-            if before.fileno() == 2:
-                opened = os.fdopen(os.dup(2), "w", buffering=1, encoding=before.encoding, errors=before.errors)
-                sys.stderr = opened
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except (CompatError, KeyboardInterrupt):
-            raise
-        except BaseException:
-            held.seek(max(0, held.seek(0, os.SEEK_END) - _HELD))
-            os.write(kept, held.read())
-            raise
-        finally:
-            sys.stderr = before
-            if opened is not None:
-                opened.close()
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 class _Bars:

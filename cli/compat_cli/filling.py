@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compat_cli import console, pictures
-from compat_cli.origins import Origins
+from compat_cli.origins import origins_of
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.spelling import composed
@@ -50,7 +50,7 @@ def fill(
             f"the gallery is in space {gallery.space}, the model writes {model.space}; expected the model that "
             f"the gallery was built with",
         )
-    held, origins = dict(zip(gallery.ids, gallery.labels, strict=True)), Origins(gallery.path)
+    held, origins = dict(zip(gallery.ids, gallery.labels, strict=True)), origins_of(gallery)
     others = [wanted.ids[row] for row in origins.others(wanted.ids, wanted.images) if wanted.ids[row] in held]
     told = zip(wanted.ids, wanted.labels, strict=True)  # an empty label says that nothing is known, not another label
     renamed = [id for id, label in told if label and composed(label) != composed(held.get(id, label))]

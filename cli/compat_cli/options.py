@@ -42,7 +42,11 @@ Threads = Annotated[
     typer.Option("--threads", min=1, help="CPU threads; all of them if not given.", show_default=False),
 ]
 Engine = Annotated[
-    str, typer.Option("--engine", help="Inference engine: auto, onnxruntime, litert, coreml or executorch.")
+    str,
+    typer.Option(
+        "--engine",
+        help="Inference engine: auto, onnxruntime, onnxruntime:cuda, onnxruntime:coreml, litert, coreml or executorch.",
+    ),
 ]
 PublicKey = Annotated[
     Path | None,

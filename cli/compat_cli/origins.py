@@ -3,6 +3,7 @@
     GALLERY/origins.jsonl    a line per picture: id, bytes, mtime_ns, sha256; the last line of an id counts
 
 It is a note beside the gallery and no part of it: without it, or for a row that it does not know, nothing is compared.
+A gallery in a store has the same in a field of each row.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compat_sdk.errors import CorruptFileError
 from compat_sdk.files.atomic import sync_folder
@@ -20,6 +21,13 @@ from compat_sdk.files.plain import open_plain, open_to_append
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.images import PictureFile
 from compat_sdk.images.packed import file_sha256, stamp_of
+
+if TYPE_CHECKING:
+    from compat_sdk.gallery import Gallery
+    from compat_sdk.gallery.remote import RemoteGallery
+
+_Origin = tuple[int, int, str]
+"""Bytes of a picture's file, when it was changed, in nanoseconds, and its SHA-256."""
 
 _FILE = "origins.jsonl"
 
@@ -35,7 +43,7 @@ class Origins:
             SystemRefusedError: The system refused to read it.
         """
         self._path = gallery / _FILE
-        self._known: dict[str, tuple[int, int, str]] = {}
+        self._known: dict[str, _Origin] = {}
         try:
             with open_plain(self._path) as file:
                 for line in file:
@@ -51,18 +59,17 @@ class Origins:
 
     def others(self, ids: Sequence[str], images: Sequence[Any]) -> list[int]:
         """Positions of the pictures whose file is not the one that the row of their id was embedded from."""
-        return [position for position, id in enumerate(ids) if self._is_other(id, images[position])]
+        return [row for row, id in enumerate(ids) if _is_other(self._known.get(id), images[row])]
 
     def record(self, ids: Sequence[str], images: Sequence[Any]) -> None:
         """Note the files that rows were just embedded from."""
-        lines = []
-        for id, image in zip(ids, images, strict=True):
-            if isinstance(image, PictureFile):
-                with suppress(FileNotFoundError):  # gone since: then nothing is known of it
-                    self._known[id] = *stamp_of(image)[:2], file_sha256(image)
-                    size, stamp, digest = self._known[id]
-                    lines.append(json.dumps({"id": id, "bytes": size, "mtime_ns": stamp, "sha256": digest}))
-        if lines and self._path.parent.is_dir():  # a gallery in a store has no folder
+        found = _origins(ids, images)
+        self._known.update(found)
+        lines = [
+            json.dumps({"id": id, "bytes": size, "mtime_ns": stamp, "sha256": digest})
+            for id, (size, stamp, digest) in found.items()
+        ]
+        if lines:
             with open_to_append(self._path) as file:
                 if file.tell() and not _ends_a_line(self._path):
                     file.write(b"\n")
@@ -71,22 +78,65 @@ class Origins:
                 os.fsync(file.fileno())
             sync_folder(self._path.parent)
 
-    def _is_other(self, id: str, image: Any) -> bool:
-        known = self._known.get(id)
-        if known is None or not isinstance(image, PictureFile):
-            return False
-        size, stamp, digest = known
-        try:
-            now = stamp_of(image)
-            if now[0] != size:
-                return True
-            return now[1] != stamp and file_sha256(image) != digest
-        except OSError as error:
-            raise_if_refused(image, error)
-            return False  # gone since: whoever embeds it says so
+
+class _StoreOrigins:
+    """The same of a gallery in a store, whose rows each have their own."""
+
+    def __init__(self, gallery: RemoteGallery) -> None:
+        self._gallery = gallery
+
+    def others(self, ids: Sequence[str], images: Sequence[Any]) -> list[int]:
+        known = {id: _of_text(text) for id, text in self._gallery.origins(ids).items()}
+        return [row for row, id in enumerate(ids) if _is_other(known.get(id), images[row])]
+
+    def record(self, ids: Sequence[str], images: Sequence[Any]) -> None:
+        self._gallery.note_origins({id: ":".join(map(str, origin)) for id, origin in _origins(ids, images).items()})
 
 
-def _origin(line: bytes) -> dict[str, tuple[int, int, str]]:
+def origins_of(gallery: Gallery) -> Origins | _StoreOrigins:
+    """The origins of a gallery's rows, wherever it keeps them.
+
+    Raises:
+        CorruptFileError: Their file is a pipe or a device.
+        SystemRefusedError: The system refused to read it.
+    """
+    from compat_sdk.gallery.remote import RemoteGallery
+
+    return _StoreOrigins(gallery) if isinstance(gallery, RemoteGallery) else Origins(gallery.path)
+
+
+def _origins(ids: Sequence[str], images: Sequence[Any]) -> dict[str, _Origin]:
+    """Of each picture that lies in a file."""
+    found: dict[str, _Origin] = {}
+    for id, image in zip(ids, images, strict=True):
+        if isinstance(image, PictureFile):
+            with suppress(FileNotFoundError):  # gone since: then nothing is known of it
+                found[id] = *stamp_of(image)[:2], file_sha256(image)
+    return found
+
+
+def _is_other(known: _Origin | None, image: Any) -> bool:
+    if known is None or not isinstance(image, PictureFile):
+        return False
+    size, stamp, digest = known
+    try:
+        now = stamp_of(image)
+        if now[0] != size:
+            return True
+        return now[1] != stamp and file_sha256(image) != digest
+    except OSError as error:
+        raise_if_refused(image, error)
+        return False  # gone since: whoever embeds it says so
+
+
+def _of_text(text: str) -> _Origin | None:
+    size, _, rest = text.partition(":")
+    stamp, _, digest = rest.partition(":")
+    known = all(part.isascii() and part.removeprefix("-").isdigit() and len(part) < 20 for part in (size, stamp))
+    return (int(size), int(stamp), digest) if known else None
+
+
+def _origin(line: bytes) -> dict[str, _Origin]:
     """What a line says: the origin of one id, or nothing where it is no such line."""
     try:
         value = json.loads(line)  # an id may be no valid Unicode, as the name of a file may be

@@ -152,21 +152,24 @@ def of_files(paths: Sequence[Path]) -> Pictures:
     return Pictures(paths, tuple(map(str, paths)), ("",) * len(paths))
 
 
-def expand(paths: Sequence[Path]) -> list[Path]:
-    """Files as given, folders as all images below them, in order.
+def expand(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Files as given, folders as all images below them, in order; and a line for each folder with other files in it.
 
     Raises:
         DataError: A path does not exist, or a folder holds no image.
     """
     found: list[Path] = []
+    left_out: list[str] = []
     for path in paths:
         if path.is_dir():
-            found.extend(from_folder(path).images)
+            pictures = from_folder(path)
+            found.extend(pictures.images)
+            left_out += [f"{path}: {pictures.left_out}"] * bool(pictures.left_out)
         elif path.is_file():
             found.append(path)
         else:
             raise DataError(f"{path} does not exist; expected an image or a folder of images")
-    return found
+    return found, left_out
 
 
 def open_model(

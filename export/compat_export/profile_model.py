@@ -16,7 +16,7 @@ from compat_export.check.golden import golden_images
 from compat_export.pack import export
 from compat_sdk.images import Preprocessing
 from compat_sdk.profile import Profile, profile_bundle
-from compat_train.config.training import Classification
+from compat_train.config.parts import Classification
 from compat_train.embed import embed_images
 from compat_train.models.build import build_model
 from compat_train.models.timm_network import require_size

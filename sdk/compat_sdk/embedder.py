@@ -24,7 +24,7 @@ from compat_sdk.bundle.self_test import (
     input_statistics,
     min_cosine,
 )
-from compat_sdk.engines import Engine, choose_graph, open_graph
+from compat_sdk.engines import Engine, choose_graph, open_graph, proves_itself
 from compat_sdk.errors import BundleError, ConfigError, ImageError
 from compat_sdk.images import ImageLike, Preprocessing, to_input
 from compat_sdk.images.preprocess import decode_many, is_pixels, pixels_at
@@ -54,9 +54,7 @@ def graph_input(pixels: NDArray[np.uint8], preprocessing: Preprocessing, graph: 
 
 
 class Embedder:
-    """Embeds images with the model of one bundle. Calls from several threads are independent.
-
-    Make one with `Embedder.load`.
+    """Embeds images with the model of one bundle; made by `load`. Calls from several threads are independent.
 
     Attributes:
         bundle: The bundle.
@@ -101,12 +99,12 @@ class Embedder:
 
         Args:
             bundle: Folder or zip of a bundle, or an opened one.
-            engine: ``"auto"``, ``"onnxruntime"``, ``"litert"``, ``"coreml"``, ``"executorch"``, see
-                `compat_sdk.engines.open_engine`; or any object with a ``name`` and a ``run``, which is given prepared
-                images ``[n, 3, size, size]``.
+            engine: ``"auto"``, or one of `compat_sdk.engines.open_engine`, such as ``"onnxruntime:cuda"``, of which a
+                self-test comes first; or any object with a ``name`` and a ``run``, which is given prepared images
+                ``[n, 3, size, size]``.
             threads: Threads for decoding and for the engine; None takes one per usable core.
-            batch: Images per run of the engine. On a CPU the time per image is the same from 1 to 32, while memory
-                grows with it. Rounded up to whole blocks of a graph with a fixed batch.
+            batch: Images per run of the engine, rounded up to whole blocks of a graph with a fixed batch. On a CPU the
+                time per image is the same from 1 to 32, while memory grows with it.
             precision: Which of the engine's graphs, such as ``"fp16"``; None takes the first listed.
             public_key: Require this maker's signature, see `compat_sdk.bundle.Bundle.open`.
             trust: Require the signature of a maker that this trust file, or what was read from one, names.
@@ -117,13 +115,18 @@ class Embedder:
             ConfigError: The bundle is a transform, or opened already and a signature is asked for; unknown engine, one
                 that this system cannot run, a number below 1, or a precision together with an engine that has its graph
                 already.
+            CheckFailedError: The self-test failed on the device that was asked for.
         """
 
         def load(bundle: Bundle) -> Embedder:
             _preprocessing(bundle)
             if isinstance(engine, str):
                 graph = choose_graph(bundle, engine, precision)
-                return cls(bundle, open_graph(bundle, graph, threads), graph=graph, threads=threads, batch=batch)
+                own = open_graph(bundle, graph, threads, engine)
+                embedder = cls(bundle, own, graph=graph, threads=threads, batch=batch)
+                if proves_itself(engine):
+                    embedder.self_test()
+                return embedder
             if precision is not None:
                 raise ConfigError(f"precision is {precision!r}, but {engine.name} has its graph already; leave it out")
             return cls(bundle, engine, threads=threads, batch=batch)
@@ -183,8 +186,7 @@ class Embedder:
             VectorError: The model gave NaN, infinity or a vector of zeros; ``rows`` are the positions.
             BundleError: The graph gave another shape than the manifest states.
         """
-        starts = range(0, len(pixels), self._batch)
-        batches = (self._input(pixels[start : start + self._batch]) for start in starts)
+        batches = (self._input(pixels[start : start + self._batch]) for start in range(0, len(pixels), self._batch))
         return self._embed(len(pixels), batches)
 
     def self_test(self) -> SelfTest:

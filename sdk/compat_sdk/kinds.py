@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["RUN", "unfinished RUN", "bundle", "gallery", "search", "dataset"]
+Kind = Literal["RUN", "unfinished RUN", "bundle", "gallery", "list of parts", "search", "dataset"]
 Wanted = Literal["RUN", "bundle", "gallery", "dataset"]
 
 # A file or folder that only one kind has; the first that is there decides.
@@ -23,6 +23,9 @@ _TELLS: tuple[tuple[str, Kind], ...] = (
     ("train", "dataset"),
     ("query", "dataset"),
 )
+
+PARTS_SUFFIX = ".parts"
+"""Ends the name of a list of parts, see `compat_sdk.gallery.part_list`."""
 
 _ADDRESS = re.compile(r"qdrants?:/|qdrant\+path:")
 
@@ -40,6 +43,8 @@ def kind_of(path: str | os.PathLike[str]) -> Kind | None:
             return next((kind for name, kind in _TELLS if (place / name).exists()), None)
         if not place.is_file():
             return None
+        if place.suffix == PARTS_SUFFIX:
+            return "list of parts"
         with place.open("rb") as file:
             return "bundle" if file.read(4) == b"PK\3\4" else None
     except OSError:
@@ -66,6 +71,9 @@ def instead_of(wanted: Wanted, path: str | os.PathLike[str]) -> str | None:
         return f"{name} is a RUN whose training has not finished; run the same train command again to resume it"
     if kind == "search":
         return f"{name} is the folder of a search; the networks that it found are RUNs inside it, in tiers/ or network/"
+    if kind == "list of parts":
+        expected = "one gallery: give each part in turn" if wanted == "gallery" else f"a {wanted}"
+        return f"{name} lists the parts of a gallery; expected {expected}"
     if wanted == "bundle" and kind == "RUN":
         return f"{name} is a RUN: export it first: compat-sdk export {typed} --target onnx --out {typed}.bundle"
     if wanted == "RUN" and kind == "bundle":

@@ -44,6 +44,15 @@ def escaped_json(text: str) -> str:
     return _UNSAFE.sub(lambda found: "\n" if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
 
 
+def as_unicode(text: str) -> str:
+    r"""Return ``text`` as a record may hold it: bytes of a name that are no UTF-8 as ``\udceb``, the rest as it is.
+
+    Args:
+        text: Any text, such as the name of a file that was made on another system.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def shortened(text: str, most: int = 80) -> str:
     """Return ``text`` on one line and of at most ``most`` characters, its middle left out where it is longer.
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from compat_sdk.bundle import Bundle, Graph, Trust
 from compat_sdk.bundle.bundle import opened
 from compat_sdk.bundle.self_test import SelfTest, compare_golden, min_cosine
-from compat_sdk.engines import Engine, choose_graph, open_graph
+from compat_sdk.engines import Engine, choose_graph, open_graph, proves_itself
 from compat_sdk.errors import BundleError, ConfigError, VectorError
+from compat_sdk.missing_side import MissingSide, require_missing_side
 from compat_sdk.space import Embeddings, TransformSpaces
 from compat_sdk.unit import unit_rows
 
@@ -38,15 +39,21 @@ class Transform:
         side_dim: Numbers of side-information per row; None where it takes none.
         space: Embedding space of the vectors that it gives, the new model's.
         dim: Numbers per new vector.
+        missing_side: ``"zeros"`` where rows of zeros stand for side-information that a row does not have, or
+            ``"refuse"``.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, *, graph: Graph | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine, *, graph: Graph | None = None, missing_side: MissingSide = "refuse"
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
         self.spaces = spaces = _spaces(bundle)
         self.old_space, self.old_dim = spaces.old_space, spaces.old_dim
         self.side_space, self.side_dim = spaces.side_space, spaces.side_dim
         self.space, self.dim = spaces.space, spaces.dim
+        require_missing_side(self.side_space, missing_side)
+        self.missing_side = missing_side
         self._graph = graph
         batch = (graph and graph.batch) or 1
         self._rows = -(-ROWS // batch) * batch  # whole blocks of a graph with a fixed batch
@@ -59,6 +66,7 @@ class Transform:
         engine: str | Engine = "auto",
         threads: int | None = None,
         precision: str | None = None,
+        missing_side: MissingSide = "refuse",
         public_key: str | os.PathLike[str] | None = None,
         trust: str | os.PathLike[str] | Trust | None = None,
     ) -> Transform:
@@ -66,33 +74,41 @@ class Transform:
 
         Args:
             bundle: A transform's bundle, folder or zip, or an opened one.
-            engine: ``"auto"``, ``"onnxruntime"``, ``"litert"``, ``"coreml"``, ``"executorch"``, see
-                `compat_sdk.engines.open_engine`; or any object with a ``name`` and a ``run`` of ``[n, old_dim]`` and,
-                where there is side-information, ``[n, side_dim]``.
+            engine: ``"auto"``, or one of `compat_sdk.engines.open_engine`, such as ``"onnxruntime:cuda"``, of which a
+                self-test comes first; or any object with a ``name`` and a ``run`` of ``[n, old_dim]`` and, where there
+                is side-information, ``[n, side_dim]``.
             threads: Threads of the engine; None leaves it to the engine.
             precision: Which of the engine's graphs, such as ``"fp16"``; None takes the first listed.
+            missing_side: What `apply` does with rows of zeros in the place of side-information: ``"refuse"``, or
+                ``"zeros"``, which gives them to the transform, whose vectors of such rows are worth less.
             public_key: Require this maker's signature, see `compat_sdk.bundle.Bundle.open`.
             trust: Require the signature of a maker that this trust file, or what was read from one, names.
 
         Raises:
             BundleError: The bundle is damaged, incomplete or past its last day, or not signed as is asked for.
             MissingExtraError: The engine, or what checks signatures, is not installed.
-            ConfigError: The bundle is a model of images, or opened already and a signature is asked for; unknown
-                engine, one that this system cannot run, ``threads`` below 1, or threads or a precision together with an
-                engine that has its graph already.
+            ConfigError: The bundle is a model of images, or opened already and a signature is asked for; zeros for a
+                transform without side-information; unknown engine, one that this system cannot run, ``threads`` below
+                1, or threads or a precision together with an engine that has its graph already.
+            CheckFailedError: The self-test failed on the device that was asked for.
         """
 
         def load(bundle: Bundle) -> Transform:
             _spaces(bundle)
             if isinstance(engine, str):
                 graph = choose_graph(bundle, engine, precision)
-                return cls(bundle, open_graph(bundle, graph, threads), graph=graph)
+                transform = cls(
+                    bundle, open_graph(bundle, graph, threads, engine), graph=graph, missing_side=missing_side
+                )
+                if proves_itself(engine):
+                    transform.self_test()
+                return transform
             if precision is not None or threads is not None:
                 raise ConfigError(
                     f"precision is {precision!r} and threads {threads!r}, but {engine.name} has its graph already; "
                     f"leave both out"
                 )
-            return cls(bundle, engine)
+            return cls(bundle, engine, missing_side=missing_side)
 
         return opened(bundle, load, public_key, trust)
 
@@ -101,8 +117,9 @@ class Transform:
 
         Args:
             old: float32 ``[n, old_dim]`` of unit norm, in ``old_space``. No row at all gives ``[0, dim]``.
-            side: float32 ``[n, side_dim]`` of unit norm, in ``side_space``, side-information of the same rows; zeros
-                for a row that has none. None where the transform takes none, and only there.
+            side: float32 ``[n, side_dim]`` of unit norm, in ``side_space``, side-information of the same rows. Zeros
+                for a row that has none, if the transform was loaded with ``missing_side="zeros"``. None where the
+                transform takes none, and only there.
 
         Returns:
             float32 ``[n, dim]`` of unit norm, in ``space``.
@@ -125,7 +142,7 @@ class Transform:
                 f"numbers per row, and none was given; embed the gallery's images with its encoder"
             )
         else:
-            inputs.append(_checked_side(side, self.side_space, self.side_dim))
+            inputs.append(_checked_side(side, self.side_space, self.side_dim, self.missing_side))
             if len(side) != len(old):
                 raise VectorError(
                     f"there are {len(old)} old vectors and {len(side)} of side-information; expected one per row"
@@ -171,9 +188,16 @@ def _spaces(bundle: Bundle) -> TransformSpaces:
     return spaces
 
 
-def _checked_side(vectors: NDArray[np.float32], space: str, dim: int) -> NDArray[np.float32]:
-    """The rows in one piece, if each is a unit vector of this dimension or all zeros."""
+def _checked_side(vectors: NDArray[np.float32], space: str, dim: int, missing_side: MissingSide) -> NDArray[np.float32]:
+    """The rows in one piece, if each is a unit vector of this dimension or, where that is allowed, all zeros."""
     if isinstance(vectors, np.ndarray) and vectors.ndim == 2 and not (has := vectors.any(axis=1)).all():
+        if missing_side == "refuse":
+            rows = np.flatnonzero(~has).tolist()
+            raise VectorError(
+                f"the side vectors have only zeros in {len(rows)} of {len(vectors)} rows, first row {rows[0]}; embed "
+                f"these images with the side-information's encoder, or load the transform with missing_side='zeros'",
+                rows[:1000],
+            )
         filled = np.array(vectors)
         filled[~has, :1] = 1
         _checked("side", filled, space, dim)

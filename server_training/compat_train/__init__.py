@@ -13,16 +13,10 @@ from compat_sdk.door import door
 if TYPE_CHECKING:
     from compat_train.adoption.adopt import Adoption, adopt
     from compat_train.adoption.found import Wanted
+    from compat_train.config.gallery import GalleryConfig
+    from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+    from compat_train.config.query import QueryConfig
     from compat_train.config.scenario import Scenario
-    from compat_train.config.training import (
-        Augmentation,
-        Classification,
-        Execution,
-        GalleryConfig,
-        Optimisation,
-        QueryConfig,
-        Source,
-    )
     from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
     from compat_train.evaluation.evaluate import evaluate
     from compat_train.evaluation.evaluate_upgrade import UpgradeEvaluation, evaluate_upgrade
@@ -80,20 +74,20 @@ __getattr__, __dir__ = door(
     __name__,
     {
         "Adoption": "adoption.adopt",
-        "Augmentation": "config.training",
+        "Augmentation": "config.parts",
         "Checkpoint": "runs.checkpoint",
-        "Classification": "config.training",
+        "Classification": "config.parts",
         "CmpConfig": "nas.cmp.config",
         "Evaluation": "evaluation.result",
-        "Execution": "config.training",
-        "GalleryConfig": "config.training",
+        "Execution": "config.parts",
+        "GalleryConfig": "config.gallery",
         "GlobalConfig": "nas.global_nas.config",
-        "Optimisation": "config.training",
-        "QueryConfig": "config.training",
+        "Optimisation": "config.parts",
+        "QueryConfig": "config.query",
         "Recipe": "recipe",
         "Scenario": "config.scenario",
         "SideInfoConfig": "config.upgrade",
-        "Source": "config.training",
+        "Source": "config.parts",
         "TransformRun": "runs.transform_run",
         "UpgradeConfig": "config.upgrade",
         "UpgradeEvaluation": "evaluation.evaluate_upgrade",

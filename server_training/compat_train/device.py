@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import current_process, parent_process
 from typing import TypeVar
 
 import torch
@@ -46,6 +47,18 @@ def device_of(wanted: str | torch.device) -> torch.device:
             f"another number, or start as many processes on a machine as it has GPUs"
         )
     return device
+
+
+def device_of_worker(wanted: str) -> torch.device:
+    """The device of this worker process: of those that one process started, one after the other has the next GPU.
+
+    A GPU that is named by its number is that of all of them. In a process that nobody started it is `device_of`.
+    """
+    device = device_of(wanted)
+    if str(device) != "cuda" or parent_process() is None:
+        return device
+    number = current_process().name.rpartition("-")[2]  # multiprocessing counts them from 1, such as SpawnProcess-1
+    return torch.device("cuda", (int(number) - 1) % torch.cuda.device_count()) if number.isdigit() else device
 
 
 def place(module: ModuleT, device: torch.device) -> ModuleT:

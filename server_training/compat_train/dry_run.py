@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,118 +15,57 @@ import torch
 from torch import nn
 
 from compat_sdk.errors import CompatError
-from compat_sdk.shown import escaped
-from compat_train.config.training import GalleryConfig, Optimisation, QueryConfig, Source
-from compat_train.config.upgrade import SideInfoConfig
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.data.training_set import training_split
 from compat_train.device import device_of, place, torch_threads
 from compat_train.models.build import build_model
-from compat_train.models.cost import count_cost
+from compat_train.models.cost import LayerCost, per_layer
 from compat_train.models.supernet import MemberNetwork
+from compat_train.models.transform import ForwardAdaptation, ForwardTransform, transform_cost
 from compat_train.nas.cmp.config import CmpConfig
 from compat_train.nas.cmp.latency import costs_of
 from compat_train.nas.cmp.sampling import MemberSampler
+from compat_train.projection import Machine, in_half
 from compat_train.recipe import Recipe
+from compat_train.recipe_plan import TRANSFORM, Plan, PlannedRun
+from compat_train.runs.layout import ADAPTATION
 
 _IMAGES = 8  # of a timed step; a step of more takes as much longer
+_VECTORS = 256  # the same of a transform
 _STEPS = 3
 _GIB = 2.0**30
 
 
 @dataclass(frozen=True)
-class PlannedRun:
-    """One training of a recipe.
+class _Desk:
+    """Where networks are timed and projected, and what was found wrong meanwhile, each problem once."""
 
-    Attributes:
-        name: Folder of the run, in the recipe's.
-        arch: Architecture name; of a supernet the member that was timed.
-        mmacs: Cost of one image, in millions of multiply-accumulates; None where only vectors are learnt from.
-        images: Images of one pass, after the scenario; None where the data cannot be opened.
-        classes: Classes among them; 0 without labels.
-        steps: Steps of the whole training; None with ``images``.
-        hours: Time of the network's own steps on this device; None where it was not timed. What a gallery model embeds
-            meanwhile, decoding and evaluation come on top.
-        gib: Decoded pixels, kept in memory or on the disk, in GiB.
-    """
-
-    name: str
-    arch: str
-    mmacs: float | None
-    images: int | None
-    classes: int
-    steps: int | None
-    hours: float | None
-    gib: float | None
+    device: torch.device
+    machine: Machine | None
+    half: bool
+    problems: dict[str, None]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a recipe would do.
-
-    Attributes:
-        runs: Every training whose length is known, in order.
-        notes: What else would run, one sentence each.
-        problems: What would end it, one sentence each; empty when it can run.
-        device: What was timed.
-        gib_free: Room on the disk of the recipe's folder, in GiB.
-    """
-
-    runs: tuple[PlannedRun, ...]
-    notes: tuple[str, ...]
-    problems: tuple[str, ...]
-    device: str
-    gib_free: float
-
-    @property
-    def hours(self) -> float | None:
-        """Of all runs together; None where one is not known."""
-        each = [run.hours for run in self.runs]
-        return None if None in each else math.fsum(hours for hours in each if hours is not None)
-
-    def to_json(self) -> dict[str, object]:
-        """JSON values."""
-        return asdict(self) | {"hours": self.hours}
-
-    def table(self) -> str:
-        """Plain text: a line for each run, what comes on top, and what is wrong."""
-        lines = [f"{'run':18}{'network':28}{'MMACs':>9}{'images':>10}{'classes':>9}{'steps':>10}{'hours':>9}{'GiB':>8}"]
-        for run in self.runs:
-            numbers = (
-                (run.mmacs, "9.4g"), (run.images, "10,"), (run.classes, "9,"), (run.steps, "10,"), (run.hours, "9.3g"),
-                (run.gib, "8.3g"),
-            )  # fmt: skip
-            lines.append(
-                f"{escaped(run.name)[:17]:18}{escaped(run.arch)[:27]:28}"
-                + "".join(
-                    f"{'?':>{form.rstrip(',g').split('.')[0]}}" if value is None else f"{value:{form}}"
-                    for value, form in numbers
-                )
-            )
-        if self.hours is not None:
-            lines.append(f"together about {self.hours:.3g} hours of steps on {self.device}, without decoding")
-        lines.append(f"disk: {self.gib_free:.3g} GiB free")
-        lines += [escaped(note) for note in self.notes]
-        lines += [f"problem: {escaped(problem)}" for problem in self.problems]
-        return "\n".join(lines)
-
-
-def plan_recipe(recipe: Recipe, out: str | Path, *, device: str | None = None) -> Plan:
-    """Check a recipe's data and networks, and time a few steps of each network on made images. Nothing is written.
+def plan_recipe(recipe: Recipe, out: str | Path, *, device: str | None = None, machine: str | None = None) -> Plan:
+    """Check a recipe's data and networks, and time a few steps of each network on made inputs. Nothing is written.
 
     Args:
         recipe: Output of `compat_train.recipe.read_recipe`.
         out: Folder that its runs would be in.
         device: Where to time; the recipe's device if not given.
+        machine: GPUs for which hours are projected too, such as ``v100:8``; see `compat_train.projection`.
 
     Raises:
-        ConfigError: There is no such network, or no such device.
+        ConfigError: There is no such network, no such device, or no such machine.
     """
-    problems: dict[str, None] = {}
-    told = [config for config in (recipe.gallery, *recipe.models.values()) if config is not None]
-    asked = told[0].execution if told else recipe.global_search.execution if recipe.global_search else None
-    where = device_of(device or (asked.device if asked is not None else "auto"))
-    with torch_threads((asked.threads if asked is not None else 0) or None):
-        runs = tuple(_runs(recipe, where, problems))
+    asked = _execution(recipe)
+    elsewhere = None if machine is None else Machine.named(machine)
+    desk = _Desk(device_of(device or asked.device), elsewhere, in_half(asked.precision), {})
+    with torch_threads(asked.threads or None):
+        runs = tuple(_runs(recipe, desk))
     notes = []
     if recipe.cmp is not None:
         notes.append(_search_note(recipe.cmp))
@@ -133,45 +73,67 @@ def plan_recipe(recipe: Recipe, out: str | Path, *, device: str | None = None) -
         notes.append(
             "global: a global search trains networks until it stops by itself; their number is not known before it ran"
         )
+        _count(recipe.global_search.source, "global", recipe.global_search.optimisation.batch, desk)
     folder = Path(out).absolute()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / _GIB
     needed = math.fsum(run.gib or 0.0 for run in runs)
     if needed > free:
-        problems[f"decoded pixels of all runs take {needed:.3g} GiB, and {free:.3g} GiB are free at {folder}"] = None
-    return Plan(runs, tuple(notes), tuple(problems), where.type, free)
+        desk.problems[f"decoded pixels of all runs take {needed:.3g} GiB, and {free:.3g} GiB are free at {folder}"] = (
+            None
+        )
+    return Plan(runs, tuple(notes), tuple(desk.problems), desk.device.type, free, machine)
 
 
-def _runs(recipe: Recipe, device: torch.device, problems: dict[str, None]) -> Iterator[PlannedRun]:
+def _execution(recipe: Recipe) -> Execution:
+    """Where all runs of a recipe run: they share it."""
+    for config in (recipe.gallery, *recipe.models.values(), recipe.global_search):
+        if config is not None:
+            return config.execution
+    return Execution()
+
+
+def _runs(recipe: Recipe, desk: _Desk) -> Iterator[PlannedRun]:
     models: dict[str, GalleryConfig | QueryConfig | SideInfoConfig] = {}
     if recipe.gallery is not None:
         models["gallery"] = recipe.gallery
     models |= {**recipe.models, **recipe.queries, **recipe.sides}
-    dims = {name: config.dim for name, config in models.items() if not isinstance(config, QueryConfig)}
-    sizes = {name: config.preprocessing.size for name, config in models.items() if config.preprocessing is not None}
+    dims: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for name, config in models.items():
         against = Path(config.gallery).name if isinstance(config, QueryConfig) else name
-        dim, size = dims.get(against, 128), sizes.get(name, sizes.get(against, 112))
-        network = build_model(config.arch, dim=dim, width=config.width, stem_stride=config.stem_stride)
-        yield _planned(name, config.arch, network, size, config.source, config.optimisation, device, problems)
+        dims[name] = dims.get(against, 128) if isinstance(config, QueryConfig) else config.dim
+        own = config.preprocessing
+        sizes[name] = sizes.get(against, 112) if own is None else own.size
+        shape = (config.arch, dims[name], config.width, config.stem_stride)
+        views = config.random_views if isinstance(config, SideInfoConfig) else config.augmentation
+        training = _Training(name, config.arch, config.source, config.optimisation, views, sizes[name])
+        yield _planned(training, functools.partial(_built, *shape), _layers(*shape, sizes[name]), desk)
     for name, upgrade in recipe.upgrades.items():
-        images, classes = (None, 0) if upgrade.source is None else _counted(upgrade.source, problems)
-        optimisation = upgrade.schedule
-        steps = None if images is None else _steps(images, optimisation)
-        yield PlannedRun(name, f"transform ({upgrade.method})", None, images, classes, steps, None, None)
+        yield _of_transform(name, upgrade, dims, desk)
     if recipe.cmp is not None:
-        yield from _of_search(recipe.cmp, sizes.get("gallery", 112), dims.get("gallery", 128), device, problems)
+        yield from _of_search(recipe.cmp, sizes.get("gallery", 112), dims.get("gallery", 128), desk)
 
 
-def _of_search(
-    config: CmpConfig, size: int, dim: int, device: torch.device, problems: dict[str, None]
-) -> Iterator[PlannedRun]:
+@dataclass(frozen=True)
+class _Training:
+    """What a training of images does with one network."""
+
+    name: str
+    arch: str
+    source: Source
+    optimisation: Optimisation
+    augmentation: Augmentation
+    size: int
+
+
+def _of_search(config: CmpConfig, size: int, dim: int, desk: _Desk) -> Iterator[PlannedRun]:
     """The supernet, by a member in the middle of what it trains, and of each tier one retrained network."""
     try:
         costs = costs_of(config, size=size, dim=dim)
     except CompatError as error:
-        problems[str(error)] = None
+        desk.problems[str(error)] = None
         return
     sampler, random = MemberSampler(costs), np.random.default_rng(0)
     middle = (costs.lowest + min(costs.highest, max(config.budgets))) / 2
@@ -181,29 +143,82 @@ def _of_search(
         try:
             member = sampler.draw(random, 0.8 * budget, budget)
         except CompatError as error:
-            problems[str(error)] = None
+            desk.problems[str(error)] = None
             continue
-        network = MemberNetwork(member, dim=dim, stem_stride=config.stem_stride)
-        yield _planned(name, member.name, network, size, config.source, optimisation, device, problems)
+        build = functools.partial(MemberNetwork, member, dim=dim, stem_stride=config.stem_stride)
+        with torch.device("meta"):
+            layers = per_layer(build(), size)
+        training = _Training(name, member.name, config.source, optimisation, config.augmentation, size)
+        yield _planned(training, build, layers, desk)
+
+
+def _built(arch: str, dim: int, width: float, stem_stride: int) -> nn.Module:
+    return build_model(arch, dim=dim, width=width, stem_stride=stem_stride)
+
+
+@functools.cache
+def _layers(arch: str, dim: int, width: float, stem_stride: int, size: int) -> tuple[LayerCost, ...]:
+    """What each layer of a network costs, counted without memory or arithmetic: recipes have one network often."""
+    with torch.device("meta"):
+        return per_layer(_built(arch, dim, width, stem_stride), size)
 
 
 def _planned(
-    name: str,
-    arch: str,
-    network: nn.Module,
-    size: int,
-    source: Source,
-    optimisation: Optimisation,
-    device: torch.device,
-    problems: dict[str, None],
+    training: _Training, build: Callable[[], nn.Module], layers: Sequence[LayerCost], desk: _Desk
 ) -> PlannedRun:
-    images, classes = _counted(source, problems)
+    optimisation, size = training.optimisation, training.size
+    images, classes = _count(training.source, training.name, optimisation.batch, desk)
     steps = None if images is None else _steps(images, optimisation)
-    mmacs = count_cost(network, size).mmacs
-    seconds = _seconds(network, size, min(_IMAGES, optimisation.batch), device)
-    hours = None if steps is None else steps * optimisation.batch * seconds / 3600
-    gib = None if images is None else images * 3 * size**2 / _GIB
-    return PlannedRun(name, arch, mmacs, images, classes, steps, hours, gib)
+    mmacs = math.fsum(layer.mmacs for layer in layers)
+    found = PlannedRun(training.name, training.arch, mmacs, images, classes, steps, None, None)
+    if images is None or steps is None:
+        return found
+    shown = min(_IMAGES, optimisation.batch)
+    seconds = _seconds(build, [(3, size, size)], shown, desk.device)
+    side = max(size, training.augmentation.canvas)
+    there = None if desk.machine is None else desk.machine.seconds(layers, half=desk.half)
+    embedded = steps * optimisation.batch / 3600
+    return replace(
+        found,
+        hours=embedded * seconds,
+        gib=0.0 if training.source.streamed else images * 3 * side**2 / _GIB,
+        projected_hours=None if there is None else embedded * there,
+    )
+
+
+def _of_transform(name: str, config: UpgradeConfig, dims: dict[str, int], desk: _Desk) -> PlannedRun:
+    """Its inputs are what the last of its earlier transforms leaves, where it has some; ``dims`` gains its output."""
+    old, new = dims[_run_of([config.old, *config.through][-1])], dims[Path(config.new).name]
+    side = None if config.side_info is None else dims[_run_of([config.side_info, *config.side_through][-1])]
+    dims[name] = new
+    build: Callable[[], nn.Module] = functools.partial(ForwardAdaptation, old=old, new=new, hidden=config.width)
+    if config.method == "fct":
+        build = functools.partial(ForwardTransform, old=old, side=side, new=new, hidden=config.width)
+    images, classes = _count(config.images, name, config.schedule.batch, desk)
+    steps = None if images is None else _steps(images, config.schedule)
+    with torch.device("meta"):
+        mmacs = transform_cost(build()).mmacs
+    hours = None
+    if steps is not None:
+        taken = [(old,)] if side is None or config.method == "dmu" else [(old,), (side,)]
+        seconds = _seconds(build, taken, min(_VECTORS, config.schedule.batch), desk.device)
+        hours = steps * config.schedule.batch * seconds / 3600
+    return PlannedRun(name, f"{TRANSFORM} ({config.method})", mmacs, images, classes, steps, hours, None)
+
+
+def _run_of(path: str) -> str:
+    """The run of a recipe that a folder is of: its own, or that of a new model with the transform beside it."""
+    folder = Path(path)
+    return folder.parent.name if folder.name == ADAPTATION else folder.name
+
+
+def _count(source: Source, name: str, batch: int, desk: _Desk) -> tuple[int | None, int]:
+    """Images and classes of a training split, after a look at whether a batch of them can be drawn."""
+    images, classes = _counted(source, desk.problems)
+    if images is not None and images < batch:
+        found = f"{name}: a step takes {batch:,} images, and there are {images:,} to train on"
+        desk.problems[f"{found}; set a batch of {images:,} or less"] = None
+    return images, classes
 
 
 def _counted(source: Source, problems: dict[str, None]) -> tuple[int | None, int]:
@@ -220,22 +235,25 @@ def _steps(images: int, optimisation: Optimisation) -> int:
     return max(1, images // optimisation.batch) * optimisation.epochs
 
 
-def _seconds(network: nn.Module, size: int, images: int, device: torch.device) -> float:
-    """Median time of a training step for one image, in seconds, after a first step that counts for nothing."""
-    place(network, device)
+def _seconds(
+    build: Callable[[], nn.Module], shapes: Sequence[tuple[int, ...]], count: int, device: torch.device
+) -> float:
+    """Median time of a training step for one row of each input, in seconds, after a first step that does not count."""
+    network = place(build(), device)
     network.train()
     optimiser = torch.optim.SGD(network.parameters(), lr=0.0, momentum=0.9)
-    batch = torch.rand(images, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    inputs = [torch.rand(count, *shape, device=device) for shape in shapes]
+    inputs = [each.contiguous(memory_format=torch.channels_last) if each.ndim == 4 else each for each in inputs]
     times = []
     for _ in range(_STEPS + 1):
         start = time.perf_counter()
         optimiser.zero_grad(set_to_none=True)
-        network(batch).square().mean().backward()
+        network(*inputs).square().mean().backward()
         optimiser.step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
-    return sorted(times[1:])[_STEPS // 2] / images
+    return sorted(times[1:])[_STEPS // 2] / count
 
 
 def _search_note(config: CmpConfig) -> str:

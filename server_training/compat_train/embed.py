@@ -39,8 +39,9 @@ def embed_images(
     device: str | torch.device = "cpu",
     batch: int = 256,
     channels_last: bool = False,
+    unit: bool = True,
 ) -> NDArray[np.float32]:
-    """Embeddings of decoded images, each divided by its length.
+    """Embeddings of decoded images, each divided by its length unless that is asked for.
 
     The model runs in eval mode and is set back to its former mode; it stays on ``device``.
 
@@ -51,9 +52,10 @@ def embed_images(
         device: Where to run; ``auto`` as `device_of` has it.
         batch: Images per forward pass, at least 1.
         channels_last: Lay activations out channels last, which suits convolutions on most machines.
+        unit: Divide by the lengths; false keeps them, for `compat_sdk.metrics.pool_templates`.
 
     Returns:
-        float32 ``[n, dim]``, unit norm, C-contiguous.
+        float32 ``[n, dim]``, unit norm unless ``unit`` is false, C-contiguous.
 
     Raises:
         ImageError: ``pixels`` has another type or shape.
@@ -80,11 +82,11 @@ def embed_images(
                 block = torch.from_numpy(np.array(pixels[start : start + batch]))
                 images = input_tensor(block.to(where), preprocessing).contiguous(memory_format=layout)
                 output: Tensor = model(images).float()
-                blocks.append((output / output.norm(dim=1, keepdim=True)).cpu().numpy())
+                blocks.append((output / output.norm(dim=1, keepdim=True) if unit else output).cpu().numpy())
     finally:
         for module, training in modes:
             module.training = training
     embeddings = np.ascontiguousarray(np.concatenate(blocks), np.float32)
     advice = "the model's weights are damaged or its training diverged: train it again"
-    check_rows(embeddings, "images have no embedding", advice)
+    check_rows(embeddings, "images have no embedding", advice, unit=unit)
     return embeddings

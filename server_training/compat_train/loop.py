@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.progress import Progress
+from compat_train.config.parts import Execution, Optimisation
 from compat_train.config.settings import changed_settings
-from compat_train.config.training import Execution, Optimisation
 from compat_train.data.batches import Batch, Batches, step_generator
 from compat_train.data.origin import Origin
 from compat_train.device import torch_threads
-from compat_train.optimiser import Part, kept_tensors, make_optimiser, restore_tensors, step_parts
+from compat_train.optimiser import Part, kept_tensors, make_optimiser, parts_alone, restore_tensors
 from compat_train.pace import Pace
 from compat_train.parallel.group import at_step, leads, meet, processes, rank
 from compat_train.parallel.rows import average_gradients, same_everywhere, share_state
@@ -95,7 +95,8 @@ def fit(
         stage: Name of this training in progress reports.
         watch: Held-out images to look at twenty times; a warning says when closeness rises and retrieval does not.
         progress: Called after each step with stage, steps done, steps in all, and the latest values.
-        moved: From the number of a step to parameters of which it may move a part alone, and that part.
+        moved: From the number of a step to parameters of which it may move a part alone; asked once gradients are
+            there.
         ended: Asked after each step, with the steps done, whether it was the last; what the answer depends on belongs
             to ``trained``, so that a resumed run gives the same.
 
@@ -140,11 +141,12 @@ def fit(
                 read = readings.read() if readings.due else []
                 optimiser.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                average_gradients(trained.parameters())
-                if optimisation.gradient_norm:
-                    scaler.unscale_(optimiser)
-                    nn.utils.clip_grad_norm_(trained.parameters(), optimisation.gradient_norm)
-                step_parts(optimiser, [] if moved is None else moved(step), lambda: scaler.step(optimiser))
+                with parts_alone(optimiser, [] if moved is None else moved(step)):
+                    average_gradients(trained.parameters())
+                    if optimisation.gradient_norm:
+                        scaler.unscale_(optimiser)
+                        nn.utils.clip_grad_norm_(trained.parameters(), optimisation.gradient_norm)
+                    scaler.step(optimiser)
                 scaler.update()
                 looks = eyes is not None and is_due(step + 1, steps)
                 last_of_epoch = place + 1 == batches.steps_per_epoch

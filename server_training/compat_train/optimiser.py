@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from compat_train.config.training import Optimisation
+from compat_train.config.parts import Optimisation
 
-Part = tuple[nn.Parameter, tuple[slice, ...]]
-"""A parameter, and the part of it that a step may move."""
+Part = tuple[nn.Parameter, tuple[slice | Tensor, ...], Tensor | None]
+"""A parameter, the part of it that a step may move, and the gradient of that part; None: that of the parameter."""
 
 
 def make_optimiser(trained: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
@@ -25,37 +26,45 @@ def make_optimiser(trained: nn.Module, optimisation: Optimisation) -> torch.opti
     return torch.optim.SGD(groups, lr=optimisation.lr, momentum=optimisation.momentum)
 
 
-def step_parts(optimiser: torch.optim.Optimizer, parts: Iterable[Part], step: Callable[[], object]) -> None:
-    """One step that leaves the rest of partly used parameters as it is, in value and in momentum.
+@contextmanager
+def parts_alone(optimiser: torch.optim.Optimizer, parts: Iterable[Part]) -> Iterator[None]:
+    """Lets parameters be one part of themselves, so that a step leaves the rest as it is, in value and in momentum.
 
-    The rest has a gradient of zero, not none: weight decay and momentum would move it all the same.
+    A gradient of zero would not do that: weight decay and momentum move such a weight all the same. Gradients of
+    these parameters are gone afterwards.
 
     Args:
-        optimiser: Whose step it is.
-        parts: Parameters that are partly used; others move whole.
-        step: Takes the step.
+        optimiser: Whose step is taken meanwhile.
+        parts: Of parameters that are partly used, between backward pass and step; others move whole.
     """
-    held = [(weight, part, weight.detach().clone(), _moments(optimiser, weight, clone=True)) for weight, part in parts]
-    step()
-    with torch.no_grad():
-        for weight, part, before, moments in held:
-            _restore(weight, part, before)
+    held = []
+    for weight, part, gradient in parts:
+        if gradient is None and weight.grad is not None:
+            gradient = weight.grad[part].clone()
+        whole, moments = weight.data, _moments(optimiser, weight)
+        weight.grad = None
+        weight.data = whole[part].clone()
+        weight.grad = gradient
+        state = optimiser.state.get(weight, {})
+        state.update({name: moment[part].clone() for name, moment in moments.items()})
+        held.append((weight, part, whole, moments))
+    try:
+        yield
+    finally:
+        for weight, part, whole, moments in held:
+            state = optimiser.state.get(weight, {})
             for name, moment in _moments(optimiser, weight).items():
-                _restore(moment, part, moments.get(name, torch.zeros_like(moment)))
+                state[name] = moments.get(name, torch.zeros_like(whole))
+                state[name][part] = moment
+            weight.grad = None
+            whole[part] = weight.data
+            weight.data = whole
 
 
-def _moments(optimiser: torch.optim.Optimizer, weight: nn.Parameter, *, clone: bool = False) -> dict[str, Tensor]:
+def _moments(optimiser: torch.optim.Optimizer, weight: nn.Parameter) -> dict[str, Tensor]:
     """What an optimiser remembers of each number of a weight."""
     known = optimiser.state.get(weight, {})
-    found = {name: value for name, value in known.items() if isinstance(value, Tensor) and value.shape == weight.shape}
-    return {name: value.clone() for name, value in found.items()} if clone else found
-
-
-def _restore(tensor: Tensor, part: tuple[slice, ...], before: Tensor) -> None:
-    """Gives a tensor its earlier values outside of a part."""
-    inside = tensor[part].clone()
-    tensor.copy_(before)
-    tensor[part] = inside
+    return {name: value for name, value in known.items() if isinstance(value, Tensor) and value.shape == weight.shape}
 
 
 # What an optimiser keeps for each parameter, and its name in a resume point.

@@ -30,9 +30,12 @@
     [global]                 a GlobalConfig; OUT/global
     objective = "accuracy"
 
+    extends = "other.toml"   a recipe beside this one, over which this one lies, setting by setting
+
 Each table holds the fields of its configuration, nested as its dataclasses are. Query models and searches are trained
 against the recipe's gallery model, unless a query table names another one of the recipe's models as its ``gallery``;
-an upgrade names its models by their tables. A table with a part of its settings lies over what its owner has: a query
+an upgrade names its models by their tables. ``through`` names upgrades, or new models of method dmu for the transform
+that was trained beside them. A table with a part of its settings lies over what its owner has: a query
 model's ``optimisation`` over a query model's, its ``classification`` and ``preprocessing`` over those of the model it
 is trained against, and a run's ``source`` over the recipe's. A recipe has one search at most. It needs a gallery model,
 unless it has a global search that is not after r3.
@@ -49,18 +52,21 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
 from compat_sdk.names import check_name
 from compat_sdk.shown import shortened, shown_value
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Classification, Execution, Source
+from compat_train.config.query import QueryConfig
 from compat_train.config.settings import config_from_mapping
-from compat_train.config.toml import read_toml
-from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Source
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.nas.cmp.config import CmpConfig
 from compat_train.nas.global_nas.config import GlobalConfig
+from compat_train.recipe_file import read_tables
+from compat_train.runs.layout import ADAPTATION
 
 ConfigT = TypeVar("ConfigT", GalleryConfig, QueryConfig, SideInfoConfig, UpgradeConfig, CmpConfig, GlobalConfig)
 
 _CHAINS = ("through", "side_through")  # settings of an upgrade that name several transforms
 _NAMED = ("model", "query", "side_info", "upgrade")  # tables of tables, by the name of a run
-_REFERENCES = ("gallery", "old", "new", "side_info")  # settings that name another run of the recipe
+_REFERENCES = ("gallery", "old", "new", "side_info", "embedded_by")  # settings that name another run of the recipe
 _TABLES = ("description", "source", "execution", "gallery", "model", "query", "side_info", "upgrade", "cmp", "global")
 
 
@@ -110,7 +116,7 @@ def read_recipe(
         ConfigError: The file is no TOML, a setting is unknown, missing or out of its range, a run sets what all runs
             share, two runs have one name, or an upgrade names a run that the recipe does not have.
     """
-    found = read_toml(path)
+    found = read_tables(path)
     if unknown := sorted(set(found) - set(_TABLES)):
         raise ConfigError(f"{path} has {shortened(', '.join(unknown))}; expected only {', '.join(_TABLES)}")
     _check_tables(found)
@@ -122,7 +128,11 @@ def read_recipe(
     source = config_from_mapping(Source, found["source"], "source.")
     execution = config_from_mapping(Execution, found.get("execution", {}), "execution.")
     shared = {
-        "source": source if root is None else replace(source, root=root),
+        "source": replace(
+            source,
+            root=source.root if root is None else root,
+            pixels=source.pixels if source.pixels or source.streamed else str(Path(out) / "pixels"),
+        ),
         "execution": replace(
             execution,
             seed=execution.seed if seed is None else seed,
@@ -160,11 +170,16 @@ def read_recipe(
 
     def query(name: str, values: dict[str, Any], at: str) -> QueryConfig:
         against = values.get("gallery", "gallery")
-        return configured(QueryConfig, name, values | _runs(folder, found, at, gallery=against), at, against)
+        placed = _runs(folder, found, at, gallery=against, **_told(values, "embedded_by"))
+        if "through" in values:  # upgrades are trained after all new models
+            queries = list(found["query"])
+            earlier = {"query": {each: found["query"][each] for each in queries[: queries.index(name)]}}
+            placed["through"] = _upgrades(folder, earlier, f"{at}through", values["through"])
+        return configured(QueryConfig, name, values | placed, at, against)
 
     def upgrade(name: str, values: dict[str, Any], at: str) -> UpgradeConfig:
-        named = {name: values[name] for name in ("old", "new", "side_info") if name in values}
-        chains = {name: _upgrades(folder, found, f"{at}{name}", values[name]) for name in _CHAINS if name in values}
+        named = _told(values, "old", "new", "side_info")
+        chains = {chain: _upgrades(folder, found, at + chain, of) for chain, of in _told(values, *_CHAINS).items()}
         placed = values | _runs(folder, found, at, **named) | chains
         return configured(UpgradeConfig, name, placed, at, str(values.get("new")))
 
@@ -187,7 +202,9 @@ def read_recipe(
         cmp=None if search is None else cmp_search(search),
         global_search=global_search(found["global"]) if "global" in found else None,
     )
-    names = [name.casefold() for name in (*recipe.names, "cmp", "global")]  # many systems do not tell a from A
+    names = [
+        name.casefold() for name in (*recipe.names, "cmp", "global", "pixels")
+    ]  # many systems do not tell a from A
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
             f"{path} gives the name {', '.join(twice)} to two runs, which would share a folder; rename one"
@@ -219,7 +236,11 @@ def _check_shared(values: Mapping[str, Any], where: str, *names: str) -> None:
             raise ConfigError(f"{where}{name} is set, but all runs of a recipe share one; set it in [{name}] instead")
 
 
-def _runs(folder: Path, found: Mapping[str, Any], where: str, **names: Any) -> dict[str, str]:
+def _told(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
+
+
+def _runs(folder: Path, found: Mapping[str, Any], where: str, **names: Any) -> dict[str, Any]:
     """RUN folder of each named run of the recipe."""
     known = [
         *["gallery"] * ("gallery" in found),
@@ -234,10 +255,11 @@ def _runs(folder: Path, found: Mapping[str, Any], where: str, **names: Any) -> d
 
 
 def _upgrades(folder: Path, found: Mapping[str, Any], where: str, names: Any) -> list[str]:
-    """RUN folder of each named transform of the recipe."""
-    known = list(found.get("upgrade", {}))
+    """RUN folder of each named transform of the recipe: an upgrade, or what method dmu trains beside a new model."""
+    beside = [name for name, values in found.get("query", {}).items() if values.get("method") == "dmu"]
+    known = [*found.get("upgrade", {}), *beside]
     if not isinstance(names, list) or not set(map(str, names)) <= set(known):
         raise ConfigError(
             f"{where} is {shown_value(names)}; expected a list of transforms of this recipe: {', '.join(known)}"
         )
-    return [str(folder / name) for name in names]
+    return [str(folder / name / ADAPTATION if name in beside else folder / name) for name in names]

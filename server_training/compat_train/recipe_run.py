@@ -22,7 +22,7 @@ from compat_train.nas.global_nas.run import search_network
 from compat_train.parallel.group import leads
 from compat_train.parallel.launch import require_single
 from compat_train.recipe import Recipe
-from compat_train.runs.layout import CMP, GLOBAL, QUERY_RUN, RUN, UPGRADE_RUN
+from compat_train.runs.layout import CMP, GLOBAL, PIXELS, QUERY_RUN, RUN, UPGRADE_RUN
 
 
 def run_recipe(recipe: Recipe, out: str | Path, progress: Progress | None = None) -> CmpResult | GlobalResult | None:
@@ -96,7 +96,8 @@ def certify_recipe(recipe: Recipe, out: str | Path, progress: Progress | None = 
 
 def _layout(recipe: Recipe) -> Layout:
     """What all runs of a recipe leave in its folder."""
-    runs: dict[str, Layout] = {re.escape(name): RUN for name in (*recipe.models, *recipe.sides)}
+    runs: dict[str, Layout] = {"pixels": PIXELS}
+    runs |= {re.escape(name): RUN for name in (*recipe.models, *recipe.sides)}
     runs |= {re.escape(name): QUERY_RUN for name in recipe.queries}
     runs |= {re.escape(name): UPGRADE_RUN for name in recipe.upgrades}
     if recipe.gallery is not None:

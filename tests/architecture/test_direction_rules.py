@@ -45,9 +45,9 @@ def test_the_direction_rules_hold(copy: Path) -> None:
     ("module", "line"),
     [
         ("compat_sdk/metrics/scores.py", "import torch"),
-        ("compat_sdk/space.py", "import compat_train.config.training"),
-        ("compat_train/config/training.py", "import compat_export"),
-        ("compat_train/losses/margin.py", "import compat_train.config.training"),
+        ("compat_sdk/space.py", "import compat_train.config.query"),
+        ("compat_train/config/query.py", "import compat_export"),
+        ("compat_train/losses/margin.py", "import compat_train.config.query"),
         ("compat_sdk/bundle/bundle.py", "import compat_sdk.embedder"),
         ("compat_sdk/gallery/files.py", "import compat_sdk.gallery.store"),
     ],

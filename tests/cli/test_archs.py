@@ -59,7 +59,7 @@ def test_a_wrong_network_is_refused_before_a_picture_is_decoded(
 
 
 def test_a_wrong_static_network_of_a_search_is_refused_before_anything(tmp_path: Path) -> None:
-    from compat_train.config.training import config_from_mapping
+    from compat_train.config.settings import config_from_mapping
     from compat_train.nas.cmp.config import CmpConfig
     from compat_train.nas.cmp.run import search_query_models
 

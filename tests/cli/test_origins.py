@@ -17,6 +17,7 @@ from compat_cli.filling import fill
 from compat_cli.origins import Origins
 from compat_sdk.errors import ConfigError
 from compat_sdk.gallery import Gallery
+from compat_sdk.gallery.remote import RemoteGallery
 from compat_sdk.images import Preprocessing, decode_many
 from compat_sdk.space import Embeddings
 
@@ -128,3 +129,18 @@ def test_an_id_that_is_not_there_is_told(gallery: Gallery, capsys: pytest.Captur
     told = capsys.readouterr()
     assert r"warning: 1 of 2 ids are not in the gallery, such as a\nb" in told.err
     assert told.out == "removed 1; 2 images remain\n"
+
+
+def test_a_collection_knows_too_which_file_a_row_came_from(tmp_path: Path) -> None:
+    client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
+    models = pytest.importorskip("qdrant_client").models
+    client.create_collection("c", vectors_config=models.VectorParams(size=3, distance=models.Distance.COSINE))
+    made = RemoteGallery.of_client(client, "c", space="toy-3")
+    anna = camera(tmp_path / "anna", "rgb")
+    assert filled(made, anna) == 3 and filled(made, anna) == 0
+    with pytest.raises(ConfigError, match=r"2 pictures have an id .*--prefix"):
+        filled(made, camera(tmp_path / "ben", "rbg"))
+    Image.new("RGB", (8, 8), "green").save(tmp_path / "anna" / "IMG_0.png")
+    assert filled(made, pictures.from_folder(tmp_path / "anna"), replace=True) == 1
+    assert np.allclose(made.get(["IMG_0.png"]).vectors, MeanColour().embed([tmp_path / "anna" / "IMG_0.png"]).vectors)
+    assert made.get(["IMG_0.png"]).payload == [{}]  # the note is nobody else's

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from compat_cli.commands import quickstart
 from compat_cli.pages import open_set
+from compat_cli.pages import plan as plan_module
 from compat_cli.pages.evaluation import evaluation_results, report_place, write_report
-from compat_cli.pages.plan import Plan, Speed, divided, planned
+from compat_cli.pages.plan import Plan, Speed, divided, first_division, planned, with_batches_of
 from compat_cli.pages.sections.accuracy import harder_question
 from compat_cli.pages.sections.outcome import headline
 from compat_cli.pages.story import commands, demo_plan
 from compat_sdk.certificate import NEW_MODEL_RULE, QUERY_RULE
 from compat_sdk.datasets import Dataset, open_dataset
-from compat_sdk.errors import ConfigError
+from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.space import Embeddings
 from compat_train.evaluation.advice import advice
 from compat_train.evaluation.examples import examples_of
@@ -190,15 +194,58 @@ def test_more_time_never_gives_less() -> None:
     assert (plans[-1].fraction, plans[-1].size, plans[-1].gallery["epochs"]) == (1, 64, 40)
 
 
+def test_a_batch_is_never_larger_than_what_is_learnt_from() -> None:
+    labels = ["ant"] * 10 + ["bee"] * 3
+    for fraction, batch in ((1.0, 13), (0.3, 4), (0.02, 2)):
+        plan = with_batches_of(replace(planned("d", 13, SPEED, 10), fraction=fraction), labels)
+        assert plan.gallery["batch"] == plan.query["batch"] == batch
+    assert with_batches_of(planned("d", 500, SPEED, 100), labels * 40).gallery["batch"] == 32
+
+
 def test_few_identities_are_divided_by_picture_and_very_many_pictures_tested_in_part(tmp_path: Path) -> None:
     few = put(tmp_path / "few", 3, 12)
-    data, command = divided(str(few), None, tmp_path / "a", SPEED, 10, 0)
+    first = first_division(str(few), None, 0)
+    data, command = divided(str(few), None, tmp_path / "a", first, SPEED, 10)
     assert "--by picture" in command and set(open_dataset(data).split("query").classes) == {"toy 0", "toy 1", "toy 2"}
     many = put(tmp_path / "many", 30, 4)
     slow = Speed(decode=1.0, gallery=1.0, query=1.0, embed=1.0)
-    data, command = divided(str(many), None, tmp_path / "b", slow, 1, 0)
+    data, command = divided(str(many), None, tmp_path / "b", first_division(str(many), None, 0), slow, 1)
     found = open_dataset(data)
     assert "--test 0.0" in command and len(found.split("query")) + len(found.split("gallery")) <= 8
+
+
+def test_few_pictures_are_learnt_from_in_small_batches() -> None:
+    assert planned("d", 12, SPEED, 10).gallery["batch"] == planned("d", 12, SPEED, 10).query["batch"] == 6
+    assert planned("d", 3_000, SPEED, 10).gallery["batch"] == 32
+
+
+def test_a_quickstart_of_other_pictures_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "measured", lambda *_: SPEED)
+    asked = (str(put(tmp_path / "photos", 4, 12)), None, tmp_path / "out", 10.0, 0, None)
+    first = quickstart._plan(*asked)
+    assert quickstart._plan(*asked) == first
+    picture = next((tmp_path / "photos").rglob("*.jpg"))
+    Image.new("RGB", (9, 9), "teal").save(picture)
+    with pytest.raises(TrainingError, match=r"other data .*files or labels changed"):
+        quickstart._plan(*asked)
+    picture.unlink()
+    with pytest.raises(TrainingError, match=r"other data \(48 images of 4 classes then, 47"):
+        quickstart._plan(*asked)
+
+
+def test_a_page_shows_names_that_act_on_text_or_are_no_unicode_by_their_numbers(tmp_path: Path) -> None:
+    picture = photos(tmp_path / "d").split("query").images[0]
+    (tmp_path / "d" / "query" / "cat <&>").rename(tmp_path / "d" / "query" / "\u202etac\x1b[31m")
+    (tmp_path / "d" / "gallery" / "cat <&>").rename(tmp_path / "d" / "gallery" / "\u202etac\x1b[31m")
+    try:
+        picture.rename(picture.with_name(os.fsdecode(b"Zo\xeb.png")))
+    except OSError:
+        pytest.skip("this file system has names in Unicode only")
+    dataset = open_dataset(tmp_path / "d")
+    write_report(tmp_path / "page.html", with_examples(dataset), dataset, ("evaluate", os.fsdecode(b"\xeb")), ())
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert r"\udceb" in page and r"\u202etac\x1b[31m" in page
+    assert not set(page) & set("\u202e\x1b")
 
 
 def test_the_commands_of_a_plan_begin_with_what_made_its_data() -> None:

@@ -56,7 +56,7 @@ def test_a_collection_goes_through_every_step(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run", PLACE, "--transform", "none", "--workers", "2"), "--workers is about the files"),
+        (("run", PLACE, "--transform", "none", "--shard-rows", "2"), "--shard-rows is about the files"),
         (("plan", PLACE, "--transform", "none", "--shard-rows", "2"), "--shard-rows is about the files"),
         (("cutover", PLACE, "--transform", "none", "--workers", "1"), "--workers is about the files"),
         (("verify", "galleries/plain", "--transform", "none", "--side", "galleries/side"), "--side is for collections"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.crash.kills import Found, kill
 from tests.crash.power import lose_power
 from tests.crash.runtime_paths import runtime_paths
+from tests.crash.vector_paths import vector_paths
 from tests.crash.write_path import WritePath
 
 _PAGE = Path(__file__).parents[2] / "benchmarks" / "crashes.md"
@@ -45,6 +46,7 @@ def main() -> None:
 def write_paths() -> Iterator[WritePath]:
     """Those of the runtime, and those of trainings where torch is installed."""
     yield from runtime_paths()
+    yield from vector_paths()
     if importlib.util.find_spec("torch"):
         from tests.crash.training_paths import training_paths
 

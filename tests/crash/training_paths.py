@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import torch
@@ -14,14 +16,16 @@ from compat_cli.pages.story import Story, layout
 from compat_sdk.bundle import Bundle, Graph
 from compat_sdk.datasets import Dataset
 from compat_sdk.outputs import require_own
-from compat_train.data.mapped_file import write_mapped
+from compat_train.data.mapped_file import write_mapped, writing_images
 from compat_train.data.origin import Origin
+from compat_train.evaluation import held_out
 from compat_train.models.global_space import GlobalMember, Layer
 from compat_train.nas.cmp.evaluations import Evaluations, Measure, Score, _open
 from compat_train.nas.cmp.validation import DIGEST, Validation
 from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.search import Step
 from compat_train.runs.certificates import read_certificates, write_certificate
+from compat_train.runs.choices import Choice, read_choices, write_choices
 from compat_train.runs.data_record import require_same_data, write_data_record
 from compat_train.runs.layout import RUN
 from compat_train.runs.log import TrainingLog, read_log
@@ -40,6 +44,8 @@ def training_paths() -> Iterator[WritePath]:
     training = (_begin, *map(_train, (1, 2, 3, 4)), _finish)
     yield WritePath("RUN: record of the data, log, resume points, model", _nothing, training, _run)
     yield WritePath("RUN: certificates", _nothing, tuple(map(_certify, _OTHERS)), _certified, True)
+    noted = (_choose, _measure_held_out)
+    yield WritePath("RUN: choices, held-out accuracy", _nothing, noted, _known, True)
     yield WritePath("search: scores.jsonl", _nothing, tuple(map(_measure, (2, 3, 5))), _scores, True)
     yield WritePath("search: candidates.jsonl", _nothing, tuple(map(_candidates, (1, 2, 3))), _steps, True)
     yield WritePath("search: validation images", _nothing, (_validation,), _validated, True)
@@ -51,6 +57,20 @@ def training_paths() -> Iterator[WritePath]:
 
 def _nothing(folder: Path) -> None:
     """Leave the folder empty."""
+
+
+def _choose(folder: Path) -> None:
+    write_choices(folder / "run", [Choice("method", "infonce", "there are many classes")])
+
+
+def _measure_held_out(folder: Path) -> None:
+    done = SimpleNamespace(path=folder / "run", space=_SPACE)
+    with mock.patch.object(held_out, "held_out_accuracy", lambda *_: held_out.HeldOut(0.75, 0.125, 8, 15)):
+        held_out.held_out_once(done, None)  # type: ignore[arg-type]
+
+
+def _known(folder: Path) -> object:
+    return read_choices(folder / "run"), held_out._kept(folder / "run" / "held_out.json", _SPACE)
 
 
 def _begin(folder: Path) -> None:
@@ -167,7 +187,8 @@ def _pixels(value: int) -> Callable[[Path], None]:
         mapped[:] = value
 
     def step(folder: Path) -> None:
-        write_mapped(folder / "p" / "train.pixels", (3, 700), fill)
+        with writing_images(folder / "p"):
+            write_mapped(folder / "p" / "train.pixels", (3, 700), fill)
 
     return step
 

@@ -8,23 +8,31 @@ import io
 import json
 import shutil
 import tarfile
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from pyarrow import feather, parquet
 from safetensors.torch import load, save_file
 
 from compat_cli.commands.train import COMMANDS
 from compat_cli.origins import Origins
 from compat_cli.pages.story import Story
 from compat_cli.settings import as_toml
+from compat_sdk import upgrade
 from compat_sdk.datasets import open_dataset
 from compat_sdk.datasets.idx import write_idx
 from compat_sdk.datasets.lock import write_lock
+from compat_sdk.exchange import export_gallery
 from compat_sdk.files.seal import sealed_json
+from compat_sdk.gallery import Gallery
+from compat_sdk.gallery.payload import append_payload, payload_lines, payload_record
+from compat_sdk.gallery.release import Release
 from compat_sdk.images import Preprocessing
 from compat_sdk.profile.block_table import BlockTable, Checked, save_block_table
+from compat_sdk.space import Embeddings
 from compat_train.data.origin import Origin
 from compat_train.models.global_space import GlobalMember, Layer
 from compat_train.nas.cmp.evaluations import Evaluations
@@ -33,6 +41,7 @@ from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.search import Step
 from compat_train.runs.certificates import write_certificate
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.choices import Choice, write_choices
 from compat_train.runs.data_record import write_data_record
 from compat_train.runs.log import TrainingLog
 from compat_train.runs.resume_points import ResumePoints
@@ -44,6 +53,7 @@ from tests.sdk.certificates import certificate
 from tests.sdk.published.layouts import LAYOUTS, face_pairs, ijb
 from tests.sdk.published.layouts import records as face_records
 from tests.sdk.transforms import make_transform
+from tests.sdk.upgrade import toy
 from tests.train.nas.toy import MEMBERS, SETTINGS, Toy
 
 HERE = Path(__file__).parent / "corpus"
@@ -65,6 +75,7 @@ def main() -> None:
     make_transform(HERE / "transform")
     records(HERE)
     _blocks(HERE / "blocks")
+    vectors(HERE)
 
 
 def _blocks(folder: Path) -> None:
@@ -80,6 +91,42 @@ def _blocks(folder: Path) -> None:
     networks = (Checked("c", 2.5, 3.0),)
     table = BlockTable({"cores": 2}, "onnxruntime", 1, settings, {"a": 0.5, "b": 1}, networks)
     save_block_table(table, folder / "device.json")
+
+
+def vectors(folder: Path) -> None:
+    """Files of vectors that others write, a collection's metadata, a gallery's notes, and what a RUN notes beside."""
+    for name in ("vectors", "collection", "known"):
+        (folder / name).mkdir()
+    ids, rows = [str(row) for row in range(5)], np.eye(5, 8, dtype=np.float32)
+    beside: list[dict[str, object]] = [{"price": row, "tags": ["a", "b"]} for row in range(5)]
+    with tempfile.TemporaryDirectory() as work:
+        made = Gallery.create(Path(work) / "g", space="toy-8", dim=8)
+        made.add(Embeddings(rows, "toy-8"), ids, list("abcde"), payload=beside)
+        for ending in ("parquet", "npz", "faiss", "hnswlib"):
+            export_gallery(made.path, folder / "vectors" / f"v.{ending}")
+    feather.write_feather(parquet.read_table(folder / "vectors" / "v.parquet"), folder / "vectors" / "v.arrow")
+    np.save(folder / "vectors" / "v.npy", rows)
+    np.save(folder / "vectors" / "ids.npy", np.array(ids))
+    (folder / "vectors" / "ids.txt").write_text("\n".join(ids) + "\n")
+    note = {"alias": "photos", "old": "photos--old", "old_space": "old", "space": "new", "transform": {"sha256": "0"}}
+    metadata = {"compat_sdk": {"spaces": {"": "old"}, "unfinished": False, "upgrade": note}, "owner": "ada"}
+    payload = {"label": "a", "compat_id": "7.png", "compat_source": "0", "price": 1.5, "tags": ["a", None]}
+    (folder / "collection" / "metadata.json").write_text(json.dumps({"metadata": metadata, "payload": payload}))
+    with tempfile.TemporaryDirectory() as work:
+        place, side = toy.make(Path(work), (4, 2))
+        upgrade.run(place, toy.Toy(), side=side, workers=1)
+        upgrade.cutover(place, unverified=True)
+        new = Embeddings(toy.vectors(2, 24, 5), toy.NEW)
+        upgrade.embed_again(place, {"image-0": 1.0, "image-3": 2.0}, lambda _: new, budget=2)
+        for name in ("before", "after", "shards", "sources", "side"):
+            shutil.rmtree(place / "upgrade" / name)
+        append_payload(place, payload_lines(ids, beside))
+        release = Release("photos", 3, "2030-12-31", payload_record(place))
+        (place / "release.json").write_bytes(release.to_bytes())
+        shutil.copytree(place, folder / "kept", ignore=shutil.ignore_patterns("*.lock"))
+    found = {"space": "big-8-bbbbbbbbbbbb", "accuracy": 0.75, "chance": 0.125, "queries": 8, "gallery": 15}
+    (folder / "known" / "held_out.json").write_bytes(sealed_json(found))
+    write_choices(folder / "known", [Choice("method", "infonce", "there are many classes"), Choice("lr", "0.1", "b")])
 
 
 def _weights(folder: Path) -> None:

@@ -34,6 +34,7 @@ class Reader:
         forge: Makes mutants that a digest does not stop, as whoever writes a file can; they may yield anything.
         words: What a mutant may hold that its grammar knows.
         notes: Whether the file is a note that counts for nothing where it is damaged, and so is never refused.
+        dear: Whether each mutant costs a process of its own, so that tests try few.
     """
 
     name: str
@@ -43,3 +44,4 @@ class Reader:
     forge: Forge | None = None
     words: tuple[bytes, ...] = ()
     notes: bool = False
+    dear: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 import random
@@ -11,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -26,17 +28,28 @@ from compat_sdk.datasets.idx import read_idx
 from compat_sdk.datasets.lock import require_all_locked, require_locked
 from compat_sdk.datasets.published.ijb import open_ijb
 from compat_sdk.errors import CorruptFileError, GalleryError
+from compat_sdk.exchange import Reading, open_source
+from compat_sdk.files.documents import read_json
 from compat_sdk.files.seal import sealed_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.lock import write_lock
+from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.payload import read_payload
+from compat_sdk.gallery.release import Release, read_release
 from compat_sdk.images import PackedPicture, image_size, load_image
 from compat_sdk.profile.block_graphs import read_blocks
 from compat_sdk.profile.block_table import load_block_table
 from compat_sdk.profile.latency_table import load_table
+from compat_sdk.stores.addresses import QdrantAddress
+from compat_sdk.stores.points import rows_of
+from compat_sdk.stores.qdrant import Collection
+from compat_sdk.upgrade.collection.places import find
+from compat_sdk.upgrade.embedding_again import embedded_again
 from compat_sdk.upgrade.manifest import FOLDER, require_manifest
 from compat_sdk.upgrade.shard import read_record
 from compat_train.config.gallery import GalleryConfig
 from compat_train.data.origin import Origin
+from compat_train.evaluation.held_out import _kept
 from compat_train.models.global_space import GlobalMember, Layer
 from compat_train.nas.cmp.evaluations import Evaluations, Measure, Score
 from compat_train.nas.cmp.train_supernet import _finished
@@ -45,6 +58,7 @@ from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.recipe import read_recipe
 from compat_train.runs.certificates import read_certificates
 from compat_train.runs.checkpoint import Checkpoint
+from compat_train.runs.choices import read_choices
 from compat_train.runs.data_record import require_same_data
 from compat_train.runs.layout import RUN, require_run
 from compat_train.runs.log import TrainingLog, read_log
@@ -109,12 +123,33 @@ def _readers() -> Iterator[Reader]:
         "idx", _idx, _cases([_OWN / "idx"], "*.idx*"), words=(b"\x1f\x8b", b"\0\0\x08\x03", b"\xff\xff\xff\xff")
     )
     yield from _published_sets()
+    yield from _vectors_of_others()
     yield Reader("kanji", _kanji, _cases([_OWN / "kanji"], "meta.json"), False, _value, _JSON)
     yield Reader("kanji-arrays", _kanji, _cases([_OWN / "kanji"], "*.npy"), words=_NPY)
     yield Reader(
         "image", _image, _cases([_OWN / "images"], "*"), words=(b"\xff\xd8", b"\xff\xe1", b"IHDR", b"iCCP", b"ftyp")
     )
     yield from _notes()
+
+
+def _vectors_of_others() -> Iterator[Reader]:
+    """Files of vectors that others wrote, what a store says of itself, and what is kept beside a gallery."""
+    files = _OWN / "vectors"
+    if importlib.util.find_spec("pyarrow"):
+        tables = (*_cases([files], "v.parquet"), *_cases([files], "v.arrow"))
+        yield Reader("tables", _source, tables, words=(b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"vector", b"space"))
+    yield Reader("npz-rows", _source, _cases([files], "v.npz"), words=(b"PK\3\4", b"PK\1\2", b"vectors.npy", *_NPY))
+    yield Reader("npy-rows", _source, _cases([files], "v.npy"), words=_NPY)
+    yield Reader("npy-ids", _source_of_ids, _cases([files], "ids.*"), words=(*_NPY, b"\n", b"\xff"))
+    yield Reader("hnswlib", _source, _cases([files], "v.hnswlib"), words=(b"\xff" * 8, b"\0" * 8, b"\x01"))
+    if importlib.util.find_spec("faiss"):
+        yield Reader("faiss", _source, _cases([files], "v.faiss"), words=(b"IxFI", b"IxMp", b"\xff" * 8), dear=True)
+    yield Reader("collection", _collection, _cases([_OWN / "collection"], "metadata.json"), False, _value, _JSON)
+    kept = _OWN / "kept"
+    yield Reader("payload", _payload, _cases([kept], "payload.jsonl"), False, _rows, _JSON, notes=True)
+    yield Reader("payload-signed", _signed_payload, _cases([kept], "payload.jsonl"), True, words=_JSON)
+    yield Reader("release", _release, _cases([kept], "release.json"), True, _value, _JSON)
+    yield Reader("backfilled", _backfilled, _cases([kept], "upgrade/backfilled.jsonl"), False, _rows, _JSON)
 
 
 def _published_sets() -> Iterator[Reader]:
@@ -157,6 +192,8 @@ def _notes() -> Iterator[Reader]:
     yield Reader("data-lock", _locked, _cases([_OWN / "locked"], "compat-data.lock.json"), True, _value, _JSON)
     yield Reader("gallery-lock", _write_lock, _cases([_OWN / "locks"], "gallery.lock"), notes=True)
     yield Reader("run-lock", _alone, _cases([_OWN / "locks"], "lock"), notes=True)
+    yield Reader("held-out", _held_out, _cases([_OWN / "known"], "held_out.json"), True, _value, _JSON)
+    yield Reader("choices", _choices, _cases([_OWN / "known"], "choices.json"), False, _value, _JSON)
     yield Reader("quickstart", _step, _cases([_OWN / "story"], "steps/*.json"), True, _value, _JSON)
 
 
@@ -342,6 +379,79 @@ def _packed_records(folder: Path, target: str) -> object:
 def _annotation(folder: Path, target: str, draw: random.Random) -> dict[str, bytes]:
     """Other JSON values in an annotation."""
     return {target: json.dumps(changed(json.loads((folder / target).read_bytes()), draw)).encode()}
+
+
+def _source(folder: Path, target: str, reading: Reading | None = None) -> object:
+    if target == "v.npy":
+        reading = Reading(ids=folder / "ids.npy")
+    with open_source(folder / target, reading) as source:
+        rows = list(source.read())
+    return source.space, [(one.ids, one.labels, one.payload, one.vectors.tobytes()) for one in rows]
+
+
+def _source_of_ids(folder: Path, target: str) -> object:
+    return _source(folder, "v.hnswlib", Reading(ids=folder / target))
+
+
+class _Store:
+    """A client of a store in which every collection has the same metadata."""
+
+    def __init__(self, metadata: object) -> None:
+        vectors = SimpleNamespace(size=8, distance="Cosine", multivector_config=None)
+        self._config = SimpleNamespace(params=SimpleNamespace(vectors=vectors), metadata=metadata)
+
+    def get_collection(self, _: str) -> object:
+        return SimpleNamespace(config=self._config)
+
+    def collection_exists(self, _: str) -> bool:
+        return True
+
+    def get_aliases(self) -> object:
+        return SimpleNamespace(aliases=[SimpleNamespace(alias_name="photos", collection_name="photos--old")])
+
+    def get_collections(self) -> object:
+        return SimpleNamespace(collections=[SimpleNamespace(name=f"photos--{name}") for name in ("new", "old")])
+
+
+def _collection(folder: Path, target: str) -> object:
+    told = read_json(folder / target)
+    metadata = told.get("metadata")  # which a store keeps as an object, whatever is in it
+    alias = Collection(_Store(metadata if isinstance(metadata, dict) else None), QdrantAddress("photos"))
+    shape, places = alias.shape(), find(alias)
+    beside = told.get("payload")
+    point = SimpleNamespace(id=7, vector=[0.0] * 8, payload=beside if isinstance(beside, dict) else None)
+    row = rows_of([point], shape, "label", vectors=True)
+    return shape, places.note, str(places.old.address), places.over, row.ids, row.labels, row.payload
+
+
+def _payload(folder: Path, target: str) -> object:
+    return read_payload(folder)
+
+
+def _signed_payload(folder: Path, target: str) -> object:
+    return read_payload(folder, None, _release(folder, target).payload)
+
+
+def _release(folder: Path, target: str) -> Release:
+    data = read_release(folder)
+    if data is None:
+        raise GalleryError("there is no release")
+    return Release.parse(data, folder / "release.json")
+
+
+def _backfilled(folder: Path, target: str) -> object:
+    return embedded_again(folder / FOLDER, load_snapshot(folder, False))
+
+
+def _held_out(folder: Path, target: str) -> object:
+    found = _kept(folder / target, "big-8-bbbbbbbbbbbb")
+    if found is None:
+        raise CorruptFileError("it is measured again")
+    return found
+
+
+def _choices(folder: Path, target: str) -> object:
+    return read_choices(folder)
 
 
 def _kanji(folder: Path, target: str) -> object:

@@ -175,9 +175,9 @@ GALLERIES = (
     Defence(
         23,
         "verify compares what an index finds with the exact search",
-        f"{SDK}/gallery/snapshot.py",
-        "        if recall < _LOWEST_RECALL:\n",
-        "        if False:\n",
+        f"{SDK}/gallery/problems.py",
+        "    if recall < _LOWEST_RECALL:\n",
+        "    if False:\n",
         tests_in("sdk/test_gallery.py", "an_index_over_other_rows_is_found_out"),
     ),
     Defence(

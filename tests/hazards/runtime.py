@@ -295,7 +295,7 @@ RUNTIME = (
     Defence(
         13,
         "the dimension of a query",
-        f"{SDK}/gallery/snapshot.py",
+        f"{SDK}/gallery/given.py",
         "    return check_vectors(embeddings.vectors, dim)\n",
         "    return embeddings.vectors\n",
         tests_in("sdk/test_gallery.py", "a_wrong_dimension_within_one_space_is_refused"),

@@ -1,4 +1,4 @@
-"""What `app web` finds where npm installed the engine: three files, of which a test needs no content."""
+"""What `app web` finds where npm installed the engine: six files, of which a test needs no content."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ def onnxruntime_web(node_modules: Path) -> Path:
     """Make the package, and return where it was put."""
     dist = node_modules / "onnxruntime-web" / "dist"
     dist.mkdir(parents=True)
-    for name in ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"):
-        (dist / name).write_bytes(name.encode())
+    for part in ("wasm.min.mjs", "webgpu.min.mjs"):
+        (dist / f"ort.{part}").write_bytes(part.encode())
+    for part in ("mjs", "wasm", "asyncify.mjs", "asyncify.wasm"):
+        (dist / f"ort-wasm-simd-threaded.{part}").write_bytes(part.encode())
     return node_modules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -56,7 +57,34 @@ def test_a_site_holds_what_a_browser_needs_and_keeps_all_but_the_pictures(run: R
             assert max(picture.size) <= 320 and picture.format == "JPEG"
     kept = json.loads(re.search(r"FILES = (.*);", (site / "sw.js").read_text())[1])  # type: ignore[index]
     there = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
-    assert set(kept) == {name for name in there if not name.startswith("pictures/")} - {"sw.js"}
+    asked_for = {
+        "sw.js",
+        *(name for name in there if name.startswith("pictures/") or re.search("webgpu|asyncify", name)),
+    }
+    assert set(kept) == there - asked_for and len(asked_for) == 1 + 30 + 3
+
+
+def test_the_runtime_goes_out_without_its_comments_in_less_than_20_kib(run: Run, root: Path) -> None:
+    made(run)
+    texts = [path.read_text("utf-8") for path in sorted((root / "site" / "compat-sdk").glob("*.js"))]
+    assert not any(re.search(r"^\s|^/[/*]|\*/$", text, re.MULTILINE) for text in texts)
+    source = Path(__file__).parents[2] / "sdk" / "web" / "src"
+    for path in source.glob("*.js"):  # the line ends that a text would hold are what the rule for indents does not see
+        assert not re.search(
+            r"`[^`\n]*\n[^`]*`", re.sub(r"^ *(//|/\*\*|\*).*", "", path.read_text("utf-8"), flags=re.M)
+        ), path
+    assert len(gzip.compress("".join(texts).encode(), 9)) < 20 * 1024
+
+
+def test_the_part_for_webgpu_stays_behind_where_it_is_not_wanted(run: Run, root: Path) -> None:
+    made(run, "--no-webgpu")
+    assert len(list((root / "site" / "ort").iterdir())) == 3
+    assert json.loads((root / "site" / "site.json").read_bytes())["webgpu"] is False
+    node_modules = onnxruntime_web(root / "older")
+    (node_modules / "onnxruntime-web" / "dist" / "ort.webgpu.min.mjs").unlink()
+    code, _, err = run(*MADE, "--onnxruntime-web", "older")
+    assert code == 1 and "npm install onnxruntime-web@latest" in err and "--no-webgpu" in err
+    made(run, "--no-webgpu", "--onnxruntime-web", "older")
 
 
 def test_the_same_site_is_written_again_in_its_place_and_another_has_another_version(run: Run, root: Path) -> None:

@@ -217,8 +217,8 @@ def test_a_finished_run_embeds_as_its_bundle_did(work: Path, name: str, vectors:
 
 def test_an_interrupted_training_goes_on_where_it_stopped(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
+    from compat_train.config.gallery import GalleryConfig
     from compat_train.config.settings import config_from_mapping
-    from compat_train.config.training import GalleryConfig
     from compat_train.methods.gallery import train_gallery
     from compat_train.runs.checkpoint import Checkpoint
     from compat_train.runs.resume_points import ResumePoints

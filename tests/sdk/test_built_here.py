@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from compat_sdk.errors import ConfigError, ForeignIndexError, GalleryError, SystemRefusedError
-from compat_sdk.gallery import Gallery
+from compat_sdk.gallery import Gallery, Where
 from compat_sdk.gallery.release import Release, next_release
 from compat_sdk.index import (
     KINDS,
@@ -252,6 +252,47 @@ def test_a_change_deletes_the_signature_and_says_so(
     assert not Gallery.is_signed(gallery.path)
     with pytest.raises(GalleryError, match="is not signed"):
         Gallery.open(gallery.path, public_key=public)
+
+
+def test_what_is_kept_beside_the_rows_is_signed(tmp_path: Path) -> None:
+    private, public = key_pair(tmp_path, "maker")
+    gallery = Gallery.create(tmp_path / "g", space=SPACE, dim=8)
+    gallery.add(rows(2), ["a", "b"], payload=[{"price": 1}, {"price": 2}])
+    gallery.sign(private)
+    file, expected = gallery.path / "payload.jsonl", [{"price": 1}, {"price": 2}]
+    whole = file.read_bytes()
+    opened = Gallery.open(gallery.path, public_key=public)
+    file.write_bytes(whole + b'{"id": "a", "payload": {"price": 9}}\n')  # of a writer that has not committed yet
+    for one in (opened, Gallery.open(gallery.path, public_key=public)):
+        assert one.get(["a", "b"]).payload == expected
+        assert one.search(rows(1), 2, where=Where(payload={"price": 9})) == [[]]
+    for wrong in (whole.replace(b"1}", b"9}"), whole[:-1], b""):
+        file.write_bytes(wrong)
+        with pytest.raises(GalleryError, match=r"payload\.jsonl does not begin with the \d+ bytes that were signed"):
+            Gallery.open(gallery.path, public_key=public)
+        with pytest.raises(GalleryError, match=r"payload\.jsonl does not begin"):
+            opened.get(["a"])
+        with pytest.raises(GalleryError, match=r"payload\.jsonl does not begin"):
+            opened.search(rows(1), 2, where=Where(payload={"price": 9}))
+    file.unlink()
+    with pytest.raises(GalleryError, match=r"payload\.jsonl"):
+        Gallery.open(gallery.path, public_key=public)
+    assert Gallery.open(gallery.path).get(["a"]).payload == [{}]
+
+
+def test_a_signature_without_the_payload_does_not_vouch_for_one(
+    signed: tuple[Gallery, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery, public = signed
+    file = gallery.path / "payload.jsonl"
+    file.write_bytes(b'{"id": "a", "payload": {"price": 9}}\n')
+    assert Gallery.open(gallery.path, public_key=public).get(["a"]).payload == [{}]  # none was signed
+    monkeypatch.setattr("compat_sdk.gallery.signing.payload_record", lambda _: None)  # as earlier commits signed
+    gallery.sign(tmp_path / "maker.pem")
+    with pytest.raises(GalleryError, match=r"does not cover its payload\.jsonl; sign it again"):
+        Gallery.open(gallery.path, public_key=public)
+    file.unlink()
+    Gallery.open(gallery.path, public_key=public)
 
 
 def test_the_release_is_signed(signed: tuple[Gallery, Path], tmp_path: Path) -> None:

@@ -178,6 +178,7 @@ def test_a_manifest_may_be_quoted_reordered_and_carry_a_byte_order_mark(tmp_path
         ("x\\y.png,a,train", "line 3: .*write / between"),
         ("x.png,a,test", "line 3: found split 'test'; expected one of train, val, query, gallery"),
         ("x.png,,train", "line 3: the label is empty"),
+        ("x.png,a\0,train", "line 3: found label 'a"),
         (",a,train", "line 3: found path ''"),
         ("x.png,a", "line 3: it has 2 fields, expected 3"),
         ("x.png,a,train,more", "line 3: it has 4 fields, expected 3"),
@@ -193,6 +194,19 @@ def test_a_wrong_row_of_a_manifest_is_refused_with_its_line(tmp_path: Path, row:
 def test_a_manifest_with_wrong_columns_is_refused(tmp_path: Path, header: str) -> None:
     with pytest.raises(DataError, match=r"line 1 has the columns .* expected path,label,split"):
         open_dataset(put_manifest(tmp_path, f"{header}\nx.png,a,train\n" if header else ""))
+
+
+@pytest.mark.parametrize(
+    "header", ["path, label,split", "path,Label,split", "PATH,label,split", "path,label,split,Side"]
+)
+def test_a_column_that_is_all_but_known_is_refused_and_not_passed_over(tmp_path: Path, header: str) -> None:
+    with pytest.raises(DataError, match=r"line 1 has the column .*; write (path|label|side), or another name"):
+        open_dataset(put_manifest(tmp_path, f"{header}\nx.png,a,train{',' * (header.count(',') - 2)}\n"))
+
+
+def test_space_around_a_label_makes_no_other_identity(tmp_path: Path) -> None:
+    dataset = open_dataset(put_manifest(tmp_path, "path,label,split\nx.png,a b,train\ny.png, a b\u00a0,train\n"))
+    assert dataset.split("train").classes == ("a b",)
 
 
 def test_a_manifest_that_is_empty_or_not_utf8_is_refused(tmp_path: Path) -> None:

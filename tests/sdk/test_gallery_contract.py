@@ -1,4 +1,7 @@
-"""One contract for every place a gallery may be in: a folder, and a Qdrant collection in memory, in a folder, named."""
+"""One contract for every place a gallery may be in.
+
+A folder; a Qdrant collection in memory, in a folder, named; and parts, in two folders or in a folder and a collection.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import pytest
 
 from compat_sdk.errors import CompatError, ConfigError, DataError, IncompatibleSpaceError, StoreError, VectorError
 from compat_sdk.gallery import Gallery, Where
+from compat_sdk.gallery.parts import PartsGallery
 from compat_sdk.gallery.remote import RemoteGallery
 from compat_sdk.gallery.without_files import WithoutFiles
 from compat_sdk.space import Embeddings
@@ -28,7 +32,7 @@ PAYLOAD: tuple[dict[str, object], ...] = (
     {"colour": "red", "nested": {"deep": [1, None]}},
     {"price": 1},
 )
-PLACES = ("folder", "memory", "path", "named vector")
+PLACES = ("folder", "memory", "path", "named vector", "two folders", "folder and path")
 
 
 def unit(count: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -50,6 +54,9 @@ def opened(place: str, folder: Path) -> Gallery:
     """An empty gallery of one place."""
     if place == "folder":
         return Gallery.create(folder / "g", space=SPACE, dim=DIM)
+    if place in ("two folders", "folder and path"):
+        first, second = opened("folder", folder), opened(place.split(" ")[-1].rstrip("s"), folder / "b")
+        return PartsGallery(folder, [first, second])
     module = pytest.importorskip("qdrant_client")
     if place == "memory":
         return RemoteGallery(collection_in(Collection(module.QdrantClient(":memory:"), QdrantAddress("photos"))))
@@ -60,8 +67,17 @@ def opened(place: str, folder: Path) -> Gallery:
 
 
 def close(gallery: Gallery) -> None:
-    if isinstance(gallery, RemoteGallery):
+    if isinstance(gallery, RemoteGallery | PartsGallery):
         gallery.close()
+
+
+def fill(gallery: Gallery) -> None:
+    """Six rows; of a gallery in parts, some in each."""
+    first = 0
+    if isinstance(gallery, PartsGallery):
+        first = 3
+        gallery._parts[0].add(Embeddings(unit(6)[:3], SPACE), NAMES[:3], LABELS[:3], payload=PAYLOAD[:3])
+    gallery.add(Embeddings(unit(6)[first:], SPACE), NAMES[first:], LABELS[first:], payload=PAYLOAD[first:])
 
 
 @pytest.fixture(params=PLACES)
@@ -75,7 +91,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gallery]:
 def gallery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
     """One gallery of six rows for all tests that change nothing."""
     found = opened(request.param, tmp_path_factory.mktemp("contract"))
-    found.add(Embeddings(unit(6), SPACE), NAMES, LABELS, payload=PAYLOAD)
+    fill(found)
     yield found
     close(found)
 
@@ -136,7 +152,7 @@ def test_a_search_with_conditions_still_finds_k(gallery: Gallery, where: Where, 
 
 def test_removed_rows_are_gone_and_their_payload_is_nobody_elses(empty: Gallery) -> None:
     gallery = empty
-    gallery.add(Embeddings(unit(6), SPACE), NAMES, LABELS, payload=PAYLOAD)
+    fill(gallery)
     assert gallery.remove(["7", "007", "7", "unknown"]) == 2
     assert len(gallery) == 4 and not {"7", "007"} & set(gallery.ids)
     assert {hit.id for hit in gallery.search(query(), 10)[0]} == set(NAMES[2:])
@@ -146,7 +162,7 @@ def test_removed_rows_are_gone_and_their_payload_is_nobody_elses(empty: Gallery)
 
 
 def test_replaced_vectors_keep_what_belongs_to_their_rows(empty: Gallery) -> None:
-    empty.add(Embeddings(unit(6), SPACE), NAMES, LABELS, payload=PAYLOAD)
+    fill(empty)
     empty.replace(Embeddings(unit(2, 7), SPACE), NAMES[1:3])
     found = empty.get(NAMES)
     np.testing.assert_allclose(found.vectors[1:3], unit(2, 7), atol=1e-6)
@@ -197,11 +213,18 @@ def test_facts_have_the_same_keys_everywhere(gallery: Gallery, tmp_path: Path) -
     assert (facts["rows"], facts["labels"], facts["space"], facts["dim"]) == (6, 2, SPACE, DIM)
 
 
-def test_a_collection_answers_everything_that_a_folder_does() -> None:
+def test_some_ids_are_told_apart_from_those_that_are_not_there(gallery: Gallery) -> None:
+    assert gallery.held(["7", "-3", "unknown", "7"]) == {"7", "-3"} and gallery.held([]) == set()
+
+
+def test_a_collection_and_parts_answer_everything_that_a_folder_does() -> None:
     of_paths = {"create", "open", "is_signed", "compact_folder"}
     names = [name for kind in Gallery.__mro__[:-1] for name in vars(kind)]
     public = {name for name in names if not name.startswith("_") or name in ("__init__", "__len__")}
-    assert public - set(vars(RemoteGallery)) - set(vars(WithoutFiles)) == of_paths
+    of_stores = RemoteGallery.__mro__[: RemoteGallery.__mro__.index(Gallery)]
+    assert WithoutFiles in of_stores
+    assert public - {name for kind in of_stores for name in vars(kind)} == of_paths
+    assert public - set(vars(PartsGallery)) == of_paths
 
 
 def test_what_concerns_files_is_refused_by_a_collection(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from compat_sdk.errors import CompatError, ConfigError, GalleryError, MissingExt
 from compat_sdk.index import KINDS, ApproximateIndex, ExactIndex, Index, build_measured, check_vectors
 from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.index.options import GraphOptions
+from compat_sdk.index.recall import Questions
 
 Build = Callable[[NDArray[np.float32]], Index]
 
@@ -493,6 +494,19 @@ def test_what_the_user_sets_is_not_chosen(kind: str) -> None:
     name = "probes" if kind == "faiss-ivfpq" else "expansion_search"
     index, _ = build_measured(kind, unit_vectors(400), 0.1, threads=1, **{name: 23})
     assert index.options[name] == 23
+
+
+def test_a_recall_is_judged_by_the_rows_that_are_named_and_not_by_what_is_said_of_them() -> None:
+    exact = ExactIndex(unit_vectors(40))
+    asked = Questions.of(exact, unit_vectors(6, seed=1), 4)
+    nearest = exact.search(asked.queries, 4)[0]
+    assert asked.recall(nearest) == 1 and asked.recall(nearest[:, ::-1]) == 1
+    assert asked.recall(np.roll(np.arange(40), 7)[nearest]) < 1  # an index whose row numbers are shifted
+    assert asked.recall(np.repeat(nearest[:, :1], 4, axis=1)) == 0.25  # the same row four times
+    assert asked.recall(np.where(np.arange(4) < 2, nearest, -1)) == 0.5  # half of them only
+    held_in = np.arange(0, 40, 2)
+    assert Questions.of(exact, asked.queries, 4, among=held_in).recall(nearest) == 1
+    assert (Questions.of(exact, asked.queries, 4, among=held_in).least <= asked.least).all()
 
 
 def test_a_recall_beyond_reach_is_refused_with_what_was_reached() -> None:

@@ -53,7 +53,15 @@ def test_values_are_those_of_the_ranking():
         assert found.tolist() == expected.tolist()
     cut = score_queries(*case(), precision=lambda ranks: average_precision_at(ranks, 3)).average_precision
     assert Metric.parse("map@3").values(*case()).tolist() == cut.tolist()
-    assert Metric.parse("map@3").of(ranked) is None
+    cut_at = Metric.parse("map@3")
+    assert cut_at.of(ranked) is None
+    both = score_queries(*case(), also=cut_at.cut_off)
+    assert both.average_precision.tolist() == ranked.average_precision.tolist()
+    found = cut_at.of(both)
+    assert found is not None
+    assert found.tolist() == cut.tolist()
+    assert Metric.parse("top-1").cut_off is None
+    assert Metric.parse("map").cut_off is None
 
 
 def test_with_strangers_identification_takes_the_whole_gallery():

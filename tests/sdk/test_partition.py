@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from compat_sdk.datasets import Shares, check_dataset, divide, lock_dataset, open_dataset
 from compat_sdk.datasets.lock import LOCK
@@ -183,3 +185,48 @@ def test_files_beside_the_splits_are_told_of(tmp_path: Path) -> None:
     (tmp_path / "data" / "test" / "cat").mkdir(parents=True)
     told = [each for each in check_dataset(open_dataset(tmp_path / "data"), decode=False) if each.kind == "left-out"]
     assert [each.message for each in told] == ["beside the splits, left out: 1 .csv, 1 folder beside the splits"]
+
+
+def test_near_copies_are_left_out_on_request_whatever_their_bytes_and_nothing_else_is(tmp_path: Path) -> None:
+    photos = scenes(tmp_path / "photos")
+    first = Image.open(photos / "toy 0" / "0.png")
+    first.resize((40, 40)).save(photos / "toy 0" / "shrunk.jpg", quality=95, subsampling=0)
+    first.convert("L").point(lambda value: 255 - value).save(photos / "toy 0" / "other.png")
+    first.crop((1, 1, 79, 79)).save(photos / "toy 1" / "stolen.png")
+    (photos / "toy 2" / "torn.png").write_bytes(b"no picture")
+    assert not divide(photos).left_out
+    done = divide(photos, leave_near_copies_out=True)
+    assert done.left_out == {"near copy of another picture": 1, "near copy of a picture of another identity": 1}
+    ids = {name for split in done.splits.values() for name in split.ids}
+    assert {"toy 0/0.png", "toy 0/other.png", "toy 2/torn.png"} <= ids and len(ids) == 8 * 4 + 2
+
+
+def test_near_copies_in_two_splits_are_found_on_request_also_behind_one_of_their_own_split(tmp_path: Path) -> None:
+    photos = scenes(tmp_path / "photos", 3)
+    for number, name in enumerate(("train", "query", "gallery")):
+        (photos / f"toy {number}").rename(photos / "moved")
+        (photos / name).mkdir()
+        (photos / "moved").rename(photos / name / f"toy {number}")
+    of_train = Image.open(photos / "train" / "toy 0" / "0.png")
+    for number in range(2):  # two alike in one split are its own affair
+        of_train.resize((40 + number, 40)).save(photos / "query" / "toy 1" / f"near {number}.png")
+    own = Image.open(photos / "gallery" / "toy 2" / "0.png")
+    own.resize((40, 40)).save(photos / "gallery" / "toy 2" / "near.png")
+    dataset = open_dataset(photos)
+    assert not [problem for problem in check_dataset(dataset) if problem.kind == "near-copy"]
+    (problem,) = [problem for problem in check_dataset(dataset, near_copies=True) if problem.kind == "near-copy"]
+    assert (problem.split, problem.severity, problem.count) == ("query", "warning", 2)
+    assert set(problem.examples) == {"query/toy 1/near 0.png", "query/toy 1/near 1.png"}
+    assert "look like images of train" in problem.message
+
+
+def scenes(root: Path, identities: int = 8) -> Path:
+    """Four pictures of coarse noise of each identity, no two alike."""
+    draws = np.random.default_rng(0)
+    for identity in range(identities):
+        for number in range(4):
+            path = root / f"toy {identity}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            coarse = Image.fromarray(draws.integers(0, 256, (6, 6, 3), np.uint8))
+            coarse.resize((80, 80), Image.Resampling.BICUBIC).save(path)
+    return root

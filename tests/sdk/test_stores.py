@@ -422,6 +422,19 @@ def test_a_native_reader_that_dies_is_one_line(monkeypatch: pytest.MonkeyPatch, 
         native._alone(_die, 0, tmp_path / "x")
 
 
+@pytest.mark.parametrize("member", ["ids", "labels", "space"])
+def test_numbers_that_are_no_characters_are_no_text(member: str, tmp_path: Path) -> None:
+    texts = {"ids": np.array(NAMES), "labels": np.array(list("abcabcd")), "space": np.array([SPACE])}
+    texts[member].view("u4")[0] = 0x110000
+    npz(tmp_path / "t.npz", **{**texts, "space": texts["space"].reshape(())})
+    with pytest.raises(CorruptFileError, match="no characters"):
+        import_gallery(tmp_path / "t.npz", tmp_path / "g")
+    np.save(tmp_path / "v.npy", UNIT)
+    np.save(tmp_path / "ids.npy", texts[member])
+    with pytest.raises(CorruptFileError, match="no text"):
+        import_gallery(tmp_path / "v.npy", tmp_path / "g", space=SPACE, reading=Reading(ids=tmp_path / "ids.npy"))
+
+
 # Whole or not there
 
 
@@ -436,7 +449,7 @@ def test_an_import_that_fails_on_the_way_leaves_nothing_and_one_that_was_killed_
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(incoming_module, "write_state", full)
+        patch.setattr("compat_sdk.gallery.filling.write_state", full)
         with pytest.raises(CompatError, match="No space left"):
             import_gallery(source, tmp_path / "g", space=SPACE)
         assert left(tmp_path) == ["t.npz"]
@@ -449,6 +462,19 @@ def test_an_import_that_fails_on_the_way_leaves_nothing_and_one_that_was_killed_
     assert made.ids == tuple(NAMES) and len(made.info()["model"]["imported"]) == 4  # type: ignore[index]
     assert made.info()["segments"] == 3 and len(left(tmp_path / "g")) == 3 * 2 + 2
     np.testing.assert_array_equal(made.vectors, UNIT)
+
+
+@pytest.mark.parametrize("name", ["gallery.json", "gallery.json and all rows"])
+def test_an_import_deletes_nothing_of_a_gallery_that_lost_its_state(
+    gallery: Gallery, name: str, tmp_path: Path
+) -> None:
+    gallery.path.joinpath("gallery.json").unlink()
+    if "rows" in name:
+        [file.unlink() for file in gallery.path.glob("rows-*")]
+    before = {path: path.read_bytes() for path in gallery.path.iterdir()}
+    with pytest.raises(ConfigError, match=r"holds .*, which gallery import does not write"):
+        import_gallery(npz(tmp_path / "t.npz"), gallery.path, space=SPACE)
+    assert {path: path.read_bytes() for path in gallery.path.iterdir()} == before
 
 
 def test_a_store_that_changes_while_it_is_read_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

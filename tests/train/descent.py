@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from compat_train.config.training import Optimisation
+from compat_train.config.parts import Optimisation
 from compat_train.runs.log import read_log
 
 IMAGES = 48  # in the training split of the fixture ``clothes``

@@ -6,7 +6,7 @@ import torch
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing, to_input
-from compat_train.config.training import Augmentation
+from compat_train.config.parts import Augmentation
 from compat_train.data.augment import augment, cut_and_paste, cut_out, distort_colour
 from compat_train.data.batches import Batch, Batches, normalise, unit_range
 

@@ -3,17 +3,11 @@ from __future__ import annotations
 import pytest
 
 from compat_sdk.errors import ConfigError
-from compat_train.config.training import (
-    Augmentation,
-    Classification,
-    GalleryConfig,
-    Optimisation,
-    QueryConfig,
-    Scenario,
-    Source,
-    config_from_mapping,
-    config_to_json,
-)
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Classification, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.scenario import Scenario
+from compat_train.config.settings import config_from_mapping, config_to_json
 
 
 @pytest.mark.parametrize(
@@ -66,13 +60,14 @@ def test_the_methods_are_weights_of_equation_1() -> None:
         return QueryConfig(source=Source(data="x"), gallery="g", **values).term_weights  # type: ignore[arg-type]
 
     def others(**given: float) -> dict[str, float]:
-        names = ("own", "gallery", "kd", "regression", "alignment", "boundary", "adaptation", "csd", "infonce", "aml")
-        return dict.fromkeys(names, 0.0) | given
+        names = ("own", "gallery", "kd", "focal", "regression", "alignment", "boundary", "adaptation", "csd", "infonce")
+        return dict.fromkeys((*names, "aml"), 0.0) | given
 
     assert weights(method="vanilla") == others(own=1)
     assert weights(method="bct") == weights(method="dmu", adaptation=0.0) == others(own=1, gallery=1)
     assert weights(method="dmu") == others(own=1, gallery=1, adaptation=1)
     assert weights(method="lce") == others(own=1, alignment=100, boundary=1)
+    assert weights(method="unibct") == others(own=1, gallery=1) and weights(method="focal") == others(own=1, focal=1)
     assert weights(method="bct", gallery_term=3.0)["gallery"] == 3
     assert weights(method="kd")["kd"] == 1
     assert weights(method="regression-centred") == weights(method="regression") == others(regression=20)
@@ -84,11 +79,9 @@ def test_only_methods_that_draw_into_the_gallery_space_may_declare_it() -> None:
     def compatible(method: str) -> bool:
         return QueryConfig(source=Source(data="x"), gallery="g", method=method).compatible  # type: ignore[arg-type]
 
-    assert [compatible(m) for m in ("vanilla", "kd", "finetune", "bct", "regression", "dmu", "lce")] == [
-        False,
-        False,
-        *[True] * 5,
-    ]
+    assert not compatible("vanilla") and not compatible("kd")
+    drawing = ("finetune", "bct", "regression", "dmu", "lce", "unibct", "focal")
+    assert all(compatible(method) for method in drawing)
 
 
 def test_mixed_images_without_a_regression_are_refused() -> None:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from compat_sdk.datasets import check_dataset, open_dataset
+from compat_sdk.datasets.near_copies import ink_hash, near_copies
 from compat_sdk.errors import ConfigError, DataError
 from compat_train.data.clipart import builder
 from compat_train.data.clipart.builder import ClipartSet, build_clipart
 from compat_train.data.clipart.instances import homography, instance
-from compat_train.data.clipart.near_copies import near_copies, picture_hash
 from compat_train.data.clipart.sheets import SHEET_PX, colours, read_sheet
 from tests.cli.test_cli import run
 
@@ -131,13 +131,13 @@ def test_colours_count_by_their_share_of_the_ink() -> None:
 def test_a_near_copy_is_one_of_an_earlier_drawing_that_stays() -> None:
     # In units of ink: 1 is near to 0, 2 is near to 1 but not to 0, which is the one that stays.
     rows = [np.array([x, 200], np.uint8) for x in (0, 50, 100)]
-    assert near_copies(rows) == {1: 0}
-    assert near_copies(rows[1:]) == {1: 0}
+    assert near_copies(rows, 0.3) == {1: 0}
+    assert near_copies(rows[1:], 0.3) == {1: 0}
     assert near_copies([]) == {}
 
 
 def test_near_copies_are_those_of_a_naive_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compat_train.data.clipart.near_copies._BLOCK", 7)  # blocks end anywhere
+    monkeypatch.setattr("compat_sdk.datasets.near_copies._BLOCK", 7)  # blocks end anywhere
     rows = np.random.default_rng(0).integers(0, 256, (60, 4), np.uint8)
     kept: list[int] = []
     copies = {}
@@ -149,7 +149,7 @@ def test_near_copies_are_those_of_a_naive_loop(monkeypatch: pytest.MonkeyPatch) 
             copies[row] = min(near, key=others.__getitem__)
         else:
             kept.append(row)
-    assert copies and near_copies(list(rows)) == copies
+    assert copies and near_copies(list(rows), 0.3) == copies
 
 
 def test_the_same_shape_in_another_colour_is_no_copy(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_the_same_shape_in_another_colour_is_no_copy(tmp_path: Path) -> None:
     for colour in ((200, 0, 0), (0, 0, 200), (200, 10, 0)):
         pixels = np.full((SHEET_PX, SHEET_PX, 3), 255, np.uint8)
         pixels[60:200, 60:200] = colour
-        hashes.append(picture_hash(pixels))
-    assert near_copies(hashes) == {2: 0}
+        hashes.append(ink_hash(pixels))
+    assert near_copies(hashes, 0.3) == {2: 0}
 
 
 def test_a_homography_takes_each_point_to_its_own() -> None:

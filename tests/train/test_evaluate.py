@@ -13,7 +13,7 @@ from compat_sdk.datasets import Dataset, Split, open_dataset
 from compat_sdk.errors import ConfigError, CorruptFileError, DataError, ImageError, VectorError
 from compat_sdk.images import Preprocessing, to_input
 from compat_sdk.metrics import Metric, score_queries, summarise
-from compat_train.config.training import Classification
+from compat_train.config.parts import Classification
 from compat_train.embed import embed_images, input_tensor
 from compat_train.evaluation.embedding_model import open_model
 from compat_train.evaluation.evaluate import evaluate

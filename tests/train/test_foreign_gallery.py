@@ -15,7 +15,9 @@ import torch
 from compat_sdk.datasets import open_dataset
 from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Execution, GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
 from compat_train.data.batches import Batches
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.embed import input_tensor

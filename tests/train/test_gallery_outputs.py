@@ -15,15 +15,10 @@ from torch.nn.functional import avg_pool2d, cosine_similarity
 from compat_cli.settings.told import Told
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing, decode_many
-from compat_train.config.training import (
-    Augmentation,
-    Execution,
-    GalleryConfig,
-    Optimisation,
-    QueryConfig,
-    Source,
-    config_to_json,
-)
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.settings import config_to_json
 from compat_train.data.batches import Batch, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.embed import embed_images

@@ -18,7 +18,8 @@ from compat_cli.app import app
 from compat_sdk.datasets import open_dataset
 from compat_sdk.errors import CorruptFileError
 from compat_sdk.files.seal import sealed_json
-from compat_train.config.training import GalleryConfig, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Source
 from compat_train.evaluation import held_out
 from compat_train.evaluation.held_out import HeldOut, held_out_accuracy, held_out_once
 from compat_train.runs.checkpoint import Checkpoint

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Classification, Execution, GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Classification, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
 from compat_train.data.training_set import load_training_set
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.inherit import _refitted, _useful_channels, inherit

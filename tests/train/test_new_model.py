@@ -9,27 +9,24 @@ import numpy as np
 import pytest
 import torch
 
-from compat_sdk.errors import TrainingError
+from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import (
-    Augmentation,
-    Classification,
-    Execution,
-    GalleryConfig,
-    Optimisation,
-    QueryConfig,
-    Scenario,
-    Source,
-)
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.scenario import Scenario
 from compat_train.data.batches import Batch, Batches, normalise
 from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.losses.distill import knowledge_distillation_loss
 from compat_train.losses.dmu import certainty_weights, entropy_weights, least_confidence_weights
+from compat_train.losses.focal import focal_distillation_loss
 from compat_train.losses.margin import angular_margin_loss, cosine_logits
 from compat_train.methods.classify import new_classifier
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.methods.query import train_query
+from compat_train.methods.refined_prototypes import refined_prototypes
 from compat_train.methods.unseen_classes import class_means, extended_classifier, training_embeddings
 from compat_train.models.transform import ForwardAdaptation
 from compat_train.runs.checkpoint import Checkpoint
@@ -156,12 +153,13 @@ def test_psi_is_left_in_a_run_of_its_own(old: Checkpoint, clothes: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("term", "method"), [("adaptation", "dmu"), ("alignment", "lce"), ("boundary", "lce"), ("gallery", "bct")]
+    ("term", "method"),
+    [("adaptation", "dmu"), ("alignment", "lce"), ("boundary", "lce"), ("gallery", "unibct"), ("focal", "focal")],
 )
 def test_each_term_falls_when_it_is_trained_alone(
     term: str, method: str, old: Checkpoint, clothes: Path, tmp_path: Path
 ) -> None:
-    weights = dict.fromkeys(("own", "gallery_term", "adaptation", "alignment", "boundary"), 0.0)
+    weights = dict.fromkeys(("own", "gallery_term", "adaptation", "alignment", "boundary", "focal"), 0.0)
     weights["gallery_term" if term == "gallery" else term] = 1.0
     steps = small_steps(lr=0.05 if term in ("alignment", "boundary") else 0.001)
     train_query(config(old, clothes, method=method, optimisation=steps, **weights), tmp_path / "run")
@@ -206,6 +204,8 @@ def test_selection_weighs_the_regression_of_equation_14_as_well(
         {"method": "dmu"},
         {"method": "dmu", "unseen": "lwf", "selection_scale": 30.0},
         {"method": "lce"},
+        {"method": "unibct"},
+        {"method": "focal"},
         {"unseen": "prototypes"},
         {"unseen": "lwf"},
     ],
@@ -227,7 +227,8 @@ def test_images_of_an_unseen_class_add_to_the_old_term_unless_they_are_skipped(
 ) -> None:
     unseen = step.batch.labels == 3
     assert unseen.any()
-    for choice, adds in (("skip", False), ("prototypes", True), ("all-prototypes", True), ("lwf", True)):
+    every = [("prototypes", True), ("all-prototypes", True), ("refined-prototypes", True), ("lwf", True)]
+    for choice, adds in (("skip", False), *every):
         step.embeddings.grad = None
         step.terms(config(old, clothes, unseen=choice))["gallery"].backward()
         assert step.embeddings.grad is not None
@@ -327,3 +328,111 @@ def test_a_larger_new_gallery_model_is_evaluated_against_the_old_gallery(
     # It can be the old model of the next upgrade.
     after = train_query(replace(config(new, clothes, method="dmu"), role="gallery"), tmp_path / "next")
     assert after.searches == (new.space,)
+
+
+def test_the_table_of_dmus_regression_beside_the_model_is_equation_14_in_both_terms(
+    step: Step, old: Checkpoint, clothes: Path
+) -> None:
+    chosen = config(
+        old, clothes, method="dmu", gallery_term=0.0, regression=1.0, adaptation=2.0, adaptation_loss="regression"
+    )
+    found = step.terms(chosen)
+    assert set(found) == {"own", "regression", "adaptation"}
+    apart = [
+        1 - torch.dot(a, b) / a.norm() / b.norm() for a, b in zip(step.psi(step.of_old), step.embeddings, strict=True)
+    ]
+    assert found["adaptation"].item() == pytest.approx(2 * torch.stack(apart).mean().item(), rel=1e-5)
+    found["adaptation"].backward()
+    assert step.embeddings.grad is not None and step.embeddings.grad.abs().sum() > 0  # Eq. 8 is over both
+    assert all(each.grad is not None for each in step.psi.parameters()) and step.classifier.weight.grad is None
+
+
+def test_focal_distillation_weighs_what_the_old_model_told_right(step: Step, old: Checkpoint, clothes: Path) -> None:
+    found = step.terms(config(old, clothes, method="focal", temperature=100.0))["focal"]
+    assert old.classifier is not None
+    total = 0.0
+    for row, target in enumerate(step.targets.tolist()):
+        said, wanted = (
+            30 * cosine_logits(side[row : row + 1], old.classifier) for side in (step.embeddings, step.of_old)
+        )
+        apart = knowledge_distillation_loss(said, wanted, temperature=100.0).item()
+        total += apart * (6.0 if int(wanted.argmax()) == target else 1.0)  # an unseen class is never told right
+    assert found.item() == pytest.approx(total / 16, rel=1e-3)
+    step.embeddings = step.of_old.clone().requires_grad_()
+    assert step.terms(config(old, clothes, method="focal"))["focal"].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_focal_distillation_by_hand() -> None:
+    # Old (2/3, 1/3), new (1/2, 1/2); the first image was told right and counts 6 times, the second once.
+    old_logits, logits = torch.tensor([[np.log(2.0), 0.0]] * 2, requires_grad=True), torch.zeros(2, 2)
+    apart = 2 / 3 * np.log(4 / 3) + 1 / 3 * np.log(2 / 3)
+    found = focal_distillation_loss(logits.requires_grad_(), old_logits, torch.tensor([True, False]), temperature=1.0)
+    assert found.item() == pytest.approx(3.5 * apart, rel=1e-5)
+    found.backward()
+    assert old_logits.grad is None and logits.grad is not None
+
+
+def test_refined_prototypes_equal_a_walk_step_by_step_and_an_outlier_counts_less() -> None:
+    generator = torch.Generator().manual_seed(3)
+    near = torch.nn.functional.normalize(
+        torch.randn(1, 8, generator=generator) + 0.2 * torch.randn(5, 8, generator=generator)
+    )
+    far = torch.nn.functional.normalize(torch.randn(1, 8, generator=generator))
+    embeddings = torch.cat((near, far, far))
+    labels = torch.tensor([2, 2, 2, 2, 2, 2, 0])
+    found = refined_prototypes(embeddings, labels, 3, damping=0.6, temperature=0.2)
+    group = embeddings[labels == 2].double()
+    walk = group @ group.T / 0.2
+    for row in range(6):
+        walk[row, row] = -torch.inf
+        walk[row] = torch.exp(walk[row]) / torch.exp(walk[row]).sum()
+    walked = torch.zeros_like(group)
+    for steps in range(80):
+        walked += 0.4 * 0.6**steps * torch.linalg.matrix_power(walk, steps) @ group
+    wanted = walked.mean(0) / walked.mean(0).norm()
+    assert torch.allclose(found[2].double(), wanted, atol=1e-5)
+    plain = torch.nn.functional.normalize(class_means(embeddings, labels, 3)[2], dim=0)
+    assert found[2] @ far[0] < plain @ far[0]
+    assert torch.allclose(refined_prototypes(embeddings, labels, 3, damping=0.0)[2], plain, atol=1e-6)
+    assert torch.allclose(found[0], far[0]) and found[1].tolist() == [0.0] * 8
+
+
+def test_unibct_is_the_loss_under_refined_rows_of_all_classes(
+    step: Step, old: Checkpoint, data: TrainingSet, clothes: Path
+) -> None:
+    rows = refined_prototypes(training_embeddings(old, data.pixels, DEVICE), torch.from_numpy(data.labels), 4)
+    expected = angular_margin_loss(step.embeddings, rows, step.batch.labels, margin=0.3, scale=30.0)
+    chosen = config(old, clothes, method="unibct")
+    assert step.terms(chosen)["gallery"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert gallery_rows(chosen, replace(old, classifier=None), data).tolist() == [0, 1, 2, -1]
+    with pytest.raises(ConfigError, match="method 'unibct' is refined prototypes"):
+        config(old, clothes, method="unibct", unseen="skip")
+    with pytest.raises(TrainingError, match="has no classifier, which method 'focal' needs"):
+        gallery_rows(config(old, clothes, method="focal"), replace(old, classifier=None), data)
+
+
+def test_psi_of_a_second_generation_is_shown_the_upgraded_gallery(
+    old: Checkpoint, data: TrainingSet, clothes: Path, tmp_path: Path
+) -> None:
+    first = train_query(config(old, clothes, method="dmu", role="gallery", adaptation_width=8), tmp_path / "first")
+    hop = TransformRun.load(first.path / "adaptation")
+    chain = {"through": (str(hop.path),), "embedded_by": str(old.path)}
+    step = Step(first, data)
+    found = step.terms(config(first, clothes, method="dmu", **chain))["adaptation"]
+    of_old = training_embeddings(old, data.pixels, DEVICE)[step.batch.index]
+    stored = torch.nn.functional.normalize(hop.build()(of_old)).detach()
+    adapted = step.psi(stored)
+    expected = angular_margin_loss(adapted, step.classifier.weight, step.batch.labels, margin=0.3, scale=30.0)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    second = train_query(config(first, clothes, method="dmu", role="gallery", **chain), tmp_path / "second")
+    spaces = TransformRun.load(second.path / "adaptation").spaces
+    assert (spaces.old_space, spaces.space) == (first.space, second.space)
+    for values, says in (
+        ({"through": ()}, "set both or neither"),
+        ({"embedded_by": None}, "set both or neither"),
+        ({"adaptation": 0.0}, "through is .*, but the terms that it is about, adaptation"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            config(first, clothes, method="dmu", **(chain | values))
+    with pytest.raises(TrainingError, match="the transforms of through lead to"):
+        Step(old, data).terms(config(old, clothes, method="dmu", **chain))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,13 @@ import pytest
 from PIL import Image
 
 from compat_sdk.datasets import Split
-from compat_sdk.errors import ConfigError, DataError, TrainingError
+from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.files.lock import open_locked
 from compat_sdk.images import Preprocessing, to_pixels
-from compat_train.data.pixels import decode_split
+from compat_train.config.parts import Source
+from compat_train.config.settings import config_to_json
+from compat_train.data.pixels import Pixels, decode_split
+from compat_train.data.training_set import load_training_set
 
 
 def arrays(*shape: int) -> Split:
@@ -105,6 +110,21 @@ def test_a_failed_decoding_leaves_no_cache_behind(tmp_path: Path) -> None:
     assert [path.name for path in cache.iterdir()] == ["pixels.lock"]
 
 
+def test_two_trainings_that_share_a_folder_decode_once(tmp_path: Path) -> None:
+    split, cache, steps = files(tmp_path, 3), tmp_path / "cache", []
+    cache.mkdir()
+    with ThreadPoolExecutor(2) as pool:
+        with open_locked(cache / "pixels.lock"):
+
+            def decoded() -> Pixels:
+                return decode_split(split, Preprocessing(8), cache=cache, progress=lambda *step: steps.append(step))
+
+            both = [pool.submit(decoded) for _ in range(2)]
+            assert wait(both, timeout=0.3).not_done == set(both)  # another process is writing there
+        first, second = (one.result(timeout=60) for one in both)
+    assert np.array_equal(first.images, second.images) and len(steps) == 1
+
+
 def test_a_full_disk_is_an_error_and_what_killed_processes_left_is_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,9 +132,6 @@ def test_a_full_disk_is_an_error_and_what_killed_processes_left_is_deleted(
     cache.mkdir()
     for name in ("train-0.pixels.00112233aabb.tmp", "query-1.pixels.112233aabb00.tmp"):
         (cache / name).write_bytes(b"left")
-    with open_locked(cache / "pixels.lock"), pytest.raises(TrainingError, match="another process is writing images in"):
-        decode_split(files(tmp_path, 2), Preprocessing(8), cache=cache)
-    assert len(list(cache.glob("*.tmp"))) == 2
     decode_split(files(tmp_path, 2), Preprocessing(8), cache=cache)
     assert not list(cache.glob("*.tmp"))
     if hasattr(os, "posix_fallocate"):
@@ -148,3 +165,21 @@ def test_numbers_out_of_range_are_refused() -> None:
         decode_split(arrays(2, 8, 8), Preprocessing(8), skip_budget=-1)
     with pytest.raises(ConfigError):
         decode_split(arrays(2, 8, 8), Preprocessing(8), threads=0)
+
+
+def test_trainings_of_one_folder_share_their_decoded_pictures(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "data" / "train" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (9, 9), (ord(name), number, 0)).save(tmp_path / "data" / "train" / name / f"{number}.png")
+    source = Source(data=str(tmp_path / "data"), pixels=str(tmp_path / "kept"))
+    steps: list[object] = []
+    for run in ("one", "two"):
+        found = load_training_set(
+            source, Preprocessing(8), cache=tmp_path / run / "pixels", progress=lambda *step: steps.append(step)
+        )
+        assert isinstance(found.pixels, np.memmap) and not (tmp_path / run).exists()
+    assert len(steps) == 1 and len(list((tmp_path / "kept").glob("*.pixels"))) == 1
+    assert "pixels" not in config_to_json(source)  # where they are decides nothing
+    with pytest.raises(ConfigError, match=r"data.* holds train"):
+        load_training_set(replace(source, pixels=str(tmp_path / "data")), Preprocessing(8))

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from compat_sdk.errors import ConfigError, TrainingError
-from compat_train.config.training import Execution
+from compat_train.config.parts import Execution
 from compat_train.device import device_of
 from compat_train.methods.gallery import train_gallery
 from compat_train.precision import autocast_type

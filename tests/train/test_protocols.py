@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import io
 import json
 import pickle
@@ -27,7 +28,7 @@ from compat_train.evaluation.face_templates import FARS as TEMPLATE_FARS
 from compat_train.evaluation.face_templates import evaluate_templates
 from compat_train.evaluation.judged import judge
 from compat_train.evaluation.splits import filled_split
-from compat_train.evaluation.verification import FARS, verify_pairs
+from compat_train.evaluation.verification import FARS, mirrored, verify_pairs
 from tests.sdk.published.layouts import ijb, market, put
 from tests.train.test_evaluate import save_run
 
@@ -82,6 +83,39 @@ def test_listed_matches_are_ranked_without_junk_and_without_the_querys_own_pictu
     assert at_3.values[0] == pytest.approx(cut[1])
     with pytest.raises(ConfigError, match=r"tpir@fpir=0\.1 needs identities"):
         judge(Metric("tpir", 0.1), queries, gallery, dataset, memory_mib=64, exclude_self=own)
+
+
+@pytest.mark.parametrize("by_lists", [True, False])
+def test_a_cut_off_is_judged_by_the_ranking_that_the_table_is_of(
+    by_lists: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = listed()
+    if not by_lists:
+        query, gallery_split = dataset.split("query"), dataset.split("gallery")
+        named = {
+            "query": dataclasses.replace(query, labels=("a", "b", "c")),
+            "gallery": dataclasses.replace(gallery_split, labels=tuple("abcdeabcde")),
+        }
+        dataset = Dataset("labelled", named)
+    calls: list[str] = []
+
+    def count(module: str, name: str) -> None:
+        kept = getattr(importlib.import_module(module), name)
+
+        def counted(*values: object, **others: object) -> object:
+            calls.append(name)
+            return kept(*values, **others)
+
+        monkeypatch.setattr(f"{module}.{name}", counted)
+
+    count("compat_train.evaluation.judged", "score_listed")
+    count("compat_train.evaluation.judged", "score_queries")
+    count("compat_sdk.metrics.metric", "score_queries")
+    queries, gallery, own = unit(3), unit(10), np.array([-1, -1, 9])
+    cut = judge(Metric("map", 3), queries, gallery, dataset, memory_mib=64, exclude_self=own)
+    assert calls == ["score_listed" if by_lists else "score_queries"]
+    whole = judge(Metric("map", 0), queries, gallery, dataset, memory_mib=64, exclude_self=own)
+    assert cut.ranked.average_precision.tolist() == whole.values.tolist() and len(cut.values) == len(whole.values)
 
 
 def test_an_evaluation_follows_the_lists_and_its_digest_has_them(tmp_path: Path) -> None:
@@ -186,19 +220,25 @@ def test_a_set_without_pairs_is_not_verified(tmp_path: Path) -> None:
         verify_pairs(listed(), tmp_path, tmp_path)
 
 
-def test_templates_are_pooled_compared_and_searched_across_models(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep_lengths", [False, True])
+def test_templates_are_pooled_compared_and_searched_across_models(tmp_path: Path, keep_lengths: bool) -> None:
     faces = open_ijb(ijb(tmp_path / "ijb"), "ijbc")
     save_run(tmp_path / "gallery", 0, arch=NET, width=1.0)
     save_run(tmp_path / "query", 1, arch=NET, width=1.0, role="query")
-    found = evaluate_templates(faces, tmp_path / "query", tmp_path / "gallery")
+    found = evaluate_templates(faces, tmp_path / "query", tmp_path / "gallery", keep_lengths=keep_lengths)
     models = {name: open_model(tmp_path / name) for name in ("query", "gallery")}
+    lengths: list[float] = []
 
     def template(model: str, number: int) -> np.ndarray:
         media: dict[int, list[np.ndarray]] = {}
+        embed = models[model].raw if keep_lengths else models[model].embed
+        assert embed is not None
         for row in np.flatnonzero(faces.templates == number).tolist():
             image = to_pixels(faces.images.images[row], models[model].preprocessing)[None]
-            both = models[model].embed(image)[0] + models[model].embed(np.ascontiguousarray(image[:, :, ::-1]))[0]
-            media.setdefault(int(faces.media[row]), []).append(both / np.linalg.norm(both) * faces.quality[row])
+            both = embed(image)[0] + embed(np.ascontiguousarray(image[:, :, ::-1]))[0]
+            lengths.append(float(np.linalg.norm(both)))
+            one = both if keep_lengths else both / np.linalg.norm(both)
+            media.setdefault(int(faces.media[row]), []).append(one * faces.quality[row])
         total = np.sum([np.mean(frames, axis=0) for frames in media.values()], axis=0)
         return total / np.linalg.norm(total)
 
@@ -216,3 +256,6 @@ def test_templates_are_pooled_compared_and_searched_across_models(tmp_path: Path
             threshold = max(score for p, score in probes if p != person)
             rates.append(np.mean([score > threshold for p, score in probes if p == person]))
         assert found[cell].tpir == (np.mean(rates),) * 2
+    assert max(lengths) > 1.1 * min(lengths) or not keep_lengths  # else both poolings are one
+    with pytest.raises(ConfigError, match="gives unit vectors alone"):
+        mirrored(dataclasses.replace(models["query"], raw=None), keep_lengths=True)

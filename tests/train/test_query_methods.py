@@ -10,7 +10,9 @@ from PIL import Image
 
 from compat_sdk.errors import ConfigError, DataError, TrainingError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
 from compat_train.data.batches import Batches, normalise
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.gallery_outputs import GalleryOutputs

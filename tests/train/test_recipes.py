@@ -9,7 +9,8 @@ import pytest
 from benchmarks.studies.cmp_nas.search import search_config
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Classification, Optimisation, Scenario
+from compat_train.config.parts import Classification, Optimisation
+from compat_train.config.scenario import Scenario
 from compat_train.nas.global_nas.config import MOBILE, TINY
 from compat_train.nas.global_nas.result import GlobalResult
 from compat_train.recipe import read_recipe
@@ -103,7 +104,8 @@ def test_every_recipe_in_the_tree_is_valid(path: Path, tmp_path: Path) -> None:
     recipe = read_recipe(path, tmp_path, seed=7, threads=2)
     first = recipe.gallery or recipe.global_search
     assert recipe.description and first is not None and (first.execution.seed, first.execution.threads) == (7, 2)
-    assert recipe.cmp is not None or recipe.upgrades or recipe.queries or recipe.global_search is not None
+    trained = recipe.upgrades or recipe.queries or recipe.models
+    assert recipe.cmp is not None or trained or recipe.global_search is not None
     if recipe.cmp is not None:
         assert recipe.cmp.gallery == str(tmp_path / "gallery") and recipe.cmp.search.seed == 7
     if recipe.global_search is not None:
@@ -249,6 +251,56 @@ def test_a_recipe_runs_and_a_finished_one_is_kept(clothes: Path, tmp_path: Path)
     stages: list[str] = []
     run_recipe(recipe, tmp_path / "runs", lambda stage, *_: stages.append(stage))
     assert not stages
+
+
+def test_a_recipe_that_extends_another_lies_over_it_setting_by_setting(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(
+        "description = 'base'\n[source]\ndata = 'x'\n[gallery]\ndim = 32\n[gallery.optimisation]\nepochs = 3\n"
+        "[query.a]\nmethod = 'bct'\n"
+    )
+    (tmp_path / "more.toml").write_text(
+        "extends = 'base.toml'\n[gallery.optimisation]\nbatch = 8\n[query.b]\nmethod = 'lce'\n"
+    )
+    last = tmp_path / "last.toml"
+    last.write_text("extends = 'more.toml'\ndescription = 'last'\n[source.scenario]\nfraction = 0.5\n")
+    recipe = read_recipe(last, tmp_path)
+    assert recipe.description == "last" and recipe.gallery is not None
+    schedule = recipe.gallery.optimisation
+    assert (recipe.gallery.dim, schedule.epochs, schedule.batch) == (32, 3, 8)
+    assert recipe.gallery.source.scenario.fraction == 0.5
+    assert {name: query.method for name, query in recipe.queries.items()} == {"a": "bct", "b": "lce"}
+    for name, says in (
+        ("'last.toml'", "expected recipes that end in one without extends"),
+        ("'../base.toml'", "expected the name of a recipe in the same folder"),
+        ("'base'", "expected the name of a recipe in the same folder"),
+        ("3", "extends is 3; expected the name"),
+        ("'none.toml'", "cannot read"),
+    ):
+        last.write_text(f"extends = {name}\n")
+        with pytest.raises(ConfigError, match=says):
+            read_recipe(last, tmp_path)
+
+
+def test_a_new_model_and_an_upgrade_follow_the_transform_beside_an_earlier_new_model(tmp_path: Path) -> None:
+    text = (
+        "[source]\ndata = 'x'\n[gallery]\n[model.old]\n[query.one]\ngallery = 'old'\nmethod = 'dmu'\n"
+        "[query.two]\ngallery = 'one'\nmethod = 'dmu'\nthrough = ['one']\nembedded_by = 'old'\n"
+        "[upgrade.psi]\nold = 'old'\nnew = 'two'\nmethod = 'dmu'\nthrough = ['one']\n"
+    )
+    path = tmp_path / "chain.toml"
+    path.write_text(text)
+    recipe = read_recipe(path, tmp_path)
+    beside = (str(tmp_path / "one" / "adaptation"),)
+    assert recipe.queries["two"].through == recipe.upgrades["psi"].through == beside
+    assert recipe.queries["two"].embedded_by == str(tmp_path / "old")
+    for before, after, says in (
+        ("through = ['one']\nembedded_by", "through = ['two']\nembedded_by", "query.two.through is"),
+        ("through = ['one']\nembedded_by", "through = ['psi']\nembedded_by", "query.two.through is"),
+        ("embedded_by = 'old'", "embedded_by = 'gone'", "query.two.embedded_by is 'gone'"),
+    ):
+        path.write_text(text.replace(before, after))
+        with pytest.raises(ConfigError, match=says):
+            read_recipe(path, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ import pytest
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query
 from compat_train.readings import DivergedError

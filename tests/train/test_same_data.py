@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 
 from compat_sdk.errors import CorruptFileError, DataError, TrainingError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Execution, GalleryConfig, Optimisation, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Execution, Optimisation, Source
 from compat_train.data.origin import Origin
 from compat_train.data.training_set import load_training_set
 from compat_train.methods.gallery import train_gallery

@@ -10,7 +10,8 @@ import pytest
 
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Scenario, Source
+from compat_train.config.parts import Source
+from compat_train.config.scenario import Scenario
 from compat_train.data.scenario_rows import scenario_rows
 from compat_train.data.training_set import load_training_set
 
@@ -97,7 +98,8 @@ def test_an_array_dataset_takes_scenarios_too() -> None:
 
 def test_a_run_with_another_scenario_is_another_run(clothes: Path, tmp_path: Path) -> None:
     from compat_sdk.errors import TrainingError
-    from compat_train.config.training import Execution, GalleryConfig, Optimisation
+    from compat_train.config.gallery import GalleryConfig
+    from compat_train.config.parts import Execution, Optimisation
     from compat_train.methods.gallery import train_gallery
 
     def train(source: Source) -> str:

@@ -16,8 +16,10 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
 from compat_train.config.checks import hints_of
 from compat_train.config.fields import Setting, settings_of, tables_of
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Classification, Optimisation
+from compat_train.config.query import QueryConfig
 from compat_train.config.settings import config_from_json, config_from_mapping, config_to_json
-from compat_train.config.training import Classification, GalleryConfig, Optimisation, QueryConfig
 from compat_train.config.upgrade import OPTIMISATION, VIEWS, SideInfoConfig, UpgradeConfig
 from compat_train.nas.cmp.config import CmpConfig
 from compat_train.nas.global_nas.config import CUTOUT, SOFTMAX, GlobalConfig

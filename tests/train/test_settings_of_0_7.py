@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from compat_cli.app import main
+from compat_train.config.parts import Classification
 from compat_train.config.settings import config_to_json
-from compat_train.config.training import Classification
 
 GOLDEN = (Path(__file__).parents[1] / "golden" / "settings_0_7.jsonl").read_text().splitlines()
 WORK = (

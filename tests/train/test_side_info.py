@@ -14,7 +14,7 @@ import torch
 
 from compat_sdk.errors import ConfigError, TrainingError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Augmentation, Execution, Optimisation, Source
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches
 from compat_train.methods import side_info

@@ -19,7 +19,7 @@ from compat_sdk.errors import ConfigError, CorruptFileError, IncompatibleSpaceEr
 from compat_sdk.files.seal import sealed_json
 from compat_sdk.images import Preprocessing
 from compat_sdk.space import covers_all
-from compat_train.config.training import Classification
+from compat_train.config.parts import Classification
 from compat_train.evaluation.certify import certify, require_certifiable
 from compat_train.evaluation.evaluate import evaluate
 from compat_train.evaluation.result import Evaluation

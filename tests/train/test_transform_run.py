@@ -14,7 +14,7 @@ from compat_sdk.errors import ConfigError, CorruptFileError, TrainingError
 from compat_sdk.files.seal import sealed_json
 from compat_sdk.images import Preprocessing
 from compat_sdk.space import TransformSpaces
-from compat_train.config.training import Classification
+from compat_train.config.parts import Classification
 from compat_train.models.build import build_model
 from compat_train.models.transform import ForwardAdaptation, ForwardTransform
 from compat_train.runs.checkpoint import Checkpoint

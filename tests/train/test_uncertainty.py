@@ -18,7 +18,8 @@ from compat_sdk.metrics import rank_correlation
 from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
 from compat_sdk.upgrade.backfill import alignment_errors
-from compat_train.config.training import Execution, GalleryConfig, Optimisation, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Execution, Optimisation, Source
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.uncertainty import log_variances, train_uncertainty
 from compat_train.models.transform import ForwardAdaptation

@@ -9,7 +9,9 @@ import pytest
 
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Execution, Optimisation, QueryConfig, Scenario, Source
+from compat_train.config.parts import Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.scenario import Scenario
 from compat_train.data.training_set import load_training_set
 from compat_train.methods.query import train_query
 from compat_train.runs.checkpoint import Checkpoint

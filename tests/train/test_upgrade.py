@@ -20,8 +20,9 @@ from compat_sdk.datasets import open_dataset
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError, TrainingError
 from compat_sdk.images import Preprocessing
 from compat_sdk.metrics import score_queries, summarise
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
 from compat_train.config.settings import config_from_mapping
-from compat_train.config.training import Augmentation, Classification, Execution, GalleryConfig, Optimisation, Source
 from compat_train.config.upgrade import OPTIMISATION, SideInfoConfig, UpgradeConfig
 from compat_train.data.batches import Batch, Batches
 from compat_train.evaluation import evaluate_upgrade as upgrade_evaluation

@@ -13,12 +13,12 @@ from PIL import Image
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
+from compat_train.config.parts import Augmentation
 from compat_train.config.settings import config_from_mapping, config_to_json
-from compat_train.config.training import Augmentation
 from compat_train.data import views as views_module
 from compat_train.data.augment import render
 from compat_train.data.batches import Batches
-from compat_train.data.canvas import canvas_of, decoding, refuse_canvas
+from compat_train.data.canvas import canvas_of, decoding
 from compat_train.data.views import Views, fixed_views, step_views
 
 CPU = torch.device("cpu")
@@ -219,5 +219,5 @@ def test_crops_are_taken_from_a_canvas_that_no_model_finds_too_small() -> None:
     with pytest.raises(ConfigError, match="canvas is 20, and a model sees 24 pixels; expected 24 or more"):
         canvas_of(Augmentation(random_crop=0.5, canvas=20), model, other)
     with pytest.raises(ConfigError, match="canvas is 40, but a search takes crops"):
-        refuse_canvas(Augmentation(random_crop=0.5, canvas=40), "a search")
-    refuse_canvas(crops, "a search")
+        Augmentation(random_crop=0.5, canvas=40).refuse_canvas("a search")
+    crops.refuse_canvas("a search")

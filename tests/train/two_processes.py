@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.data.batches import Batch, Batches
 from compat_train.loop import fit

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.studies.cmp_nas.search import MAIN, SCHEDULE, TIERS, folder_of, search_config
-from compat_train.config.training import QueryConfig, Source
+from benchmarks.studies.cmp_nas.search import MAIN, SCHEDULE, folder_of, search_config
+from compat_train.config.parts import Source
+from compat_train.config.query import QueryConfig
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.models.search_space import Member
 from compat_train.nas.cmp.config import TABLE_5
 from compat_train.nas.cmp.cost import CostTable
-from compat_train.nas.cmp.run import open_evaluations, prepare
+from compat_train.nas.cmp.run import prepare
 from compat_train.nas.cmp.sampling import MemberSampler
-from compat_train.nas.cmp.train_supernet import train_supernet
 
 FIG4 = (0.60, 0.65)  # MMACs of the random members of Fig. 4
 
@@ -87,21 +87,6 @@ def fig4_members(costs: CostTable) -> list[Member]:
     """The random members of equal cost of Fig. 4, the same each time."""
     sampler, generator = MemberSampler(costs), np.random.default_rng(4)
     return [sampler.draw(generator, *FIG4) for _ in range(40)]
-
-
-def supernet_scores(root: str, runs: Path, seed: int) -> dict[str, list[float | None]]:
-    """M(q,q) and M(q,g) that the supernet of a seed gives the members of Fig. 4 on the validation characters.
-
-    Beside what the members reach when they are trained, this says whether the search's ranking means anything.
-    """
-    config, folder = search_config(root, runs, seed), folder_of(runs, seed, False)
-    config = replace(config, mmacs=tuple(TIERS.values()))
-    prepared = prepare(config, folder)
-    weights = train_supernet(config, prepared.gallery, prepared.data, folder / "supernet")
-    members = fig4_members(prepared.costs)
-    with open_evaluations(config, prepared, weights, folder) as evaluations:
-        found = evaluations.scores(members, "both")
-    return {member.name: [score.own, score.across] for member, score in zip(members, found, strict=True)}
 
 
 def static_widths() -> dict[str, float]:

@@ -31,7 +31,7 @@ def write_report(results: Row, page: Path) -> None:
         _rewards(rows),
         _static(rows),
         _tiers(rows),
-        _fig4(rows, page, results.get("supernet_scores", {})),
+        _fig4(rows, page),
         _searches(results),
     ]
     write_page(page, "benchmarks.studies.cmp_nas.run", parts)
@@ -177,7 +177,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float, fl
     return float("nan") if value is None else value, float(low), float(high)
 
 
-def _fig4(rows: Sequence[Row], page: Path, scores: dict[str, list[float]]) -> str:
+def _fig4(rows: Sequence[Row], page: Path) -> str:
     by_arch: dict[str, dict[str, Row]] = {}
     for row in rows:
         if row["stage"] == "fig4":
@@ -187,14 +187,7 @@ def _fig4(rows: Sequence[Row], page: Path, scores: dict[str, list[float]]) -> st
         return ""
     across = [pair["bct"]["across"] for pair in both]
     lines = []
-    judged = [scores[pair["bct"]["arch"]] for pair in both if pair["bct"]["arch"] in scores]
-    shown = [
-        ("M(q,g) by the supernet's weights, validation characters", [across for _, across in judged]),
-        ("M(q,q) by the supernet's weights", [own for own, _ in judged]),
-        ("their product, the reward R3", [own * across for own, across in judged]),
-    ] * (len(judged) == len(both))
     for name, values in (
-        *shown,
         ("(a) MMACs", [pair["bct"]["mmacs"] for pair in both]),
         ("(b) M(q,q) of vanilla training", [pair["vanilla"]["own"] for pair in both]),
         ("(c) M(q,q) of BCT training", [pair["bct"]["own"] for pair in both]),

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.accuracy.kanji_compatibility import gallery_config
 from benchmarks.pages import packed
 from benchmarks.rows import Row, Rows
-from benchmarks.studies.cmp_nas.jobs import Job, jobs_of_seed, supernet_scores, trained_already
+from benchmarks.studies.cmp_nas.jobs import Job, jobs_of_seed, trained_already
 from benchmarks.studies.cmp_nas.networks import gallery_vectors, pixels_of, run_job
 from benchmarks.studies.cmp_nas.report import write_report
 from benchmarks.studies.cmp_nas.search import search_of, supernet_of
@@ -91,8 +91,6 @@ def run_all(options: argparse.Namespace) -> None:
                     row = done.result()
                     results.add([row])
                     print(f"{row['name']} {row['seed']}: {row['own']:.3f} {row['across']:.3f}", flush=True)
-        if 0 in seeds and "supernet_scores" not in results.facts:
-            results.facts["supernet_scores"] = pool.submit(supernet_scores, root, runs, 0).result()
         results.write()
 
 

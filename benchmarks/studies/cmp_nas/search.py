@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compat_train.config.training import Execution, Optimisation, Source
+from compat_train.config.parts import Execution, Optimisation, Source
 from compat_train.nas.cmp.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
 from compat_train.nas.cmp.run import prepare, search_tiers
 from compat_train.nas.cmp.train_supernet import train_supernet

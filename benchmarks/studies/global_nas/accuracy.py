@@ -17,7 +17,9 @@ from benchmarks.studies.global_nas.candidate_step import ROUNDS, timed_steps
 from benchmarks.studies.global_nas.study import SAMPLE_SEED, Study, found_row
 from compat_sdk.datasets import open_dataset
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import GalleryConfig, Scenario, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Source
+from compat_train.config.scenario import Scenario
 from compat_train.data.pixels import decode_split
 from compat_train.models.global_cost import parameters
 from compat_train.models.global_names import global_named

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from compat_sdk.files.documents import write_json_atomic
-from compat_train.config.training import GalleryConfig
+from compat_train.config.gallery import GalleryConfig
 from compat_train.models.global_space import GlobalMember
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.evaluate import classification_accuracy, train_network

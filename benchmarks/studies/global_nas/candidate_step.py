@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compat_train.config.training import GalleryConfig
+from compat_train.config.gallery import GalleryConfig
 from compat_train.data.batches import Batches, normalise
 from compat_train.data.training_set import TrainingSet
 from compat_train.device import place

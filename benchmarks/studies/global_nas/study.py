@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.rows import Row
 from benchmarks.studies.cmp_nas.search import SEARCH
-from compat_train.config.training import Scenario
+from compat_train.config.scenario import Scenario
 from compat_train.models.global_space import Bounds
 from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.result import GlobalResult, TrainedNetwork

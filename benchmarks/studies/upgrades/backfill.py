@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from compat_sdk.datasets import Dataset, Split, own_rows
 from compat_sdk.metrics import rank_correlation
 from compat_sdk.upgrade.backfill import BackfillCurve, alignment_errors, backfill_curve, backfill_order
-from compat_train.config.training import Optimisation
+from compat_train.config.parts import Optimisation
 from compat_train.evaluation.embedding_model import Model, open_model
 from compat_train.evaluation.splits import embed_split
 from compat_train.evaluation.transform_model import TransformModel, open_transform

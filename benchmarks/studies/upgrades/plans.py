@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from compat_train.config.training import Augmentation, Optimisation, Scenario
+from compat_train.config.parts import Augmentation, Optimisation
+from compat_train.config.scenario import Scenario
 
 KINDS = ("none", "autoencoder", "alternate", "mixup", "simclr", "simclr-new")  # in the order of FCT's table 6
 COMPATIBLE: dict[str, Mapping[str, Any]] = {  # how a new model is made compatible: BCT, and DMU's selection of images

@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from benchmarks.studies.upgrades.plans import COMPATIBLE, PLANS
 from compat_sdk.datasets import Dataset, open_dataset
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Classification, Execution, GalleryConfig, QueryConfig, Scenario, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Classification, Execution, Source
+from compat_train.config.query import QueryConfig
+from compat_train.config.scenario import Scenario
 from compat_train.config.upgrade import VIEWS, SideInfoConfig, UpgradeConfig
 from compat_train.data.pixels import decode_split
 from compat_train.data.scenario_rows import scenario_rows

@@ -18,7 +18,7 @@ from benchmarks.studies.upgrades.scores import Scores
 from compat_sdk.gallery.compact import from_float16, from_int8, to_float16, to_int8
 from compat_train.evaluation.cka import linear_cka
 from compat_train.evaluation.embedding_model import open_model
-from compat_train.methods.query import ADAPTATION
+from compat_train.runs.layout import ADAPTATION
 
 Vectors = NDArray[np.float32]
 

@@ -46,6 +46,12 @@ def web(
     picture_side: Annotated[
         int, typer.Option("--picture-side", min=16, max=2048, help="Longer side of the gallery's pictures, in pixels.")
     ] = 320,
+    webgpu: Annotated[
+        bool,
+        typer.Option(
+            "--webgpu/--no-webgpu", help="The engine's part for browsers with WebGPU comes along: 27 MB more."
+        ),
+    ] = True,
     public_key: options.PublicKey = None,
     trust: options.TrustFile = None,
     as_json: options.Json = False,
@@ -68,6 +74,7 @@ def web(
             k=k,
             precision=precision,
             side=picture_side,
+            webgpu=webgpu,
             trust=wanted,
             progress=progress,
         )

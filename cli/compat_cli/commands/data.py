@@ -11,7 +11,7 @@ import typer
 
 from compat_cli import console, options
 from compat_cli.groups import Group
-from compat_sdk.errors import CheckFailedError
+from compat_sdk.errors import CheckFailedError, ConfigError
 from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
@@ -37,15 +37,23 @@ def info(
     lock: Annotated[
         bool, typer.Option("--lock", help="Write digests of all its files beside it; changed data is refused then.")
     ] = False,
+    near_copies: Annotated[
+        bool,
+        typer.Option(
+            "--near-copies", help="Also find images that look like one of another split; otherwise equal bytes alone."
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Counts per split, classes, image sizes and the problems found. Exit code 3 if it cannot be used."""
     from compat_sdk.datasets import check_dataset, dataset_info, lock_dataset, open_dataset
 
+    if near_copies and not decode:
+        raise ConfigError("--near-copies looks at every image, and --no-decode at none; leave one of them out")
     if lock:
         console.note(f"locked by {lock_dataset(data, root)}")
     dataset = open_dataset(data, root)
-    problems = check_dataset(dataset, decode=decode)
+    problems = check_dataset(dataset, decode=decode, near_copies=near_copies)
     facts = dataset_info(dataset, problems)
     console.report(facts, _text(facts), as_json=as_json)
     errors = sum(problem.severity == "error" for problem in problems)
@@ -85,12 +93,20 @@ def split(
         Path | None,
         typer.Option("--root", help="Folder that relative paths of a CSV file begin in.", show_default=False),
     ] = None,
+    near_copies: Annotated[
+        bool,
+        typer.Option(
+            "--near-copies",
+            help="Leave out what looks like a picture that stays: saved again, shrunk or slightly cropped.",
+        ),
+    ] = False,
     seed: options.Seed = 0,
     as_json: options.Json = False,
 ) -> None:
     """Divide pictures into train, val, query and gallery. No picture is copied or moved.
 
-    Equal pictures count once, so that none stands in two splits. The same pictures and seed give the same division.
+    Pictures of equal bytes count once, so that none stands in two splits; --near-copies also finds those that only look
+    alike. The same pictures and seed give the same division.
     """
     from compat_sdk.datasets import Shares, divide
     from compat_sdk.datasets.partition import DIVISION
@@ -99,7 +115,7 @@ def split(
 
     require_own(out, DIVISION, "data split")
     shares = Shares(val=val, test=test, queries=queries, by=cast("By", by), seed=seed)
-    done = divide(photos, shares, root=root)
+    done = divide(photos, shares, root=root, leave_near_copies_out=near_copies)
     written = done.write(out, relative=relative)
     sizes = {name: (len(part), len(part.classes)) for name, part in done.splits.items()}
     facts = {

@@ -14,6 +14,8 @@ from compat_cli.commands.gallery_facts import say
 from compat_cli.filling import fill
 from compat_cli.groups import Group
 from compat_sdk.errors import CheckFailedError, ConfigError
+from compat_sdk.kinds import is_address
+from compat_sdk.shown import as_unicode
 from compat_sdk.spelling import known_spellings
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def build(
             out,
             space=embedder.space,
             dim=embedder.dim,
-            model={"name": embedder.name, "path": str(model)},
+            model={"name": embedder.name, "path": as_unicode(str(model))},
             dtype=cast("Dtype", dtype or "float32"),
         )
     _fill_and_say(gallery, embedder, wanted, kind, recall, skip_unreadable, as_json, replace=True)
@@ -174,6 +176,8 @@ def compact(path: _Gallery, as_json: options.Json = False) -> None:
     """Merge all files of vectors into one, and give back the space of removed images."""
     from compat_sdk.gallery import Gallery
 
+    if is_address(path):
+        Gallery.open(path).compact()  # which says why not
     Gallery.compact_folder(path)
     say(Gallery.open(path), as_json)
 

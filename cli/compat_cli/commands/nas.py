@@ -92,6 +92,15 @@ def run(
             help="Check data, networks, room and hours on this device, and train nothing; exit 3 if it cannot run.",
         ),
     ] = False,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            "--beside",
+            metavar="GPU[:N]",
+            help="With --dry-run, also the least hours on N such GPUs: v100, rtx8000, t4, a100, h100 or h200.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Run an experiment from a recipe, or continue it."""
@@ -101,6 +110,8 @@ def run(
     from compat_train.recipe import read_recipe
     from compat_train.recipe_run import certify_recipe, run_recipe
 
+    if beside is not None and not dry_run:
+        raise ConfigError("--beside projects hours and trains nothing; add --dry-run, or leave it out")
     folder = Path("runs") / recipe.stem if out is None else out
     parsed = read_recipe(recipe, folder, root=None if root is None else str(root), seed=seed, threads=threads)
     if dry_run:
@@ -109,7 +120,7 @@ def run(
         from compat_train.dry_run import plan_recipe
 
         with console.working():
-            plan = plan_recipe(parsed, folder)
+            plan = plan_recipe(parsed, folder, machine=beside)
         console.report(plan.to_json(), plan.table(), as_json=as_json)
         if plan.problems:
             raise CheckFailedError(f"the recipe cannot run as it is: {plan.problems[0]}")

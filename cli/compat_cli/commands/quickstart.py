@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from compat_sdk.shown import escaped
 if TYPE_CHECKING:
     from compat_cli.pages.plan import Plan
     from compat_sdk.datasets import Dataset
+    from compat_train.data.origin import Origin
 
 
 def quickstart(
@@ -38,7 +40,12 @@ def quickstart(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option("--root", help="With --data: folder that relative paths of a CSV file begin in."),
+        typer.Option(
+            "--root",
+            help="With --data: folder that holds the files of a named dataset, or in which the paths of a CSV file "
+            "begin.",
+            show_default=False,
+        ),
     ] = None,
     seed: options.Seed = 0,
     threads: options.Threads = None,
@@ -63,7 +70,7 @@ def quickstart(
     require_own(out, layout(), "the quickstart")
     with console.working() as progress:
         plan = demo_plan() if data is None else _plan(data, root, out, minutes or _MINUTES, seed, threads)
-        dataset = open_dataset(plan.data)
+        dataset = open_dataset(plan.data, None if plan.root is None else Path(plan.root))
         found, seconds = Story(out, dataset, seed, threads, progress, plan).tell()
     results = gather(dataset, found, seconds, seed, plan)
     pictures = thumbnails(dataset, results["hits"])
@@ -76,58 +83,78 @@ def quickstart(
 
 
 _MINUTES = 10.0
+_MEASURING = "measuring this machine on some of the pictures"
 
 
 def _plan(data: str, root: Path | None, out: Path, minutes: float, seed: int, threads: int | None) -> Plan:
     """What is trained on one's own pictures: measured and chosen once, then kept in ``plan.json``."""
-    from compat_cli.pages.plan import Plan, divided, measured, planned
-    from compat_sdk.datasets import open_dataset
-    from compat_sdk.datasets.folder import open_identities
-    from compat_sdk.datasets.manifest import open_labelled_list
-    from compat_sdk.datasets.split import Dataset
+    from compat_cli.pages.plan import Plan, divided, first_division, measured, planned, with_batches_of
+    from compat_sdk.datasets import NAMES, Dataset, open_dataset
     from compat_sdk.errors import CompatError
-    from compat_sdk.files.atomic import make_folder, write_atomic
+    from compat_sdk.files.atomic import write_atomic
     from compat_sdk.files.documents import read_json
     from compat_sdk.files.seal import sealed_json, unsealed
+    from compat_train.runs.data_record import require_same_data, write_data_record
 
-    asked = {"data": str(Path(data).absolute()), "root": None if root is None else str(root), "minutes": minutes}
-    asked["seed"] = seed
+    place, below = (
+        (data if data in NAMES else str(Path(data).absolute())),
+        None if root is None else str(root.absolute()),
+    )
+    asked = {"data": place, "root": below, "minutes": minutes, "seed": seed}
+    whole = _whole_dataset(data, root)
+    first = None if whole is not None else first_division(data, root, seed)
+    given = whole or Dataset(data, first[0].splits if first is not None else {})
+    origin = _origin(given)
     kept = out / "plan.json"
     if kept.exists():
         stored: dict[str, Any] = unsealed(read_json(kept), str(kept))
         if stored.get("asked") != asked:
             raise CompatError(f"{out} holds a quickstart with other settings; choose another --out or delete it")
+        require_same_data(out, origin)
         return Plan.from_json(stored["plan"])
-    console.note("measuring this machine on some of the pictures")
-    whole = _whole_dataset(data, root)
-    if whole is None:
-        place = Path(data)
-        pictures = open_identities(place) if place.is_dir() else open_labelled_list(place, root)
-        speed = measured(Dataset(place.name, {"train": pictures}), threads)
-        place_of_data, command = divided(data, root, out / "data", speed, minutes, seed)
-        before: tuple[str, ...] = (command,)
+    console.note(_MEASURING)
+    speed = measured(given, threads)
+    if first is not None:
+        place, command = divided(data, root, out / "data", first, speed, minutes)
+        train = open_dataset(place).split("train")
+        plan = planned(place, len(train), speed, minutes, (command,))
     else:
-        speed, place_of_data, before = measured(whole, threads), data, ()
-    train = len(open_dataset(place_of_data).split("train"))
-    plan = planned(place_of_data, train, speed, minutes, before)
+        train = given.split("train")
+        plan = replace(planned(place, len(train), speed, minutes), root=below)
+    plan = with_batches_of(plan, train.labels)
     console.note(
-        f"{train:,} training pictures, {100 * plan.fraction:.3g} % of them used, at {plan.size} pixels, "
+        f"{len(train):,} training pictures, {100 * plan.fraction:.3g} % of them used, at {plan.size} pixels, "
         f"{plan.gallery['epochs']} epochs, so that all is done in about {minutes:g} minutes"
     )
-    make_folder(out)
+    write_data_record(out, origin)
     write_atomic(kept, sealed_json({"asked": asked, "plan": plan.to_json()}))
     return plan
+
+
+def _origin(given: Dataset) -> Origin:
+    """The pictures of every split; those in arrays are a published set's, which nobody changes."""
+    from compat_sdk.datasets.split import is_array
+    from compat_train.data.origin import Origin
+
+    parts = [(split, split.images) for split in given.splits.values() if not is_array(split.images)]
+    return Origin(
+        [image for _, images in parts for image in images],
+        [label for split, _ in parts for label in split.labels],
+        [f"{split.name}/{name}" for split, _ in parts for name in split.ids],
+    )
 
 
 def _whole_dataset(data: str, root: Path | None) -> Dataset | None:
     """The dataset that the pictures are already; None where they are to be divided."""
     from compat_sdk.datasets import NAMES, open_dataset, require_labels
     from compat_sdk.datasets.folder import split_folders
+    from compat_sdk.datasets.kanji import is_kanji_folder
     from compat_sdk.datasets.manifest import MANIFEST
     from compat_sdk.errors import DataError
 
     place = Path(data)
-    if place.is_dir() and not split_folders(place) and not (place / MANIFEST).is_file():
+    divided = split_folders(place) or (place / MANIFEST).is_file() or is_kanji_folder(place)
+    if place.is_dir() and not divided and data not in NAMES:
         return None
     try:
         found = open_dataset(data, root)
@@ -137,8 +164,6 @@ def _whole_dataset(data: str, root: Path | None) -> Dataset | None:
         raise
     for name in ("train", "query", "gallery"):
         require_labels(found.split(name), data, "the quickstart")
-    if root is not None and data not in NAMES:
-        raise ConfigError(f"{data} has splits already, and --root is for pictures to be divided; leave it out")
     return found
 
 

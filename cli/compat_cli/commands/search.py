@@ -10,6 +10,7 @@ import typer
 
 from compat_cli import console, options, pictures
 from compat_sdk.errors import ConfigError, ImageError
+from compat_sdk.files.documents import check_plain
 
 if TYPE_CHECKING:
     from compat_sdk.gallery import Hit, Where
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 def search(
     gallery: Annotated[
-        Path, typer.Argument(metavar="GALLERY", help="Gallery folder, or qdrant://HOST:PORT/COLLECTION.")
+        Path,
+        typer.Argument(metavar="GALLERY", help="Gallery folder, qdrant://HOST:PORT/COLLECTION, or a list PARTS.parts."),
     ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
     model: Annotated[Path, typer.Option("--model", help="Query model: a BUNDLE or a RUN.")],
@@ -56,7 +58,9 @@ def search(
     from compat_sdk.shown import escaped
 
     wanted, where = options.trusted(public_key, trust), _where(labels, conditions)
-    queries = pictures.expand(images)
+    queries, beside = pictures.expand(images)
+    for line in beside:
+        console.note(f"warning: {line}")
     unreadable: list[ImageError] = []
     signed = wanted is not None and (wanted.galleries or Gallery.is_signed(gallery))
     with console.working():
@@ -107,9 +111,14 @@ def _where(labels: list[str] | None, conditions: list[str] | None) -> Where | No
         name, equals, text = condition.partition("=")
         if not name or not equals:
             raise ConfigError(f"--where is {condition!r}; expected FIELD=VALUE, such as colour=red")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        fields.setdefault(name, []).append(value if isinstance(value, str | int | float) else text)
+        fields.setdefault(name, []).append(_value(text))
     return Where(labels=labels or None, payload=fields)
+
+
+def _value(text: str) -> Scalar:
+    try:
+        value = json.loads(text)
+        check_plain(value)
+    except (ValueError, RecursionError):  # NaN and 1e400 too are no numbers of JSON's
+        return text
+    return value if isinstance(value, str | int | float) else text

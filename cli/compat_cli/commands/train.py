@@ -16,7 +16,8 @@ from compat_cli.settings import SettingsCommand, Told, group_of
 from compat_sdk.shown import escaped
 
 if TYPE_CHECKING:
-    from compat_train.config.training import GalleryConfig, QueryConfig
+    from compat_train.config.gallery import GalleryConfig
+    from compat_train.config.query import QueryConfig
     from compat_train.evaluation.held_out import HeldOut
     from compat_train.runs.checkpoint import Checkpoint
 
@@ -99,9 +100,9 @@ app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=
 
 
 def _say(done: Checkpoint, seconds: float, as_json: bool, held_out: str = "", found: HeldOut | None = None) -> None:
-    from compat_train.methods.query import ADAPTATION
     from compat_train.pace import duration
     from compat_train.runs.choices import read_choices
+    from compat_train.runs.layout import ADAPTATION
     from compat_train.runs.log import read_looks
     from compat_train.watch import summary
 

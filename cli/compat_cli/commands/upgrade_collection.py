@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from compat_cli import console
 from compat_sdk.errors import ConfigError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from compat_sdk.stores.qdrant import Collection
     from compat_sdk.upgrade import BundleTransform
     from compat_sdk.upgrade.collection import CollectionCheck
+    from compat_sdk.upgrade.collection.following import Absent
     from compat_sdk.upgrade.collection.looking import CollectionPlan
     from compat_sdk.upgrade.quality import Verdict
 
@@ -71,12 +72,14 @@ def plan_of(
     return found, lines
 
 
-def run_of(place: Path, opener: BundleTransform, side: Path | None, *, as_json: bool) -> None:
+def run_of(
+    place: Path, opener: BundleTransform, side: Path | None, *, workers: int | None, ray: bool, as_json: bool
+) -> None:
     """Transform a collection into one of the new space."""
     from compat_sdk.upgrade.collection import run_collection
 
     with console.working() as progress, _connected(place, side) as (collection, beside):
-        done = run_collection(collection, opener, side=beside, progress=progress)
+        done = run_collection(collection, opener, side=beside, workers=workers, ray=ray, progress=progress)
         text = (
             f"{done.collection}: {done.rows} rows in space {done.space}, {done.changed} of them now, {done.removed} "
             f"removed; next: upgrade verify {collection.address}"
@@ -126,6 +129,7 @@ def cutover_of(
     *,
     most_added: int,
     unverified: bool,
+    absent: str,
     as_json: bool,
 ) -> None:
     """Move the alias to the new collection."""
@@ -135,7 +139,13 @@ def cutover_of(
         raise ConfigError("the cutover of a collection takes along what was written meanwhile; give its --transform")
     with console.working() as progress, _connected(place, side) as (collection, beside):
         done = cutover_collection(
-            collection, opener, side=beside, most_added=most_added, unverified=unverified, progress=progress
+            collection,
+            opener,
+            side=beside,
+            most_added=most_added,
+            unverified=unverified,
+            absent=cast("Absent", absent),
+            progress=progress,
         )
         text = (
             f"{collection.address} leads to {done.collection} in space {done.space}: {done.rows} rows, {done.changed} "

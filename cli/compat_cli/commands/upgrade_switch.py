@@ -11,6 +11,8 @@ import typer
 from compat_cli import console, extras, options, pictures
 from compat_cli.commands import upgrade_collection as on_collection
 from compat_cli.commands import upgrade_options
+from compat_cli.grouped import grouped
+from compat_sdk.errors import ConfigError
 from compat_sdk.kinds import is_address
 
 if TYPE_CHECKING:
@@ -21,15 +23,16 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Give these commands to the group."""
-    app.command("cutover")(_cutover)
-    app.command("follow")(_follow)
-    app.command("backfill")(_backfill)
+    app.command("cutover")(grouped(_cutover))
+    app.command("follow")(grouped(_follow))
+    app.command("backfill")(grouped(_backfill))
     app.command("rollback")(_rollback)
     app.command("discard")(_discard)
 
 
 def _cutover(
     path: upgrade_options.Gallery,
+    *,
     transform: Annotated[
         Path | None,
         typer.Option("--transform", help="BUNDLE of the run: takes rows added since along.", show_default=False),
@@ -42,15 +45,18 @@ def _cutover(
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Do without a verification of these very bytes.")
     ] = False,
+    absent: Annotated[
+        str,
+        typer.Option(
+            "--absent",
+            help="Of a collection, after a killed cutover: rows that the new one has not. refuse, take or leave.",
+        ),
+    ] = "refuse",
     ann: Annotated[
         bool, typer.Option("--ann/--exact", help="Build the approximate index (usearch) anew, after the cutover.")
     ] = False,
     workers: upgrade_options.Workers = None,
-    engine: options.Engine = "auto",
-    precision: upgrade_options.Precision = None,
-    threads: upgrade_options.Threads = 1,
-    public_key: options.PublicKey = None,
-    trust: options.TrustFile = None,
+    how: upgrade_options.How,
     as_json: options.Json = False,
 ) -> None:
     """Put the new vectors in the place of the old, in one step; without --ann, searches take the exact scan."""
@@ -59,16 +65,20 @@ def _cutover(
 
     if ann:
         extras.require("usearch")
-    wanted = options.trusted(public_key, trust)
     if is_address(path):
         on_collection.refuse_of_folders(
             {"--workers": workers, "--ann": ann, "--missing-side": missing_side != "refuse"}
         )
+    how.trusted()  # a key and a trust file at once are refused though nothing is opened
     with console.working():
-        opener = None if transform is None else upgrade_options.opener(transform, engine, precision, threads, wanted)
+        opener = None if transform is None else upgrade_options.opener(transform, how)
     if is_address(path):
-        on_collection.cutover_of(path, opener, side, most_added=most_added, unverified=unverified, as_json=as_json)
+        on_collection.cutover_of(
+            path, opener, side, most_added=most_added, unverified=unverified, absent=absent, as_json=as_json
+        )
         return
+    if absent != "refuse":
+        raise ConfigError("--absent is about a collection; leave it out for a gallery folder")
     with console.working() as progress:
         done = upgrade.cutover(
             path,
@@ -92,38 +102,30 @@ def _cutover(
 
 def _follow(
     path: upgrade_options.Gallery,
+    *,
     transform: upgrade_options.Transform,
     side: upgrade_options.Side = None,
-    engine: options.Engine = "auto",
-    precision: upgrade_options.Precision = None,
-    threads: upgrade_options.Threads = 1,
-    public_key: options.PublicKey = None,
-    trust: options.TrustFile = None,
+    how: upgrade_options.How,
     as_json: options.Json = False,
 ) -> None:
     """After the cutover: bring rows that GALLERY/upgrade/before received since into the new space too."""
     from compat_sdk import upgrade
 
     upgrade_options.require_folder(path, "follow")
-    wanted = options.trusted(public_key, trust)
     with console.working():
-        done = upgrade.follow(path, upgrade_options.opener(transform, engine, precision, threads, wanted), side=side)
+        done = upgrade.follow(path, upgrade_options.opener(transform, how), side=side)
     console.report(asdict(done), f"{done.added} rows added, {done.known} were there already", as_json=as_json)
 
 
 def _backfill(
     path: upgrade_options.Gallery,
+    *,
     model: Annotated[Path, typer.Option("--model", help="New model to embed with: a BUNDLE or a RUN.")],
     uncertainty: Annotated[
         Path, typer.Option("--uncertainty", help="CSV file with the columns id,uncertainty; the largest come first.")
     ],
     budget: Annotated[int, typer.Option("--budget", min=1, help="Images to embed at most.")],
-    data: options.OptionalData = None,
-    images: Annotated[
-        Path | None, typer.Option("--images", help="A folder of images, in place of --data.", show_default=False)
-    ] = None,
-    split: Annotated[str, typer.Option("--split", help="Which split of DATA.")] = "gallery",
-    root: options.Root = None,
+    of: upgrade_options.Images,
     public_key: options.PublicKey = None,
     trust: options.TrustFile = None,
     as_json: options.Json = False,
@@ -133,11 +135,10 @@ def _backfill(
     from compat_sdk.gallery import Gallery
 
     upgrade_options.require_folder(path, "backfill")
-    wanted = options.trusted(public_key, trust)
     with console.working():
-        embedder = pictures.open_model(model, trust=wanted)
+        embedder = pictures.open_model(model, trust=options.trusted(public_key, trust))
     scores = upgrade.read_uncertainty(uncertainty)
-    held = pictures.chosen(data, images, root, split).spelled_as(Gallery.open(path, verify=False).ids)
+    held = of.pictures().spelled_as(Gallery.open(path, verify=False).ids)
     row_of = {name: row for row, name in enumerate(held.ids)}
     here = {name: score for name, score in scores.items() if name in row_of}
     with console.working() as progress:

@@ -15,6 +15,7 @@ from compat_cli.pages.thumbnails import is_tiny, thumbnails
 from compat_sdk.errors import ConfigError
 from compat_sdk.files.atomic import make_folder, write_atomic
 from compat_sdk.outputs import Layout, require_own, require_place
+from compat_sdk.shown import as_unicode
 
 if TYPE_CHECKING:
     from compat_sdk.datasets import Dataset
@@ -77,10 +78,11 @@ def evaluation_results(found: Evaluation, dataset: Dataset, commands: str, advic
         "milliseconds": {"gallery": found.gallery_ms, "query": found.query_ms},
         "hits": [
             {
-                "id": query.ids[each.row],
+                "id": as_unicode(query.ids[each.row]),
                 "label": query.labels[each.row],
                 "hits": [
-                    {"id": gallery.ids[row], "label": gallery.labels[row], "score": score} for row, score in each.hits
+                    {"id": as_unicode(gallery.ids[row]), "label": gallery.labels[row], "score": score}
+                    for row, score in each.hits
                 ],
             }
             for each in found.examples

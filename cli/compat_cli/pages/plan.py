@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from compat_sdk.errors import DataError
 
 if TYPE_CHECKING:
-    from compat_sdk.datasets import Dataset
+    from compat_sdk.datasets import Dataset, Division, Shares
 
 _LOSS = {"loss": "cosface", "margin": 0.2, "scale": 16.0}
 _BATCH = 32
@@ -32,7 +32,8 @@ class Plan:
     """Settings of a story.
 
     Attributes:
-        data: What ``--data`` is.
+        data: What ``--data`` is, by its path from the root, so that the folder of the story works from any folder.
+        root: What ``--root`` is.
         size: Side of the images, in pixels.
         gallery: Network and schedule of the large model: arch, width, epochs, batch, lr.
         query: The same of the small one.
@@ -50,6 +51,7 @@ class Plan:
     fraction: float = 1.0
     before: tuple[str, ...] = ()
     easy: bool = False
+    root: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, which `from_json` reads."""
@@ -110,10 +112,25 @@ def planned(data: str, train: int, speed: Speed, minutes: float, before: tuple[s
     )
 
 
-def divided(photos: str, root: Path | None, out: Path, speed: Speed, minutes: float, seed: int) -> tuple[str, str]:
-    """One's pictures as a dataset in ``out``: the folder, and the command that makes it.
+def with_batches_of(plan: Plan, labels: Sequence[str]) -> Plan:
+    """The plan with batches that the pictures fill which are learnt from.
 
-    By identity where there are enough of them, else by picture. Of very many pictures fewer are tested.
+    Args:
+        plan: Of `planned`.
+        labels: Of the training pictures.
+    """
+    from compat_train.config.scenario import Scenario
+    from compat_train.data.scenario_rows import scenario_rows
+
+    images = len(scenario_rows(Scenario(fraction=plan.fraction), labels))
+    gallery, query = ({**model, "batch": min(model["batch"], max(2, images))} for model in (plan.gallery, plan.query))
+    return replace(plan, gallery=gallery, query=query)
+
+
+def first_division(photos: str, root: Path | None, seed: int) -> tuple[Division, Shares]:
+    """One's pictures divided, before the speed of the machine is known; and how.
+
+    By identity where there are enough of them, else by picture.
 
     Raises:
         DataError: They have no identities, or too few pictures either way.
@@ -122,10 +139,30 @@ def divided(photos: str, root: Path | None, out: Path, speed: Speed, minutes: fl
 
     shares = Shares(seed=seed)
     try:
-        done = divide(photos, shares, root=root)
+        return divide(photos, shares, root=root), shares
     except DataError:
         shares = replace(shares, by="picture")
-        done = divide(photos, shares, root=root)
+        return divide(photos, shares, root=root), shares
+
+
+def divided(
+    photos: str, root: Path | None, out: Path, first: tuple[Division, Shares], speed: Speed, minutes: float
+) -> tuple[str, str]:
+    """The division as a dataset in ``out``: the folder's path from the root, and the command that makes it.
+
+    Of very many pictures fewer are tested.
+
+    Args:
+        photos: The pictures.
+        root: What the paths of a CSV file are relative to.
+        out: The folder to write.
+        first: Of `first_division`.
+        speed: Of this machine.
+        minutes: For everything.
+    """
+    from compat_sdk.datasets import divide
+
+    done, shares = first
     tested = len(done.splits["query"]) + len(done.splits["gallery"])
     most = _TESTING * 60 * minutes / (speed.decode + speed.embed)
     if tested > most:
@@ -134,7 +171,7 @@ def divided(photos: str, root: Path | None, out: Path, speed: Speed, minutes: fl
     done.write(out)
     words = ["compat-sdk", "data", "split", photos, *(() if root is None else ("--root", str(root)))]
     words += ["--by", shares.by] * (shares.by != "identity") + ["--test", f"{shares.test:g}"] * (shares.test != 0.3)
-    return str(out), shlex.join([*words, "--seed", str(seed), "--out", "data"])
+    return str(out.absolute()), shlex.join([*words, "--seed", str(shares.seed), "--out", "data"])
 
 
 def measured(pictures: Dataset, threads: int | None) -> Speed:

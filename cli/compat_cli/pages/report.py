@@ -14,6 +14,7 @@ from compat_cli.pages.sections.hits import nearest
 from compat_cli.pages.sections.origin import colophon, trainings
 from compat_cli.pages.sections.outcome import outcome, what_ran
 from compat_cli.pages.sections.results import Results
+from compat_sdk.shown import escaped
 
 MARK = "compat-sdk report"
 """Title of every report, by which a file is known as one."""
@@ -38,9 +39,10 @@ def render(results: Results, pictures: Mapping[str, str]) -> str:
         sections.append(trainings(results))
     body = "\n".join((*sections, colophon(results)))
     style = files("compat_cli.pages").joinpath("report.css").read_text(encoding="utf-8")
-    return (
+    page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{MARK}</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
+    return escaped(page, keep="\n")  # a name turns no line around, and is one that a file can hold

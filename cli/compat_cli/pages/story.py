@@ -15,6 +15,7 @@ from compat_cli.console import note
 from compat_cli.pages.plan import Plan
 from compat_sdk.errors import CompatError, CorruptFileError
 from compat_sdk.progress import Progress
+from compat_sdk.shown import as_unicode
 
 if TYPE_CHECKING:
     from compat_sdk.datasets import Dataset
@@ -41,6 +42,7 @@ def commands(seed: int, plan: Plan | None = None) -> str:
     plan = demo_plan() if plan is None else plan
     loss = f"--loss {plan.loss['loss']} --margin {plan.loss['margin']} --scale {plan.loss['scale']}"
     data = shlex.quote("data" if plan.before else plan.data)
+    data += "" if plan.root is None else f" --root {shlex.quote(plan.root)}"
     part = "" if plan.fraction == 1 else f" --scenario fraction={plan.fraction:g}"
 
     def train(model: Mapping[str, Any], threads: str = "") -> str:
@@ -83,7 +85,7 @@ def layout() -> Layout:
         },
         "gallery": WITH_UPGRADE,
         "data": DIVISION,
-        r"plan\.json": None,
+        r"(plan|data)\.json": None,
         r"report\.html": None,
         r"results\.json": None,
     }
@@ -142,10 +144,12 @@ class Story:
     def _settings_of_steps(self) -> list[Any]:
         plan = self.plan
         found = [self.seed, dict(plan.gallery), dict(plan.query), METHODS, dict(plan.loss)]
-        return found if plan.easy else [*found, plan.data, plan.size, plan.fraction]
+        found += [] if plan.easy else [plan.data, plan.size, plan.fraction]
+        return found if plan.root is None else [*found, plan.root]
 
     def _train_gallery(self) -> dict[str, Any]:
-        from compat_train.config.training import GalleryConfig, config_from_mapping
+        from compat_train.config.gallery import GalleryConfig
+        from compat_train.config.settings import config_from_mapping
         from compat_train.methods.gallery import train_gallery
 
         settings = {
@@ -158,7 +162,8 @@ class Story:
         return {"space": done.space, **_curve(done.path)}
 
     def _train_query(self, name: str) -> dict[str, Any]:
-        from compat_train.config.training import QueryConfig, config_from_mapping
+        from compat_train.config.query import QueryConfig
+        from compat_train.config.settings import config_from_mapping
         from compat_train.methods.query import train_query
 
         gallery, threads = str(self.out / "gallery-run"), _QUERY_THREADS if self.plan.easy else self.threads or 0
@@ -169,7 +174,8 @@ class Story:
     def _settings(self, model: Mapping[str, Any], threads: int) -> dict[str, Any]:
         part = self.plan.fraction
         return {
-            "source": {"data": self.plan.data} | ({} if part == 1 else {"scenario": {"fraction": part}}),
+            "source": {"data": self.plan.data, "root": self.plan.root}
+            | ({} if part == 1 else {"scenario": {"fraction": part}}),
             "arch": model["arch"],
             "width": model["width"],
             "optimisation": {name: model[name] for name in ("epochs", "batch", "lr")},
@@ -233,7 +239,7 @@ class Story:
         first = [query.labels.index(label) for label in query.classes][:_SHOWN]
         rows = [
             {
-                "id": query.ids[row],
+                "id": as_unicode(query.ids[row]),
                 "label": query.labels[row],
                 "hits": _plain(hits[row]),
                 "unchecked": _plain(strayed[row]),
@@ -250,7 +256,7 @@ class Story:
 
 
 def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    return [{"id": hit.id, "label": hit.label, "score": round(float(hit.score), 4)} for hit in hits]
+    return [{"id": as_unicode(hit.id), "label": hit.label, "score": round(float(hit.score), 4)} for hit in hits]
 
 
 def _curve(run: Path, points_per_epoch: int = 10) -> dict[str, list[float]]:

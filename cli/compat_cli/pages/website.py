@@ -1,8 +1,8 @@
 """A static site that searches a gallery on the device: the runtime for browsers, a bundle, a gallery, small pictures.
 
 index.html, app.js, style.css, icon.svg, app.webmanifest, sw.js, site.json
-compat-sdk/    the runtime of sdk/web
-ort/           three files of onnxruntime-web
+compat-sdk/    the runtime of sdk/web, without its comments
+ort/           three files of onnxruntime-web, and three more for WebGPU, which a browser fetches only if it has one
 bundle/        manifest.json, one ONNX graph and the golden files
 gallery/       gallery.json, vectors and tables; no index, which only Python reads
 pictures/      a JPEG per row, 1,000 a folder
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,12 @@ _FILES = Path(__file__).parent / "site_files"
 _PACKAGED = _FILES / "compat-sdk"
 _TREE = Path(__file__).parents[3] / "sdk" / "web" / "src"
 _ORT = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+_ORT_WEBGPU = (
+    "ort.webgpu.min.mjs",
+    "ort-wasm-simd-threaded.asyncify.mjs",
+    "ort-wasm-simd-threaded.asyncify.wasm",
+)
+_COMMENTS = re.compile(r"^ */\*\*[\s\S]*?\*/\n|^ *//.*\n|^ +", re.MULTILINE)  # and indents, which no text there spans
 _PAGES = ("app.js", "style.css", "icon.svg", "index.html")
 _ROWS_PER_FOLDER = 1000
 _WORD = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
@@ -80,6 +87,7 @@ def write_site(
     k: int,
     precision: str | None,
     side: int,
+    webgpu: bool,
     trust: Trust | None,
     progress: Progress,
 ) -> Site:
@@ -95,6 +103,7 @@ def write_site(
         k: Hits shown for a picture.
         precision: Of the ONNX graph; None for the first listed.
         side: Longer side of the small pictures, in pixels.
+        webgpu: Whether the engine's part for WebGPU comes along.
         trust: Whose signature the gallery must have, if it is signed or the trust file says that galleries are.
         progress: Told of each picture.
 
@@ -107,7 +116,7 @@ def write_site(
         OSError: The site cannot be written.
     """
     require_own(out, _LAYOUT, "app web")
-    ort = _find_onnxruntime_web(onnxruntime_web)
+    ort = _find_onnxruntime_web(onnxruntime_web, webgpu)
     signed = trust is not None and (trust.galleries or Gallery.is_signed(gallery_folder))
     gallery = Gallery.open(gallery_folder, trust=trust if signed else None)
     manifest = bundle.manifest
@@ -128,55 +137,70 @@ def write_site(
     written = _Written(out)
     for name in _ORT:
         written.put(f"ort/{name}", (ort / name).read_bytes())
+    for name in _ORT_WEBGPU if webgpu else ():
+        written.put(f"ort/{name}", (ort / name).read_bytes(), kept=False)
     for path in sorted(_runtime().glob("*.js")):
-        written.put(f"compat-sdk/{path.name}", path.read_bytes())
+        written.put(f"compat-sdk/{path.name}", _COMMENTS.sub("", path.read_text("utf-8")).encode())
     _put_bundle(written, bundle, graph)
     _put_gallery(written, gallery_folder)
     without = _put_pictures(out, found, len(gallery), side, progress)
     about = {"title": title, "k": k, "precision": graph.precision, "pictures": bool(found), "without": without}
+    about["webgpu"] = webgpu
     written.put("site.json", json.dumps(about).encode())
     written.put("app.webmanifest", _web_manifest(title))
     for name in _PAGES:  # the page comes last: half a site has none
         written.put(name, (_FILES / name).read_bytes())
-    (out / "sw.js").write_bytes(_service_worker(written.digests))
+    (out / "sw.js").write_bytes(_service_worker(written.digests, written.kept))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return Site(out, len(gallery), len(gallery) - len(without), gallery.space, size)
 
 
 class _Written:
-    """The files of a site that a visitor's browser keeps, as they are written."""
+    """The files of a site but its pictures, as they are written."""
 
     def __init__(self, out: Path) -> None:
         self._out = out
         self.digests: dict[str, str] = {}
+        self.kept: list[str] = []
 
-    def put(self, name: str, data: bytes) -> None:
-        """Write one file, named with ``/``."""
+    def put(self, name: str, data: bytes, *, kept: bool = True) -> None:
+        """Write one file, named with ``/``; every visitor's browser keeps it, or only one that has asked for it."""
         (self._out / name).parent.mkdir(parents=True, exist_ok=True)
         (self._out / name).write_bytes(data)
         self.digests[name] = hashlib.sha256(data).hexdigest()
+        if kept:
+            self.kept.append(name)
 
 
-def _find_onnxruntime_web(given: Path | None) -> Path:
+def _find_onnxruntime_web(given: Path | None, webgpu: bool) -> Path:
     """The folder with onnxruntime-web's files: one that was given, or the nearest ``node_modules`` above this folder.
 
     Args:
         given: The package, its ``dist``, or the ``node_modules`` that it lies in.
+        webgpu: Whether its part for WebGPU is wanted too.
 
     Raises:
         CompatError: They are not there; the message says how to install them.
     """
     here = Path.cwd()
     places = [given] if given is not None else [folder / "node_modules" for folder in (here, *here.parents)]
-    for place in places:
-        for folder in (place / "onnxruntime-web" / "dist", place / "dist", place):
-            if all((folder / name).is_file() for name in _ORT):
-                return folder
-    where = f"no node_modules at or above {here} has onnxruntime-web" if given is None else f"{given} lacks {_ORT[0]}"
-    raise CompatError(
-        f"{where}: the engine that runs the model in the browser; run: npm install onnxruntime-web, or give its folder "
-        f"(--onnxruntime-web DIR)"
-    )
+    folders = [folder for place in places for folder in (place / "onnxruntime-web" / "dist", place / "dist", place)]
+    found = next((folder for folder in folders if all((folder / name).is_file() for name in _ORT)), None)
+    if found is None:
+        where = (
+            f"no node_modules at or above {here} has onnxruntime-web" if given is None else f"{given} lacks {_ORT[0]}"
+        )
+        raise CompatError(
+            f"{where}: the engine that runs the model in the browser; run: npm install onnxruntime-web, or give its "
+            f"folder (--onnxruntime-web DIR)"
+        )
+    lacking = [name for name in _ORT_WEBGPU if webgpu and not (found / name).is_file()]
+    if lacking:
+        raise CompatError(
+            f"{found} lacks {lacking[0]}, which is for browsers with WebGPU; run: npm install onnxruntime-web@latest, "
+            f"or write the site without it (--no-webgpu)"
+        )
+    return found
 
 
 def _runtime() -> Path:
@@ -246,8 +270,8 @@ def _web_manifest(title: str) -> bytes:
     return json.dumps({"name": title, "start_url": "./", "display": "standalone", "icons": [icon]}).encode()
 
 
-def _service_worker(digests: Mapping[str, str]) -> bytes:
-    """The worker that keeps the site, and before it the version and the names of all files but the pictures."""
+def _service_worker(digests: Mapping[str, str], kept: Sequence[str]) -> bytes:
+    """The worker that keeps the site, and before it the version and the names of what it fetches for everybody."""
     template = (_FILES / "sw.js").read_bytes()
     version = hashlib.sha256(json.dumps(digests, sort_keys=True).encode() + template).hexdigest()[:16]
-    return f'const VERSION = "{version}";\nconst FILES = {json.dumps(sorted(digests))};\n'.encode() + template
+    return f'const VERSION = "{version}";\nconst FILES = {json.dumps(sorted(kept))};\n'.encode() + template

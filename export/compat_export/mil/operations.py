@@ -77,6 +77,22 @@ def batch_norm(
     return functional.batch_norm(x, mean, variance, gamma, beta, training=False, eps=small)
 
 
+def layer_norm(
+    x: Tensor,
+    axes: Tensor | None = None,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    epsilon: Tensor | None = None,
+) -> Tensor:
+    """Over axes, all by default: less the mean, by the deviation, then scaled and moved; epsilon is 1e-5 by default."""
+    over = sorted(axis % x.dim() for axis in integers(axes, range(x.dim())))
+    shape = [length if axis in over else 1 for axis, length in enumerate(x.shape)]
+    variance, mean = torch.var_mean(x, over, correction=0, keepdim=True)
+    found = (x - mean) * (variance + (1e-5 if epsilon is None else float(epsilon))).rsqrt()
+    found = found if gamma is None else found * gamma.reshape(shape)
+    return found if beta is None else found + beta.reshape(shape)
+
+
 def max_pool(
     x: Tensor,
     kernel_sizes: Tensor,
@@ -184,6 +200,7 @@ OPERATIONS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "gather": shapes.gather,
     "gelu": gelu,
     "identity": lambda x: x,
+    "layer_norm": layer_norm,
     "leaky_relu": leaky_relu,
     "linear": linear,
     "matmul": matmul,

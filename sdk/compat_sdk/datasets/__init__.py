@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from compat_sdk.datasets.check import Problem, check_dataset, dataset_info, require_consistent
+from compat_sdk.datasets.check import check_dataset, dataset_info, require_consistent
 from compat_sdk.datasets.opening import NAMES, lock_dataset, open_dataset
 from compat_sdk.datasets.overlap import own_rows
 from compat_sdk.datasets.partition import Division, Shares, divide
+from compat_sdk.datasets.problem import Problem
 from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, require_labels
 
 __all__ = [

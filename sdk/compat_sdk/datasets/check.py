@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compat_sdk.datasets.content import picture_sha256
+from compat_sdk.datasets.near_copies import contrast_hashes, near_in_other_groups
+from compat_sdk.datasets.problem import Problem, problem_of
 from compat_sdk.datasets.repeats import Groups, same_bytes, same_files, same_names
 from compat_sdk.datasets.split import Dataset, Split, is_array
 from compat_sdk.errors import DataError, ImageError
@@ -24,7 +26,6 @@ from compat_sdk.images import FoundPictures, PackedPicture, PictureFile, image_s
 from compat_sdk.images.packed import part_of, read_picture
 from compat_sdk.workers import usable_cores
 
-EXAMPLES = 5
 _SIZES_READ = 1000
 _REQUIRED = ("train", "query", "gallery")
 _UNLABELLED = dict.fromkeys(("query", "gallery"), "they can be embedded, and not scored") | {
@@ -33,35 +34,13 @@ _UNLABELLED = dict.fromkeys(("query", "gallery"), "they can be embedded, and not
 }
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One kind of thing that is wrong with one split.
-
-    Attributes:
-        kind: ``"missing-split"``, ``"empty-split"``, ``"corrupt-image"``, ``"duplicate-id"``,
-            ``"conflicting-labels"``, ``"one-class"``, ``"one-image-class"``, ``"unlabelled"``, ``"unmatched-query"``,
-            ``"val-overlap"``, ``"left-out"``, ``"linked-image"``, ``"conflicting-copies"`` or ``"shared-image"``.
-        split: Name of the split; empty for what lies beside them.
-        severity: ``"error"`` when training or evaluation will refuse it, otherwise ``"warning"``.
-        count: How many images or classes are concerned.
-        message: What was found and what to do, for people.
-        examples: Up to five ids or labels.
-    """
-
-    kind: str
-    split: str
-    severity: Literal["error", "warning"]
-    count: int
-    message: str
-    examples: tuple[str, ...] = ()
-
-
-def check_dataset(dataset: Dataset, *, decode: bool = True) -> list[Problem]:
+def check_dataset(dataset: Dataset, *, decode: bool = True, near_copies: bool = False) -> list[Problem]:
     """Returns what is wrong, errors first.
 
     Args:
         dataset: What to look at.
         decode: Also read every image: finds corrupt files, and images that stand in two splits or under two labels.
+        near_copies: Also find images that look like one of another split, though their bytes differ.
 
     Raises:
         SystemRefusedError: The system refused to read an image, so that nothing is known of it.
@@ -82,6 +61,8 @@ def check_dataset(dataset: Dataset, *, decode: bool = True) -> list[Problem]:
         problems.extend(_check_images(dataset))
         for split in dataset.splits.values():
             problems.extend(_copied(split))
+    if near_copies:
+        problems.extend(_near_copies(dataset))
     return sorted(problems, key=lambda problem: problem.severity != "error")
 
 
@@ -150,16 +131,16 @@ def _repeated(split: Split) -> Iterable[Problem]:
     conflicting = _of_two_labels(split, [*names, *files])
     if conflicting:
         message = f"{len(conflicting)} images of the {split.name} split stand more than once, with different labels"
-        yield _problem("conflicting-labels", split.name, "error", conflicting, message)
+        yield problem_of("conflicting-labels", split.name, "error", conflicting, message)
     repeated = [split.ids[rows[0]] for rows in names if len({split.labels[row] for row in rows}) == 1]
     if repeated:
         message = f"{len(repeated)} ids stand more than once in the {split.name} split; list each image once"
-        yield _problem("duplicate-id", split.name, "error", repeated, message)
+        yield problem_of("duplicate-id", split.name, "error", repeated, message)
     told = {*conflicting, *repeated}
     linked = [split.ids[rows[0]] for rows in files if split.ids[rows[0]] not in told]
     if linked:
         message = f"{len(linked)} images of the {split.name} split stand there again as a link, and count again"
-        yield _problem("linked-image", split.name, "warning", linked, message)
+        yield problem_of("linked-image", split.name, "warning", linked, message)
 
 
 def _copied(split: Split) -> Iterable[Problem]:
@@ -172,7 +153,7 @@ def _copied(split: Split) -> Iterable[Problem]:
             f"{len(copied)} images of the {split.name} split are byte for byte others with another label; keep the "
             f"right one"
         )
-        yield _problem("conflicting-copies", split.name, "warning", copied, message)
+        yield problem_of("conflicting-copies", split.name, "warning", copied, message)
 
 
 def _of_two_labels(split: Split, groups: Groups) -> list[str]:
@@ -196,11 +177,13 @@ def _check_split(split: Split) -> Iterable[Problem]:
     elif name == "train":
         sizes = Counter(split.labels)
         if len(sizes) < 2:
-            yield _problem("one-class", name, "error", list(sizes), "the train split has one class; expected 2 or more")
+            yield problem_of(
+                "one-class", name, "error", list(sizes), "the train split has one class; expected 2 or more"
+            )
         single = sorted(label for label, count in sizes.items() if count == 1)
         if single:
             message = f"{len(single)} train classes have one image each; give them more or merge them"
-            yield _problem("one-image-class", name, "warning", single, message)
+            yield problem_of("one-image-class", name, "warning", single, message)
 
 
 def _check_identities(dataset: Dataset) -> Iterable[Problem]:
@@ -216,7 +199,7 @@ def _check_identities(dataset: Dataset) -> Iterable[Problem]:
                 f"{len(lost)} query classes ({images} images) are not in the gallery, so these queries cannot be "
                 f"scored; add gallery images of them or take them out"
             )
-            yield _problem("unmatched-query", "query", "error" if every else "warning", lost, message)
+            yield problem_of("unmatched-query", "query", "error" if every else "warning", lost, message)
     if "val" in splits and "train" in splits:
         shared = sorted(set(splits["val"].classes) & set(splits["train"].classes))
         if shared:
@@ -224,7 +207,7 @@ def _check_identities(dataset: Dataset) -> Iterable[Problem]:
                 f"{len(shared)} val classes are also in train; hold val out by identity to choose an architecture "
                 f"for unseen identities"
             )
-            yield _problem("val-overlap", "val", "warning", shared, message)
+            yield problem_of("val-overlap", "val", "warning", shared, message)
 
 
 def _check_images(dataset: Dataset) -> Iterable[Problem]:
@@ -246,13 +229,33 @@ def _check_images(dataset: Dataset) -> Iterable[Problem]:
                     shared.append(split.ids[row])
         if corrupt:
             message = f"{len(corrupt)} images cannot be read (first: {reasons[0]}); repair or remove them"
-            yield _problem("corrupt-image", split.name, "error", corrupt, message)
+            yield problem_of("corrupt-image", split.name, "error", corrupt, message)
         if shared:
             message = (
                 f"{len(shared)} images of {split.name} are byte for byte images of {', '.join(sorted(others))}; "
                 f"scores with them are too good: keep each in one split"
             )
-            yield _problem("shared-image", split.name, "warning", shared, message)
+            yield problem_of("shared-image", split.name, "warning", shared, message)
+
+
+def _near_copies(dataset: Dataset) -> Iterable[Problem]:
+    """Images that look like one of an earlier split."""
+    names: list[tuple[str, str]] = []
+    hashes: list[NDArray[np.int64]] = []
+    for split in dataset.splits.values():
+        readable, found = contrast_hashes(split.images)
+        names += [(split.name, split.ids[row]) for row in readable]
+        hashes += found
+    order = list(dataset.splits)
+    near = near_in_other_groups(hashes, [order.index(split) for split, _ in names])
+    for name in order:
+        copies = {names[row][1]: names[of][0] for row, of in near.items() if names[row][0] == name}
+        if copies:
+            message = (
+                f"{len(copies)} images of {name} look like images of {', '.join(sorted(set(copies.values())))}: saved "
+                f"again, shrunk or cropped; scores with them are too good: `data split --near-copies` leaves such out"
+            )
+            yield problem_of("near-copy", name, "warning", list(copies), message)
 
 
 def _read(image: PictureFile | object) -> bytes | ImageError:
@@ -269,9 +272,3 @@ def _read(image: PictureFile | object) -> bytes | ImageError:
         return error
     made = b"" if isinstance(image, Path | PackedPicture) else repr(part_of(image)).encode()
     return hashlib.sha256(content + made).digest()
-
-
-def _problem(
-    kind: str, split: str, severity: Literal["error", "warning"], names: Sequence[str], message: str
-) -> Problem:
-    return Problem(kind, split, severity, len(names), message, tuple(names[:EXAMPLES]))

@@ -11,7 +11,7 @@ from compat_sdk.datasets.split import SPLIT_NAMES, Dataset, Split, identity_name
 from compat_sdk.errors import CorruptFileError, DataError
 from compat_sdk.files.plain import open_plain
 from compat_sdk.files.refusal import raise_if_refused
-from compat_sdk.shown import shortened
+from compat_sdk.shown import as_unicode, shortened
 
 MANIFEST = "compat-data.csv"
 """Name of the manifest of a folder that holds nothing else."""
@@ -113,6 +113,12 @@ def _rows(manifest: Path, root: Path | None, absent: Sequence[set[str]]) -> list
 def _places(manifest: Path, header: list[str], absent: Sequence[set[str]]) -> list[int | str]:
     """Where each column stands in a row, or the value that all rows have without it."""
     has = {column: header.count(column) for column in _COLUMNS}
+    for found in header:
+        meant = found.strip().lower()
+        if found != meant and meant in (*_COLUMNS, _SIDE):
+            raise DataError(
+                f"{manifest} line 1 has the column {shortened(repr(found))}; write {meant}, or another name"
+            )
     if max(has.values()) > 1 or {column for column in _COLUMNS if not has[column]} not in absent:
         forms = [",".join(column for column in _COLUMNS if column not in lacking) for lacking in absent]
         more = "" if len(forms) == 1 else f", or {' or '.join(forms[1:])} alone for images without labels"
@@ -138,14 +144,19 @@ def check_row(path: str, label: str | None, split: str) -> None:
     """Refuse a row that no manifest may have; ``label`` is None where it has no such column.
 
     Raises:
-        DataError: The split is unknown, the label empty, or the path is empty, leaves its folder or has a backslash.
+        DataError: The split is unknown, the label empty, or the path is empty, leaves its folder, has a backslash or
+            is no valid Unicode.
     """
     if split not in SPLIT_NAMES:
         raise DataError(f"found split {shortened(repr(split))}; expected one of {', '.join(SPLIT_NAMES)}")
     if label is not None and not label.strip():
         raise DataError("the label is empty; name the identity")
+    if label is not None and "\0" in label:
+        raise DataError(f"found label {shortened(repr(label))}; expected the name of an identity")
     if not path.strip() or "\0" in path:
         raise DataError(f"found path {shortened(repr(path))}; expected the path of an image")
+    if as_unicode(path) != path:
+        raise DataError(f"found path {shortened(repr(path))}, which is no valid UTF-8 as a CSV file is")
     if "\\" in path:
         raise DataError(f"found path {shortened(repr(path))}; write / between folders")
     absolute = Path(path).is_absolute()

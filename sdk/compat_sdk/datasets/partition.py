@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 from compat_sdk.datasets.folder import open_identities
 from compat_sdk.datasets.manifest import MANIFEST, check_row, open_labelled_list
+from compat_sdk.datasets.near_copies import contrast_hashes, near_copies
 from compat_sdk.datasets.repeats import same_bytes, same_files
 from compat_sdk.datasets.shuffle import shuffled
 from compat_sdk.datasets.split import SPLIT_NAMES, Split
@@ -27,6 +28,7 @@ from compat_sdk.shown import shortened
 By = Literal["identity", "picture"]
 
 _COPY, _CONTRADICTION = "copy of another picture", "picture that stands under two identities"
+_NEAR, _NEAR_OTHER = "near copy of another picture", "near copy of a picture of another identity"
 _LEAST = 2
 """Identities that each part needs: with one, every answer is right."""
 DIVISION: Layout = {r"compat-data\.csv(\.compat-data\.lock\.json)?": None}
@@ -104,7 +106,7 @@ class Division:
         rows.writerow(("path", "label", "split"))
         for split in self.splits.values():
             for name, image, label in zip(split.ids, split.images, split.labels, strict=True):
-                path = name if relative else Path(str(image)).absolute().as_posix()
+                path = name if relative else _whole(Path(str(image)))
                 try:
                     check_row(path, label, split.name)
                 except DataError as error:
@@ -118,7 +120,9 @@ class Division:
         return place
 
 
-def divide(photos: str | Path, shares: Shares = Shares(), *, root: Path | None = None) -> Division:
+def divide(
+    photos: str | Path, shares: Shares = Shares(), *, root: Path | None = None, leave_near_copies_out: bool = False
+) -> Division:
     """Divide the pictures of a folder with one sub-folder per identity, or of a CSV file ``path,label``.
 
     Pictures of the same bytes are one picture: the first stays, and none does where two identities claim it. So no
@@ -128,6 +132,8 @@ def divide(photos: str | Path, shares: Shares = Shares(), *, root: Path | None =
         photos: The folder, or the file.
         shares: How much goes where.
         root: What the paths of the CSV file are relative to; its own folder if not given.
+        leave_near_copies_out: Also leave out what looks like an earlier picture that stays, see
+            `compat_sdk.datasets.near_copies`; every picture is decoded for that.
 
     Raises:
         DataError: There are no identities, too few of them, or too few pictures of each; or there are splits already.
@@ -138,6 +144,8 @@ def divide(photos: str | Path, shares: Shares = Shares(), *, root: Path | None =
     found = open_identities(place) if place.is_dir() else open_labelled_list(place, root)
     left_out = Counter(found.left_out)
     rows = _distinct(found, left_out)
+    if leave_near_copies_out:
+        rows = _unlike(found, rows, left_out)
     pictures: dict[str, list[int]] = {}
     for row in rows:
         pictures.setdefault(found.labels[row], []).append(row)
@@ -173,6 +181,15 @@ def _distinct(split: Split, left_out: Counter[str]) -> list[int]:
         if not left_out[reason]:
             del left_out[reason]
     return [row for row in range(len(split)) if row not in gone]
+
+
+def _unlike(split: Split, rows: list[int], left_out: Counter[str]) -> list[int]:
+    """Rows that look like no earlier one that stays; what cannot be read is no copy."""
+    readable, hashes = contrast_hashes([split.images[row] for row in rows])
+    copies = {rows[readable[copy]]: rows[readable[of]] for copy, of in near_copies(hashes).items()}
+    for copy, of in copies.items():
+        left_out[_NEAR if split.labels[copy] == split.labels[of] else _NEAR_OTHER] += 1
+    return [row for row in rows if row not in copies]
 
 
 def _by_identity(drawn: Mapping[str, list[int]], shares: Shares, place: Path) -> dict[str, list[int]]:
@@ -230,6 +247,12 @@ def _by_picture(drawn: Mapping[str, list[int]], shares: Shares, place: Path) -> 
 def _some(fraction: float, count: int) -> int:
     """A fraction of at least two things, but neither none nor all of them."""
     return min(max(1, round(fraction * count)), count - 1)
+
+
+def _whole(image: Path) -> str:
+    """The absolute path of a picture, without ``..``, which no manifest has."""
+    place = image.absolute()
+    return (place.parent.resolve() / place.name if ".." in place.parts else place).as_posix()
 
 
 def _taken(split: Split, name: str, rows: list[int]) -> Split:

@@ -12,4 +12,8 @@ def shuffled(names: Iterable[str], seed: int) -> list[str]:
     What the random generators of Python and numpy draw from a seed may change between their versions;
     this order does not, and adding a name moves no other.
     """
-    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return sorted(names, key=lambda name: hashlib.sha256(_bytes(f"{seed}:{name}")).digest())
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")  # the name of a file may be no valid Unicode

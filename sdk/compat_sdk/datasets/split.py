@@ -144,10 +144,12 @@ def require_labels(split: Split, data: object, what: str) -> None:
 
 
 def identity_name(name: str, where: object) -> str:
-    """Return the name of an identity in Unicode's composed form (NFC): one person is one name, however it was typed.
+    """Return the name of an identity in Unicode's composed form (NFC) and without space around it.
+
+    So one person is one name, however it was typed.
 
     Raises:
-        DataError: It is not text, such as a folder's name in another encoding than the system's.
+        DataError: It is empty, or not text, such as a folder's name in another encoding than the system's.
     """
     try:
         name.encode("utf-8")
@@ -155,7 +157,9 @@ def identity_name(name: str, where: object) -> str:
         raise DataError(
             f"the name {name!r} ({where}) is not valid UTF-8, so no file could hold it; rename the folder"
         ) from error
-    return composed(name)
+    if not name.strip():
+        raise DataError(f"the name {name!r} ({where}) is empty; name the identity")
+    return composed(name.strip())
 
 
 def numbered_ids(name: str, count: int) -> tuple[str, ...]:

@@ -46,7 +46,9 @@ _PACKAGES = {
     "coreml": "coremltools",
     "executorch": "executorch",
 }
-ENGINES = ("auto", *_TARGETS)
+_ON_DEVICES = {"onnxruntime:cuda": "onnxruntime", "onnxruntime:coreml": "onnxruntime"}
+"""Engines on a device that has kernels of its own, which "auto" never takes."""
+ENGINES = ("auto", *_TARGETS, *_ON_DEVICES)
 
 
 class Engine(Protocol):
@@ -71,7 +73,8 @@ def open_engine(
     Args:
         bundle: An opened bundle.
         engine: ``"onnxruntime"``, ``"litert"``, ``"coreml"``, ``"executorch"``; or ``"auto"``: the first in this
-            order that is installed, runs on this system, and has a graph in the bundle.
+            order that is installed, runs on this system, and has a graph in the bundle. ``"onnxruntime:cuda"`` and
+            ``"onnxruntime:coreml"`` compute on that device, and are never what ``"auto"`` takes; see `proves_itself`.
         threads: Threads that one run uses; None leaves it to the engine. Core ML takes no number.
         precision: Of the graph, such as ``"fp16"``; None takes the engine's first listed one.
 
@@ -80,7 +83,15 @@ def open_engine(
         MissingExtraError: The engine is not installed.
         BundleError: The bundle has no graph for it, or the graph cannot be loaded.
     """
-    return open_graph(bundle, choose_graph(bundle, engine, precision), threads)
+    return open_graph(bundle, choose_graph(bundle, engine, precision), threads, engine)
+
+
+def proves_itself(engine: str) -> bool:
+    """Whether a bundle must pass its self-test on an engine of this name before it is used there.
+
+    True for a device that computes with kernels of its own, which no export was compared with.
+    """
+    return engine in _ON_DEVICES
 
 
 def choose_graph(bundle: Bundle, engine: str = "auto", precision: str | None = None) -> Graph:
@@ -89,6 +100,7 @@ def choose_graph(bundle: Bundle, engine: str = "auto", precision: str | None = N
         raise ConfigError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
     able = [name for name in _TARGETS if name != "coreml" or coreml_problem() is None]
     here = [name for name in able if _graph(bundle, name, precision) is not None]
+    engine = _ON_DEVICES.get(engine, engine)
     if engine != "auto":
         graph = bundle.graph(_TARGETS[engine], precision)
         if engine not in able:
@@ -101,18 +113,29 @@ def choose_graph(bundle: Bundle, engine: str = "auto", precision: str | None = N
     raise _nothing_runs(bundle, here, precision)
 
 
-def open_graph(bundle: Bundle, graph: Graph, threads: int | None = None) -> Engine:
+def open_graph(bundle: Bundle, graph: Graph, threads: int | None = None, engine: str = "auto") -> Engine:
     """Return the engine of one graph of a bundle, see `open_engine`.
 
+    Args:
+        bundle: An opened bundle.
+        graph: One of its graphs.
+        threads: Threads that one run uses.
+        engine: Names the device of an ONNX graph, as `open_engine` takes it.
+
     Raises:
-        ConfigError: ``threads`` is below 1 or cannot be chosen, or this system cannot run the graph.
+        ConfigError: ``threads`` is below 1 or cannot be chosen, or this system cannot run the graph or the device.
         MissingExtraError: The engine is not installed.
         BundleError: The bundle has no such graph, the graph is of a target without an engine, or cannot be loaded.
     """
     match graph.target:
         case "onnx":
             return OnnxRuntimeEngine(
-                bundle.read(graph.file), input=graph.inputs, output=graph.output, batch=graph.batch, threads=threads
+                bundle.read(graph.file),
+                input=graph.inputs,
+                output=graph.output,
+                batch=graph.batch,
+                threads=threads,
+                device=engine.partition(":")[2] or "cpu",
             )
         case "tflite":
             return LiteRTEngine(

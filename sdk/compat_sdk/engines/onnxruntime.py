@@ -1,4 +1,4 @@
-"""ONNX graphs, run by onnxruntime on the CPU."""
+"""ONNX graphs, run by onnxruntime on the CPU, or on a device that is asked for."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from compat_sdk.engines.batches import (
     not_loadable,
     run_in_blocks,
 )
+from compat_sdk.engines.providers import provider_of, require_started
 from compat_sdk.errors import BundleError, CompatError, MissingExtraError
 
 # Nothing can be stored under a device, so a graph that points at weights outside itself finds none there.
@@ -29,7 +30,7 @@ _NO_FOLDER = os.devnull + "/none"
 
 
 class OnnxRuntimeEngine:
-    """An ONNX graph run by onnxruntime on the CPU.
+    """An ONNX graph run by onnxruntime.
 
     A row does not depend on the other rows of its batch, but its last bits may depend on how many there are:
     onnxruntime picks kernels by shape. Differences of about 1e-7 between batch sizes are rounding. The same
@@ -41,15 +42,15 @@ class OnnxRuntimeEngine:
         output: Name of its output.
         batch: The one number of samples that the graph takes; None for what the graph itself says.
         threads: Threads that one run uses; None leaves it to onnxruntime (one per core).
+        device: ``"cpu"``, ``"cuda"`` or ``"coreml"``; nodes that a device cannot run are left to the CPU. Another than
+            the CPU is part of ``name``, and is for graphs that passed a self-test on it.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
         BundleError: The graph cannot be loaded, keeps weights in other files, or has no such input or output.
-        ConfigError: ``threads`` is below 1.
+        ConfigError: ``threads`` is below 1, or onnxruntime has no such device or cannot start it.
         CompatError: This process loaded usearch first, after which onnxruntime would kill it.
     """
-
-    name = "onnxruntime"
 
     def __init__(
         self,
@@ -59,9 +60,12 @@ class OnnxRuntimeEngine:
         output: str = "embedding",
         batch: int | None = None,
         threads: int | None = None,
+        device: str = "cpu",
     ) -> None:
         onnxruntime = import_onnxruntime()
         check_threads(threads)
+        provider = provider_of(onnxruntime, device)
+        self.name = "onnxruntime" if device == "cpu" else f"onnxruntime:{device}"
         # The first field of every ONNX model is its version, a varint with field number 1.
         if graph[:1] != b"\x08":
             raise not_loadable(self.name, f"it starts with {graph[:8]!r}, an ONNX file with the byte 8")
@@ -72,9 +76,13 @@ class OnnxRuntimeEngine:
         # Given bytes, onnxruntime would look for outside weights in the working directory.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
         try:
-            self._session: Any = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
+            # Without enable_fallback=0, what fails on a device would be tried again on the CPU, in silence.
+            self._session: Any = onnxruntime.InferenceSession(
+                graph, options, [(provider.name, dict(provider.options))], enable_fallback=0
+            )
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise not_loadable(self.name, error) from error
+        require_started(self._session, device)
         _require_port("output", output, self._session.get_outputs())
         self._inputs = [_input(name, self._session.get_inputs()) for name in names_of(input)]
         check_all_named([port.name for port in self._session.get_inputs()], names_of(input))

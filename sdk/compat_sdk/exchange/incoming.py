@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from compat_sdk.errors import CompatError, ConfigError
+from compat_sdk.errors import ConfigError
 from compat_sdk.exchange.checked import Lengths, SeenIds, checked_rows, require_once
 from compat_sdk.exchange.place import Reading, open_source
-from compat_sdk.files.atomic import make_folder, replacing
 from compat_sdk.gallery import Gallery
-from compat_sdk.gallery.files import Dtype, Segment, new_files
-from compat_sdk.gallery.lock import LOCK_FILE, write_lock
-from compat_sdk.gallery.payload import PAYLOAD_FILE, payload_lines
-from compat_sdk.gallery.state import STATE_FILE, State
-from compat_sdk.gallery.store import LAYOUT, sweep, write_state
-from compat_sdk.gallery.tables import StoredTable, write_table
-from compat_sdk.gallery.vectors import write_vectors
-from compat_sdk.outputs import require_own
+from compat_sdk.gallery.files import Dtype
+from compat_sdk.gallery.filling import filling, require_unfilled
+from compat_sdk.gallery.tables import StoredTable
 from compat_sdk.progress import Progress
+from compat_sdk.shown import as_unicode
 from compat_sdk.space import check_dim, check_space, require_space
 from compat_sdk.stores import Rows, Source
 
+_WHAT = "gallery import"
 _ROWS_PER_SEGMENT = 1 << 20
-_FIRST = 1  # the number of the files that an import writes
 
 
 def import_gallery(
@@ -75,9 +68,7 @@ def import_gallery(
             raise ConfigError(f"{name} is {told!r}; expected one of {', '.join(known)}")
     if space is not None:
         check_space(space)
-    if (folder / STATE_FILE).exists():
-        raise ConfigError(f"{folder} is a gallery already; choose another folder for the new one")
-    require_own(folder, LAYOUT, "gallery import")
+    require_unfilled(folder, _WHAT)
     with open_source(place, reading) as source:
         if source.space is not None:
             require_space(source.what, source.space, space)
@@ -86,67 +77,18 @@ def import_gallery(
             raise ConfigError(f"{source.what} does not say in which space its vectors are; tell it, as --space NAME")
         check_dim("dim", source.dim)
         kept = {"refuse": "unit", "drop": "dropped", "keep": "kept"}[lengths]
-        imported = {"from": source.what, "ids": source.id_type, "lengths": kept, "distance": source.distance}
-        model = {"name": Path(source.what).name, "imported": imported}
-        new = not folder.exists()
-        try:
-            make_folder(folder)
-            with write_lock(folder):
-                _fill(folder, source, State(named, source.dim, model, _FIRST, 1, dtype=dtype), lengths, progress)
-        except BaseException as error:
-            if new:
-                with suppress(OSError):
-                    (folder / LOCK_FILE).unlink(missing_ok=True)
-                    folder.rmdir()
-            if isinstance(error, OSError):
-                raise CompatError(
-                    f"cannot write gallery {folder}: {error.strerror or error}; nothing is left there; make room or "
-                    f"set permissions, and try again"
-                ) from error
-            raise
+        what = as_unicode(source.what)
+        imported = {"from": what, "ids": source.id_type, "lengths": kept, "distance": source.distance}
+        model = {"name": Path(what).name, "imported": imported}
+        rows = _Stream(source, lengths, progress)
+        with filling(folder, _WHAT, space=named, dim=source.dim, model=model, dtype=dtype) as filled:
+            for start in range(0, source.rows, _ROWS_PER_SEGMENT):
+                count = min(_ROWS_PER_SEGMENT, source.rows - start)
+                filled.add(rows.take(count), count)
+            rows.end()
+            tables = (names for segment in filled.segments for names in StoredTable(folder, segment).lines())
+            require_once(rows.seen, source.what, tables)
     return Gallery.open(folder, verify=False)
-
-
-def _fill(folder: Path, source: Source, state: State, lengths: Lengths, progress: Progress | None) -> None:
-    """Write every row, and the state at the very end."""
-    sweep(folder, state)
-    for path in (folder / PAYLOAD_FILE, *folder.glob(f".{PAYLOAD_FILE}.*.tmp")):  # of an import that was killed
-        path.unlink(missing_ok=True)
-    rows, seen, beside = _Stream(source, lengths, progress), SeenIds(), False
-    with new_files() as written:
-        try:
-            segments = []
-            with replacing(folder / PAYLOAD_FILE) as payload:
-                for start in range(0, source.rows, _ROWS_PER_SEGMENT):
-                    count = min(_ROWS_PER_SEGMENT, source.rows - start)
-                    names: list[tuple[list[str], list[str]]] = []
-
-                    def vectors(count: int = count, names: list[Any] = names) -> Iterator[NDArray[Any]]:
-                        nonlocal beside
-                        for piece in rows.take(count):
-                            names.append((list(piece.ids), list(piece.labels)))
-                            seen.add(piece.ids)
-                            if any(piece.payload):
-                                beside = True
-                                payload.writelines(payload_lines(piece.ids, piece.payload))
-                            yield piece.vectors
-
-                    file = write_vectors(folder, _FIRST, vectors(), (count, state.dim), state.dtype)
-                    segments.append(Segment(count, file, write_table(folder, _FIRST, names, count)))
-                rows.end()
-                tables = (names for segment in segments for names in StoredTable(folder, segment).lines())
-                require_once(seen, source.what, tables)
-            if not beside:
-                (folder / PAYLOAD_FILE).unlink()
-            full = State(
-                state.space, state.dim, state.model, state.generation, state.content, tuple(segments), None, state.dtype
-            )
-            write_state(folder, full, None)
-        except BaseException:
-            for path in (*written, folder / PAYLOAD_FILE):
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
-            raise
 
 
 class _Stream:
@@ -155,6 +97,7 @@ class _Stream:
     def __init__(self, source: Source, lengths: Lengths, progress: Progress | None) -> None:
         self._rows, self._rest = checked_rows(source, lengths), Rows.of([], np.empty((0, source.dim), np.float32))
         self._done, self._source, self._progress = 0, source, progress
+        self.seen = SeenIds()
 
     def take(self, count: int) -> Iterator[Rows]:
         """Yield exactly the next ``count`` rows."""
@@ -164,6 +107,7 @@ class _Stream:
             piece, self._rest = _divided(self._rest, count)
             count -= len(piece)
             self._done += len(piece)
+            self.seen.add(piece.ids)
             if self._progress is not None:
                 self._progress("importing", self._done, self._source.rows, {})
             yield piece

@@ -29,6 +29,7 @@ from compat_sdk.stores.npy import write_texts
 from compat_sdk.stores.npz import write_npz
 from compat_sdk.stores.parquet_out import write_parquet
 from compat_sdk.stores.qdrant import UPGRADE, Collection, collection_for
+from compat_sdk.stores.rows import is_whole_number
 
 _MOST = 1 << 63
 _NOT_HELD: dict[Kind, tuple[str, ...]] = {
@@ -161,12 +162,7 @@ def _written(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def _all_integers(source: Source) -> bool:
     """Whether every id is a whole number of 64 bits, written as Python writes it."""
-    return all(_is_integer(id) for rows in source.read() for id in rows.ids)
-
-
-def _is_integer(id: str) -> bool:
-    digits = id.removeprefix("-")
-    return digits.isascii() and digits.isdigit() and str(int(id)) == id and -_MOST <= int(id) < _MOST
+    return all(is_whole_number(id, -_MOST, _MOST) for rows in source.read() for id in rows.ids)
 
 
 def _into_engine(source: Source, rows: Iterator[Rows], kind: Kind, path: Path, ids: Path | None) -> None:
@@ -181,7 +177,7 @@ def _into_engine(source: Source, rows: Iterator[Rows], kind: Kind, path: Path, i
             names += block.ids
         del vectors  # which writes it
         if ids is None:
-            wrong = next((id for id in names if not _is_integer(id) or int(id) < 0), None)
+            wrong = next((id for id in names if not is_whole_number(id, 0, _MOST)), None)
             if wrong is not None:
                 raise DataError(
                     f"{shown_value(wrong)} is no whole number, and {kind} knows no other ids; name a file for them, as "

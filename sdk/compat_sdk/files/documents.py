@@ -64,14 +64,14 @@ def parse_toml(data: bytes, name: str) -> dict[str, object]:
     """Parse a TOML document, refusing what `parse_json` refuses of the same values.
 
     Args:
-        data: UTF-8 bytes.
+        data: UTF-8 bytes, with or without a byte-order mark: people write such files, with editors that add one.
         name: What to call the file in an error.
 
     Raises:
         CorruptFileError: Not UTF-8, not TOML, or what `check_plain` refuses.
     """
     try:
-        found = tomllib.loads(data.decode("utf-8"))
+        found = tomllib.loads(data.decode("utf-8-sig"))
         check_plain(found)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{name} is not a TOML file: {shortened(str(error), 120)}") from error

@@ -20,6 +20,10 @@ def meeting(snapshot: Snapshot, where: Where) -> NDArray[np.bool_]:
         labels = set(where.labels)
         keep &= np.fromiter((label in labels for label in snapshot.labels), bool, len(snapshot))
     if where.payload:
-        taken = {id for id, payload in read_payload(snapshot.folder).items() if where.takes_payload(payload)}
+        taken = {
+            id
+            for id, payload in read_payload(snapshot.folder, None, snapshot.payload).items()
+            if where.takes_payload(payload)
+        }
         keep &= np.fromiter((id in taken for id in snapshot.ids), bool, len(snapshot))
     return keep

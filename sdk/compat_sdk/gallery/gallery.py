@@ -1,4 +1,4 @@
-"""A gallery that is made, opened and changed.
+"""A gallery that is made, opened, signed, and tidied up; changing its rows is a half of its own.
 
 The stored vectors are the truth; an index is a cache that can be built again at any time. A change is on disk when the
 call returns, and a process killed at any moment leaves the state before or after it.
@@ -7,42 +7,31 @@ call returns, and a process killed at any moment leaves the state before or afte
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from compat_sdk.bundle.trust import Trust, trust_of
-from compat_sdk.errors import ConfigError, DataError
-from compat_sdk.gallery import store
+from compat_sdk.errors import ConfigError
+from compat_sdk.gallery.changing import WAIT_S, Changing
 from compat_sdk.gallery.creating import create_folder
 from compat_sdk.gallery.files import Dtype
 from compat_sdk.gallery.opening import load_snapshot
-from compat_sdk.gallery.payload import append_payload, check_payload, has_payload
-from compat_sdk.gallery.reading import Reader
+from compat_sdk.gallery.part_list import Place, parts_of
+from compat_sdk.gallery.problems import index_problems
 from compat_sdk.gallery.release import Release
 from compat_sdk.gallery.signing import sign_folder
-from compat_sdk.gallery.snapshot import Snapshot, own_vectors
 from compat_sdk.gallery.writer import (
-    append,
     build_index,
     build_index_again,
-    check_names,
     compact,
     compact_folder,
-    replace_rows,
-    select,
     writing,
 )
 from compat_sdk.kinds import is_address
-from compat_sdk.space import Embeddings, require_space
-
-_WAIT_S = 60.0
-"""Seconds for which a change waits while others write."""
+from compat_sdk.space import require_space
 
 
-class Gallery(Reader):
+class Gallery(Changing):
     """Stored vectors of one space. Readers see the state they opened; one process writes at a time."""
 
     @classmethod
@@ -74,7 +63,7 @@ class Gallery(Reader):
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str],
+        path: Place | Sequence[Place],
         *,
         verify: bool = True,
         public_key: str | os.PathLike[str] | None = None,
@@ -84,7 +73,8 @@ class Gallery(Reader):
         """Open a gallery, for reading and writing.
 
         Args:
-            path: Folder of the gallery; or the address of a Qdrant collection, see `compat_sdk.gallery.remote`.
+            path: Folder of the gallery; the address of a Qdrant collection, see `compat_sdk.gallery.remote`; or several
+                of either, or a list of them in a file, which become one gallery, see `compat_sdk.gallery.parts`.
             verify: Compare the SHA-256 of every vector file first (about a second per GB). Sizes, tables and
                 gallery.json are always checked, an index always before it is used.
             public_key: PEM file of a public key: require that its owner signed the gallery as it is. The signature
@@ -101,13 +91,19 @@ class Gallery(Reader):
         wanted = trust_of(public_key, trust)
         if wanted is not None and not verify:
             raise ConfigError("verify is False, but a signature says nothing of files that are not compared; leave it")
-        if is_address(path):
+        place, *more = parts_of(path)
+        if more:
+            from compat_sdk.gallery.parts import open_parts
+
+            name = os.fspath(path) if isinstance(path, str | os.PathLike) else " + ".join([place, *more])
+            return open_parts(name, [place, *more], verify=verify, trust=wanted, space=space)
+        if is_address(place):
             from compat_sdk.gallery.remote import open_collection
 
-            return open_collection(path, space, trust=wanted)
-        snapshot = load_snapshot(Path(path), verify, trust=wanted)
-        require_space(str(path), snapshot.state.space, space)
-        return cls(Path(path), snapshot, verify, wanted)
+            return open_collection(place, space, trust=wanted)
+        snapshot = load_snapshot(Path(place), verify, trust=wanted)
+        require_space(place, snapshot.state.space, space)
+        return cls(Path(place), snapshot, verify, wanted)
 
     def sign(
         self,
@@ -117,7 +113,7 @@ class Gallery(Reader):
         release: int | None = None,
         expires: str | None = None,
         allow_older: bool = False,
-        timeout: float = _WAIT_S,
+        timeout: float = WAIT_S,
     ) -> Release:
         """Check every file and sign the gallery as it is; any later change makes the signature void, and deletes it.
 
@@ -146,112 +142,7 @@ class Gallery(Reader):
             self._snapshot = snapshot
             return sign_folder(snapshot, private_key, name, release, expires, allow_older=allow_older)
 
-    def add(
-        self,
-        embeddings: Embeddings,
-        ids: Sequence[str],
-        labels: Sequence[str] | None = None,
-        *,
-        payload: Sequence[Mapping[str, object]] | None = None,
-        timeout: float = _WAIT_S,
-    ) -> None:
-        """Append vectors; all of them are on disk when this returns, or none if it raises.
-
-        An index becomes stale: searches stay right, at the speed of the exact scan, until `build_index`.
-
-        Args:
-            embeddings: Vectors in the gallery's own space.
-            ids: One per vector, not empty, used once in the gallery.
-            labels: One per vector; none when omitted.
-            payload: What to keep beside each, an object that JSON can carry; see `compat_sdk.gallery.payload`.
-            timeout: Seconds to wait while others write, first come first served; 0 does not wait.
-
-        Raises:
-            IncompatibleSpaceError: The vectors are in another space.
-            VectorError: Wrong dimension, or vectors that no index may see.
-            DataError: Ids or labels are missing, repeated or not strings, or a payload is no JSON.
-            GalleryLockedError: Another process is writing.
-            CompatError: The disk is full or the folder cannot be written; nothing was changed.
-        """
-        vectors = own_vectors(embeddings, self._snapshot.state)
-        names, tags = check_names(ids, labels, len(vectors))
-        beside = check_payload(payload, names)
-        if not names:
-            return
-
-        def step(snapshot: Snapshot) -> Snapshot:
-            vectors = own_vectors(embeddings, snapshot.state)  # it may have been cut over to another space since
-            known = [name for name in names if name in snapshot.row_of]
-            if known:
-                raise DataError(
-                    f"{len(known)} ids are in the gallery already: {', '.join(known[:10])}; remove them first"
-                )
-            if payload is not None or has_payload(self.path):  # or a removed row of this id would lend it its own
-                append_payload(self.path, beside)
-            return append(snapshot, vectors, names, tags)
-
-        self._change(step, timeout)
-
-    def remove(self, ids: Iterable[str], *, timeout: float = _WAIT_S) -> int:
-        """Delete rows by id, and return how many there were; ids that are not in the gallery are passed over.
-
-        Args:
-            ids: Any number of them.
-            timeout: Seconds to wait while others write, first come first served; 0 does not wait.
-
-        Raises:
-            GalleryLockedError: Another process is writing.
-            CompatError: The disk is full or the folder cannot be written; nothing was changed.
-        """
-        if isinstance(ids, str):
-            raise DataError(f"ids is the string {ids!r}, expected a list of ids")
-        wanted, gone = set(ids), set[int]()
-
-        def step(snapshot: Snapshot) -> Snapshot:
-            nonlocal gone
-            gone = {snapshot.row_of[id] for id in wanted if id in snapshot.row_of}
-            if not gone:
-                return snapshot
-            keep = np.ones(len(snapshot), bool)
-            keep[list(gone)] = False
-            return select(snapshot, keep)
-
-        self._change(step, timeout)
-        return len(gone)
-
-    def replace(self, embeddings: Embeddings, ids: Sequence[str], *, timeout: float = _WAIT_S) -> None:
-        """Put other vectors in the place of rows, all in one step; ids, labels and order stay.
-
-        Args:
-            embeddings: Vectors in the gallery's own space.
-            ids: One per vector, each in the gallery.
-            timeout: Seconds to wait while others write, first come first served; 0 does not wait.
-
-        Raises:
-            IncompatibleSpaceError: The vectors are in another space.
-            VectorError: Wrong dimension, or vectors that no index may see.
-            DataError: Ids are repeated, not strings, or not in the gallery.
-            GalleryLockedError: Another process is writing.
-            CompatError: The disk is full or the folder cannot be written; nothing was changed.
-        """
-        names, _ = check_names(ids, None, len(own_vectors(embeddings, self._snapshot.state)))
-        if not names:
-            return
-
-        def step(snapshot: Snapshot) -> Snapshot:
-            vectors = own_vectors(embeddings, snapshot.state)
-            unknown = [name for name in names if name not in snapshot.row_of]
-            if unknown:
-                raise DataError(
-                    f"{len(unknown)} ids are not in the gallery: {', '.join(unknown[:10])}; add them instead"
-                )
-            rows = np.array([snapshot.row_of[name] for name in names], np.int64)
-            order = np.argsort(rows)
-            return replace_rows(snapshot, vectors[order], rows[order])
-
-        self._change(step, timeout)
-
-    def compact(self, *, timeout: float = _WAIT_S) -> None:
+    def compact(self, *, timeout: float = WAIT_S) -> None:
         """Merge all segments into one; rows, their order and a fresh index stay as they are; see `add` for ``timeout``.
 
         Raises:
@@ -261,7 +152,7 @@ class Gallery(Reader):
         self._change(compact, timeout)
 
     @staticmethod
-    def compact_folder(path: str | os.PathLike[str], *, timeout: float = _WAIT_S) -> None:
+    def compact_folder(path: str | os.PathLike[str], *, timeout: float = WAIT_S) -> None:
         """Merge all segments of a gallery that has more files than this process may open; see `compact`.
 
         Raises:
@@ -270,7 +161,7 @@ class Gallery(Reader):
         compact_folder(Path(path), timeout)
 
     def build_index(
-        self, kind: str = "usearch", *, recall: float | None = None, timeout: float = _WAIT_S, **options: int
+        self, kind: str = "usearch", *, recall: float | None = None, timeout: float = WAIT_S, **options: int
     ) -> None:
         """Build an approximate index over the present rows, and store it.
 
@@ -301,25 +192,11 @@ class Gallery(Reader):
             CompatError: The disk is full or the folder cannot be written; nothing was changed.
         """
         self._snapshot = snapshot = self._reloaded(self._verify)
-        reasons = ["it is stale"] if not snapshot.state.index_is_fresh else snapshot.index_problems()
+        reasons = ["it is stale"] if not snapshot.state.index_is_fresh else index_problems(snapshot)
         if not reasons and snapshot.index_is_foreign:
             reasons = ["it was not built here"]
         if snapshot.state.index is None or not reasons:
             return []
-        self._change(build_index_again, _WAIT_S)
+        self._change(build_index_again, WAIT_S)
         kind = self._snapshot.state.index and self._snapshot.state.index.kind
         return [f"rebuilt the {kind} index: {reason}" for reason in reasons]
-
-    def _change(self, step: Callable[[Snapshot], Snapshot], timeout: float) -> None:
-        """Take one step from the gallery's state to the next; again if another writer was faster all the same."""
-        deadline = time.monotonic() + timeout
-        while True:
-            left = max(0.0, deadline - time.monotonic())
-            try:
-                with writing(self.path, self._snapshot, self._verify, left) as snapshot:
-                    self._snapshot = snapshot
-                    self._snapshot = step(snapshot)
-                return
-            except store.StateChangedError:
-                if time.monotonic() >= deadline:
-                    raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from compat_sdk.bundle.trust import Trust
 from compat_sdk.errors import GalleryError, SystemRefusedError
 from compat_sdk.gallery.files import RESTORE, StoredFile, problem_with
+from compat_sdk.gallery.payload import PAYLOAD_FILE, has_payload, read_payload
+from compat_sdk.gallery.problems import snapshot_problems
 from compat_sdk.gallery.release import RELEASE_FILE, Release, read_release
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.state import STATE_FILE, State, parse_state, rendered
@@ -58,14 +61,14 @@ def load_snapshot(
         try:
             check = None if trust is None else _require_signer(folder, data, trust)
             state = parse_state(folder, data)
-            signed_by = None if check is None else check(state.space)
+            signer = None if check is None else check(state.space)
             snapshot = _open(folder, state, verify, names, held, compared)
         except GalleryError:
             if read_state_bytes(folder) == data:
                 raise
             continue
-        if signed_by is not None:
-            snapshot.signed_by = signed_by
+        if signer is not None:
+            snapshot.signed_by, snapshot.payload = signer
             snapshot.vouched = "" if state.index is None else state.index.file.sha256
         return snapshot
 
@@ -91,13 +94,16 @@ def gallery_problems(folder: Path, progress: Progress | None = None, *, vouched:
         except GalleryError as error:
             return [str(error)]
         snapshot.vouched = vouched
-        found = snapshot.problems(compared, progress)
+        found = snapshot_problems(snapshot, compared, progress)
         if not found or read_state_bytes(folder) == rendered(snapshot.state):
             return found
 
 
-def _require_signer(folder: Path, state: bytes, trust: Trust) -> Callable[[str], str]:
-    """Check who signed the state and the release, before either is parsed; what comes back takes the space."""
+def _require_signer(folder: Path, state: bytes, trust: Trust) -> Callable[[str], tuple[str, StoredFile]]:
+    """Check who signed the state and the release, before either is parsed.
+
+    What comes back takes the space, and tells who signed, and what is signed beside the rows.
+    """
     signature, release = read_signature(folder), read_release(folder)
     if signature is None:
         raise GalleryError(
@@ -111,9 +117,17 @@ def _require_signer(folder: Path, state: bytes, trust: Trust) -> Callable[[str],
         )
     check = trust.require_gallery_signer(folder, {STATE_FILE: state, RELEASE_FILE: release}, signature)
 
-    def allowed(space: str) -> str:
+    def allowed(space: str) -> tuple[str, StoredFile]:
         told = Release.parse(release, folder / RELEASE_FILE)
-        return check(space, told.name, told.release, told.expires)
+        signer = check(space, told.name, told.release, told.expires)
+        if told.payload is None and has_payload(folder):
+            raise GalleryError(
+                f"the signature of {folder} does not cover its {PAYLOAD_FILE}; sign it again with `compat-sdk index "
+                f"sign`, or delete that file, which the rows do not need"
+            )
+        signed = told.payload or StoredFile(PAYLOAD_FILE, hashlib.sha256().hexdigest(), 0)
+        read_payload(folder, (), signed)  # which compares it
+        return signer, signed
 
     return allowed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from compat_sdk.errors import DataError
 from compat_sdk.gallery import indexing, store
 from compat_sdk.gallery.filtered import meeting
 from compat_sdk.gallery.opening import gallery_problems, load_snapshot
+from compat_sdk.gallery.part_list import Place, parts_of
 from compat_sdk.gallery.payload import read_payload
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.where import Where
@@ -66,9 +67,9 @@ class Reader:
         return after.state.identity != before.state.identity
 
     @staticmethod
-    def is_signed(path: str | os.PathLike[str]) -> bool:
-        """Whether a signature is there; only opening with a public key or a trust file tells whether it holds."""
-        return os.path.lexists(Path(path) / store.SIGNATURE)
+    def is_signed(path: Place | Sequence[Place]) -> bool:
+        """Whether a signature is there, of any part; only opening with a key or a trust file tells whether it holds."""
+        return any(os.path.lexists(Path(part) / store.SIGNATURE) for part in parts_of(path))
 
     def __len__(self) -> int:
         return len(self._snapshot)
@@ -102,6 +103,11 @@ class Reader:
     def vectors(self) -> NDArray[np.float32]:
         """``[n, dim]`` float32, unit norm, read-only; several segments are copied together once."""
         return self._snapshot.vectors
+
+    def held(self, ids: Iterable[str]) -> set[str]:
+        """Those of the ids that are in the gallery."""
+        row_of = self._snapshot.row_of
+        return {id for id in ids if id in row_of}
 
     def info(self) -> dict[str, object]:
         """Return what there is to know, ready for JSON.
@@ -157,7 +163,7 @@ class Reader:
         if missing:
             raise DataError(f"{len(missing)} ids are not in the gallery, such as {shown_value(missing[0])}")
         rows = [snapshot.row_of[id] for id in ids]
-        beside = read_payload(self.path, ids)
+        beside = read_payload(self.path, ids, snapshot.payload)
         labels, payload = [snapshot.labels[row] for row in rows], [beside.get(id, {}) for id in ids]
         return Rows.of(list(ids), snapshot.vectors[rows], labels, payload)
 
@@ -203,4 +209,6 @@ class Reader:
         """The gallery as it is now; what a signature vouched for when it was opened goes on to be known."""
         snapshot = load_snapshot(self.path, verify)
         snapshot.vouched = self._snapshot.vouched
+        if snapshot.state.identity == self._snapshot.state.identity:
+            snapshot.payload = self._snapshot.payload
         return snapshot

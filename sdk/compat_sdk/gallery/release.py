@@ -1,6 +1,6 @@
 """Which of its versions a signed gallery is: a name and a counter that the signature covers, as a bundle's are.
 
-    release.json    name, release, expires; written by whoever signs, and void where the signature is
+    release.json    name, release, expires, payload; written by whoever signs, and void where the signature is
 
 A signature never gets old, so that whoever keeps yesterday's signed gallery could hand it out for ever.
 """
@@ -8,6 +8,7 @@ A signature never gets old, so that whoever keeps yesterday's signed gallery cou
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from compat_sdk.errors import ConfigError, CorruptFileError, GalleryError
 from compat_sdk.files.plain import read_plain
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.files.seal import parse_sealed, sealed_json
-from compat_sdk.shown import shown_value
+from compat_sdk.gallery.files import StoredFile
+from compat_sdk.gallery.payload import PAYLOAD_FILE
+from compat_sdk.shown import shortened, shown_value
 
 RELEASE_FILE = "release.json"
 _FORMAT, _VERSION = "compat-sdk-gallery-release", 1
 _LIMIT = 1 << 16
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "sign the gallery again (compat-sdk index sign)"
 
 
@@ -32,6 +36,7 @@ class Release:
         name: Of the gallery, the same for all of its versions; 1 to 120 printable characters.
         release: Counts the signed versions of one name, from 1.
         expires: Last day on which the signature counts, ``YYYY-MM-DD`` in UTC; None for no such day.
+        payload: What is kept beside the rows, as it was signed; None of a signature that does not cover it.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -40,6 +45,7 @@ class Release:
     name: str
     release: int = 1
     expires: str | None = None
+    payload: StoredFile | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not 1 <= len(self.name) <= 120 or not self.name.isprintable():
@@ -68,11 +74,21 @@ class Release:
             value = parse_sealed(data, str(path))
             if (value.pop("format", None), value.pop("version", None)) != (_FORMAT, _VERSION):
                 raise GalleryError(f"{path} is no {_FORMAT} of version {_VERSION}; {_AGAIN}")
-            return cls(**value)  # type: ignore[arg-type]  # checked on construction
+            payload = value.pop("payload", None)
+            return cls(**value, payload=None if payload is None else _file(payload))  # type: ignore[arg-type]  # checked on construction
         except GalleryError:
             raise
-        except (CorruptFileError, ConfigError, TypeError) as error:
-            raise GalleryError(f"{path} cannot be used ({error}); {_AGAIN}") from error
+        except (CorruptFileError, ConfigError, TypeError, ValueError) as error:
+            raise GalleryError(f"{path} cannot be used ({shortened(str(error))}); {_AGAIN}") from error
+
+
+def _file(value: object) -> StoredFile:
+    if isinstance(value, dict) and set(value) == {"name", "sha256", "bytes"}:
+        found = StoredFile(**value)
+        digest = isinstance(found.sha256, str) and _SHA256.fullmatch(found.sha256)
+        if found.name == PAYLOAD_FILE and digest and type(found.bytes) is int and found.bytes >= 0:
+            return found
+    raise ValueError(f"payload is {shown_value(value)}")
 
 
 def read_release(folder: Path) -> bytes | None:

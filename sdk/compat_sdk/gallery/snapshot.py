@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,32 +15,26 @@ from numpy.typing import NDArray
 from compat_sdk.errors import (
     ConfigError,
     GalleryError,
-    IncompatibleSpaceError,
-    MissingExtraError,
     StateError,
     VectorError,
 )
 from compat_sdk.gallery import indexing
-from compat_sdk.gallery.files import StoredFile, problem_with, read_checked
+from compat_sdk.gallery.files import StoredFile, read_checked
+from compat_sdk.gallery.given import checked
 from compat_sdk.gallery.state import State, StoredIndex, parse_state
 from compat_sdk.gallery.store import read_state
 from compat_sdk.gallery.tables import StoredTable
-from compat_sdk.gallery.vectors import as_unit
-from compat_sdk.index import KINDS, ApproximateIndex, ExactIndex, Index, check_k, check_vectors
+from compat_sdk.gallery.vectors import as_unit, blocks
+from compat_sdk.index import KINDS, ApproximateIndex, ExactIndex, Index, check_k
 from compat_sdk.index.built_here import was_built_here
-from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.index.exact import Product
-from compat_sdk.progress import Progress
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import Embeddings, require_compatible
-from compat_sdk.spread import spread
 
 _PRODUCTS: dict[str, Product] = {"exact-faiss": "faiss", "exact-faiss-gpu": "faiss-gpu"}
 _CHOICES = ("auto", "exact", *_PRODUCTS, *KINDS)
 """What may answer a search."""
-_REPAIR = "the vectors are not affected: rebuild the index (repair)"
-_ROWS_PER_BLOCK = 65536
-_SAMPLED_ROWS, _SAMPLED_K, _LOWEST_RECALL = 256, 10, 0.9
+REPAIR = "the vectors are not affected: rebuild the index (repair)"
 
 
 @dataclass
@@ -51,7 +44,8 @@ class Snapshot:
     ``parts`` are open files in a tuple, or `StoredParts`, which are opened as needed. ``names`` are the ids and the
     labels. Where they are None they are read from ``tables`` when they are first asked for: what works through these
     line by line never holds them all. ``signed_by`` is the maker whose signature over the state was required and holds,
-    and ``vouched`` the SHA-256 of the index file that such a signature covers.
+    ``vouched`` the SHA-256 of the index file that such a signature covers, and ``payload`` what it covers beside the
+    rows.
     """
 
     folder: Path
@@ -61,6 +55,7 @@ class Snapshot:
     approximate: ApproximateIndex | None = None
     signed_by: str | None = None
     vouched: str = ""
+    payload: StoredFile | None = None
     held_tables: tuple[StoredTable, ...] = ()
     _told: bool = field(default=False, repr=False)
     _by_faiss: dict[Product, ExactIndex] = field(default_factory=dict, repr=False)
@@ -155,7 +150,7 @@ class Snapshot:
                 self.approximate, _ = indexing.build_again(self.state.index, self.vectors)
             else:
                 try:
-                    self.approximate = self._load_index(self.state.index)
+                    self.approximate = self.load_index(self.state.index)
                 except GalleryError:
                     if not self._superseded(self.state.index):
                         raise
@@ -200,117 +195,18 @@ class Snapshot:
         missing = not (self.folder / record.file.name).exists()
         return missing and read_state(self.folder).identity != self.state.identity
 
-    def _load_index(self, record: StoredIndex) -> ApproximateIndex:
+    def load_index(self, record: StoredIndex) -> ApproximateIndex:
+        """Open the stored index, whose digest is compared first.
+
+        Raises:
+            GalleryError: It is damaged, over other vectors, or of a kind that this release does not read.
+            ForeignIndexError: It was not built here and nobody vouches for it.
+            MissingExtraError: Its library is not installed.
+        """
         if record.kind not in KINDS:
             raise GalleryError(
-                f"found an index of kind {shown_value(record.kind)}, this release reads {', '.join(KINDS)}; {_REPAIR}"
+                f"found an index of kind {shown_value(record.kind)}, this release reads {', '.join(KINDS)}; {REPAIR}"
             )
-        content = read_checked(self.folder, record.file, _REPAIR)
+        content = read_checked(self.folder, record.file, REPAIR)
         vouched = record.file.sha256 == self.vouched
         return indexing.load(record, content, len(self), self.state.dim, lambda: self.exact, vouched=vouched)
-
-    def index_problems(self) -> list[str]:
-        """Say what is wrong with a fresh index: its digest, its content, or its answers to stored rows.
-
-        Of one that no native code may read, its digest alone.
-        """
-        if self.state.index is None or not self.state.index_is_fresh:
-            return []
-        if self.index_is_foreign:
-            problem = problem_with(self.folder, self.state.index.file)
-            return [f"{problem}; {_REPAIR}"] if problem else []
-        try:
-            index = self._load_index(self.state.index)
-        except (GalleryError, ConfigError) as error:
-            return [str(error)]
-        except MissingExtraError as error:
-            return [f"the {self.state.index.kind} index could not be checked: {error}"]
-        if not len(self):
-            return []
-        queries = _near_distinct(self.vectors[spread(len(self), _SAMPLED_ROWS)])
-        worst = self.exact.search(queries, _SAMPLED_K)[1][:, -1:]
-        recall = float(np.mean(index.search(queries, _SAMPLED_K)[1] >= worst - 1e-5))
-        if recall < _LOWEST_RECALL:
-            return [f"the {self.state.index.kind} index finds {recall:.0%} of the nearest rows of a sample; {_REPAIR}"]
-        return []
-
-    def problems(self, compared: set[StoredFile] | None = None, progress: Progress | None = None) -> list[str]:
-        """Say everything that is wrong with the stored files, one sentence each.
-
-        Args:
-            compared: Files that were found intact, which are not compared again; those of this call are added.
-            progress: Called with the stage, and bytes compared of how many.
-        """
-        index, intact = self.state.index, set() if compared is None else compared
-        found = list[str]()
-        done, total = 0, sum(file.bytes for file in self.state.files)
-        for file in self.state.files:
-            if progress is not None:
-                progress("compare files", done, total, {})
-            done += file.bytes
-            if file in intact or (index is not None and file == index.file):
-                continue
-            if problem := problem_with(self.folder, file):
-                found.append(problem)
-            else:
-                intact.add(file)
-        repeated = [id for id, times in Counter(self.ids).items() if times > 1]
-        if repeated:
-            found.append(f"{len(repeated)} ids occur more than once: {', '.join(repeated[:10])}")
-        if found:
-            return found
-        try:
-            _ = self.exact
-        except GalleryError as error:
-            return [str(error)]
-        return self.index_problems()
-
-
-def checked(embeddings: object, dim: int) -> NDArray[np.float32]:
-    """Return the vectors of Embeddings of dimension ``dim``.
-
-    Raises:
-        VectorError: Not Embeddings, another dimension, or vectors that no index may see.
-    """
-    if not isinstance(embeddings, Embeddings):
-        raise VectorError(
-            f"found {type(embeddings).__name__}, expected Embeddings, which name their space; use "
-            f"Embedder.embed(images), or Embeddings(vectors, space=...) if you know the vectors' space"
-        )
-    return check_vectors(embeddings.vectors, dim)
-
-
-def own_vectors(embeddings: object, state: State) -> NDArray[np.float32]:
-    """Return the vectors of Embeddings that may become rows of a gallery in this state.
-
-    Raises:
-        IncompatibleSpaceError: They are in another space; that they may search it is not enough.
-        VectorError: Not Embeddings, another dimension, or vectors that no index may see.
-    """
-    if isinstance(embeddings, Embeddings) and embeddings.space != state.space:
-        raise IncompatibleSpaceError(
-            embeddings.space,
-            embeddings.searches,
-            state.space,
-            f"found vectors in space {embeddings.space}, expected the gallery's own space {state.space}; "
-            f"embed the images with the gallery's model",
-        )
-    return checked(embeddings, state.dim)
-
-
-def _near_distinct(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Unit vectors near each distinct row and equal to none: what other pictures would ask for."""
-    distinct = rows[EqualRows.of(rows).firsts]
-    moved = distinct + np.float32(0.2) * np.roll(distinct, 1, axis=0)  # at least 0.8 long
-    near: NDArray[np.float32] = moved / np.linalg.norm(moved, axis=1, keepdims=True)
-    return near
-
-
-def blocks(parts: Iterable[NDArray[Any]], keep: NDArray[np.bool_] | None = None) -> Iterator[NDArray[Any]]:
-    """Yield the rows of ``parts`` as they are, in pieces of bounded size, without those that ``keep`` is False for."""
-    first = 0
-    for part in parts:
-        for start in range(0, len(part), _ROWS_PER_BLOCK):
-            block = part[start : start + _ROWS_PER_BLOCK]
-            yield block if keep is None else block[keep[first + start : first + start + len(block)]]
-        first += len(part)

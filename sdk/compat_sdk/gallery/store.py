@@ -156,7 +156,7 @@ def read_state_bytes(folder: Path) -> bytes:
         return read_plain(path)
     except CorruptFileError as error:
         raise GalleryError(f"{error}; {_RESTORE}") from error
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         other = instead_of("gallery", folder)
         raise GalleryError(other or f"{folder} is not a gallery: found no {STATE_FILE}; check the path") from error
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, overload
@@ -25,18 +25,18 @@ _ROWS_PER_READ = 65536
 def write_vectors(
     folder: Path,
     generation: int,
-    blocks: Iterable[NDArray[Any]],
+    pieces: Iterable[NDArray[Any]],
     shape: tuple[int, int],
     dtype: Dtype = "float32",
 ) -> StoredFile:
-    """Write the rows of ``blocks``, in order, as one array of this shape and type.
+    """Write the rows of ``pieces``, in order, as one array of this shape and type.
 
     Unit float32 rows are rounded to ``dtype``; rows that are of it already, since they were read from such a file, are
     written as they are: rounding them again might move them.
     """
     descr = _DESCR[dtype]
-    pieces = (np.ascontiguousarray(as_stored(block, dtype), descr).data.cast("B") for block in blocks if len(block))
-    return write_new(folder, "vectors", generation, ".npy", chain([array_header(descr, shape)], pieces))
+    data = (np.ascontiguousarray(as_stored(rows, dtype), descr).data.cast("B") for rows in pieces if len(rows))
+    return write_new(folder, "vectors", generation, ".npy", chain([array_header(descr, shape)], data))
 
 
 def require_held(folder: Path, segment: Segment, part: NDArray[Any]) -> None:
@@ -70,6 +70,16 @@ def as_stored(rows: NDArray[Any], dtype: Dtype) -> NDArray[Any]:
     if rows.dtype == np.dtype(dtype):
         return rows
     return to_int8(rows) if dtype == "int8" else to_float16(rows)
+
+
+def blocks(parts: Iterable[NDArray[Any]], keep: NDArray[np.bool_] | None = None) -> Iterator[NDArray[Any]]:
+    """Yield the rows of ``parts`` as they are, in pieces of bounded size, without those that ``keep`` is False for."""
+    first = 0
+    for part in parts:
+        for start in range(0, len(part), _ROWS_PER_READ):
+            block = part[start : start + _ROWS_PER_READ]
+            yield block if keep is None else block[keep[first + start : first + start + len(block)]]
+        first += len(part)
 
 
 def open_vectors(folder: Path, segment: Segment, dim: int, dtype: Dtype = "float32") -> NDArray[Any]:

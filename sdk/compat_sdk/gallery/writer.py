@@ -22,10 +22,10 @@ from compat_sdk.gallery.files import Segment, new_files, require_intact, write_n
 from compat_sdk.gallery.lock import write_lock
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.segments import write_segment
-from compat_sdk.gallery.snapshot import Snapshot, blocks
+from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.state import State, StoredIndex
 from compat_sdk.gallery.store import SIGNATURE, read_state, sweep, write_state
-from compat_sdk.gallery.vectors import as_stored, open_vectors
+from compat_sdk.gallery.vectors import as_stored, blocks, open_vectors
 from compat_sdk.index import ApproximateIndex, built_here
 from compat_sdk.index.measured import check_recall
 from compat_sdk.index.options import check_kind, options_of

@@ -14,6 +14,7 @@ from compat_sdk.index.engine import new_engine
 from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.index.exact import ExactIndex
 from compat_sdk.index.options import check_kind, effort_of, options_of
+from compat_sdk.index.recall import Questions
 from compat_sdk.index.vectors import check_count, check_vectors
 
 _LEAST_ROWS = 100
@@ -91,13 +92,13 @@ def build_measured(
     )
     base = np.setdiff1d(equal.firsts, held, assume_unique=True)
     exact = ExactIndex(vectors)
-    asked, worst = vectors[held], _worst_wanted(exact, base, vectors[held])
+    asked = Questions.of(exact, vectors[held], _NEIGHBOURS, among=base)
     best = 0.0
     for told in _stronger(kind, options):
         engine = new_engine(kind, vectors.shape[1], distinct, options_of(kind, told))
         engine.add(vectors, base, threads)
         index = ApproximateIndex(kind, engine, equal, vectors.shape[1], lambda: exact, threads)
-        found = _set_effort(index, _efforts(index, options), recall, asked, worst)
+        found = _set_effort(index, _efforts(index, options), recall, asked)
         if found >= recall:
             engine.add(vectors, held, threads)
             return index, Recall(found, len(held), _NEIGHBOURS)
@@ -116,13 +117,6 @@ def check_recall(recall: object) -> float:
     if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0 < recall <= 1:
         raise ConfigError(f"recall is {recall!r}, expected a number above 0 and at most 1, such as 0.99")
     return float(recall)
-
-
-def _worst_wanted(exact: ExactIndex, base: NDArray[np.int64], queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The lowest score, ``[q, 1]``, that counts as one of the nearest rows in the index: rows may be equally near."""
-    among = np.zeros(len(exact), bool)
-    among[base] = True
-    return exact.search(queries, _NEIGHBOURS, among=among)[1][:, -1:] - np.float32(1e-6)
 
 
 def _stronger(kind: str, options: Mapping[str, int]) -> Iterator[dict[str, int]]:
@@ -149,14 +143,13 @@ def _set_effort(
     index: ApproximateIndex,
     efforts: list[int],
     recall: float,
-    queries: NDArray[np.float32],
-    worst: NDArray[np.float32],
+    asked: Questions,
 ) -> float:
     """Set the least effort that suffices, where more never finds less, or the largest; return what it finds."""
 
     def found(place: int) -> float:
         index.effort = efforts[place]
-        return float(np.mean(index.nearest_distinct(queries, _NEIGHBOURS)[1] >= worst))
+        return asked.recall(index.nearest_distinct(asked.queries, _NEIGHBOURS)[0])
 
     low, high = 0, len(efforts) - 1
     best = found(high)

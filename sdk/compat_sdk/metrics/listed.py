@@ -25,6 +25,7 @@ def score_listed(
     *,
     memory_mib: float = 256,
     precision: Callable[[NDArray[np.int64]], float] = average_precision,
+    also: Callable[[NDArray[np.int64]], float] | None = None,
 ) -> PerQuery:
     """Rank of the best positive and average precision of every query, exactly, from lists of gallery rows.
 
@@ -38,6 +39,7 @@ def score_listed(
         ignored: For each query the gallery rows that count neither way; None for none.
         memory_mib: Bound on the memory used besides the arguments, in MiB.
         precision: Average precision of one query's ranks.
+        also: A second definition of it for the same ranks, so that nothing is ranked twice.
 
     Returns:
         One entry per query that has a positive, in input order; the others are counted in ``skipped``.
@@ -63,6 +65,7 @@ def score_listed(
         raise DataError(f"none of the {len(queries)} queries lists a positive; there is nothing to measure")
     blocks = choose_blocks(memory_mib, queries, gallery, int(widths[rows].max()))
     first_rank, averages = np.zeros(len(queries), np.int64), np.zeros(len(queries), np.float64)
+    second = None if also is None else np.zeros(len(queries), np.float64)
     for group in groups(rows, widths[rows] + OVERHEAD, blocks.positives):
         own = [scaled(queries[row]) for row in group]
         table = [_sorted_scores(one, gallery, right[row], blocks.gallery) for one, row in zip(own, group, strict=True)]
@@ -73,7 +76,12 @@ def score_listed(
             ranks = np.arange(1, len(scores) + 1) + (above - not_negative)[::-1]
             first_rank[row] = ranks[0]
             averages[row] = precision(ranks)
-    return PerQuery(first_rank[rows], averages[rows], rows, len(queries) - len(rows), len(gallery))
+            if also is not None and second is not None:
+                second[row] = also(ranks)
+    left_out = len(queries) - len(rows)
+    return PerQuery(
+        first_rank[rows], averages[rows], rows, left_out, len(gallery), None if second is None else second[rows]
+    )
 
 
 def _row_lists(lists: Sequence[ArrayLike], queries: int, gallery: int, what: str) -> list[NDArray[np.int64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -66,11 +66,22 @@ class Metric:
             return cls("tpir", float(found[1]))
         raise ConfigError(f"there is no metric {text[:40]!r}; expected one of {_FORMS}, such as top-1 or tpir@fpir=0.1")
 
+    @property
+    def cut_off(self) -> Callable[[NDArray[np.int64]], float] | None:
+        """The average precision that a ranking must be asked for as `also`; None where it says the value anyway."""
+        return partial(average_precision_at, cut_off=int(self.at)) if self.kind == "map" and self.at else None
+
     def of(self, ranked: PerQuery) -> NDArray[np.float64] | None:
-        """The value of each scored query where the full ranking says it, else None. [kept]."""
+        """The value of each scored query where the ranking says it, else None. [kept].
+
+        Args:
+            ranked: Of map@K, what was ranked with `cut_off` as ``also``.
+        """
         if self.kind == "top":
             return ranked.hits(int(self.at))
-        return ranked.average_precision if self == Metric("map", 0) else None
+        if self.kind == "map":
+            return ranked.also if self.at else ranked.average_precision
+        return None
 
     def values(
         self,
@@ -102,7 +113,6 @@ class Metric:
         """
         if self.kind == "tpir":
             return self._identified(queries, query_labels, gallery, gallery_labels, memory_mib, exclude_self)
-        cut_off = int(self.at) if self.kind == "map" else 0
         found = score_queries(
             queries,
             query_labels,
@@ -110,7 +120,7 @@ class Metric:
             gallery_labels,
             memory_mib=memory_mib,
             exclude_self=exclude_self,
-            precision=partial(average_precision_at, cut_off=cut_off) if cut_off else average_precision,
+            precision=self.cut_off or average_precision,
         )
         return found.hits(int(self.at)) if self.kind == "top" else found.average_precision
 

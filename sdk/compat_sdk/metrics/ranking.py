@@ -36,6 +36,7 @@ class PerQuery:
         rows: Positions of the scored queries in the input, ascending; the others have no positive. [kept]
         skipped: Queries left out because the gallery holds no image of their label.
         gallery_size: Rows in the gallery.
+        also: Of the same ranks, by a second definition of average precision; None where none was asked for. [kept]
     """
 
     first_rank: NDArray[np.int64]
@@ -43,6 +44,7 @@ class PerQuery:
     rows: NDArray[np.int64]
     skipped: int
     gallery_size: int
+    also: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.first_rank)
@@ -61,6 +63,7 @@ def score_queries(
     memory_mib: float = 256,
     exclude_self: NDArray[np.int64] | None = None,
     precision: Callable[[NDArray[np.int64]], float] = average_precision,
+    also: Callable[[NDArray[np.int64]], float] | None = None,
 ) -> PerQuery:
     """Rank of the best positive and average precision of every query, exactly.
 
@@ -76,6 +79,7 @@ def score_queries(
         exclude_self: Gallery row of each query's own image, then neither positive nor negative; -1 for none. [q]
         precision: Average precision of one query's ranks: `average_precision`, over the full ranking, or another of
             `compat_sdk.metrics.average_precision`.
+        also: A second one of the same ranks, so that nothing is ranked twice.
 
     Returns:
         One entry per query that has a positive, in input order; the others are counted in ``skipped``.
@@ -107,6 +111,7 @@ def score_queries(
 
     first_rank = np.zeros(len(queries), np.int64)
     averages = np.zeros(len(queries), np.float64)
+    second = None if also is None else np.zeros(len(queries), np.float64)
     for group in groups(by_label, sizes[query_codes[by_label]] + OVERHEAD, blocks.positives):
         table = _positive_scores(queries, gallery, group, query_codes, members, ends, sizes, own, blocks)
         counts = count_above(queries, gallery, group, table, blocks)
@@ -118,7 +123,12 @@ def score_queries(
             ranks = np.arange(1, len(scores) + 1) + negatives
             first_rank[row] = ranks[0]
             averages[row] = precision(ranks)
-    return PerQuery(first_rank[rows], averages[rows], rows, len(queries) - len(rows), len(gallery))
+            if also is not None and second is not None:
+                second[row] = also(ranks)
+    left_out = len(queries) - len(rows)
+    return PerQuery(
+        first_rank[rows], averages[rows], rows, left_out, len(gallery), None if second is None else second[rows]
+    )
 
 
 def label_codes(

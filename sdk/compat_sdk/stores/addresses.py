@@ -8,16 +8,18 @@ qdrant+path:FOLDER#COLLECTION[?vector=NAME]         a folder that the client its
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.shown import without_keys
+from compat_sdk.shown import shown_value, without_keys
 
 KEY_VARIABLE = "QDRANT_API_KEY"
 _EXPECTED = "qdrant://HOST:PORT/COLLECTION, qdrants:// for TLS, or qdrant+path:FOLDER#COLLECTION"
 _PORT = 6333
+_NAME = re.compile(r"[^<>:\"/\\|?*\x00-\x1f\x7f-\x9f]{1,255}")  # what Qdrant's server takes
 _PASSED = "pass a key in the variable QDRANT_API_KEY, or before the host"
 
 
@@ -33,6 +35,9 @@ class QdrantAddress:
         folder: Where the client keeps the collection itself; None for a server.
         vector: Name of the vectors; None for those without a name, or the only ones.
         key: What the server asks for; never shown.
+
+    Raises:
+        ConfigError: The name is none that Qdrant gives; in a folder it would lead elsewhere.
     """
 
     collection: str
@@ -42,6 +47,13 @@ class QdrantAddress:
     folder: Path | None = None
     vector: str | None = None
     key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if _NAME.fullmatch(self.collection) is None or self.collection in (".", ".."):
+            raise ConfigError(
+                f"{shown_value(self.collection)} is no name of a collection; expected 1 to 255 characters without "
+                f'line breaks and any of < > : " / \\ | ? *'
+            )
 
     def __str__(self) -> str:
         which = "" if self.vector is None else f"?vector={self.vector}"

@@ -11,7 +11,7 @@ from compat_sdk.arrays import read_array, save_array
 from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_sdk.files.plain import open_plain
 from compat_sdk.files.refusal import raise_if_refused
-from compat_sdk.stores.rows import ROWS_PER_BLOCK, IdType, Rows, Source, id_text
+from compat_sdk.stores.rows import ROWS_PER_BLOCK, IdType, Rows, Source, array_texts
 
 
 def open_npy(path: Path, ids: Path | None, labels: Path | None) -> Source:
@@ -43,6 +43,8 @@ def open_npy(path: Path, ids: Path | None, labels: Path | None) -> Source:
 def read_texts(path: Path) -> tuple[list[str], IdType]:
     """One text per row: an ``.npy`` file of texts or integers, or a ``.txt`` file of a line each, in UTF-8.
 
+    A byte-order mark before the first line is no part of it.
+
     Raises:
         ConfigError: Its name ends otherwise.
         CorruptFileError: It is missing, or holds something else.
@@ -52,14 +54,14 @@ def read_texts(path: Path) -> tuple[list[str], IdType]:
         if array.ndim != 1 or array.dtype.kind not in "UiuS":
             raise CorruptFileError(f"{path} holds {array.dtype} {list(array.shape)}; expected texts or integers [n]")
         try:
-            return [id_text(value) for value in array.tolist()], "integer" if array.dtype.kind in "iu" else "string"
+            return array_texts(array), "integer" if array.dtype.kind in "iu" else "string"
         except ValueError as error:
-            raise CorruptFileError(f"{path} holds bytes that are no UTF-8; expected texts") from error
+            raise CorruptFileError(f"{path} holds bytes that are no text; expected texts") from error
     if path.suffix.lower() != ".txt":
         raise ConfigError(f"{path} is no file of texts that is read here; expected .npy, or .txt with a line per row")
     try:
         with open_plain(path) as file:
-            lines = file.read().decode("utf-8").split("\n")
+            lines = file.read().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path} is not UTF-8; expected a line of text per row") from error
     except OSError as error:

@@ -18,10 +18,10 @@ from compat_sdk.files.plain import open_plain
 from compat_sdk.files.refusal import raise_if_refused
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.space import check_space
-from compat_sdk.stores.rows import ROWS_PER_BLOCK, Rows, Source, id_text
+from compat_sdk.stores.rows import ROWS_PER_BLOCK, Rows, Source, array_texts
 
 _Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
-_BROKEN = (*MALFORMED, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+_BROKEN = (*MALFORMED, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
 def open_npz(path: Path) -> Source:
@@ -37,7 +37,7 @@ def open_npz(path: Path) -> Source:
             raise CorruptFileError(f"{path} lacks {names}; expected the arrays ids and vectors")
         found = _array(archive, "ids.npy")
         labels = _array(archive, "labels.npy") if "labels.npy" in archive.namelist() else None
-        space = str(_array(archive, "space.npy")) if "space.npy" in archive.namelist() else None
+        told = _array(archive, "space.npy") if "space.npy" in archive.namelist() else None
         with archive.open("vectors.npy") as member:
             shape, _, dtype = _header(member)
     texts = found.ndim == 1 and found.dtype.kind in "UiuS" and (labels is None or labels.shape == found.shape)
@@ -46,8 +46,13 @@ def open_npz(path: Path) -> Source:
             f"{path} has ids {found.dtype} {list(found.shape)} and vectors {dtype} {list(shape)}; expected texts "
             f"[n] and float32 [n, dim]"
         )
+    if told is not None and told.shape != ():
+        raise CorruptFileError(f"{path} names spaces {list(told.shape)}; expected one text")
     if shape[0] == 0 or shape[1] == 0:
         raise CorruptFileError(f"{path} has no rows, or no numbers in them; expected at least one of each")
+
+    with _parsing(path):
+        space = None if told is None else array_texts(told.reshape(1))[0]
 
     def read() -> Iterator[Rows]:
         with _parsing(path), _archive(path) as archive, archive.open("vectors.npy") as member:
@@ -55,8 +60,8 @@ def open_npz(path: Path) -> Source:
             for block in _blocks(member):
                 names = slice(start, start + len(block))
                 start += len(block)
-                tags = None if labels is None else [id_text(value) for value in labels[names].tolist()]
-                yield Rows.of([id_text(value) for value in found[names].tolist()], block, tags)
+                tags = None if labels is None else array_texts(labels[names])
+                yield Rows.of(array_texts(found[names]), block, tags)
             if member.read(1):
                 raise ValueError("vectors has more bytes than its shape says")
 

@@ -1,7 +1,8 @@
 """Points of Qdrant and the rows that they are.
 
 Ids of points are whole numbers and UUIDs. An id that is neither becomes a UUID that follows from it, and stands in the
-point's payload as ``compat_id``. A label is the field ``label``. What an upgrade made a point of is ``compat_source``.
+point's payload as ``compat_id``. A label is the field ``label``. What an upgrade made a point of is ``compat_source``,
+and the picture that it was embedded from ``compat_origin``.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import numpy as np
 from compat_sdk.errors import CorruptFileError, DataError
 from compat_sdk.shown import shortened, shown_value
 from compat_sdk.stores.qdrant_client import client_module
-from compat_sdk.stores.rows import LABEL_NAME, Distance, Rows, id_text, payload_object
+from compat_sdk.stores.rows import LABEL_NAME, Distance, Rows, id_text, is_whole_number, payload_object
 
-ID_FIELD, SOURCE_FIELD = "compat_id", "compat_source"
+ID_FIELD, SOURCE_FIELD, ORIGIN_FIELD = "compat_id", "compat_source", "compat_origin"
 _OURS = uuid.UUID("6c1b5b3e-3f0c-5f0e-9d0b-0d6f4f6a7a11")
 
 
@@ -45,7 +46,7 @@ class Shape:
 
 def point_id(id: str) -> int | str:
     """The id of the point that a text names: the whole number or UUID that it is, or a UUID that follows from it."""
-    if id.isascii() and id.isdigit() and str(int(id)) == id and int(id) < 1 << 64:
+    if is_whole_number(id, 0, 1 << 64):
         return int(id)
     try:
         if str(uuid.UUID(id)) == id:
@@ -84,6 +85,7 @@ def point_names(point: Any, label: str = LABEL_NAME) -> tuple[str, str, dict[str
     """
     payload = dict(point.payload or {})
     payload.pop(SOURCE_FIELD, None)
+    payload.pop(ORIGIN_FIELD, None)
     try:
         id = id_text(payload.pop(ID_FIELD, point.id))
         tag = payload.pop(label, None)
@@ -108,6 +110,15 @@ def rows_of(points: Sequence[Any], shape: Shape, label: str, *, vectors: bool) -
             raise CorruptFileError(f"point {point.id} of the collection has no vector {shown_value(shape.vector)}")
         numbers[row] = vector
     return Rows([id for id, _, _ in named], numbers, [tag for _, tag, _ in named], [beside for _, _, beside in named])
+
+
+def notes_of(field: str, values: Mapping[str, str]) -> list[Any]:
+    """The steps that say something of points, by id, under a field that is ours."""
+    models = client_module().models
+    return [
+        models.SetPayloadOperation(set_payload=models.SetPayload(payload={field: value}, points=[point_id(id)]))
+        for id, value in values.items()
+    ]
 
 
 def _require_unicode(text: str) -> None:

@@ -19,15 +19,24 @@ from compat_sdk.errors import ConfigError, StoreError
 from compat_sdk.shown import shortened
 from compat_sdk.space import check_space
 from compat_sdk.stores.addresses import QdrantAddress
-from compat_sdk.stores.points import ID_FIELD, SOURCE_FIELD, Shape, point_id, point_names, points_of, rows_of
-from compat_sdk.stores.qdrant_client import answered, client_module
-from compat_sdk.stores.rows import LABEL_NAME, Distance, Rows, id_text
+from compat_sdk.stores.ordered import PointId, page_starts, pages
+from compat_sdk.stores.points import (
+    ID_FIELD,
+    SOURCE_FIELD,
+    Shape,
+    notes_of,
+    point_id,
+    point_names,
+    points_of,
+    rows_of,
+)
+from compat_sdk.stores.qdrant_client import answered, client_at, client_module
+from compat_sdk.stores.rows import LABEL_NAME, Distance, Rows
 
 _NOTE = "compat_sdk"
 UPGRADE = "upgrade"
 """Key of a note that an upgrade leaves, see `compat_sdk.upgrade.collection`."""
 _ROWS_PER_CALL = 256
-_SECONDS = 60
 _DISTANCES: Mapping[str, Distance] = {"Cosine": "cosine", "Dot": "dot", "Euclid": "l2"}
 
 
@@ -55,21 +64,7 @@ class Collection:
             StoreError: The folder is not there, or another process uses it.
             MissingExtraError: qdrant-client is not installed.
         """
-        module = client_module()
-        if address.folder is None:
-            client = module.QdrantClient(
-                host=address.host,
-                port=address.port,
-                https=address.tls,
-                api_key=address.key,
-                timeout=_SECONDS,
-                check_compatibility=False,
-            )
-            return cls(client, address)
-        if not new and not (address.folder / "meta.json").is_file():
-            raise StoreError(f"{address.folder} holds no collections: it has no meta.json; check the path")
-        with answered(address):
-            return cls(module.QdrantClient(path=str(address.folder)), address)
+        return cls(client_at(address, new=new), address)
 
     def close(self) -> None:
         """Let the connection, or the folder, go."""
@@ -174,31 +169,47 @@ class Collection:
         with self._answers():
             return int(self.client.count(self.address.collection, exact=True).count)
 
-    def scroll(self, label: str = LABEL_NAME, *, vectors: bool = True) -> Iterator[Rows]:
+    def scroll(
+        self,
+        label: str = LABEL_NAME,
+        *,
+        vectors: bool = True,
+        first: PointId | None = None,
+        end: PointId | None = None,
+    ) -> Iterator[Rows]:
         """All points in the order of their ids, a few at a time; without vectors these have no numbers.
 
         Args:
             label: Field that is the label.
             vectors: Whether to read the vectors too.
+            first: The point to begin with, or where it would be; None for the beginning.
+            end: The point before which to end; None for the end.
 
         Raises:
             StoreError: The store is away or refuses.
             CorruptFileError: A point has no such vector, or a label that is no text.
         """
-        shape, offset = self.shape(), None
-        while True:
-            with self._answers():
-                records, offset = self.client.scroll(
-                    self.address.collection,
-                    limit=_ROWS_PER_CALL,
-                    offset=offset,
-                    with_payload=True,
-                    with_vectors=_which(shape) if vectors else False,
-                )
-            if records:
-                yield rows_of(records, shape, label, vectors=vectors)
-            if offset is None:
-                return
+        shape = self.shape()
+        which = _which(shape) if vectors else False
+        for records in pages(lambda point: self._page(point, _ROWS_PER_CALL, True, which), first, end):
+            yield rows_of(records, shape, label, vectors=vectors)
+
+    def every(self, points: int) -> Iterator[PointId]:
+        """Each point that is a multiple of so many away from the first one, in the order of `scroll`.
+
+        Raises:
+            StoreError: The store is away or refuses.
+        """
+        yield from page_starts(lambda point: self._page(point, points, False, False))
+
+    def _page(
+        self, first: PointId | None, limit: int, payload: bool, vectors: list[str] | bool
+    ) -> tuple[list[Any], PointId | None]:
+        with self._answers():
+            records, following = self.client.scroll(
+                self.address.collection, limit=limit, offset=first, with_payload=payload, with_vectors=vectors
+            )
+        return records, following
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = True) -> Rows:
         """The points of some ids, those that are there, in the store's order."""
@@ -211,19 +222,29 @@ class Collection:
                 )
         return rows_of(records, shape, LABEL_NAME, vectors=vectors)
 
-    def sources(self, ids: Sequence[str]) -> dict[str, str]:
-        """What each of these points was made of, as `upsert` was told; empty for those that nobody told of."""
+    def noted(self, ids: Sequence[str], field: str) -> dict[str, str]:
+        """What a field of ours says of each of these points; empty where it says nothing."""
         found: dict[str, str] = {}
         for start in range(0, len(ids), _ROWS_PER_CALL):
             wanted = [point_id(id) for id in ids[start : start + _ROWS_PER_CALL]]
             with self._answers():
                 points = self.client.retrieve(
-                    self.address.collection, wanted, with_payload=[ID_FIELD, SOURCE_FIELD], with_vectors=False
+                    self.address.collection, wanted, with_payload=[ID_FIELD, field], with_vectors=False
                 )
             for point in points:
-                payload = point.payload or {}
-                found[id_text(payload.get(ID_FIELD, point.id))] = str(payload.get(SOURCE_FIELD, ""))
+                found[point_names(point)[0]] = str((point.payload or {}).get(field, ""))
         return found
+
+    def sources(self, ids: Sequence[str]) -> dict[str, str]:
+        """What each of these points was made of, as `upsert` was told; empty for those that nobody told of."""
+        return self.noted(ids, SOURCE_FIELD)
+
+    def note(self, field: str, values: Mapping[str, str]) -> None:
+        """Say something of points under a field of ours, by id; what else stands beside them stays."""
+        steps = notes_of(field, values)
+        for start in range(0, len(steps), _ROWS_PER_CALL):
+            with self._answers():
+                self.client.batch_update_points(self.address.collection, steps[start : start + _ROWS_PER_CALL])
 
     def upsert(self, rows: Rows, sources: Sequence[str] | None = None) -> None:
         """Write rows; a point of the same id is replaced.

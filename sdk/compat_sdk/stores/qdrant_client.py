@@ -11,6 +11,9 @@ from compat_sdk.errors import MissingExtraError, StoreError
 from compat_sdk.shown import shortened, without_keys
 from compat_sdk.stores.addresses import KEY_VARIABLE, QdrantAddress
 
+_SECONDS = 60
+"""For which an answer of a server is waited for."""
+
 
 @contextmanager
 def answered(address: QdrantAddress) -> Iterator[None]:
@@ -38,6 +41,33 @@ def _refuse(address: QdrantAddress, error: Exception) -> NoReturn:
     if status is None and not isinstance(error, ValueError):
         raise StoreError(f"{address} does not answer ({said}); check the address, and that the server runs") from None
     raise StoreError(f"{address} refused: {said}") from None
+
+
+def client_at(address: QdrantAddress, *, new: bool = False) -> Any:
+    """Return a client of qdrant-client for an address; nothing is asked of a server yet.
+
+    Args:
+        address: Where it is.
+        new: Whether a folder may be made for it.
+
+    Raises:
+        StoreError: The folder is not there, or another process uses it.
+        MissingExtraError: qdrant-client is not installed.
+    """
+    module = client_module()
+    if address.folder is None:
+        return module.QdrantClient(
+            host=address.host,
+            port=address.port,
+            https=address.tls,
+            api_key=address.key,
+            timeout=_SECONDS,
+            check_compatibility=False,
+        )
+    if not new and not (address.folder / "meta.json").is_file():
+        raise StoreError(f"{address.folder} holds no collections: it has no meta.json; check the path")
+    with answered(address):
+        return module.QdrantClient(path=str(address.folder))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from compat_sdk.files.documents import check_plain
 from compat_sdk.shown import shown_value
 
 Distance = Literal["cosine", "dot", "l2"]
@@ -23,6 +24,7 @@ IdType = Literal["string", "integer"]
 """What ids are in their store; here they are texts, integers in decimal."""
 
 ROWS_PER_BLOCK = 8192
+_LAST_CHARACTER = 0x10FFFF
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,13 @@ VECTOR_NAMES = ("vector", "vectors", "embedding", "embeddings")
 LABEL_NAME, SPACE_NAME, PAYLOAD_NAME = "label", "space", "payload"
 
 
+def is_whole_number(text: str, low: int, high: int) -> bool:
+    """Whether a text is a whole number from ``low`` to below ``high``, both of at most 64 bits, as Python writes it."""
+    digits = text.removeprefix("-")
+    plain = digits.isascii() and digits.isdigit() and len(digits) <= 20
+    return plain and str(int(text)) == text and low <= int(text) < high
+
+
 def id_text(value: object) -> str:
     """An id as a text: integers in decimal, UUIDs with dashes, bytes as UTF-8.
 
@@ -115,6 +124,19 @@ def id_text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | uuid.UUID | np.integer):
         raise ValueError(f"{shown_value(value)} is no id; expected a text, an integer or a UUID")
     return str(value)
+
+
+def array_texts(array: NDArray[Any]) -> list[str]:
+    """Texts, integers or bytes of an array of one dimension, each as `id_text` says.
+
+    Raises:
+        ValueError: It holds bytes that are no UTF-8, or numbers that are no characters, which crash who reads them.
+    """
+    if array.dtype.kind == "U" and array.dtype.itemsize:
+        codes = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if codes.max(initial=0) > _LAST_CHARACTER:
+            raise ValueError("it holds numbers that are no characters")
+    return [id_text(value) for value in array.tolist()]
 
 
 def _payload_value(value: object) -> object:
@@ -144,6 +166,12 @@ def payload_object(values: Mapping[str, object]) -> dict[str, object]:
     """The values of a row that are there, as JSON has them.
 
     Raises:
-        ValueError: JSON has no form for one.
+        ValueError: JSON has no form for one, or not every reader would understand it, see
+            `compat_sdk.files.documents.check_plain`.
     """
-    return {name: found for name, value in values.items() if (found := _payload_value(value)) is not None}
+    try:
+        given = {name: found for name, value in values.items() if (found := _payload_value(value)) is not None}
+    except RecursionError:
+        raise ValueError("the payload of a row is nested too deeply") from None
+    check_plain(given)
+    return given

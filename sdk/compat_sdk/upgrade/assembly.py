@@ -15,11 +15,11 @@ from compat_sdk.errors import GalleryError, StateError
 from compat_sdk.files.atomic import link_or_copy, sync_folder
 from compat_sdk.gallery.files import Segment, problem_with, require_intact
 from compat_sdk.gallery.segments import write_segment
-from compat_sdk.gallery.snapshot import Snapshot, blocks
+from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.state import State
 from compat_sdk.gallery.store import write_state
 from compat_sdk.gallery.tables import NameCursor, Names, StoredTable, write_table
-from compat_sdk.gallery.vectors import open_vectors
+from compat_sdk.gallery.vectors import blocks, open_vectors
 from compat_sdk.upgrade.manifest import SHARDS, SOURCES, Manifest
 from compat_sdk.upgrade.rows import Rows, selected
 from compat_sdk.upgrade.shard import Record, read_record

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from compat_sdk.gallery.files import new_files
 from compat_sdk.gallery.snapshot import Snapshot
+from compat_sdk.missing_side import MissingSide
 from compat_sdk.upgrade.freeze import freeze, sweep_sources
 from compat_sdk.upgrade.manifest import Manifest, write_manifest
 from compat_sdk.upgrade.opener import TransformOpener
-from compat_sdk.upgrade.pairing import MissingSide
 from compat_sdk.upgrade.run import failure
 from compat_sdk.upgrade.shard import job_for, transform_shard
 

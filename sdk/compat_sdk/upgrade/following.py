@@ -9,7 +9,9 @@ import numpy as np
 
 from compat_sdk.errors import StateError
 from compat_sdk.gallery import Gallery
+from compat_sdk.gallery.files import require_intact
 from compat_sdk.gallery.opening import load_snapshot
+from compat_sdk.gallery.payload import read_payload
 from compat_sdk.gallery.store import read_state
 from compat_sdk.space import Embeddings
 from compat_sdk.upgrade.manifest import AFTER, BEFORE, FOLDER, require_manifest
@@ -74,9 +76,20 @@ def follow(
             pairing = Pairing(partners)
             pairing.rows(ids, [labels[id] for id in ids])
             pairing.require_all()
+        for source in (old, partners) if ids else ():
+            if source is not None:
+                require_intact(source.folder, [segment.vectors for segment in source.state.segments])
+        payload = read_payload(old.folder, ids)
         for start in range(0, len(ids), _ROWS_PER_STEP):
             names = ids[start : start + _ROWS_PER_STEP]
             rows = transformed(transform, old, partners, names, manifest.block_rows)
             told = [labels[id] for id in names]
-            new.add(Embeddings(np.ascontiguousarray(rows), manifest.spaces.space), names, told, timeout=timeout)
+            beside = [payload.get(id, {}) for id in names] if payload else None
+            new.add(
+                Embeddings(np.ascontiguousarray(rows), manifest.spaces.space),
+                names,
+                told,
+                payload=beside,
+                timeout=timeout,
+            )
         return Followed(len(ids), len(since) - len(ids))

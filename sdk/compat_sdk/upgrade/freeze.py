@@ -20,11 +20,12 @@ from compat_sdk.errors import GalleryError
 from compat_sdk.files.atomic import link_or_copy, make_folder
 from compat_sdk.gallery.files import RESTORE, Segment, StoredFile, problem_with, write_new
 from compat_sdk.gallery.segments import write_segment
-from compat_sdk.gallery.snapshot import Snapshot, blocks
+from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.tables import StoredTable
-from compat_sdk.gallery.vectors import require_held, write_vectors
+from compat_sdk.gallery.vectors import blocks, require_held, write_vectors
+from compat_sdk.missing_side import MissingSide
 from compat_sdk.upgrade.manifest import SIDE, SOURCES, Manifest, Side, Source
-from compat_sdk.upgrade.pairing import MissingSide, Pairing
+from compat_sdk.upgrade.pairing import Pairing
 from compat_sdk.upgrade.rows import find_rows, selected, unknown
 
 

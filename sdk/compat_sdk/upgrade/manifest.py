@@ -4,7 +4,7 @@ GALLERY/upgrade/manifest.json    everything below, replaced in one step when row
 GALLERY/upgrade/sources/         the rows to transform: second names of the gallery's own immutable files
 GALLERY/upgrade/side/            the side-information, second names as well
 GALLERY/upgrade/shards/          one record and one vector file per finished shard
-GALLERY/upgrade/backfilled.jsonl ids that were embedded again since the cutover
+GALLERY/upgrade/backfilled.jsonl ids that were embedded again since the cutover, with a digest of each vector
 GALLERY/upgrade/before/, after/  since the cutover: the gallery as it was, and as the cutover made it
 """
 

@@ -1,22 +1,26 @@
-"""Engines: they map one function over the shards, here or on many machines, and know nothing else of an upgrade."""
+"""Engines: they map one function over pieces of work, here or on many machines, and know nothing else of an upgrade."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, TypeVar
 
 from compat_sdk.errors import CompatError, ConfigError, MissingExtraError
 from compat_sdk.upgrade.shard import Job, Outcome
 from compat_sdk.workers import Workers, usable_cores
 
+_Task = TypeVar("_Task")
+_Done = TypeVar("_Done")
 ShardFunction = Callable[[Job], Outcome]
 Outcomes = Generator[Outcome, None, None]
 Engine = Callable[[ShardFunction, Sequence[Job], int | None], Outcomes]
 
 
-def map_local(function: ShardFunction, jobs: Sequence[Job], workers: int | None = None) -> Outcomes:
+def map_local(
+    function: Callable[[_Task], _Done], jobs: Sequence[_Task], workers: int | None = None
+) -> Generator[_Done, None, None]:
     """Map over the jobs in worker processes of this machine, and yield the outcomes as they come.
 
     With one worker, or one job, no process is started. A caller that stops early waits for the shards that were
@@ -54,7 +58,9 @@ def map_local(function: ShardFunction, jobs: Sequence[Job], workers: int | None 
         pool.stop()
 
 
-def map_ray(function: ShardFunction, jobs: Sequence[Job], workers: int | None = None) -> Outcomes:
+def map_ray(
+    function: Callable[[_Task], _Done], jobs: Sequence[_Task], workers: int | None = None
+) -> Generator[_Done, None, None]:
     """Map over the jobs as Ray tasks of one core each: on the running cluster, else on one started here.
 
     Every node must see the gallery and the bundle under the same paths, on a shared file system.
@@ -67,7 +73,7 @@ def map_ray(function: ShardFunction, jobs: Sequence[Job], workers: int | None = 
     Raises:
         ConfigError: ``workers`` is below 1.
         MissingExtraError: Ray is not installed.
-        CompatError: A task or its worker died.
+        CompatError: A task or its worker died; or what the function itself raised of this kind.
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers is {workers}, expected at least 1")
@@ -88,6 +94,8 @@ def map_ray(function: ShardFunction, jobs: Sequence[Job], workers: int | None = 
             ready, running = ray.wait(running)
             yield from ray.get(ready)
     except ray.exceptions.RayError as error:
+        if isinstance(cause := getattr(error, "cause", None), CompatError):
+            raise cause from error
         raise CompatError(
             f"a task on Ray died ({error}); the shards that are done stay: mend the cluster and run again"
         ) from error

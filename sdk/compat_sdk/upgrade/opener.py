@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compat_sdk.errors import BundleError, ConfigError
+from compat_sdk.missing_side import MissingSide
 from compat_sdk.space import TransformSpaces
 
 if TYPE_CHECKING:
@@ -190,4 +191,8 @@ class BundleTransform:
         graph = choose_graph(bundle, self.engine, self.precision)
         # Core ML chooses its own threads, and refuses any number; 1 is what nobody asked for.
         threads = None if graph.target == "coreml" and self.threads == 1 else self.threads
-        return Transform.load(bundle, engine=self.engine, precision=self.precision, threads=threads)
+        spaces = bundle.manifest.spaces  # a run asks about missing side-information itself, by id, and counts it
+        missing: MissingSide = "refuse" if spaces is None or spaces.side_space is None else "zeros"
+        return Transform.load(
+            bundle, engine=self.engine, precision=self.precision, threads=threads, missing_side=missing
+        )

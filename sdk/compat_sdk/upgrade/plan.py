@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from compat_sdk.errors import IncompatibleSpaceError
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.snapshot import Snapshot
+from compat_sdk.missing_side import MissingSide, require_missing_side
 from compat_sdk.progress import Progress
 from compat_sdk.spread import spread
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare
 from compat_sdk.upgrade.freeze import new_rows
 from compat_sdk.upgrade.manifest import FOLDER
 from compat_sdk.upgrade.opener import Transformer, TransformOpener, facing
-from compat_sdk.upgrade.pairing import MissingSide, Pairing, require_missing_side
+from compat_sdk.upgrade.pairing import Pairing
 from compat_sdk.upgrade.prepare import begun, new_manifest, open_side, require_old, require_same
 from compat_sdk.upgrade.room import room_for
 from compat_sdk.upgrade.rows import StackedRows, all_rows, selected_names

@@ -17,6 +17,7 @@ from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.state import STATE_FILE
 from compat_sdk.gallery.store import read_state
+from compat_sdk.missing_side import MissingSide, require_missing_side
 from compat_sdk.outputs import require_own
 from compat_sdk.upgrade.freeze import freeze, new_rows, sweep_sources
 from compat_sdk.upgrade.manifest import (
@@ -31,7 +32,6 @@ from compat_sdk.upgrade.manifest import (
     write_manifest,
 )
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
-from compat_sdk.upgrade.pairing import MissingSide, require_missing_side
 from compat_sdk.upgrade.room import require_room, room_for
 from compat_sdk.upgrade.rows import all_rows
 from compat_sdk.upgrade.shard import read_record

@@ -69,7 +69,7 @@ def rollback(path: str | Path, *, drop_added: bool = False, timeout: float = WAI
             with writing(gallery, load_snapshot(gallery, False, names=False, held=False), False, timeout) as current:
                 found = find_rows(current, folder / AFTER, after.state.segments, manifest.spaces.dim)
                 added, keep = list(selected_ids(current, unknown(found))), kept(found, len(after))
-                if again := embedded_again(folder):  # other vectors of the same images: their old ones hold
+                if again := embedded_again(folder, current):  # other vectors of the same images: their old ones hold
                     mine = [id for id in added if id in again and id in after.row_of]
                     keep[[after.row_of[id] for id in mine]] = True
                     added = [id for id in added if id not in set(mine)]

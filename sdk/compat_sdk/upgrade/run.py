@@ -15,11 +15,11 @@ from compat_sdk.files.plain import open_to_append
 from compat_sdk.gallery.files import require_intact
 from compat_sdk.gallery.store import read_state
 from compat_sdk.gallery.tables import NameCursor, StoredTable
+from compat_sdk.missing_side import MissingSide
 from compat_sdk.progress import Progress
 from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SIDE, SOURCES, Manifest
 from compat_sdk.upgrade.mapping import Engine, map_local, map_ray
 from compat_sdk.upgrade.opener import TransformOpener, facing
-from compat_sdk.upgrade.pairing import MissingSide
 from compat_sdk.upgrade.prepare import prepare, upgrading
 from compat_sdk.upgrade.shard import Outcome, job_for, opened, read_record, record_path, transform_shard
 from compat_sdk.workers import usable_cores

@@ -19,13 +19,13 @@ from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.store import read_state, write_state
 from compat_sdk.gallery.writer import writing
+from compat_sdk.missing_side import MissingSide
 from compat_sdk.progress import Progress
 from compat_sdk.upgrade.assembly import assemble, finished, keep_state, kept
 from compat_sdk.upgrade.catching_up import catch_up
 from compat_sdk.upgrade.manifest import AFTER, BEFORE, FOLDER, SOURCES, require_manifest, write_manifest
 from compat_sdk.upgrade.mapping import map_local
 from compat_sdk.upgrade.opener import OfSide, TransformOpener, turned
-from compat_sdk.upgrade.pairing import MissingSide
 from compat_sdk.upgrade.prepare import WAIT_S, open_side, prepare, upgrading
 from compat_sdk.upgrade.rows import find_rows, selected_ids, unknown
 from compat_sdk.upgrade.run import transform_missing

@@ -6,7 +6,7 @@ import { openFiles, readVerified } from "./files.js";
 import { canonicalJson, isObject, parseJson, plainJson } from "./json.js";
 import { readNpy } from "./npy.js";
 import { isInteger } from "./preprocessing.js";
-import { preparePart, scan } from "./scan.js";
+import { Scan } from "./scan.js";
 import { Embeddings, checkSpace, requireCompatible } from "./space.js";
 
 const STATE = "gallery.json";
@@ -37,13 +37,13 @@ export async function openGallery(source, options = {}) {
   });
 }
 
-/** Stored vectors of one space: `space`, `dim`, `dtype`, `model`, `ids`, `labels`, `length`. Made by `openGallery`. */
+/** Stored vectors of one space: `space`, `dim`, `dtype`, `model`, `ids`, `labels`, `length`, `scoring`. Made by `openGallery`. */
 export class Gallery {
   #search;
   constructor(path, state, ids, labels, search) {
     this.#search = search;
     const { space, dim, dtype, generation, model } = state;
-    Object.assign(this, { path, space, dim, dtype, generation, model, ids, labels, segments: state.segments.length });
+    Object.assign(this, { path, space, dim, dtype, generation, model, ids, labels, segments: state.segments.length, scoring: search.scoring });
   }
   get length() {
     return this.ids.length;
@@ -72,6 +72,10 @@ export class Gallery {
   /** End the workers, and let go of the rows. */
   close() {
     this.#search.close();
+    const find = async () => {
+      throw new GalleryError(`${this.path} was closed; open it again`);
+    };
+    this.#search = { find, close: () => {} };
   }
 }
 
@@ -142,8 +146,8 @@ async function readVectors(files, segment, { dim, dtype }) {
 }
 
 function here(parts, dim) {
-  const prepared = parts.map((part) => preparePart(part, dim));
-  return { find: async (query, k) => scan(prepared, dim, query, k), close: () => prepared.splice(0) };
+  const scan = new Scan(parts, dim);
+  return { scoring: scan.scoring, find: async (query, k) => scan.find(query, k), close: () => {} };
 }
 
 /** The rows in a worker, which they are handed over to; each question is answered by its number. */
@@ -153,7 +157,7 @@ async function inWorker(parts, dim) {
   const settle = (id, problem, found) => {
     const { resolve, reject } = waiting.get(id);
     waiting.delete(id);
-    if (problem) reject(new GalleryError(`the gallery holds vectors that no index may see: ${problem}; build it again`));
+    if (problem) reject(new GalleryError(`${problem}; build the gallery again, or load the page again`));
     else resolve(found);
   };
   worker.onmessage = ({ data: { id, problem, found } }) => settle(id, problem, found);
@@ -165,6 +169,6 @@ async function inWorker(parts, dim) {
       waiting.set(last, { resolve, reject });
       worker.postMessage({ id: last, ...question }, handed);
     });
-  await ask({ open: { parts, dim } }, [...new Set(parts.map((part) => part.buffer))]);
-  return { find: (query, k) => ask({ query, k }), close: () => worker.terminate() };
+  const scoring = await ask({ open: { parts, dim } }, [...new Set(parts.map((part) => part.buffer))]);
+  return { scoring, find: (query, k) => ask({ query, k }), close: () => worker.terminate() };
 }

@@ -130,6 +130,8 @@ export class Gallery {
   readonly ids: string[];
   readonly labels: string[];
   readonly length: number;
+  /** What scores the rows: WebAssembly with SIMD, or JavaScript where the platform has none. The hits are the same. */
+  readonly scoring: "simd" | "plain";
   search(query: Embeddings, k?: number): Promise<Hit[][]>;
   close(): void;
 }

@@ -1,14 +1,13 @@
 // A part of a gallery in a worker: it is handed the rows, and answers searches.
 
-import { preparePart, scan } from "./scan.js";
+import { Scan } from "./scan.js";
 
-let parts = [];
-let dim = 0;
+let scan;
 
 addEventListener("message", ({ data: { id, open, query, k } }) => {
   try {
-    if (open) [parts, dim] = [open.parts.map((part) => preparePart(part, open.dim)), open.dim];
-    postMessage({ id, found: open ? null : scan(parts, dim, query, k) });
+    if (open) scan = new Scan(open.parts, open.dim);
+    postMessage({ id, found: open ? scan.scoring : scan.find(query, k) });
   } catch (error) {
     postMessage({ id, problem: error.message });
   }

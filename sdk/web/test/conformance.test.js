@@ -7,6 +7,7 @@ import { test } from "node:test";
 import * as sdk from "../src/index.js";
 import { Embedder } from "../src/embedder.js";
 import { readNpy } from "../src/npy.js";
+import { without } from "./without.js";
 
 const ROOT = new URL("../../conformance/", import.meta.url);
 const bytes = (name) => new Uint8Array(readFileSync(new URL(name, ROOT)));
@@ -74,14 +75,16 @@ for (const case_ of cases("galleries"))
     const { rows, ...told } = case_.opens;
     assert.equal(gallery.length, rows);
     for (const [name, value] of Object.entries(told)) assert.deepEqual(JSON.parse(JSON.stringify(gallery[name], number)), value, name);
-    for (const search of case_.searches) {
-      const queries = array(search.queries);
-      const hits = await expecting(search, () => gallery.search(new sdk.Embeddings(queries.data, queries.shape[1], search.space, search.searches), search.k));
-      if (!search.hits) continue;
-      const names = (lines) => lines.map((line) => line.map(({ id, label }) => [id, label]));
-      assert.deepEqual(names(hits), names(search.hits));
-      near(hits.flat().map((hit) => hit.score), search.hits.flat().map((hit) => hit.score), 1e-6);
-    }
+    // Once by the kernel and once in JavaScript alone.
+    for (const opened of [gallery, await without(() => sdk.openGallery(filesOf(case_)))])
+      for (const search of case_.searches) {
+        const queries = array(search.queries);
+        const hits = await expecting(search, () => opened.search(new sdk.Embeddings(queries.data, queries.shape[1], search.space, search.searches), search.k));
+        if (!search.hits) continue;
+        const names = (lines) => lines.map((line) => line.map(({ id, label }) => [id, label]));
+        assert.deepEqual(names(hits), names(search.hits));
+        near(hits.flat().map((hit) => hit.score), search.hits.flat().map((hit) => hit.score), 1e-6);
+      }
   });
 
 const number = (key, value) => (typeof value === "bigint" ? Number(value) : value);

@@ -8,10 +8,10 @@ import { extname, join, normalize } from "node:path";
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".wasm": "application/wasm",
   ".json": "application/json", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".png": "image/png", ".webmanifest": "application/manifest+json" };
 
-/** `{url, asked, flip, close}`: `flip` is the end of a path whose middle byte is changed, or null;
- *  `drop` is how many answers break off half way. */
+/** `{url, asked, flip, drop, instead, close}`: `flip` is the end of a path whose middle byte is changed, or null;
+ *  `drop` is how many answers break off half way; `instead` has texts that are sent in the place of files, by path. */
 export async function serve(folder, headers = {}) {
-  const host = { asked: [], flip: null, drop: 0 };
+  const host = { asked: [], flip: null, drop: 0, instead: {} };
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
     const file = join(folder, normalize(path.endsWith("/") ? `${path}index.html` : path));
@@ -20,7 +20,8 @@ export async function serve(folder, headers = {}) {
       const { size } = statSync(file);
       const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? [];
       const type = { ...headers, "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" };
-      if (host.flip && path.endsWith(host.flip)) {
+      if (path in host.instead) response.writeHead(200, type).end(host.instead[path]);
+      else if (host.flip && path.endsWith(host.flip)) {
         const data = await readFile(file);
         data[Math.floor(size / 2)] ^= 1;
         response.writeHead(200, type).end(data);

@@ -28,7 +28,7 @@ after(async () => {
 });
 /** A visitor who was never here, for one test. */
 async function visit(t) {
-  Object.assign(host, { flip: null, asked: [] });
+  Object.assign(host, { flip: null, asked: [], instead: {} });
   context = await browser.newContext({ permissions: ["camera"] });
   t.after(() => context.close());
   page = await context.newPage();
@@ -70,6 +70,9 @@ test("a picture is embedded on the device and finds what Python finds, and nothi
   assert.match(await page.textContent("#figure-cost-of-a-query"), /MMACs/);
   const test = await page.waitForSelector("#figure-self-test-worst-cosine", { state: "attached" });
   assert.match(await test.textContent(), /^(1\.0000|0\.9999)/);
+  await engineSays(/^WebAssembly.*; this browser has no WebGPU$/);
+  assert.deepEqual(host.asked.filter((path) => /webgpu|asyncify/.test(path)), []);
+  assert.equal(await page.textContent("#figure-search-by"), "WebAssembly with SIMD");
   assert.equal(await page.isVisible("#problem"), false);
   assert.deepEqual([elsewhere, said], [[], []]);
 
@@ -125,6 +128,53 @@ test("a picture is embedded on the device and finds what Python finds, and nothi
     });
     assert.equal(ran, false);
   });
+});
+
+const engineSays = (pattern) => page.waitForFunction((text) => new RegExp(text).test(document.querySelector("#figure-engine")?.textContent), pattern.source);
+
+/** An engine in the place of WebGPU's: WebAssembly's, whose vectors are turned as `turned` says. */
+const engine = (turned) => `
+  import * as wasm from "./ort.wasm.min.mjs";
+  export const { Tensor } = wasm;
+  export const env = { wasm: {} };
+  export const InferenceSession = {
+    async create(graph, { executionProviders: [name] }) {
+      if (name !== "webgpu") throw new Error(name);
+      const session = await wasm.InferenceSession.create(graph, { executionProviders: ["wasm"] });
+      return {
+        async run(...given) {
+          const found = await session.run(...given);
+          const [{ data }] = Object.values(found);
+          ${turned}
+          return found;
+        },
+      };
+    },
+  };`;
+
+async function visitWithWebGpu(t, turned) {
+  await visit(t);
+  host.instead["/ort/ort.webgpu.min.mjs"] = engine(turned);
+  await page.addInitScript(() => Object.defineProperty(navigator, "gpu", { value: { requestAdapter: async () => ({}) } }));
+  await page.goto(host.url);
+  await ready();
+}
+
+test("WebGPU answers once its golden vectors agree; where it gives up WebAssembly goes on, and the panel says so", options, async (t) => {
+  await visitWithWebGpu(t, 'if (globalThis.lost) throw new Error("the device was lost");');
+  await engineSays(/^WebGPU, whose golden vectors agree$/);
+  assertHits(await ask("00.jpg"), answers["00.jpg"]);
+  assert.match(await page.textContent("#figure-engine"), /^WebGPU/);
+  await page.evaluate(() => (globalThis.lost = true));
+  assertHits(await ask("03.jpg"), answers["03.jpg"]);
+  assert.match(await page.textContent("#figure-engine"), /^WebAssembly.*; WebGPU gave up: .*the device was lost$/);
+  assert.equal(await page.isVisible("#problem"), false);
+});
+
+test("a WebGPU that embeds otherwise is not used, and the panel says so", options, async (t) => {
+  await visitWithWebGpu(t, "data.reverse();");
+  await engineSays(/^WebAssembly.*; WebGPU is not used: webgpu turns golden row/);
+  assertHits(await ask("00.jpg"), answers["00.jpg"]);
 });
 
 test("with the network gone it loads and searches again, with pictures and with threads", options, async (t) => {

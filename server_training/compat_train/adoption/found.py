@@ -15,9 +15,9 @@ from torch import Tensor
 from compat_sdk.bundle import Trust
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing, open_image
-from compat_sdk.shown import shown_value
+from compat_sdk.shown import as_unicode, shown_value
 from compat_train.adoption.source import AdoptSource, Kind
-from compat_train.config.training import Classification
+from compat_train.config.parts import Classification
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.space_name import identity_of
 
@@ -192,7 +192,9 @@ def adopted_checkpoint(
         method="adopted",
         classification=Classification(),
         license=wanted.license or "unspecified",
-        config={"adopted": dict(origin)},
+        config={
+            "adopted": {name: as_unicode(value) if isinstance(value, str) else value for name, value in origin.items()}
+        },
         state=state,
         classifier=None,
         network=network,

@@ -46,7 +46,9 @@ def stored_vectors(source: AdoptSource, out: Path, wanted: Wanted) -> Found:
     ids, rows, space = table.ids, table.vectors, table.space
     unit = unit_rows(rows, f"rows of {source.file} have no direction", "leave them out, or embed their pictures again")
     paths, taken, rule = _matched(ids, wanted.images)
-    names = np.frombuffer(json.dumps(paths, ensure_ascii=False).encode(), np.uint8).copy()
+    # A path that is no valid Unicode stands there by JSON's own escapes.
+    text = json.dumps(paths, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    names = np.frombuffer(text, np.uint8).copy()
     preprocessing = wanted.over({"size": _SIZE})
     checkpoint = adopted_checkpoint(
         out=out,

@@ -11,7 +11,15 @@ from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shown_value
 from compat_train.config.checks import check_range
 from compat_train.config.fields import about, setting
-from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.parts import (
+    Augmentation,
+    Classification,
+    Execution,
+    Optimisation,
+    Source,
+    check_sampling,
+    class_sampling,
+)
 
 _TIMM = "timm:"
 
@@ -33,6 +41,7 @@ class GalleryConfig:
     )
     preprocessing: Preprocessing = setting(Preprocessing(size=112), "what is done to an image first")
     classification: Classification = setting(Classification(), "its loss")
+    sampling_rate: float | None = class_sampling()
     optimisation: Optimisation = setting(Optimisation(), "how long and how fast")
     augmentation: Augmentation = setting(Augmentation(), "random changes of the training images")
     execution: Execution = setting(Execution(), "where it runs")
@@ -41,6 +50,7 @@ class GalleryConfig:
     def __post_init__(self) -> None:
         check_model(self.dim, self.width, self.stem_stride)
         check_weights(self.arch, self.weights)
+        check_sampling(self.sampling_rate)
 
     @staticmethod
     def defaults_for(told: Mapping[str, Any]) -> dict[str, Preprocessing]:

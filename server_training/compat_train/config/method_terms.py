@@ -15,6 +15,8 @@ QueryMethod = Literal[
     "bct-regression",
     "dmu",
     "lce",
+    "unibct",
+    "focal",
     "regression-centred",
     "csd",
     "infonce",
@@ -32,6 +34,8 @@ WEIGHTS: Mapping[QueryMethod, Mapping[str, float]] = {
     "bct-regression": {"own": 1.0, "gallery": 1.0, "regression": 20.0},
     "dmu": {"own": 1.0, "gallery": 1.0, "adaptation": 1.0},
     "lce": {"own": 1.0, "alignment": 100.0, "boundary": 1.0},
+    "unibct": {"own": 1.0, "gallery": 1.0},
+    "focal": {"own": 1.0, "focal": 1.0},
     "regression-centred": {"regression": 20.0},
     "csd": {"csd": 1.0},
     "infonce": {"infonce": 1.0},
@@ -40,8 +44,10 @@ WEIGHTS: Mapping[QueryMethod, Mapping[str, float]] = {
 """Weight of each term of a method's loss, where none is set apart; terms that are not named have none."""
 CENTRED: tuple[QueryMethod, ...] = ("regression-centred", "csd", "infonce", "aml")
 """Methods whose targets are the gallery model's vectors without their mean."""
-TERMS = ("own", "gallery", "kd", "regression", "alignment", "boundary", "adaptation", "csd", "infonce", "aml")
-OF_LABELS = ("own", "gallery", "kd", "alignment", "boundary", "adaptation")
+TERMS = (
+    *("own", "gallery", "kd", "focal", "regression", "alignment", "boundary", "adaptation", "csd", "infonce", "aml"),
+)
+OF_LABELS = ("own", "gallery", "kd", "focal", "alignment", "boundary", "adaptation")
 """Terms that look at labels, besides ``aml``, which takes them where there are some."""
 OF_BANK = ("csd", "infonce")
 """Terms that compare with a bank of the gallery model's vectors."""

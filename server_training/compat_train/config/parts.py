@@ -79,6 +79,14 @@ class Augmentation:
                 setting="views_seed",
             )
 
+    def refuse_canvas(self, what: str) -> None:
+        """Refuses, with a ConfigError, a canvas for what crops images as its models decode them, such as a search."""
+        if self.canvas:
+            raise ConfigError(
+                f"canvas is {self.canvas}, but {what} takes crops from images as its models decode them; leave it out",
+                setting="canvas",
+            ).within("augmentation.")
+
     @property
     def views(self) -> int | None:
         """How many different views an image has: 1, 2 (flip only), as many as are fixed, or None: endless."""
@@ -139,22 +147,38 @@ class Optimisation:
 class Classification:
     """The classification loss L1 of CMP-NAS, Eq. 1.
 
-    DMU takes arcface, with margin 0.3 and scale 30 on landmarks, 0.5 and 64 on faces.
+    DMU takes arcface, with margin 0.3 and scale 30 on landmarks, 0.5 and 64 on faces. Efficient Global NAS takes
+    adaface for faces; what has no embeddings of images, such as a transform, then has CosFace's margin.
     """
 
-    loss: Literal["cosface", "arcface", "norm-softmax"] = setting("cosface", "classification loss")
+    loss: Literal["cosface", "arcface", "norm-softmax", "adaface"] = setting("cosface", "classification loss")
     margin: float = setting(
         0.4, "margin of cosface, a cosine, or of arcface, an angle; norm-softmax has none", unit="cosine or radians"
     )
     scale: float = setting(64.0, "factor on the cosines; the inverse of a temperature")
+    concentration: float = setting(
+        0.333, "adaface: quality of an image whose embedding is longer than the mean by one deviation", added=True
+    )
+    norm_momentum: float = setting(
+        0.01, "adaface: share of a batch in the mean and deviation of lengths", unit="fraction", added=True
+    )
 
     def __post_init__(self) -> None:
         check_choices(self)
         check_range("margin", self.margin, 0, 1)
         check_range("scale", self.scale, 0, open_low=True)
+        check_range("concentration", self.concentration, 0)
+        check_range("norm_momentum", self.norm_momentum, 0, 1)
 
     def refuse_ignored(self, told: Mapping[str, Any]) -> None:
-        """Refuses, with a ConfigError, a margin that was told to a loss without one."""
+        """Refuses, with a ConfigError, a margin that was told to a loss without one, and what adaface alone has."""
+        for name in ("concentration", "norm_momentum"):
+            if self.loss != "adaface" and name in told:
+                raise ConfigError(
+                    f"{name} is {told[name]}, which the loss {self.loss} does not have; leave it out, or choose the "
+                    f"loss adaface",
+                    setting=name,
+                )
         if self.loss == "norm-softmax" and told.get("margin"):
             raise ConfigError(
                 f"margin is {self.margin:g}, but the loss norm-softmax has none; leave it out, or choose the loss "
@@ -166,6 +190,22 @@ class Classification:
         """The loss of another run as what a partial table lies over: without a margin under a loss that has none."""
         chosen = told.get("loss", self.loss)
         return replace(self, margin=0.0) if chosen == "norm-softmax" else self
+
+
+def class_sampling() -> float | None:
+    """The field of a training's share of classes; see `compat_train.losses.partial`."""
+    return setting(
+        None,
+        "share of the classes that the softmax of one step runs over, Partial FC's sampling rate",
+        otherwise="1; with more than a million classes 0.1",
+        added=True,
+    )
+
+
+def check_sampling(rate: float | None) -> None:
+    """Refuses, with a ConfigError, a share of the classes outside of (0, 1]."""
+    if rate is not None:
+        check_range("sampling_rate", rate, 0, 1, open_low=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +254,30 @@ class Source:
     )
     unreadable: int = setting(0, "corrupt images that are left out with a warning before it becomes an error")
     scenario: Scenario = setting(Scenario(), "which part of the training split", added=True)
+    pixels: str | None = setting(
+        None,
+        "folder that keeps decoded pictures, for every training that decodes the same ones alike",
+        otherwise="RUN/pixels; in a recipe OUT/pixels",
+        added=True,
+        decides=False,
+    )
+
+    streamed: bool = setting(
+        False,
+        "decode pictures in every step in place of once before the first, for sets that the disk cannot hold decoded",
+        added=True,
+        decides=False,
+    )
 
     def __post_init__(self) -> None:
         check_range("unreadable", self.unreadable, 0)
+        if self.streamed and self.unreadable:
+            raise ConfigError(
+                f"unreadable is {self.unreadable}, but streamed pictures are not read before the first step, so that "
+                f"none can be left out; leave one of them out",
+                setting="streamed",
+            )
+        if self.streamed and self.pixels is not None:
+            raise ConfigError(
+                "pixels names a folder, and streamed pictures are not kept; leave one out", setting="pixels"
+            )

@@ -21,23 +21,32 @@ from compat_train.config.method_terms import (
     QueryMethod,
     method_weights,
 )
-from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.parts import (
+    Augmentation,
+    Classification,
+    Execution,
+    Optimisation,
+    Source,
+    check_sampling,
+    class_sampling,
+)
 from compat_train.config.unused_settings import refuse_unused
 
 Inheritance = Literal["auto", "none", "leading", "magnitude", "channel"]
 Selection = Literal["uniform", "entropy", "least-confidence", "certainty"]
 Start = Literal["fresh", "ridge"]
-Unseen = Literal["skip", "prototypes", "all-prototypes", "lwf"]
+_ABOVE_0 = ("temperature", "selection_scale", "selection_temperature", "similarity_temperature", "gallery_temperature")
+Unseen = Literal["skip", "prototypes", "all-prototypes", "refined-prototypes", "lwf"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueryConfig:
     """A model trained against an older or larger one, the gallery run: CMP-NAS, Eq. 1, and the new model of DMU.
 
-    The loss is ``own * L1(own classifier) + gallery * L1(gallery classifier) + kd * distillation +
-    regression * (1 - cosine) + alignment * |own classifier - centres|² + boundary * excess + adaptation * L1(own
-    classifier, psi(gallery embedding)) + csd * divergence over a bank + infonce * cross-entropy over a bank + aml *
-    contrastive``; a method is a choice of these weights, and any weight can be set apart.
+    The loss is ``own * L1(own classifier) + gallery * L1(gallery classifier) + kd * distillation + focal * weighted
+    distillation + regression * (1 - cosine) + alignment * |own classifier - centres|² + boundary * excess + adaptation
+    * L1(own classifier, psi(gallery embedding)) + csd * divergence over a bank + infonce * cross-entropy over a bank +
+    aml * contrastive``; a method is a choice of these weights, and any weight can be set apart.
     `compat_train.methods.objective` explains the terms.
     """
 
@@ -70,7 +79,13 @@ class QueryConfig:
     regression: float | None = setting(
         None, "weight of the regression to the gallery model's embedding", otherwise=method_weights("regression")
     )
-    temperature: float = setting(4.0, "temperature of the distillation term")
+    temperature: float = setting(4.0, "temperature of both distillation terms; focal distillation's paper has 100")
+    focal: float | None = setting(
+        None,
+        "weight of distillation under the gallery model's classifier, more of images that it tells",
+        otherwise=method_weights("focal"),
+        added=True,
+    )
     alignment: float | None = setting(
         None, "weight of lce's alignment of class weights", otherwise=method_weights("alignment"), added=True
     )
@@ -86,6 +101,15 @@ class QueryConfig:
         otherwise=method_weights("adaptation"),
         added=True,
     )
+    adaptation_loss: Literal["classification", "regression"] = setting(
+        "classification", "loss of psi: under the model's own classifier, or one minus the cosine", added=True
+    )
+    through: tuple[str, ...] = setting(
+        (), "RUN of each transform that the old gallery was upgraded by before, in order, for psi", added=True
+    )
+    embedded_by: str | None = setting(
+        None, "RUN of the model that embedded the gallery before those upgrades", otherwise="gallery", added=True
+    )
     adaptation_width: int = setting(1024, "width of psi's hidden layers", unit="numbers", added=True)
     selection: Selection | None = setting(
         None,
@@ -100,7 +124,10 @@ class QueryConfig:
         1.0, "temperature of the selection's softmax over the batch; DMU has none", added=True
     )
     unseen: Unseen | None = setting(
-        None, "what a class is that the gallery model never saw", otherwise="prototypes", added=True
+        None,
+        "what a class is that the gallery model never saw",
+        otherwise={"unibct": "refined-prototypes", "other methods": "prototypes"},
+        added=True,
     )
     role: Literal["query", "gallery"] = setting(
         "query", "what it is for; gallery: a new model that embeds galleries as well", added=True
@@ -163,6 +190,7 @@ class QueryConfig:
     )
     mixed: bool = setting(False, "regress on cut-and-paste images too; they double the cost of a step")
     classification: Classification | None = setting(None, "its loss", otherwise="the gallery run's")
+    sampling_rate: float | None = class_sampling()
     optimisation: Optimisation = setting(Optimisation(epochs=32, lr=1.3), "how long and how fast")
     augmentation: Augmentation = setting(Augmentation(), "random changes of the training images")
     execution: Execution = setting(Execution(), "where it runs")
@@ -182,25 +210,14 @@ class QueryConfig:
             )
         check_model(2, self.width, self.stem_stride)
         check_weights(self.arch, self.weights)
-        if self.weights is not None and self.inheritance != "none":
-            raise ConfigError(
-                f"weights is given, but the starting weights come from the gallery model (method {self.method!r}, "
-                f"inherit {self.inherit!r}); leave one of them out"
-            )
-        check_range("temperature", self.temperature, 0, open_low=True)
+        for name in _ABOVE_0:
+            check_range(name, getattr(self, name), 0, open_low=True)
         check_range("adaptation_width", self.adaptation_width, 1, 65536)
-        check_range("selection_scale", self.selection_scale, 0, open_low=True)
-        check_range("selection_temperature", self.selection_temperature, 0, open_low=True)
         check_range("bank", self.bank, 2)
-        check_range("similarity_temperature", self.similarity_temperature, 0, open_low=True)
-        check_range("gallery_temperature", self.gallery_temperature, 0, open_low=True)
         check_range("aml_margin", self.aml_margin, -1, 1)
         check_range("watch", self.watch, 0, 100_000)
         check_range("held_out", self.held_out or 0, 0)
-        if self.held_out and not self.watch:
-            raise ConfigError(
-                "held_out sets images apart to be watched, and watch is 0; leave one out", setting="held_out"
-            )
+        check_sampling(self.sampling_rate)
         if self.method != "auto":
             self._check_weights()
         refuse_unused(self)
@@ -211,11 +228,6 @@ class QueryConfig:
             check_range("gallery_term" if name == "gallery" else name, weight, 0)
         if not any(weights.values()):
             raise ConfigError("all loss weights are 0; nothing would be learned")
-        if self.mixed and not weights["regression"]:
-            raise ConfigError(
-                "mixed images carry no labels, so they need the regression term; set regression above 0 or "
-                "choose method 'regression' or 'bct-regression'"
-            )
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -252,7 +264,7 @@ class QueryConfig:
     @property
     def compatible(self) -> bool:
         """Whether training draws the model into the gallery's space, so that it may declare to search it."""
-        drawing = ("gallery", "regression", "alignment", "boundary", "csd", "infonce", "aml")
+        drawing = ("gallery", "focal", "regression", "alignment", "boundary", "csd", "infonce", "aml")
         return self.method == "auto" or self.method == "finetune" or any(self.term_weights[name] for name in drawing)
 
     @property
@@ -280,4 +292,9 @@ class QueryConfig:
     @property
     def unseen_as(self) -> Unseen:
         """What a class is to the gallery model's classifier that it never saw; see `methods.unseen_classes`."""
-        return self.unseen or "prototypes"
+        return self.unseen or ("refined-prototypes" if self.method == "unibct" else "prototypes")
+
+    @property
+    def of_prototypes(self) -> bool:
+        """Whether every training class has a row made of the gallery model's vectors, and its classifier no use."""
+        return self.unseen_as in ("all-prototypes", "refined-prototypes")

@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
 from compat_sdk.errors import ConfigError
-from compat_sdk.shown import shortened, shown_value
+from compat_sdk.shown import as_unicode, shortened, shown_value
 from compat_train.config.checks import check_choice, hints_of, without_none
 
 ConfigT = TypeVar("ConfigT")
@@ -24,7 +24,12 @@ def config_to_json(config: Any, *, whole: bool = False) -> dict[str, Any]:
     Args:
         config: One of the configuration dataclasses.
         whole: Leave nothing out.
+
+    Raises:
+        ConfigError: A path is no valid UTF-8.
     """
+    for entry in fields(config):
+        _require_unicode(entry.name, getattr(config, entry.name))
     return {
         entry.name: config_to_json(value, whole=whole) if is_dataclass(value) else value
         for entry in fields(config)
@@ -158,7 +163,18 @@ def _convert(hint: Any, value: Any, where: str, default: Any = MISSING, *, told:
         raise ConfigError(f"{where} is {shown_value(value)}; expected a list", setting=where)
     if isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
         raise ConfigError(f"{where} is {shown_value(value)}; expected {kind.__name__}", setting=where)
+    _require_unicode(where, value)
     return value
+
+
+def _require_unicode(name: str, value: object) -> None:
+    """Refuse, before anything is trained, a path that no record of a run could hold."""
+    if isinstance(value, str) and as_unicode(value) != value:
+        raise ConfigError(
+            f"{name} is {shown_value(value)}, which is no valid UTF-8, so that no record could hold it; rename it, or "
+            f"make a link with another name",
+            setting=name,
+        )
 
 
 def _changes(saved: Any, wanted: Any, where: str = "") -> list[str]:

@@ -17,6 +17,9 @@ _SETTINGS_OF = {
     "similarity_temperature": OF_BANK,
     "gallery_temperature": ("csd",),
     "aml_margin": ("aml",),
+    "adaptation_loss": ("adaptation",),
+    "through": ("adaptation",),
+    "sampling_rate": ("own", "gallery", "adaptation"),
 }
 """Terms that each setting is about."""
 
@@ -25,9 +28,17 @@ def refuse_unused(config: QueryConfig) -> None:
     """Refuse what is set and goes unused.
 
     Raises:
-        ConfigError: A weight is set though the method chooses it itself, a setting of the selection goes with none, or
-            a setting is about terms that have no weight.
+        ConfigError: A weight is set though the method chooses it itself, a setting of the selection goes with none,
+            a setting is about terms that have no weight, published weights would be replaced, or held-out images would
+            not be looked at.
     """
+    if config.weights is not None and config.inheritance != "none":
+        raise ConfigError(
+            f"weights is given, but the starting weights come from the gallery model (method {config.method!r}, "
+            f"inherit {config.inherit!r}); leave one of them out"
+        )
+    if config.held_out and not config.watch:
+        raise ConfigError("held_out sets images apart to be watched, and watch is 0; leave one out", setting="held_out")
     if config.method == "auto":
         _refuse_under_auto(config)
         return
@@ -44,6 +55,11 @@ def _refuse_selection(config: QueryConfig) -> None:
         raise ConfigError("selection 'certainty' has no softmax over the batch; leave selection_temperature out")
     if config.selecting != "uniform" and config.mixed:
         raise ConfigError("mixed images have no weights under dmu's selection; leave mixed out, or select 'uniform'")
+    if config.method == "unibct" and config.unseen not in (None, "refined-prototypes"):
+        raise ConfigError(
+            f"unseen is {config.unseen!r}, and method 'unibct' is refined prototypes; leave it out, or choose 'bct'",
+            setting="unseen",
+        )
     if config.unseen not in (None, "skip") and not config.term_weights["gallery"]:
         raise ConfigError(
             f"unseen is {config.unseen!r}, which is about the loss under the gallery model's classifier, and that has "
@@ -59,8 +75,8 @@ def _refuse_under_auto(config: QueryConfig) -> None:
                 f"{key} is {weight:g}, but method 'auto' chooses the weights itself; leave it out, or name a method",
                 setting=key,
             )
-    for key in ("mixed", "selection", "unseen", "centring"):
-        if (value := getattr(config, key)) not in (None, False):
+    for key in ("mixed", "selection", "unseen", "centring", "through", "embedded_by"):
+        if (value := getattr(config, key)) not in (None, False, ()):
             raise ConfigError(
                 f"{key} is {value!r}, which method 'auto' may have no use for; leave it out, or name a method",
                 setting=key,
@@ -69,15 +85,32 @@ def _refuse_under_auto(config: QueryConfig) -> None:
 
 def _refuse_of_absent_terms(config: QueryConfig) -> None:
     weights = config.term_weights
+    if config.mixed and not weights["regression"]:
+        raise ConfigError(
+            "mixed images carry no labels, so they need the regression term; set regression above 0 or choose method "
+            "'regression' or 'bct-regression'"
+        )
+    if bool(config.through) != (config.embedded_by is not None):
+        raise ConfigError(
+            "through names the transforms of an upgraded gallery, and embedded_by the model that embedded it before "
+            "them; set both or neither",
+            setting="through",
+        )
     if config.centred and weights["adaptation"]:
         raise ConfigError(
             "centring is on, and adaptation trains psi towards vectors that still lack the mean; leave one out",
             setting="centring",
         )
+    if (config.sampling_rate or 1) < 1 and (weights["kd"] or weights["alignment"]):
+        raise ConfigError(
+            f"sampling_rate is {config.sampling_rate:g}, and distillation and alignment look at every class; leave it "
+            f"out, or set kd and alignment to 0",
+            setting="sampling_rate",
+        )
     defaults = {entry.name: entry.default for entry in fields(config)}
     for key, terms in _SETTINGS_OF.items():
         value = getattr(config, key)
-        if key == "centring" and weights["gallery"] and config.unseen == "all-prototypes":
+        if key == "centring" and weights["gallery"] and config.of_prototypes:
             continue  # class means are vectors too
         if value != defaults[key] and not any(weights[name] for name in terms):
             raise ConfigError(

@@ -74,6 +74,7 @@ class SideInfoConfig:
         check_range("projection", self.projection, 2)
         check_range("channels", self.channels, 8)
         check_range("mixing", self.mixing, 0, open_low=True)
+        self.random_views.refuse_canvas("a side-information encoder")
         if self.method == "simclr" and self.random_views.views == 1:
             raise ConfigError(
                 "method 'simclr' compares two random views of each image, but augmentation is all zero, so both would "
@@ -167,6 +168,7 @@ class UpgradeConfig:
                 f"side_through has {len(self.side_through)} transforms and through {len(self.through)}; expected one g "
                 f"per upgrade, or one fewer where the last left no side-information"
             )
+        self.augmentation.refuse_canvas("an upgrade")
         check_range("hidden", self.width, 1, 65536)
         check_range("frozen_norm", self.frozen_after, 0, 1)
         for name, weight in self.weights.items():

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from compat_sdk.errors import ConfigError
-from compat_train.config.training import Augmentation
+from compat_train.config.parts import Augmentation
 from compat_train.data.views import Views, step_views
 
 _LEAST_BLUR = 1e-3  # pixels of standard deviation: of a neighbour, nothing is left in a float32

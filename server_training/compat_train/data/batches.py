@@ -13,7 +13,7 @@ from torch import Tensor
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Augmentation
+from compat_train.config.parts import Augmentation
 from compat_train.data.augment import render
 from compat_train.data.views import Views, fixed_views, step_views
 

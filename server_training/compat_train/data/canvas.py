@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Augmentation
+from compat_train.config.parts import Augmentation
 
 
 def decoding(preprocessing: Preprocessing) -> Preprocessing:
@@ -38,21 +38,3 @@ def canvas_of(augmentation: Augmentation, model: Preprocessing, *others: Preproc
             setting="canvas",
         ).within("augmentation.")
     return replace(decoding(model), size=augmentation.canvas or largest)
-
-
-def refuse_canvas(augmentation: Augmentation, what: str) -> None:
-    """Refuse a canvas where crops are taken from images as the models decode them.
-
-    Args:
-        augmentation: Of the training.
-        what: What has no canvas, such as ``"a search"``.
-
-    Raises:
-        ConfigError: One is set.
-    """
-    if augmentation.canvas:
-        raise ConfigError(
-            f"canvas is {augmentation.canvas}, but {what} takes crops from images as its models decode them; leave it "
-            f"out",
-            setting="canvas",
-        ).within("augmentation.")

@@ -8,7 +8,7 @@ import numpy as np
 
 from compat_sdk.datasets import Split
 from compat_sdk.errors import ConfigError
-from compat_train.config.training import Source
+from compat_train.config.parts import Source
 from compat_train.data.training_set import split_rows, training_split
 
 _SHARE = 20
@@ -41,7 +41,7 @@ def hold_out(split: Split, count: int) -> tuple[Split, Split]:
 
     So an image stays on its side when others come or go, as far as the count allows.
     """
-    digests = [hashlib.sha256(name.encode()).digest() for name in split.ids]
+    digests = [hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest() for name in split.ids]
     order = sorted(range(len(split)), key=digests.__getitem__)
     held = np.sort(np.array(order[:count], np.int64))
     kept = np.setdiff1d(np.arange(len(split), dtype=np.int64), held)

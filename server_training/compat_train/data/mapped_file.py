@@ -7,7 +7,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -25,7 +25,8 @@ def write_mapped(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.
     """Fills a zeroed array in a new file, which then takes the place of ``path``, or is gone if that fails.
 
     The disk's space is taken at once: a full disk is an error here, where writing to a sparse file that is mapped into
-    memory would kill the process. One process at a time writes in a folder, and deletes what killed ones left there.
+    memory would kill the process. One process at a time writes in a folder, see `writing_images`, and deletes what
+    killed ones left there.
 
     Args:
         path: File to write, with the suffix ``.pixels``. Who has mapped the one before keeps it; on Windows such a file
@@ -37,25 +38,33 @@ def write_mapped(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.
         What ``fill`` does.
 
     Raises:
-        TrainingError: Another process writes such a file in the folder.
         OSError: The folder cannot be written, or the disk is full.
     """
-    with alone(path.with_name("pixels.lock"), f"writing images in {path.parent}"):
-        for left in path.parent.glob(f"*.pixels.{'[0-9a-f]' * 12}.tmp"):
-            left.unlink(missing_ok=True)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
-        try:
-            reserve(temporary, math.prod(shape))
-            mapped = np.memmap(temporary, np.uint8, "r+", shape=shape)
-            result = fill(mapped)
-            mapped.flush()
-            del mapped
-            temporary.replace(path)
-            sync_folder(path.parent)
-        finally:
-            with suppress(OSError):  # on Windows a file that is still mapped stays, until the next call
-                temporary.unlink(missing_ok=True)
+    for left in path.parent.glob(f"*.pixels.{'[0-9a-f]' * 12}.tmp"):
+        left.unlink(missing_ok=True)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        reserve(temporary, math.prod(shape))
+        mapped = np.memmap(temporary, np.uint8, "r+", shape=shape)
+        result = fill(mapped)
+        mapped.flush()
+        del mapped
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        with suppress(OSError):  # on Windows a file that is still mapped stays, until the next call
+            temporary.unlink(missing_ok=True)
     return result
+
+
+def writing_images(folder: Path) -> AbstractContextManager[None]:
+    """Around `write_mapped`: waits while other processes write images in the folder, which trainings may share.
+
+    Raises:
+        TrainingError: The lock is no file.
+        OSError: The folder cannot be made.
+    """
+    return alone(folder / "pixels.lock", f"writing images in {folder}", waits=True)
 
 
 def reserve(path: Path, size: int) -> None:

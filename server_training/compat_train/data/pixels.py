@@ -29,7 +29,7 @@ from compat_sdk.images.packed import stamp_text
 from compat_sdk.progress import Progress
 from compat_sdk.workers import usable_cores
 from compat_train.config.checks import check_range
-from compat_train.data.mapped_file import write_mapped
+from compat_train.data.mapped_file import write_mapped, writing_images
 from compat_train.parallel.group import leader_first
 
 _NAMED = 10
@@ -97,12 +97,16 @@ def decode_split(
         return kept
 
     with leader_first(path):
-        if (stored := _open_cache(path, path_kept, shape)) is not None:
-            lost = np.setdiff1d(np.arange(len(split)), stored.kept)
-            _keep(split, {int(row): "unreadable when the cache was made" for row in lost}, skip_budget)
-            return stored
-        kept = write_mapped(path, shape, fill)  # its file comes last: a cache is there once its images are
-    return Pixels(np.memmap(path, np.uint8, "r", shape=shape)[: len(kept)], kept)
+        stored = _open_cache(path, path_kept, shape)
+        if stored is None:
+            with writing_images(cache):
+                stored = _open_cache(path, path_kept, shape)  # another training may have made it in the meantime
+                if stored is None:
+                    kept = write_mapped(path, shape, fill)  # its file comes last: it is there once its images are
+                    return Pixels(np.memmap(path, np.uint8, "r", shape=shape)[: len(kept)], kept)
+    lost = np.setdiff1d(np.arange(len(split)), stored.kept)
+    _keep(split, {int(row): "unreadable when the cache was made" for row in lost}, skip_budget)
+    return stored
 
 
 def _without_decoding(split: Split, size: int) -> NDArray[np.uint8] | None:

@@ -15,12 +15,16 @@ from compat_sdk.datasets import Split, open_dataset, require_consistent, require
 from compat_sdk.datasets.split import is_array
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
+from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
-from compat_train.config.training import Augmentation, Execution, Optimisation, Source
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
 from compat_train.data.batches import Batches
 from compat_train.data.origin import Origin
-from compat_train.data.pixels import decode_split
+from compat_train.data.pixels import Pixels, decode_split
 from compat_train.data.scenario_rows import scenario_rows
+from compat_train.data.streamed import StreamedImages
+from compat_train.parallel.group import leads
+from compat_train.runs.layout import PIXELS
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,7 @@ class TrainingSet:
     """Decoded training images.
 
     Attributes:
-        pixels: uint8 ``[n, size, size, 3]`` RGB, in memory or memory-mapped.
+        pixels: uint8 ``[n, size, size, 3]`` RGB, in memory, memory-mapped or streamed.
         labels: int64 ``[n]``, positions in ``classes``; -1 of images without labels.
         classes: Class names, sorted; none where the images have no labels.
         source: What the images were decoded from; None where only they are known.
@@ -98,7 +102,7 @@ def load_training_set(
     Args:
         source: Which dataset, which part of it, and how many unreadable images may be left out.
         preprocessing: Size and resize kernel of the model.
-        cache: Folder for decoded images that do not fit in memory.
+        cache: Folder for decoded images, where ``source`` names none; None decodes into memory.
         progress: Called with the number of decoded images.
         without: Ids of images that are left out.
         labels_for: What needs two classes or more, for the error; None where nothing does.
@@ -110,7 +114,11 @@ def load_training_set(
     split = _without(training_split(source), without)
     if labels_for is not None:
         _require_classes(split, source, labels_for)
-    decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
+    if source.streamed:
+        decoded = Pixels(StreamedImages(split, preprocessing).as_array(), np.arange(len(split), dtype=np.int64))
+    else:
+        cache = pixels_folder(source, cache)
+        decoded = decode_split(split, preprocessing, cache=cache, skip_budget=source.unreadable, progress=progress)
     names = [split.labels[row] for row in decoded.kept]
     classes = tuple(sorted(set(names) - {""}))
     numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
@@ -126,6 +134,20 @@ def _require_classes(split: Split, source: Source, what: str) -> None:
             f"the split 'train' of {source.data} has {count} class; {what} needs at least 2"
             + ("" if source.scenario.everything else f"; this is what {source.scenario} leaves")
         )
+
+
+def pixels_folder(source: Source, own: Path | None) -> Path | None:
+    """Folder that keeps decoded images: the one that a training was told, or its own.
+
+    Raises:
+        ConfigError: The folder holds something else.
+    """
+    if source.pixels is None:
+        return own
+    folder = Path(source.pixels)
+    if leads():
+        require_own(folder, PIXELS, "a training that keeps decoded pictures")
+    return folder
 
 
 def origin_of(source: Source, data: TrainingSet | None = None, *, without: frozenset[str] = frozenset()) -> Origin:

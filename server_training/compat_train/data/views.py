@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compat_train.config.training import Augmentation
+from compat_train.config.parts import Augmentation
 
 _Numbers = Callable[[], Tensor]
 """Gives, at each call, one number in [0, 1) for each image: float32 ``[n]`` on the CPU."""

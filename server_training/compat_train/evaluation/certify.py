@@ -12,6 +12,7 @@ from compat_sdk.datasets.content import content_sha256
 from compat_sdk.errors import ConfigError, IncompatibleSpaceError
 from compat_sdk.kinds import is_bundle
 from compat_sdk.metrics import RetrievalScores
+from compat_sdk.shown import shortened
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.evaluation.result import Evaluation
 from compat_train.runs.certificates import write_certificate
@@ -58,7 +59,7 @@ def certify(evaluation: Evaluation, dataset: Dataset, query: str | Path) -> Path
     certificate = Certificate(
         query_space=evaluation.query_space,
         gallery_space=evaluation.gallery_space,
-        data=dataset.name,
+        data=_printable(dataset.name),
         data_sha256=content_sha256(dataset, _SPLITS),
         splits=_SPLITS,
         queries=evaluation.queries,
@@ -91,6 +92,12 @@ def _require(query: Path, gallery_space: str) -> Checkpoint:
             f"expected the gallery model that it was trained for",
         )
     return model
+
+
+def _printable(name: str) -> str:
+    """A dataset's name as a certificate may hold it: what nobody could print is escaped, and a long one shortened."""
+    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in name)
+    return shortened(shown, 200) or "unnamed"
 
 
 def _accuracy(scores: RetrievalScores) -> Accuracy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ class Model:
         preprocessing: What is done to an image before it.
         certificates: Evaluations that show what it may search.
         embed: From uint8 ``[n, size, size, 3]`` RGB to float32 ``[n, dim]`` of unit norm.
+        raw: The same as the network gives them, whose lengths tell how sure it is; None where only unit vectors are
+            known, as of a BUNDLE.
         stored: From ids of pictures to their vectors, float32 ``[n, dim]`` of unit norm, of a model of which only
             vectors are known; None for one that embeds.
     """
@@ -52,6 +55,7 @@ class Model:
     certificates: tuple[Certificate, ...]
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     stored: Callable[[Sequence[str]], NDArray[np.float32]] | None = None
+    raw: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
 
 
 def open_model(
@@ -107,10 +111,15 @@ def open_model(
         return model
     where = device_of(device)
     network = checkpoint.build()
+
+    def embedded(pixels: NDArray[np.uint8], *, unit: bool = True) -> NDArray[np.float32]:
+        return embed_images(network, pixels, preprocessing, device=where, channels_last=True, unit=unit)
+
     return replace(
         model,
         mmacs=count_cost(as_deployed(network, preprocessing.size), preprocessing.size).mmacs,
-        embed=lambda pixels: embed_images(network, pixels, preprocessing, device=where, channels_last=True),
+        embed=embedded,
+        raw=partial(embedded, unit=False),
         stored=None,
     )
 

@@ -2,8 +2,8 @@
 
 Each model embeds every picture and its mirror image; the two are added, weighted by the detector's score, averaged over
 the frames of a medium and summed over media. One to one, the first template of a pair is the query model's and the
-second the gallery model's. One to many, probes are the query model's. Models give unit vectors, so the lengths of a
-network's outputs do not weigh pictures, as they do in some published evaluations.
+second the gallery model's. One to many, probes are the query model's. A network's outputs have unit length, or with
+``keep_lengths`` their own, as in insightface's default: a picture that the network is sure of then weighs more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from compat_sdk.metrics import (
 from compat_sdk.progress import Progress
 from compat_train.device import torch_threads
 from compat_train.evaluation.embedding_model import open_model
-from compat_train.evaluation.splits import embed_split
+from compat_train.evaluation.splits import split_vectors
 from compat_train.evaluation.verification import mirrored
 
 FARS, FPIRS = (1e-4, 1e-5), (0.1, 0.01)
@@ -56,6 +56,7 @@ def evaluate_templates(
     query: str | Path,
     gallery: str | Path,
     *,
+    keep_lengths: bool = False,
     memory_mib: float = 256,
     device: str = "cpu",
     threads: int | None = None,
@@ -68,6 +69,7 @@ def evaluate_templates(
         faces: An opened set.
         query: RUN or BUNDLE of the query model, or of the new model.
         gallery: RUN or BUNDLE of the gallery model, or of the old model.
+        keep_lengths: Pool the networks' outputs with their lengths; needs RUNs.
         memory_mib: Bound on decoded images and on scores held at a time, in MiB.
         device: Where a RUN is evaluated: auto, cpu or cuda.
         threads: CPU threads for decoding and inference; None takes one per core.
@@ -76,7 +78,8 @@ def evaluate_templates(
 
     Raises:
         DataError: An image cannot be read, or a gallery has no mated probe or no stranger.
-        ConfigError: The models differ in dimension, or only vectors of one are known.
+        ConfigError: The models differ in dimension, only vectors of one are known, or only unit vectors where lengths
+            are to be kept.
     """
     same = Path(query).resolve() == Path(gallery).resolve()
     models = [
@@ -89,14 +92,14 @@ def evaluate_templates(
             f"one dimension can be compared"
         )
     with torch_threads(threads):
-        found = embed_split(
-            [mirrored(model) for model in models],
+        found = split_vectors(
+            [mirrored(model, keep_lengths=keep_lengths) for model in models],
             faces.images,
             memory_mib=memory_mib,
             threads=threads,
             progress=progress,
         )
-    pooled = [pool_templates(each.vectors, faces.templates, faces.media, quality=faces.quality) for each in found]
+    pooled = [pool_templates(each, faces.templates, faces.media, quality=faces.quality) for each in found]
     numbers, (of_query, of_gallery) = pooled[0][0], (pooled[0][1], pooled[-1][1])
     cells = {
         "query_query": (of_query, of_query),

@@ -15,7 +15,7 @@ from compat_sdk.errors import CorruptFileError, TrainingError
 from compat_sdk.files.atomic import write_atomic
 from compat_sdk.files.documents import read_json
 from compat_sdk.files.seal import sealed_json, unsealed
-from compat_train.config.training import GalleryConfig
+from compat_train.config.gallery import GalleryConfig
 from compat_train.data.pixels import decode_split
 from compat_train.device import device_of
 from compat_train.embed import embed_images
@@ -66,10 +66,8 @@ def held_out_once(done: Checkpoint, config: GalleryConfig) -> HeldOut | None:
         DataError: None of the images can be read.
     """
     path = done.path / _FILE
-    if os.path.lexists(path):
-        kept = unsealed(read_json(path), str(path))
-        if kept.get("space") == done.space:
-            return _read(kept, path)
+    if (kept := _kept(path, done.space)) is not None:
+        return kept
     found = held_out_accuracy(done, config)
     if found is not None:
         with suppress(TrainingError), saving(path):  # of a RUN that is read-only or on a full disk it is not kept
@@ -77,13 +75,25 @@ def held_out_once(done: Checkpoint, config: GalleryConfig) -> HeldOut | None:
     return found
 
 
-def _read(kept: dict[str, object], path: Path) -> HeldOut:
-    told = {name: value for name, value in kept.items() if name != "space"}
-    if {name: type(value).__name__ for name, value in told.items()} != {
+def _kept(path: Path, space: str) -> HeldOut | None:
+    """What was measured of the model of this space; None where nothing was."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        told = unsealed(read_json(path), str(path))
+    except OSError as error:
+        raise CorruptFileError(
+            f"cannot read {path}: {error.strerror or error}; delete it, and it is measured"
+        ) from error
+    if told.pop("space", None) != space:
+        return None
+    if {name: type(value).__name__ for name, value in told.items()} == {
         each.name: each.type for each in fields(HeldOut)
     }:
-        raise CorruptFileError(f"{path} holds no held-out accuracy; delete it, and it is measured again")
-    return HeldOut(**told)  # type: ignore[arg-type]
+        found = HeldOut(**told)  # type: ignore[arg-type]
+        if 0 <= found.accuracy <= 1 and 0 <= found.chance <= 1 and 1 <= found.queries and 1 <= found.gallery:
+            return found
+    raise CorruptFileError(f"{path} holds no held-out accuracy; delete it, and it is measured again")
 
 
 def held_out_accuracy(done: Checkpoint, config: GalleryConfig) -> HeldOut | None:

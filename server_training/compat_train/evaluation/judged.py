@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +15,6 @@ from compat_sdk.metrics import (
     PerQuery,
     RetrievalScores,
     average_precision,
-    average_precision_at,
     score_listed,
     score_queries,
     summarise,
@@ -71,7 +68,15 @@ def judge(
     if dataset.relevance is not None:
         return _listed(metric, queries, gallery, dataset.relevance, memory_mib, exclude_self)
     labels = dataset.split("query").labels, dataset.split("gallery").labels
-    ranked = score_queries(queries, labels[0], gallery, labels[1], memory_mib=memory_mib, exclude_self=exclude_self)
+    ranked = score_queries(
+        queries,
+        labels[0],
+        gallery,
+        labels[1],
+        memory_mib=memory_mib,
+        exclude_self=exclude_self,
+        also=metric.cut_off,
+    )
     values = metric.of(ranked)
     if values is None:
         values = metric.values(queries, labels[0], gallery, labels[1], memory_mib=memory_mib, exclude_self=exclude_self)
@@ -94,12 +99,15 @@ def _listed(
         np.union1d(rows, [self] if self >= 0 else []).astype(np.int64)
         for rows, self in zip(relevance.ignored, own, strict=True)
     )
-
-    def score(precision: Callable[[NDArray[np.int64]], float]) -> PerQuery:
-        return score_listed(queries, gallery, positives, ignored, memory_mib=memory_mib, precision=precision)
-
-    ranked = score(trapezoid_average_precision if relevance.trapezoid else average_precision)
+    ranked = score_listed(
+        queries,
+        gallery,
+        positives,
+        ignored,
+        memory_mib=memory_mib,
+        precision=trapezoid_average_precision if relevance.trapezoid else average_precision,
+        also=metric.cut_off,
+    )
     values = metric.of(ranked)
-    if values is None:
-        values = score(partial(average_precision_at, cut_off=int(metric.at))).average_precision
+    assert values is not None  # tpir alone has none
     return Judged(ranked, metric, values)

@@ -39,6 +39,19 @@ def embed_split(
     Raises:
         DataError: An image cannot be read.
     """
+    found = split_vectors(models, split, memory_mib=memory_mib, threads=threads, progress=progress)
+    return [Embeddings(rows, model.space, model.searches) for model, rows in zip(models, found, strict=True)]
+
+
+def split_vectors(
+    models: Sequence[Model],
+    split: Split,
+    *,
+    memory_mib: float = 256,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> list[NDArray[np.float32]]:
+    """What each model gives of a split, of any length; see `embed_split`."""
     wanted = list(dict.fromkeys(model.preprocessing for model in models if model.stored is None))
     # The block exists twice while it is assembled.
     largest = max((3 * preprocessing.size**2 for preprocessing in wanted), default=1024)
@@ -61,10 +74,7 @@ def embed_split(
                 found.append(model.stored(part.ids))
         if progress is not None:
             progress(f"embed {split.name}", min(start + block, len(split)), len(split), {})
-    return [
-        Embeddings(np.concatenate(found), model.space, model.searches)
-        for model, found in zip(models, rows, strict=True)
-    ]
+    return [np.concatenate(found) for found in rows]
 
 
 def filled_split(dataset: Dataset, name: str) -> Split:

@@ -194,19 +194,31 @@ def verify_pairs(
     )
 
 
-def mirrored(model: Model) -> Model:
-    """The model whose vector of a picture is the sum of the picture's and its mirror image's, at unit length.
+def mirrored(model: Model, *, keep_lengths: bool = False) -> Model:
+    """The model whose vector of a picture is the sum of the picture's and its mirror image's.
+
+    Args:
+        model: As it is opened.
+        keep_lengths: Add the network's outputs as they are, and leave the sum so; otherwise unit vectors are added, and
+            the sum has unit length.
 
     Raises:
-        ConfigError: Only vectors of the model are known.
+        ConfigError: Only vectors of the model are known, or only unit vectors where lengths are to be kept.
     """
     if model.stored is not None:
         raise ConfigError(
             f"only vectors of {model.name} are known, and none of mirror images; pass a model that embeds"
         )
+    if keep_lengths and model.raw is None:
+        raise ConfigError(
+            f"{model.name} gives unit vectors alone, whose lengths say nothing; pass the RUN of the model"
+        )
+    output = model.embed if model.raw is None or not keep_lengths else model.raw
 
     def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        both = model.embed(pixels) + model.embed(np.ascontiguousarray(pixels[:, :, ::-1]))
+        both = output(pixels) + output(np.ascontiguousarray(pixels[:, :, ::-1]))
+        if keep_lengths:
+            return both
         lengths = np.maximum(np.linalg.norm(both, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return np.asarray(both / lengths, np.float32)
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -70,6 +71,22 @@ def least_confidence_weights(logits: Tensor, labels: Tensor, *, temperature: flo
     probabilities = torch.softmax(logits.detach().float(), dim=1)
     true = probabilities.gather(1, labels.clamp_min(0)[:, None])[:, 0] * (labels >= 0)
     return torch.softmax(true / temperature, dim=0)
+
+
+def adaptation_regression_loss(adapted: Tensor, embeddings: Tensor) -> Tensor:
+    """Mean of one minus the cosine between each adapted old embedding and the new model's own: Eq. 14 in Eq. 11.
+
+    Eq. 8 is minimised over the new model too, so that both sides have a gradient; the new model's own loss keeps them
+    from agreeing on one point.
+
+    Args:
+        adapted: ``[batch, dim]`` of psi, any norm.
+        embeddings: ``[batch, dim]`` of the new model for the same images, any norm.
+
+    Returns:
+        Scalar in [0, 2].
+    """
+    return 1.0 - F.cosine_similarity(adapted.float(), embeddings.float()).mean()
 
 
 def certainty_weights(logits: Tensor) -> Tensor:

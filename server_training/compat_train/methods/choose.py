@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compat_train.config.training import QueryConfig
+from compat_train.config.query import QueryConfig
 from compat_train.data.training_set import TrainingSet
 from compat_train.methods.gallery_vectors import GalleryVectors
 from compat_train.runs.checkpoint import Checkpoint
@@ -73,7 +73,8 @@ def needs_vectors(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) -
 
 def _takes_class_means(config: QueryConfig, gallery: Checkpoint) -> bool:
     """Whether a term is about a classifier that the gallery model lacks, and nobody said what takes its place."""
-    return bool(config.term_weights["gallery"]) and gallery.classifier is None and config.unseen is None
+    left = config.unseen is None and not config.of_prototypes
+    return left and bool(config.term_weights["gallery"]) and gallery.classifier is None
 
 
 def _knows_classes(gallery: Checkpoint, data: TrainingSet) -> bool:

@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
+from compat_train.config.parts import Classification
 from compat_train.config.settings import changed_settings
-from compat_train.config.training import Classification
 from compat_train.data.origin import Origin
+from compat_train.losses.adaface import adaptive_margin_loss
 from compat_train.losses.margin import angular_margin_loss, cosine_margin_loss, norm_softmax_loss
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.data_record import require_same_data
@@ -34,16 +35,22 @@ def classification_loss(
     labels: Tensor,
     chosen: Classification,
     *,
+    quality: Tensor | None = None,
     reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """The loss L1 of CMP-NAS, Eq. 1, as the configuration chooses it; see `compat_train.losses.margin`.
 
     Embeddings and class weights are normalised in all of them, so BCT under it is the normalised form, which its
-    public code has as an option and reports to be better.
+    public code has as an option and reports to be better. ``quality`` is that of each image, output of
+    `LengthStatistics`, which adaface alone looks at.
     """
     margin, scale = chosen.margin, chosen.scale
     if chosen.loss == "norm-softmax":
         return norm_softmax_loss(embeddings, classifier, labels, temperature=1 / scale, reduction=reduction)
+    if chosen.loss == "adaface":
+        return adaptive_margin_loss(
+            embeddings, classifier, labels, quality, margin=margin, scale=scale, reduction=reduction
+        )
     if chosen.loss == "arcface":
         return angular_margin_loss(embeddings, classifier, labels, margin=margin, scale=scale, reduction=reduction)
     return cosine_margin_loss(embeddings, classifier, labels, margin=margin, scale=scale, reduction=reduction)

@@ -10,11 +10,13 @@ from torch import nn
 
 from compat_sdk.images import Preprocessing
 from compat_sdk.progress import Progress
-from compat_train.config.training import Classification, GalleryConfig, QueryConfig
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Classification
+from compat_train.config.query import QueryConfig
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.batches import Batches
 from compat_train.data.origin import Origin
-from compat_train.loop import Objective, fit
+from compat_train.loop import Objective, Parts, fit
 from compat_train.runs.checkpoint import Checkpoint, Role
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.space_name import identity_of
@@ -40,6 +42,7 @@ def fit_embedder(
     classes: tuple[str, ...],
     searches: tuple[str, ...] = (),
     watch: Watch | None = None,
+    moved: Parts | None = None,
     finish: Callable[[], None] | None = None,
 ) -> Checkpoint:
     """Trains until the schedule's end, from the newest resume point when there is one.
@@ -63,6 +66,7 @@ def fit_embedder(
         classes: Class name of each classifier row.
         searches: Gallery spaces that it may search.
         watch: Held-out images to look at during training.
+        moved: Parameters of which a step may move a part alone; see `fit`.
         finish: What is done to the trained modules, in place, after the last step.
 
     Returns:
@@ -83,6 +87,7 @@ def fit_embedder(
         stage=stage,
         watch=watch,
         progress=progress,
+        moved=moved,
     )
     if finish is not None:
         finish()

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from compat_sdk.progress import Progress
-from compat_train.config.training import GalleryConfig, config_to_json
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.settings import config_to_json
 from compat_train.data.batches import Batch, normalise
 from compat_train.data.canvas import canvas_of
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
+from compat_train.methods.length_statistics import LengthStatistics
+from compat_train.methods.sampled_classifier import SampledClassifier
 from compat_train.methods.starting_weights import noted, published_weights, starting_state
 from compat_train.models.build import build_model
 from compat_train.parallel.group import leads, together
@@ -60,12 +63,20 @@ def train_gallery(
     if start is not None:
         embedder.load_state_dict(start)
     classifier = new_classifier(len(data.classes), config.dim)
-    trained = place(nn.ModuleDict({"embedder": embedder, "classifier": classifier}), device)
+    lengths = LengthStatistics.of(config.classification)
+    trained = nn.ModuleDict({"embedder": embedder, "classifier": classifier})
+    if lengths is not None:
+        trained["lengths"] = lengths
+    place(trained, device)
+
+    sampled = SampledClassifier(classifier, config.sampling_rate, config.execution.seed)
 
     def objective(batch: Batch) -> dict[str, Tensor]:
         images = normalise(batch.images, config.preprocessing).contiguous(memory_format=torch.channels_last)
         embeddings = over_processes(embedder, images)
-        return {"own": classification_loss(embeddings, classifier.weight, batch.labels, config.classification)}
+        quality = None if lengths is None else lengths(embeddings)
+        classes, labels = sampled.of(batch.labels, batch.step)
+        return {"own": classification_loss(embeddings, classes, labels, config.classification, quality=quality)}
 
     batches = data.batches(config.optimisation, config.execution, config.augmentation, config.preprocessing, device)
     checkpoint = fit_embedder(
@@ -84,6 +95,7 @@ def train_gallery(
         preprocessing=config.preprocessing,
         classification=config.classification,
         classes=data.classes,
+        moved=sampled.moved,
     )
     if leads():
         checkpoint.save()

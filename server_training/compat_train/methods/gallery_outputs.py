@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from compat_sdk.errors import DataError
 from compat_sdk.progress import Progress
 from compat_sdk.unit import check_rows
-from compat_train.config.training import Augmentation, config_to_json
+from compat_train.config.parts import Augmentation
+from compat_train.config.settings import config_to_json
 from compat_train.data.augment import render
 from compat_train.data.batches import Batch, normalise, unit_range
 from compat_train.data.kept_vectors import kept_vectors

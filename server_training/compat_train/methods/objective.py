@@ -2,15 +2,17 @@
 
     loss = own * L1(w, kappa) + gallery * L1(w, kappa_g) + kd * KD + regression * (1 - cos(phi, phi_g))
            + alignment * |kappa - centres|² + boundary * max(0, limit - cos(phi, centre))
-           + adaptation * L1(kappa, psi(phi_g))
+           + adaptation * L1(kappa, psi(phi_g)) + focal * FD(kappa_g phi, kappa_g phi_g)
            + csd * KL(bank) + infonce * CE(bank) + aml * contrastive
 
 The paper prints kappa_q in the second term too; its text ("compatible with the gallery classifier") and BCT
 itself need the gallery's classifier kappa_g, held constant, and so does this. The terms of the second line are LCE's.
 
 Method "dmu" is BCT whose images do not count alike in the second and the fourth term: DMU, Eq. 8 to 11, where
-the frozen model is the old one and the trained one is new; the last term trains psi beside it, which also moves the new
-classifier. Old and new model see the same augmented view, not one each: the weights are about the image.
+the frozen model is the old one and the trained one is new; the term "adaptation" trains psi beside it, which also
+moves the new classifier. With `QueryConfig.adaptation_loss` "regression" it is Eq. 14 in Eq. 11, and moves the new
+model. With `QueryConfig.through` psi is shown what a gallery holds after its earlier upgrades. Old and new model see
+the same augmented view, not one each: the weights are about the image.
 
 The terms of the last line and the regression need neither labels nor a classifier. With `QueryConfig.centred` their
 targets are the gallery model's vectors less their mean (`compat_train.losses.centred`).
@@ -21,20 +23,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_sdk.errors import TrainingError
 from compat_sdk.progress import Progress
-from compat_train.config.training import QueryConfig
+from compat_train.adoption.opening import open_gallery_model
+from compat_train.config.query import QueryConfig
 from compat_train.data.augment import cut_and_paste
 from compat_train.data.batches import Batch, normalise
-from compat_train.data.canvas import refuse_canvas
+from compat_train.data.canvas import decoding
 from compat_train.data.training_set import TrainingSet
 from compat_train.losses.dmu import certainty_weights, entropy_weights, least_confidence_weights
 from compat_train.losses.lce import class_centres
 from compat_train.losses.margin import cosine_logits
+from compat_train.methods.earlier import EarlierUpgrades
 from compat_train.methods.gallery_outputs import GalleryOutputs
 from compat_train.methods.gallery_vectors import GalleryVectors, gallery_vectors
+from compat_train.methods.length_statistics import LengthStatistics
+from compat_train.methods.sampled_classifier import SampledClassifier
 from compat_train.methods.shown import Shown
 from compat_train.methods.terms import TERMS, Setup, Step
 from compat_train.methods.unseen_classes import extended_classifier, training_embeddings
@@ -54,6 +61,8 @@ def compatibility_objective(
     vectors: GalleryVectors | None = None,
     shown: Shown | None = None,
     progress: Progress | None = None,
+    sampled: SampledClassifier | None = None,
+    lengths: LengthStatistics | None = None,
 ) -> Callable[[Batch], dict[str, Tensor]]:
     """From a batch to its weighted loss terms.
 
@@ -69,14 +78,17 @@ def compatibility_objective(
         vectors: The gallery model's vectors of training images, where the caller has them already.
         shown: What both models are shown; what the gallery model sees of ``data`` if None.
         progress: Called while the gallery model embeds the views.
+        sampled: The query side's own classifier as each step sees it, whose part alone the caller lets a step move; all
+            of it if None.
+        lengths: What tells the quality of each image, for the loss adaface; None for equal quality.
     """
     weights = config.term_weights
     selective = config.selecting != "uniform"
     if shown is None:
-        refuse_canvas(config.augmentation, "this training")
+        config.augmentation.refuse_canvas("this training")
         shown = Shown.alike(gallery, data)
     preprocessing = shown.preprocessing
-    setup = _setup(config, gallery, data, classifier, rows, device, psi, vectors, shown, progress)
+    setup = _setup(config, gallery, data, classifier, rows, device, psi, vectors, shown, progress, sampled)
 
     def objective(batch: Batch) -> dict[str, Tensor]:
         images, count = batch.images, len(batch.images)
@@ -95,8 +107,11 @@ def compatibility_objective(
             labelled=embeddings[:count],
             labels=batch.labels,
             index=batch.index,
+            number=batch.step,
             of_gallery=of_gallery,
             of_mixed=of_mixed,
+            of_stored=None if setup.stored is None else setup.stored(batch),
+            quality=None if lengths is None else lengths(embeddings[:count]),
             image_weights=_image_weights(setup, of_gallery, batch.labels) if selective else None,
         )
         return {name: weights[name] * term(setup, step) for name, term in TERMS.items() if weights[name]}
@@ -115,6 +130,7 @@ def _setup(
     vectors: GalleryVectors | None,
     shown: Shown,
     progress: Progress | None,
+    sampled: SampledClassifier | None,
 ) -> Setup:
     """What the terms share; the gallery model embeds the training images only where a term needs it."""
     weights = config.term_weights
@@ -125,10 +141,10 @@ def _setup(
     if vectors is None and (config.centred or config.needs_bank):
         vectors = gallery_vectors(gallery, data, device, seed=config.execution.seed, kept=shown.kept)
     mean = vectors.mean if vectors is not None and config.centred else None
-    if mean is not None and frozen is not None and config.unseen_as == "all-prototypes":
+    if mean is not None and frozen is not None and config.of_prototypes:
         frozen = frozen - mean  # the class means of centred targets
     soft = bool(weights["gallery"]) and config.unseen_as == "lwf"
-    looked_at = ("kd", "regression", "adaptation", "csd", "infonce", "aml")
+    looked_at = ("kd", "focal", "regression", "adaptation", "csd", "infonce", "aml")
     looks = any(weights[name] for name in looked_at) or config.selecting != "uniform" or soft
     outputs = None
     if looks:
@@ -152,11 +168,13 @@ def _setup(
         chosen=config.classification or gallery.classification,
         gallery_scale=gallery.classification.scale,
         classifier=classifier,
+        sampled=sampled or SampledClassifier(classifier, 1.0, config.execution.seed),
         gallery_classifier=kappa_g,
         rows=rows.to(device),
         frozen=frozen,
         targets=targets,
         outputs=outputs,
+        stored=_stored(config, gallery, data, device, shown, progress) if config.through else None,
         centres=centres,
         limits=limits,
         psi=psi,
@@ -166,11 +184,46 @@ def _setup(
     )
 
 
+def _stored(
+    config: QueryConfig,
+    gallery: Checkpoint,
+    data: TrainingSet,
+    device: torch.device,
+    shown: Shown,
+    progress: Progress | None,
+) -> Callable[[Batch], Tensor]:
+    """What a gallery that was upgraded before holds of a batch's images, unit norm, in the gallery model's space."""
+    first = open_gallery_model(str(config.embedded_by))
+    earlier = EarlierUpgrades(first, None, config.through, (), device)
+    if earlier.space != gallery.space:
+        raise TrainingError(
+            f"the transforms of through lead to {earlier.space}, and the old model {config.gallery} writes in "
+            f"{gallery.space}; name those by which the gallery came there"
+        )
+    if decoding(first.preprocessing) != decoding(gallery.preprocessing):
+        raise TrainingError(
+            f"{config.embedded_by} decodes images otherwise than {config.gallery}, and both see the same ones here; "
+            f"train psi by itself: train upgrade has the same through"
+        )
+    outputs = GalleryOutputs(
+        first,
+        shown.pixels,
+        config.augmentation,
+        device,
+        half=autocast_type(config.execution, device),
+        kept=shown.kept,
+        sees_batches=shown.shared,
+        ids=data.ids,
+        progress=progress,
+    )
+    return lambda batch: earlier(F.normalize(outputs.of_batch(batch)), None)[0]
+
+
 def _image_weights(setup: Setup, of_gallery: Tensor | None, labels: Tensor) -> Tensor:
     """Share of each image in the terms that draw it to the old model; sum 1."""
     assert setup.frozen is not None and of_gallery is not None  # checked by gallery_rows
     config = setup.config
-    if config.unseen_as == "all-prototypes":
+    if config.of_prototypes:
         of_gallery = setup.target(of_gallery)
     logits = config.selection_scale * cosine_logits(of_gallery, setup.frozen)
     match config.selecting:
@@ -196,9 +249,10 @@ def gallery_rows(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) ->
             f"the training images have no labels, and method {config.method!r} needs labels; use method 'auto', "
             f"'regression-centred', 'csd', 'infonce' or 'aml'"
         )
-    under_it = weights["gallery"] and config.unseen_as != "all-prototypes"
-    selects = config.selecting != "uniform" and config.unseen_as != "all-prototypes"
-    if (under_it or selects or weights["kd"] or config.method == "finetune") and gallery.classifier is None:
+    under_it = weights["gallery"] and not config.of_prototypes
+    selects = config.selecting != "uniform" and not config.of_prototypes
+    itself = weights["kd"] or weights["focal"] or config.method == "finetune"
+    if (under_it or selects or itself) and gallery.classifier is None:
         raise TrainingError(
             f"{gallery.path} has no classifier, which method {config.method!r} needs; train the gallery model with a "
             f"classification loss, set unseen to all-prototypes, or use method 'regression'"

@@ -14,7 +14,8 @@ from compat_sdk.outputs import delete_own, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.space import TransformSpaces
 from compat_train.adoption.opening import open_gallery_model
-from compat_train.config.training import QueryConfig, config_to_json
+from compat_train.config.query import QueryConfig
+from compat_train.config.settings import config_to_json
 from compat_train.data.canvas import canvas_of
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
@@ -25,8 +26,10 @@ from compat_train.methods.classify import new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
 from compat_train.methods.gallery_vectors import gallery_vectors
 from compat_train.methods.inherit import inherit
+from compat_train.methods.length_statistics import LengthStatistics
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.methods.ridge import start_by_ridge
+from compat_train.methods.sampled_classifier import SampledClassifier
 from compat_train.methods.shown import plain_images, shown_images
 from compat_train.methods.starting_weights import noted, published_weights, starting_state
 from compat_train.methods.watched import watch_of, watched_images
@@ -37,13 +40,10 @@ from compat_train.parallel.group import leads, together
 from compat_train.parallel.rows import over_processes
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.choices import write_choices
-from compat_train.runs.layout import EMBEDDINGS, QUERY_RUN, require_run
+from compat_train.runs.layout import ADAPTATION, EMBEDDINGS, QUERY_RUN, require_run
 from compat_train.runs.resume_points import ResumePoints
 from compat_train.runs.run_files import on_cpu
 from compat_train.runs.transform_run import TransformRun
-
-ADAPTATION = "adaptation"
-"""Folder in the RUN of a new model with DMU's psi."""
 
 
 @together
@@ -120,6 +120,9 @@ def train_query(
     if weights["adaptation"]:
         psi = ForwardAdaptation(old=gallery.dim, new=gallery.dim, hidden=config.adaptation_width)
         trained["adaptation"] = psi
+    lengths = LengthStatistics.of(config.classification or gallery.classification)
+    if lengths is not None:
+        trained["lengths"] = lengths
     place(trained, device)
     if config.inheritance != "none":
         kappa_q = classifier if config.method == "finetune" else None
@@ -139,6 +142,9 @@ def train_query(
         assert vectors is not None  # made for it
         last_linear(embedder)
         cone = Cone.around(vectors.vectors, vectors.mean)
+    # Distillation and alignment look at every class weight.
+    rate = 1.0 if weights["kd"] or weights["alignment"] else config.sampling_rate
+    sampled = SampledClassifier(classifier, rate, config.execution.seed)
     objective = compatibility_objective(
         config,
         gallery,
@@ -151,6 +157,8 @@ def train_query(
         vectors,
         shown,
         progress,
+        sampled,
+        lengths,
     )
     watch = None
     if watched is not None and leads():
@@ -174,6 +182,7 @@ def train_query(
         progress=progress,
         stage=f"train query ({config.method})",
         watch=watch,
+        moved=sampled.moved,
         finish=finish,
         role=config.role,
         method=config.method,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from compat_sdk.errors import DataError
 from compat_sdk.images import Preprocessing
 from compat_sdk.progress import Progress
-from compat_train.config.training import QueryConfig
+from compat_train.config.query import QueryConfig
 from compat_train.data.canvas import canvas_of, decoding
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.runs.checkpoint import Checkpoint

@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_sdk.progress import Progress
+from compat_train.config.parts import Augmentation
 from compat_train.config.settings import config_to_json
-from compat_train.config.training import Augmentation
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.data.augment import augment
 from compat_train.data.batches import Batch, normalise
-from compat_train.data.canvas import refuse_canvas
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of, place
 from compat_train.loop import Objective
@@ -24,6 +23,7 @@ from compat_train.losses.reconstruction import reconstruction_loss
 from compat_train.losses.simclr import nt_xent_loss
 from compat_train.methods.classify import classification_loss, new_classifier, same_run
 from compat_train.methods.fit_embedder import fit_embedder
+from compat_train.methods.length_statistics import LengthStatistics
 from compat_train.methods.starting_weights import starting_state
 from compat_train.models.build import build_model
 from compat_train.models.decoder import Decoder
@@ -67,7 +67,6 @@ def train_side_info(
         return finished
     require_run(run, RUN, settings)
     starting_state(config, None, dim=config.dim, size=config.preprocessing.size)
-    refuse_canvas(config.random_views, "a side-information encoder")
     device = device_of(config.execution.device)
     if data is None:
         labels_for = f"method {config.method!r}" if config.labelled else None
@@ -84,6 +83,8 @@ def train_side_info(
         trained["decoder"] = Decoder(dim=config.dim, size=config.preprocessing.size, channels=config.channels)
     else:
         trained["classifier"] = classifier = new_classifier(len(data.classes), config.dim)
+        if (lengths := LengthStatistics.of(config.classification)) is not None:
+            trained["lengths"] = lengths
     place(trained, device)
     # SimCLR takes two views of each image itself.
     views = Augmentation() if config.method == "simclr" else config.random_views
@@ -118,9 +119,12 @@ def _objective(config: SideInfoConfig, trained: nn.ModuleDict, classifier: nn.Li
     def embed(images: Tensor) -> Tensor:
         return over_processes(trained["embedder"], network_input(images))
 
-    def classified(embeddings: Tensor, labels: Tensor) -> Tensor:
+    def quality_of(embeddings: Tensor) -> Tensor | None:
+        return trained["lengths"](embeddings) if "lengths" in trained else None
+
+    def classified(embeddings: Tensor, labels: Tensor, told: Tensor | None) -> Tensor:
         assert classifier is not None  # every labelled method has one
-        return classification_loss(embeddings, classifier.weight, labels, config.classification)
+        return classification_loss(embeddings, classifier.weight, labels, config.classification, quality=told)
 
     def simclr(batch: Batch) -> dict[str, Tensor]:
         # One after the other from the step's generator: two independent views.
@@ -140,15 +144,17 @@ def _objective(config: SideInfoConfig, trained: nn.ModuleDict, classifier: nn.Li
         return {"reconstruction": reconstruction_loss(batch.images, images)}
 
     def alternate(batch: Batch) -> dict[str, Tensor]:
-        return {"own": classified(embed(batch.images), batch.labels)}
+        embeddings = embed(batch.images)
+        return {"own": classified(embeddings, batch.labels, quality_of(embeddings))}
 
     def mixup(batch: Batch) -> dict[str, Tensor]:
         share, partner = mixing_of(batch, config.mixing)
         embeddings = embed(batch.images.lerp(batch.images[partner], 1 - share))
-        own = classified(embeddings, batch.labels)
+        told = quality_of(embeddings)
+        own = classified(embeddings, batch.labels, told)
         if not config.mix_labels:
             return {"own": own}
-        return {"own": share * own, "partner": (1 - share) * classified(embeddings, batch.labels[partner])}
+        return {"own": share * own, "partner": (1 - share) * classified(embeddings, batch.labels[partner], told)}
 
     objectives: dict[str, Callable[[Batch], dict[str, Tensor]]] = {
         "simclr": simclr,

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from compat_train.config.training import GalleryConfig, QueryConfig
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.query import QueryConfig
 from compat_train.config.upgrade import SideInfoConfig
 from compat_train.models.build import build_model
 from compat_train.models.pretrained import hub_state, matched_state

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from compat_sdk.errors import VectorError
 from compat_sdk.progress import Progress
+from compat_train.config.parts import Augmentation, Execution, Optimisation
 from compat_train.config.settings import config_to_json
-from compat_train.config.training import Augmentation, Execution, Optimisation
 from compat_train.data.batches import Batch, Batches
 from compat_train.device import device_of
 from compat_train.loop import fit

@@ -3,6 +3,7 @@
     skip             its images add nothing to the loss under the old classifier
     prototypes       the class gets a row: the mean of its images' old embeddings; known classes keep theirs
     all-prototypes   every training class gets such a row, and the old classifier is not used
+    refined-prototypes   the same, and images that lie apart from their class count less: UniBCT
     lwf              its images are held to what the old classifier says of their old embeddings, as soft labels
 
 "prototypes" is the default: they draw the new classes to where the old model puts their images, which is where an
@@ -12,7 +13,8 @@ whose M(old, old) was 70.1 %. "skip" needs no pass of the old model over the ima
 class the two are the same.
 
 Source: Shen et al., BCT, CVPR 2020, https://arxiv.org/abs/2003.11942, section 3.3 (rows for new classes). Skipping,
-soft labels and rows for every class are the choices of its public code and of later work.
+soft labels and rows for every class are the choices of its public code and of later work. Refined rows:
+`compat_train.methods.refined_prototypes`.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compat_train.config.training import Unseen
+from compat_train.config.query import Unseen
 from compat_train.data.training_set import TrainingSet
 from compat_train.methods.gallery_outputs import plain_outputs
+from compat_train.methods.refined_prototypes import refined_prototypes
 from compat_train.runs.checkpoint import Checkpoint
 
 
@@ -47,7 +50,8 @@ def extended_classifier(
         no row.
     """
     unknown = rows < 0
-    if unseen == "all-prototypes":
+    whole = unseen in ("all-prototypes", "refined-prototypes")
+    if whole:
         unknown = torch.ones_like(unknown)
     elif unseen != "prototypes" or not unknown.any():
         assert gallery.classifier is not None  # checked by gallery_rows
@@ -56,8 +60,9 @@ def extended_classifier(
     wanted = np.flatnonzero(np.isin(data.labels, numbers.numpy()))
     embeddings = training_embeddings(gallery, data.pixels, device, wanted, ids=data.ids)
     labels = torch.from_numpy(data.labels[wanted]).to(device)
-    found = class_means(embeddings, labels, len(data.classes))[numbers.to(device)]
-    if unseen == "all-prototypes":
+    means = refined_prototypes if unseen == "refined-prototypes" else class_means
+    found = means(embeddings, labels, len(data.classes))[numbers.to(device)]
+    if whole:
         return found, torch.arange(len(rows), device=device)
     assert gallery.classifier is not None
     known = gallery.classifier.detach().to(device)

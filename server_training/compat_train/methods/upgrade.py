@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.settings import config_to_json
 from compat_train.config.upgrade import UpgradeConfig
 from compat_train.data.batches import Batch, Batches
-from compat_train.data.canvas import decoding, refuse_canvas
+from compat_train.data.canvas import decoding
 from compat_train.data.training_set import TrainingSet, load_training_set, origin_of
 from compat_train.device import device_of
 from compat_train.loop import Objective, fit
@@ -169,7 +170,6 @@ class _SharedViews:
         data: TrainingSet | None,
         kept: Path,
     ) -> None:
-        refuse_canvas(config.augmentation, "an upgrade")
         half = autocast_type(config.execution, device)
         self._decoding = {name: decoding(model.preprocessing) for name, model in models.items()}
         sets: dict[Preprocessing, TrainingSet] = {} if data is None else {self._decoding["new"]: data}
@@ -186,8 +186,8 @@ class _SharedViews:
         cached = config.augmentation.views is not None
         self._batches: dict[Preprocessing, Batches] = {}
         for as_seen, images in sets.items():
-            # Once every view is embedded, nobody looks at the images: a corner of them keeps steps cheap.
-            seen = replace(images, pixels=images.pixels[:, :1, :1]) if cached else images
+            # Once every view is embedded, nobody looks at the images: one pixel in place of each keeps steps cheap.
+            seen = replace(images, pixels=np.zeros((len(images.pixels), 1, 1, 3), np.uint8)) if cached else images
             blank = replace(models["new"].preprocessing, size=as_seen.size)
             self._batches[as_seen] = seen.batches(config.schedule, config.execution, config.augmentation, blank, device)
         self.batches = self._batches[self._decoding["new"]]

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from compat_sdk.datasets import Split, open_dataset
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import QueryConfig, Source
+from compat_train.config.parts import Source
+from compat_train.config.query import QueryConfig
 from compat_train.data.batches import step_generator
 from compat_train.data.canvas import decoding
 from compat_train.data.held_out import held_out_images

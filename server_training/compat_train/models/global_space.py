@@ -37,7 +37,8 @@ Kind = Literal["plain", "residual"]
 
 OPERATIONS: tuple[Operation, ...] = ("separable", "conv")  # of a layer, the cheapest first
 KERNELS = (3, 5)
-"""Sides of a layer's kernel, in pixels, the cheapest first."""
+"""Sides of a layer's kernel that a search chooses from, in pixels, the cheapest first."""
+_START_KERNELS = (*KERNELS, 7)  # those that it may start from; table 2 has 3 and 7
 STEM_KERNEL = 3  # side of the stem's kernel, pixels
 
 PREFIX = "global:"
@@ -50,7 +51,7 @@ class Layer:
 
     Attributes:
         operation: ``separable`` (a depthwise convolution, then a 1x1) or ``conv``.
-        kernel: Side of the kernel, 3 or 5 pixels.
+        kernel: Side of the kernel, 3 or 5 pixels, or 7 where a search started from it.
     """
 
     operation: Operation = "separable"
@@ -58,8 +59,8 @@ class Layer:
 
     def __post_init__(self) -> None:
         check_choice("layer.operation", self.operation, OPERATIONS)
-        if self.kernel not in KERNELS:
-            raise ConfigError(f"layer.kernel is {self.kernel!r}; expected 3 or 5")
+        if self.kernel not in _START_KERNELS:
+            raise ConfigError(f"layer.kernel is {self.kernel!r}; expected 3, 5 or 7")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +143,12 @@ class Bounds:
     min_width: int = setting(16, "least width of the first stage", unit="channels")
     max_width: int = setting(64, "greatest width of the first stage", unit="channels")
     width_step: int = setting(2, "channels between two widths", unit="channels")
+    operation: Operation = setting("separable", "operation of every layer that the search starts from", added=True)
+    kernel: int = setting(3, "kernel of every layer that the search starts from: 3, 5 or 7", unit="pixels", added=True)
 
     def __post_init__(self) -> None:
         _check_stages(self.kind, self.stages)
+        _ = self.start  # refuses what is no layer
         group = _layers_per_step(self.kind)
         check_range("min_depth", self.min_depth, group * self.stages)
         check_range("max_depth", self.max_depth, self.min_depth)
@@ -168,9 +172,14 @@ class Bounds:
         """Widths from the largest down."""
         return tuple(range(self.max_width, self.min_width - 1, -self.width_step))
 
+    @property
+    def start(self) -> Layer:
+        """What every layer of the macro search is; separable 3x3 is the best of table 2's four."""
+        return Layer(self.operation, self.kernel)
+
     def member(self, depth: int, width: int) -> GlobalMember:
-        """The network of separable 3x3 layers that the search starts from at a depth and a width."""
-        return GlobalMember(kind=self.kind, stages=self.stages, width=width, layers=(Layer(),) * depth)
+        """The network of starting layers that the search comes to at a depth and a width."""
+        return GlobalMember(kind=self.kind, stages=self.stages, width=width, layers=(self.start,) * depth)
 
     def members(self, final_depth: int) -> int:
         """How many networks the space has, counted as Eq. 1 does.

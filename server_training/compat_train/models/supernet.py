@@ -88,7 +88,7 @@ class Supernet(nn.Module):
         embeddings: Tensor = self.head(self.pool(self.last(features)))
         return embeddings
 
-    def drawn_parts(self, member: Member) -> Iterator[tuple[nn.Parameter, tuple[slice, ...]]]:
+    def drawn_parts(self, member: Member) -> Iterator[tuple[nn.Parameter, tuple[slice, ...], None]]:
         """Weights of which a member uses leading channels alone, each with the part that it uses."""
         for choices, shape, operation, scale in zip(
             self.blocks, self.space.blocks, member.operations, member.scales, strict=True
@@ -97,7 +97,7 @@ class Supernet(nn.Module):
             own = _shapes(self.space.operations[operation], shape, self.space.hidden(shape, scale))
             for name, weight in choices[operation].named_parameters():
                 if own[name] != weight.shape:
-                    yield weight, tuple(slice(0, side) for side in own[name])
+                    yield weight, tuple(slice(0, side) for side in own[name]), None
 
     def start_operations(self) -> None:
         """Starts every operation from the trained weights of the first one of its block, in place."""

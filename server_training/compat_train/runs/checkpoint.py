@@ -19,7 +19,8 @@ from compat_sdk.images import Preprocessing
 from compat_sdk.shown import shortened
 from compat_sdk.space import check_space, covers_all
 from compat_sdk.spelling import composed
-from compat_train.config.training import Classification, config_from_json
+from compat_train.config.parts import Classification
+from compat_train.config.settings import config_from_json
 from compat_train.models.adopted import build_adopted, is_adopted
 from compat_train.models.build import build_model
 from compat_train.runs.certificates import read_certificates

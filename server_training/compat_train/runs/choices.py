@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -45,9 +46,12 @@ def read_choices(run: Path) -> tuple[Choice, ...]:
     Raises:
         CorruptFileError: The file holds something else.
     """
-    if not (run / _FILE).is_file():
+    if not os.path.lexists(run / _FILE):
         return ()
-    rows = read_json(run / _FILE).get("choices")
+    try:
+        rows = read_json(run / _FILE).get("choices")
+    except OSError as error:
+        raise CorruptFileError(f"cannot read {run / _FILE}: {error.strerror or error}; delete it") from error
     names = {entry.name for entry in fields(Choice)}
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and set(row) == names and all(isinstance(value, str) for value in row.values())

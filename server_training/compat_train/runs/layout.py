@@ -14,13 +14,13 @@ from compat_train.parallel.group import leads
 
 STATE: Layout = {"lock": None, r"step-\d{9}\.(json|safetensors)": None}
 """Resume points of a training."""
-_PIXELS: Layout = {
-    r"pixels\.lock": None,
+PIXELS: Layout = {
+    r"(.+\.)?pixels\.lock": None,
     r".+-[0-9a-f]{24}\.(pixels|kept\.npy)": None,
     r"search\.pixels": None,
     r".+\.pixels\.[0-9a-f]{12}\.tmp": None,
 }
-"""Decoded images."""
+"""Decoded images, of one training or of several."""
 EMBEDDINGS: Layout = {
     r"vectors\.lock": None,
     r".+-[0-9a-f]{16}\.(vectors|json)": None,
@@ -32,11 +32,14 @@ MODEL: Layout = {r"model\.(json|safetensors)": None}
 """A finished model."""
 _TRAINING: Layout = {
     "state": STATE,
-    "pixels": _PIXELS,
+    "pixels": PIXELS,
     r"((log|held_out)\.jsonl|(data|choices|held_out)\.json)": None,
     "tensorboard": {r"events\.out\.tfevents\..+": None},
 }
 """What every training leaves, whatever it trains."""
+
+ADAPTATION = "adaptation"
+"""Folder in the RUN of a new model with DMU's psi."""
 
 ADOPTED_RUN: Layout = MODEL
 """A RUN folder of a gallery model that was not trained here."""
@@ -45,14 +48,14 @@ RUN: Layout = {**_TRAINING, **MODEL}
 QUERY_RUN: Layout = {
     **RUN,
     "embeddings": EMBEDDINGS,
-    "adaptation": MODEL,
+    ADAPTATION: MODEL,
     "certificates": {r"[A-Za-z0-9._-]+\.json": None},
 }
 """A RUN folder of a query model, with the transform that method dmu trains beside it, and what evaluations showed."""
 UPGRADE_RUN: Layout = {**RUN, "embeddings": EMBEDDINGS, r"verdict\.json": None}
 """A RUN folder of a transform."""
 CMP: Layout = {
-    "pixels": _PIXELS,
+    "pixels": PIXELS,
     "supernet": {**_TRAINING, r"supernet\.(json|safetensors)": None},
     "validation": {
         r"(digest|data)\.json": None,
@@ -67,7 +70,7 @@ CMP: Layout = {
 }
 """The folder of a CMP-NAS search."""
 GLOBAL: Layout = {
-    "pixels": _PIXELS,
+    "pixels": PIXELS,
     r"search\.lock": None,
     r"candidates\.jsonl": None,
     "candidates": {r"\d+x\d+-[0-9a-f]{12}-\d+": QUERY_RUN},

@@ -8,10 +8,11 @@ apart.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -33,6 +34,7 @@ from compat_train.runs.tensors_header import check_header
 
 WEIGHTS, RECORD = "model.safetensors", "model.json"
 
+_POLL_S = 0.1
 _FORMAT, _VERSION = "compat-sdk-run", 2
 _KINDS = {
     "gallery": "a gallery model",
@@ -48,12 +50,13 @@ def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @contextmanager
-def alone(lock: Path, work: str) -> Iterator[None]:
+def alone(lock: Path, work: str, *, waits: bool = False) -> Iterator[None]:
     """Keeps other processes from the same work; the lock ends with this process, however it ends.
 
     Args:
         lock: File to hold, made if need be with its folder.
         work: What is done, for the error, such as ``training in RUN``.
+        waits: Wait until another process that holds the lock has ended, in place of the error.
 
     Raises:
         TrainingError: Another process holds the lock, or it is no file.
@@ -62,7 +65,8 @@ def alone(lock: Path, work: str) -> Iterator[None]:
     """
     make_folder(lock.parent)
     try:
-        file = open_locked(lock)
+        while (file := _held(lock, waits)) is None:
+            time.sleep(_POLL_S)
     except BlockingIOError as error:
         raise TrainingError(f"another process is {work}; wait until it is done, or write to another folder") from error
     except OSError as error:
@@ -70,6 +74,15 @@ def alone(lock: Path, work: str) -> Iterator[None]:
         raise TrainingError(f"cannot hold {lock} ({error.strerror or error}); move it away") from error
     with file:
         yield
+
+
+def _held(lock: Path, waits: bool) -> BinaryIO | None:
+    try:
+        return open_locked(lock)
+    except BlockingIOError:
+        if waits:
+            return None
+        raise
 
 
 def write_run(run: Path, model: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

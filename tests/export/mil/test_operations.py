@@ -62,6 +62,14 @@ CASES: dict[str, tuple[Build, Expected]] = {
         lambda mb, x: mb.gelu(x=x, mode="TANH_APPROXIMATION"),
         lambda x: functional.gelu(x, approximate="tanh"),
     ),
+    "layer_norm": (
+        lambda mb, x: mb.layer_norm(x=x, axes=[-2, -1], gamma=X[0, 0], beta=X[0, 1], epsilon=0.25),
+        lambda x: functional.layer_norm(x, [7, 5], TORCH(X[0, 0]), TORCH(X[0, 1]), 0.25),
+    ),
+    "layer_norm over channels": (
+        lambda mb, x: mb.layer_norm(x=x, axes=[1], gamma=FOUR[0], beta=FOUR[1], epsilon=1e-5),
+        lambda x: functional.layer_norm(x.mT.transpose(1, 3), [4], TORCH(FOUR[0]), TORCH(FOUR[1])).transpose(1, 3).mT,
+    ),
     "softmax": (lambda mb, x: mb.softmax(x=x, axis=1), lambda x: x.softmax(1)),
     "clip": (lambda mb, x: mb.clip(x=x, alpha=-0.5, beta=0.25), lambda x: x.clamp(-0.5, 0.25)),
     "identity": (lambda mb, x: mb.identity(x=x), lambda x: x),

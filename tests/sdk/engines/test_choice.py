@@ -88,7 +88,8 @@ def test_auto_takes_the_first_installed_engine_that_has_a_graph(tmp_path: Path, 
     installed |= {"onnxruntime"}
     assert choose_graph(bundle).target == "onnx"
     assert choose_graph(bundle, precision="fp16").target == "tflite"
-    assert ENGINES == ("auto", "onnxruntime", "litert", "coreml", "executorch")
+    expected = ("auto", "onnxruntime", "litert", "coreml", "executorch", "onnxruntime:cuda", "onnxruntime:coreml")
+    assert expected == ENGINES
 
 
 def test_auto_takes_core_ml_on_a_mac_only(tmp_path: Path, installed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:

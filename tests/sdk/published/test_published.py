@@ -277,3 +277,25 @@ def test_a_file_or_folder_that_is_not_there_is_named(layout: str, tmp_path: Path
     with pytest.raises(DataError, match=r"found no .* unpack the set as it is distributed") as refused:
         open_dataset(layout, tmp_path)
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("layout", "folder", "split"),
+    [
+        ("imagenet with a solution", "val", "query"),
+        ("tinyface", "Testing_Set/Probe", "query"),
+        ("tinyface", "Testing_Set/Gallery_Match", "gallery"),
+        ("tinyface", "Testing_Set/Gallery_Distractor", "gallery"),
+        ("market-1501", "query", "query"),
+    ],
+)
+def test_what_lies_beside_the_pictures_is_counted_and_hidden_folders_are_passed_by(
+    tmp_path: Path, layout: str, folder: str, split: str
+) -> None:
+    LAYOUTS[layout](tmp_path)
+    before = open_dataset(layout.split(" ")[0], tmp_path).split(split)
+    put(tmp_path / folder / "note.webm", "")
+    put(tmp_path / folder / "@eaDir" / "12_thumb.jpg", picture(3))
+    found = open_dataset(layout.split(" ")[0], tmp_path).split(split)
+    assert found.ids == before.ids
+    assert {name: found.left_out[name] for name in (".webm", "hidden")} == {".webm": 1, "hidden": 1}

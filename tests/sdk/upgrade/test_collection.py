@@ -8,13 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compat_sdk.errors import CompatError, ConfigError, DataError, IncompatibleSpaceError, StateError, StoreError
+from compat_sdk.errors import (
+    CompatError,
+    ConfigError,
+    CorruptFileError,
+    DataError,
+    IncompatibleSpaceError,
+    StateError,
+    StoreError,
+)
 from compat_sdk.exchange import Table
 from compat_sdk.gallery import Gallery
 from compat_sdk.gallery.remote import RemoteGallery
 from compat_sdk.space import Embeddings
 from compat_sdk.stores import Rows
 from compat_sdk.stores.addresses import QdrantAddress
+from compat_sdk.stores.points import point_id
 from compat_sdk.stores.qdrant import Collection, collection_for
 from compat_sdk.upgrade.collection import (
     cutover_collection,
@@ -270,10 +279,13 @@ def test_what_cannot_be_done_is_one_line(
     assert len(str(told.value)) < 300 and photos.count() == 60
 
 
+@pytest.mark.parametrize("absent", ["take", "leave"])
 def test_a_cutover_that_was_killed_on_either_side_of_the_step_is_begun_again(
-    photos: Collection, monkeypatch: pytest.MonkeyPatch
+    photos: Collection, absent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_collection(photos, TOY)
+    with pytest.raises(ConfigError, match="absent is"):
+        cutover_collection(photos, TOY, unverified=True, absent="take")
     follow = following_module.follow
 
     def killed(*_: object, **__: object) -> None:
@@ -293,8 +305,106 @@ def test_a_cutover_that_was_killed_on_either_side_of_the_step_is_begun_again(
         with pytest.raises(KeyboardInterrupt):
             cutover_collection(photos, TOY, unverified=True)
     assert RemoteGallery(photos).space == NEW
-    photos.named(f"photos--{OLD}").upsert(Rows.of(["late"], vectors(1, 16, 3)))
-    assert cutover_collection(photos, TOY, unverified=True).changed == 1
-    assert len(RemoteGallery(photos)) == 61
+    old, gallery = photos.named(f"photos--{OLD}"), RemoteGallery(photos)
+    old.upsert(Rows.of(["late", IDS[5]], vectors(2, 16, 3)))  # by writers that saw the old space
+    gallery.remove(IDS[:1])
+    gallery.replace(Embeddings(vectors(1, 24, 4), NEW), IDS[1:2])
+    with pytest.raises(StateError, match=r"2 rows of .* are not in .*: added before the step"):
+        cutover_collection(photos, TOY, unverified=True)
+    np.testing.assert_allclose(gallery.get([IDS[1]]).vectors, vectors(1, 24, 4), atol=1e-6)
+    np.testing.assert_allclose(gallery.get([IDS[5]]).vectors, TOY().apply(vectors(2, 16, 3)[1:]), atol=1e-6)
+    if absent == "take":
+        assert cutover_collection(photos, TOY, unverified=True, absent="take").changed == 2
+        assert len(gallery) == 61
+    else:
+        assert cutover_collection(photos, TOY, unverified=True, absent="leave").changed == 0
+        assert len(gallery) == 59 and not {IDS[0], "late"} & set(gallery.ids)
     with pytest.raises(StateError, match="already"):
         cutover_collection(photos, TOY, unverified=True)
+
+
+@pytest.mark.parametrize("instead", ["nothing", "another space", "an alias"])
+@pytest.mark.parametrize("step", ["verify", "cutover", "rollback", "discard"])
+def test_what_took_the_name_of_the_old_collection_is_not_read_led_to_or_deleted(
+    photos: Collection, step: str, instead: str
+) -> None:
+    old = photos.named(f"photos--{OLD}")
+    run_collection(photos, TOY)
+    if step in ("rollback", "discard"):
+        cutover_collection(photos, TOY, unverified=True)
+    foreign = photos.named("another" if instead == "an alias" else old.address.collection)
+    old.drop()
+    if instead != "nothing":
+        foreign.create(16, "cosine")
+        foreign.finish("foreign-space")
+        foreign.upsert(Rows.of(IDS[:3], vectors(3, 16, 7)))
+    if instead == "an alias":
+        foreign.lead(old.address.collection)
+    if step in ("verify", "cutover") and instead != "nothing":
+        foreign.lead("photos")
+    steps: dict[str, Callable[[], object]] = {
+        "verify": lambda: verify_collection(photos, TOY, held_out=held_out(), at_least="worse"),
+        "cutover": lambda: cutover_collection(photos, TOY, unverified=True),
+        "rollback": lambda: rollback_collection(photos),
+        "discard": lambda: discard_collection(photos, old=True),
+    }
+    if (step, instead) == ("discard", "nothing"):
+        steps[step]()  # as after a discard that was killed
+        return
+    with pytest.raises((StateError, StoreError)) as told:
+        steps[step]()
+    assert len(str(told.value)) < 300
+    if instead != "nothing":
+        assert foreign.count() == 3
+    if step in ("rollback", "discard"):
+        assert RemoteGallery(photos).space == NEW and photos.count() == 60
+
+
+def test_a_rollback_that_was_killed_leaves_no_row_that_was_given_up(
+    photos: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_collection(photos, TOY)
+    cutover_collection(photos, TOY, unverified=True)
+    RemoteGallery(photos).add(Embeddings(vectors(1, 24, 4), NEW), ["by new"])
+    lead = Collection.lead
+
+    def led(new: Collection, alias: str) -> None:
+        lead(new, alias)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Collection, "lead", led)
+        rollback_collection(photos, drop_added=True)
+    cutover_collection(photos, TOY, unverified=True)
+    assert set(RemoteGallery(photos).ids) == set(IDS)
+
+
+@pytest.mark.parametrize(
+    "note", [1, [], {}, {"alias": 1}, {"alias": "photos", "old": [], "old_space": "a", "space": "b", "transform": {}}]
+)
+def test_a_note_that_others_wrote_is_one_line(photos: Collection, note: object) -> None:
+    run_collection(photos, TOY)
+    photos.named(f"photos--{NEW}").write_note({"unfinished": True, "upgrade": note})
+    for work in (lambda: run_collection(photos, TOY), lambda: discard_collection(photos)):
+        with pytest.raises((StoreError, StateError), match="damaged") as told:
+            work()
+        assert len(str(told.value)) < 300
+
+
+def test_ids_that_others_wrote_into_the_new_collection_are_one_line(photos: Collection) -> None:
+    run_collection(photos, TOY)
+    new = photos.named(f"photos--{NEW}")
+    new.client.set_payload(new.address.collection, {"compat_id": ["x"]}, points=[str(point_id(IDS[0]))])
+    with pytest.raises(CorruptFileError, match="no id"):
+        run_collection(photos, TOY)
+
+
+@pytest.mark.parametrize("name", ["../../away", "a/b", "..", "a\\b", "a\nb", "", "x" * 256, "C:x"])
+def test_a_name_that_leads_elsewhere_is_no_collection(name: str, photos: Collection) -> None:
+    with pytest.raises(ConfigError, match="no name of a collection"):
+        photos.named(name)
+    run_collection(photos, TOY)
+    new = photos.named(f"photos--{NEW}")
+    new.write_note({"unfinished": True, "upgrade": {**new.shape().note["upgrade"], "old": name}})
+    with pytest.raises(CompatError):
+        discard_collection(photos)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,9 +69,44 @@ def test_a_call_that_died_before_its_note_does_the_rows_again(upgraded: Path) ->
     note.write_bytes(note.read_bytes()[:-9])
     assert upgrade.embed_again(upgraded, UNCERTAINTY, embed, budget=8).before == 0
     assert upgrade.embed_again(upgraded, UNCERTAINTY, embed, budget=8).before == 8
-    note.write_bytes(b"{}\n")
+    note.write_bytes(b"[]\n")
     with pytest.raises(GalleryError, match="malformed"):
         upgrade.embed_again(upgraded, UNCERTAINTY, embed, budget=8)
+
+
+def test_a_call_that_died_between_its_note_and_its_rows_strands_no_rollback(
+    upgraded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def died(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = contents(upgraded)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Gallery, "replace", died)
+        upgrade.embed_again(upgraded, UNCERTAINTY, embed, budget=8)
+    assert contents(upgraded) == before
+    assert upgrade.embed_again(upgraded, UNCERTAINTY, embed, budget=8) == upgrade.EmbeddedAgain(8, 0, 52, 5)
+    replace = Gallery.replace
+
+    def then_died(self: Gallery, *arguments: Any) -> None:
+        replace(self, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Gallery, "replace", then_died)
+        upgrade.embed_again(upgraded, UNCERTAINTY, embed, budget=8)
+    assert upgrade.rollback(upgraded).dropped == ()
+
+
+def test_another_picture_under_the_id_of_a_row_that_was_embedded_again_is_no_old_row(upgraded: Path) -> None:
+    upgrade.embed_again(upgraded, UNCERTAINTY, embed, budget=8)
+    Gallery.open(upgraded).remove(["image-9", "image-0"])
+    add(upgraded, None, ["image-9", "image-0"])
+    found = contents(upgraded)
+    assert upgrade.embed_again(upgraded, {"image-9": 1.0, "image-0": 2.0}, embed, budget=8).rows == 0
+    assert contents(upgraded) == found
+    with pytest.raises(StateError, match=r"2 rows were added since the cutover .*: image-9, image-0;"):
+        upgrade.rollback(upgraded)
 
 
 def test_what_gives_no_order_is_refused(upgraded: Path, tmp_path: Path) -> None:

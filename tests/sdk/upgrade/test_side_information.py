@@ -51,10 +51,15 @@ def test_a_bundle_takes_rows_of_zeros_for_side_information_and_no_other_rows_wit
     from compat_sdk.transform import Transform
 
     transforms.make_transform(tmp_path / "h", graph_files={"model.onnx": transforms.onnx_transform()})
-    opened = Transform.load(tmp_path / "h", engine="onnxruntime")
+    opened = Transform.load(tmp_path / "h", engine="onnxruntime", missing_side="zeros")
     old, side = transforms.unit_rows(4, 6, 5), transforms.unit_rows(4, 3, 6)
     side[2] = 0
     assert np.isfinite(opened.apply(old, side)).all()
+    with pytest.raises(VectorError, match=r"only zeros in 1 of 4 rows, first row 2; .*missing_side='zeros'") as told:
+        Transform.load(tmp_path / "h", engine="onnxruntime").apply(old, side)
+    assert told.value.rows == (2,)
+    with pytest.raises(ConfigError, match="missing_side is"):
+        Transform.load(tmp_path / "h", engine="onnxruntime", missing_side="ones")  # type: ignore[arg-type]
     side[1] *= 2
     with pytest.raises(VectorError, match="the side") as caught:
         opened.apply(old, side)

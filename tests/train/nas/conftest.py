@@ -9,7 +9,8 @@ import pytest
 
 from compat_sdk.datasets import open_dataset
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Execution, GalleryConfig, Optimisation, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Execution, Optimisation, Source
 from compat_train.methods.gallery import train_gallery
 from compat_train.nas.cmp.config import CmpConfig, SearchConfig, SupernetConfig, ValidationConfig
 from tests.train.folders import write_identities

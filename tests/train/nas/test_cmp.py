@@ -15,7 +15,7 @@ import torch
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, DataError, TrainingError
 from compat_sdk.metrics import Metric
 from compat_train.config.method_terms import AnyMethod
-from compat_train.config.training import Execution
+from compat_train.config.parts import Execution
 from compat_train.embed import embed_images
 from compat_train.methods.centred_output import Cone
 from compat_train.methods.gallery_vectors import gallery_vectors

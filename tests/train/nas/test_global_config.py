@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from compat_sdk.errors import ConfigError
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Classification, Source
+from compat_train.config.query import QueryConfig
 from compat_train.config.settings import config_from_mapping
-from compat_train.config.training import Augmentation, Classification, GalleryConfig, QueryConfig, Source
-from compat_train.nas.global_nas.config import CUTOUT, MOBILE, PRESETS, TINY, GlobalConfig, Schedule
+from compat_train.nas.global_nas.config import CUTOUT, MOBILE, PRESETS, TINY, GlobalConfig
+from compat_train.nas.global_nas.schedule import Schedule
 from tests.train.nas.test_global_run import tiny
 
 
@@ -25,6 +28,7 @@ from tests.train.nas.test_global_run import tiny
         ({"final_epochs": 0}, "final_epochs is 0"),
         ({"gain": -0.1}, "gain is -0.1"),
         ({"drop": -0.1}, "drop is -0.1"),
+        ({"augmentation": Augmentation(random_crop=0.2, canvas=40)}, "canvas is 40, but a search takes crops"),
         ({"strikes": 0}, "strikes is 0"),
         ({"random": -1}, "random is -1"),
         ({"mmacs": 0.0}, "mmacs is 0.0"),

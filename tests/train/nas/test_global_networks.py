@@ -11,7 +11,9 @@ import torch
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.images import Preprocessing
-from compat_train.config.training import Augmentation, Execution, GalleryConfig, Optimisation, QueryConfig, Source
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
+from compat_train.config.query import QueryConfig
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
 from compat_train.methods.gallery import train_gallery
 from compat_train.methods.query import train_query

@@ -19,16 +19,17 @@ import pytest
 from compat_sdk.errors import CompatError, ConfigError, CorruptFileError, TrainingError
 from compat_sdk.files.seal import sealed
 from compat_sdk.images import Preprocessing
+from compat_train.config.parts import Execution, Source
 from compat_train.config.settings import config_from_mapping
-from compat_train.config.training import Execution, Source
 from compat_train.models.build import build_model
 from compat_train.models.cost import count_cost
 from compat_train.models.global_space import Bounds
-from compat_train.nas.global_nas.config import GlobalConfig, Schedule
+from compat_train.nas.global_nas.config import GlobalConfig
 from compat_train.nas.global_nas.log import CandidateLog
 from compat_train.nas.global_nas.prepare import prepare
 from compat_train.nas.global_nas.result import relative_improvement
 from compat_train.nas.global_nas.run import search_candidates, search_network
+from compat_train.nas.global_nas.schedule import Schedule
 from compat_train.readings import DivergedError
 from compat_train.runs.checkpoint import Checkpoint
 from compat_train.runs.run_files import alone

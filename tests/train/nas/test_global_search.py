@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from compat_sdk.errors import ConfigError, TrainingError
-from compat_train.config.training import Source
+from compat_train.config.parts import Source
 from compat_train.models.global_cost import mmacs, parameters
 from compat_train.models.global_space import Bounds, GlobalMember, Layer
 from compat_train.nas.global_nas.config import GlobalConfig
@@ -46,6 +46,27 @@ def test_a_depth_is_adopted_when_it_gains_and_each_layer_brings_an_epoch() -> No
     assert [(step.member.depth, step.epochs) for step in steps(found, "depth")[:4]] == [(4, 3), (5, 4), (6, 5), (7, 6)]
     assert all(step.member.width == 16 and set(step.member.layers) == {Layer()} for step in steps(found, "depth"))
     assert found.macro.depth == 7
+
+
+@pytest.mark.parametrize(("operation", "kernel"), [("separable", 7), ("conv", 3), ("conv", 7), ("conv", 5)])
+def test_a_search_may_start_from_convolutions_and_kernels_of_7(operation: Any, kernel: int) -> None:
+    """Table 2: depths and widths of that layer; then for each layer the other operation, and a kernel of 5."""
+    start = Layer(operation, kernel)
+    bounds = replace(BOUNDS, operation=operation, kernel=kernel)
+    found = search(config(bounds=bounds), by_depth(0.8, 0.7), dim=DIM)
+    assert all(set(step.member.layers) == {start} for step in (*steps(found, "depth"), *steps(found, "width")))
+    other = "separable" if operation == "conv" else "conv"
+    changed = [next(layer for layer in step.member.layers if layer != start) for step in steps(found, "operation")]
+    assert changed == [Layer(other, kernel)] * 4  # type: ignore[arg-type]
+    changed = [next(layer for layer in step.member.layers if layer != start) for step in steps(found, "kernel")]
+    assert changed == [Layer(operation, 3 if kernel == 5 else 5)] * 4
+    assert all(step.member.width <= found.macro.width for step in steps(found, "operation"))
+
+
+def test_without_operations_kernels_alone_are_searched() -> None:
+    found = search(config(operations=False), by_depth(0.8, 0.7), dim=DIM)
+    assert not steps(found, "operation") and len(steps(found, "kernel")) == found.macro.depth
+    assert {layer.operation for layer in found.member.layers} == {"separable"}
 
 
 def test_a_drop_within_the_threshold_is_no_strike() -> None:

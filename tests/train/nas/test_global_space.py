@@ -133,7 +133,7 @@ def test_a_member_and_its_name_give_each_other() -> None:
         ("global:plain:wide:s3s3s3", "expected global:KIND:WIDTH:LAYERS"),
         ("global:plain:0:s3s3s3", "expected global:KIND:WIDTH:LAYERS"),
         ("global:plain:8:s3d3s3", "has layers d; expected s"),
-        ("global:plain:8:s3s7s3", "kernel is 7; expected 3 or 5"),
+        ("global:plain:8:s3s9s3", "kernel is 9; expected 3, 5 or 7"),
         ("global:plain:8:s3s3", "has 2 layers; expected at least 3"),
         ("global:residual:8:s3s3s3s3s3s3s3", "has 7 layers; expected at least 6, and an even number"),
         ("global:dense:8:s3s3s3", "expected one of plain, residual"),

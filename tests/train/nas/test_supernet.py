@@ -23,7 +23,7 @@ from compat_train.nas.cmp.cost import cost_table
 from compat_train.nas.cmp.sampling import MemberSampler
 from compat_train.nas.cmp.train_supernet import MemberSchedule
 from compat_train.nas.cmp.validation import Validation
-from compat_train.optimiser import _moments, make_optimiser, step_parts
+from compat_train.optimiser import _moments, make_optimiser, parts_alone
 
 SPACES = {
     "shuffle": "shuffle,stem=4,channels=8-16-24-32,repeats=1-1-2-1,last=16",
@@ -83,7 +83,8 @@ def test_a_step_moves_the_channels_of_its_member_alone(space: str, optimiser: st
     for member in members:
         stepper.zero_grad(set_to_none=True)
         supernet(images, member).square().mean().backward()
-        step_parts(stepper, supernet.drawn_parts(member), stepper.step)
+        with parts_alone(stepper, supernet.drawn_parts(member)):
+            stepper.step()
         moments = {
             f"{name}.{key}": value.clone()
             for name, weight in supernet.named_parameters()

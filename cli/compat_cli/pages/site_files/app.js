@@ -47,12 +47,13 @@ async function start() {
     const embedder = await bundle.embedder(ort, { precision: site.precision });
     sdk.requireCompatible(embedder, gallery.space);
     Object.assign(parts, { site, sdk, ort, bundle, gallery, embedder, rows: new Map(gallery.ids.map((id, row) => [id, row])) });
-    Object.assign(parts, { without: new Set(site.without) });
+    Object.assign(parts, { without: new Set(site.without), plain: embedder });
     ready();
     await embedder
       .selfTest()
       .then((test) => figure("self-test, worst cosine", `${test.min_cosine.toFixed(6)} of ${test.rows}`))
       .catch((error) => fail(new Error(`${error.message}. Hits may be worse here than they should be.`)));
+    await toWebGpu();
   } catch (error) {
     $("status").textContent = "Nothing can be searched.";
     fail(error);
@@ -63,7 +64,7 @@ async function start() {
 }
 
 function ready() {
-  const { gallery, bundle, ort } = parts;
+  const { gallery, bundle } = parts;
   busy.loading = false;
   $("progress").hidden = true;
   $("choose").disabled = $("camera").disabled = false;
@@ -72,11 +73,46 @@ function ready() {
   figure("vectors", `${gallery.dim} × ${gallery.dtype}`);
   figure("query model", bundle.manifest.name);
   figure("cost of a query", `${bundle.manifest.mmacs.toLocaleString()} MMACs`);
-  figure("engine", `WebAssembly, ${ort.env.wasm.numThreads} thread${ort.env.wasm.numThreads > 1 ? "s" : ""}`);
+  figure("search by", { simd: "WebAssembly with SIMD", plain: "JavaScript: no WebAssembly with SIMD here" }[gallery.scoring]);
+  onWebAssembly();
   navigator.serviceWorker?.register("sw.js").then(
     () => navigator.serviceWorker.ready.then(() => figure("offline", "kept on this device")),
     (error) => figure("offline", `not kept: ${error.message}`),
   );
+}
+
+function onWebAssembly(why = "") {
+  const { numThreads } = parts.ort.env.wasm;
+  figure("engine", `WebAssembly, ${numThreads} thread${numThreads > 1 ? "s" : ""}${why && `; ${why}`}`);
+  parts.embedder = parts.plain;
+}
+
+/** Go over to WebGPU where there is one, once it turns the golden images into the trained model's vectors; else say why not. */
+async function toWebGpu() {
+  const { site, bundle } = parts;
+  if (!site.webgpu) return;
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  if (!adapter) return onWebAssembly("this browser has no WebGPU");
+  try {
+    const ort = await import("./ort/ort.webgpu.min.mjs");
+    ort.env.wasm.wasmPaths = parts.ort.env.wasm.wasmPaths;
+    ort.env.wasm.numThreads = 1;
+    parts.embedder = await bundle.embedder(ort, { precision: site.precision, engine: "webgpu" });
+    figure("engine", "WebGPU, whose golden vectors agree");
+  } catch (error) {
+    onWebAssembly(`WebGPU is not used: ${error.message}`);
+  }
+}
+
+/** The query's vector; from WebAssembly where WebGPU gives up, such as after its device was lost. */
+async function embed(pixels) {
+  try {
+    return await parts.embedder.embedPixels([pixels]);
+  } catch (error) {
+    if (parts.embedder === parts.plain) throw error;
+    onWebAssembly(`WebGPU gave up: ${error.message}`);
+    return embed(pixels);
+  }
 }
 
 function figure(name, value) {
@@ -94,7 +130,7 @@ function figure(name, value) {
 async function ask(file) {
   if (busy.loading || !file) return;
   const turn = (busy.asked += 1);
-  const { sdk, embedder, gallery, site } = parts;
+  const { sdk, gallery, site } = parts;
   $("problem").hidden = true;
   $("status").textContent = "Searching…";
   show(file);
@@ -102,8 +138,8 @@ async function ask(file) {
     const times = [performance.now()];
     const step = (value) => (times.push(performance.now()), value);
     const picture = step(await sdk.decode(file));
-    const pixels = step(sdk.toPixels(picture, embedder.preprocessing));
-    const query = step(await embedder.embedPixels([pixels]));
+    const pixels = step(sdk.toPixels(picture, parts.plain.preprocessing));
+    const query = step(await embed(pixels));
     const [hits] = step(await gallery.search(query, site.k));
     if (turn !== busy.asked) return;
     ["decode", "resize", "embed", "search"].forEach((name, at) => figure(name, `${(times[at + 1] - times[at]).toFixed(1)} ms`));

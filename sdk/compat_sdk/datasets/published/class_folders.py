@@ -11,6 +11,7 @@ from compat_sdk.datasets.published.sides import searched_in_itself
 from compat_sdk.datasets.split import Dataset, Split
 from compat_sdk.errors import DataError
 from compat_sdk.images import find_pictures
+from compat_sdk.images.finding import is_hidden
 
 _SYNSET = re.compile(r"n\d{8}")
 
@@ -27,7 +28,7 @@ def open_imagenet(root: Path) -> Dataset:
     train = _by_folder(require_folder(root, "train"), "train", "train")
     folder = require_folder(root, "val")
     files: tuple[Path, ...] = ()
-    if any(entry.is_dir() for entry in folder.iterdir()):
+    if any(entry.is_dir() and not is_hidden(entry.name) for entry in folder.iterdir()):
         test = _by_folder(folder, "query", "val")
     else:
         labels, files = _val_list(root)
@@ -69,7 +70,8 @@ def _labelled_by_list(folder: Path, labels: dict[str, str], source: Path, named:
     Raises:
         DataError: A picture is not in the list, or one of the list is not there.
     """
-    paths = find_pictures(folder).paths
+    found = find_pictures(folder)
+    paths = found.paths
     names = {path.name for path in paths}
     odd = sorted(names ^ set(labels))
     if odd or not paths:
@@ -78,9 +80,8 @@ def _labelled_by_list(folder: Path, labels: dict[str, str], source: Path, named:
             f"{source} lists {len(labels)} pictures and {folder} has {len(names)}; {where} "
             f"{odd[0] if odd else 'pictures'}; expected the same, unpack the set again"
         )
-    return Split(
-        "query", paths, tuple(labels[path.name] for path in paths), tuple(f"{named}/{path.name}" for path in paths)
-    )
+    ids = tuple(f"{named}/{path.name}" for path in paths)
+    return Split("query", paths, tuple(labels[path.name] for path in paths), ids, left_out=found.left_out)
 
 
 def _by_folder(folder: Path, name: str, named: str) -> Split:

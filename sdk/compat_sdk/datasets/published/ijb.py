@@ -98,7 +98,7 @@ def open_ijb(root: Path, name: Literal["ijbb", "ijbc"]) -> FaceTemplates:
             f"and they differ at line {odd + 1}; download both again"
         )
     table = np.array([numbers for _, numbers in rows], np.int64)
-    pairs = np.array([numbers for _, numbers in _numbers(compared, 0)], np.int64)
+    pairs = np.array([numbers for _, numbers in _numbers(compared, 0)], np.int64).reshape(-1, 3)
     known = set(table[:, 0].tolist())
     gallery_files = [require_file(meta, f"{name}_1N_gallery_G{part}.csv") for part in (1, 2)]
     probe_file = require_file(meta, f"{name}_1N_probe_mixed.csv")

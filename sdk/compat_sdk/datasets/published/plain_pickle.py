@@ -10,26 +10,22 @@ Source: the opcodes that Python's module pickletools documents, protocols 1 to 5
 from __future__ import annotations
 
 import io
-import math
 import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from compat_sdk.datasets.published.pickled_arrays import ArrayType, UnfilledArray, array_of, of_kind
 from compat_sdk.datasets.published.strings_in_place import LONGEST_TEXT, PlainFile, Span, text_of
 from compat_sdk.errors import DataError
 from compat_sdk.shown import shortened
 
 _MOST = 1 << 23  # opcodes of one file
-_LARGEST_ARRAY = 1 << 31
 _STRINGS = {b"T": 4, b"U": 1, b"B": 4, b"C": 1, b"\x8e": 8, b"\x96": 8, b"X": 4, b"\x8c": 1, b"\x8d": 8}
 """Opcodes of strings of bytes and of text, with how many bytes tell their length."""
 _CONSTANTS: dict[bytes, Any] = {b"N": None, b"\x88": True, b"\x89": False}
 _NUMBERS = {b"K": "<B", b"M": "<H", b"J": "<i", b"G": ">d"}
-_KINDS = "buif"
 
 
 @dataclass(frozen=True)
@@ -49,27 +45,6 @@ class _Arguments:
     """A tuple with something in it that is no data: what a call would have been given."""
 
     items: tuple[Any, ...]
-
-
-@dataclass
-class _Type:
-    """The type of an array, whose order of bytes follows."""
-
-    kind: str
-    order: str = "|"
-
-    def dtype(self) -> np.dtype[Any]:
-        found = np.dtype(self.kind if self.kind == "b1" else f"{self.order}{self.kind}")
-        if found.kind not in _KINDS:
-            raise ValueError(f"an array of {found}")
-        return found
-
-
-@dataclass
-class _Array:
-    """An array, whose content follows."""
-
-    content: Any = None
 
 
 def read_pickle(path: Path) -> tuple[Any, PlainFile]:
@@ -162,10 +137,10 @@ class _Machine:
         stack = self._stack
         if code in (b"a", b"e"):
             items = self._since_mark() if code == b"e" else [stack.pop()]
-            _a(list, stack[-1]).extend(self._finished(item) for item in items)
+            of_kind(list, stack[-1]).extend(self._finished(item) for item in items)
         elif code in (b"s", b"u"):
             items = self._since_mark() if code == b"u" else [stack.pop(-2), stack.pop()]
-            target = _a(dict, stack[-1])
+            target = of_kind(dict, stack[-1])
             for key, value in zip(items[::2], items[1::2], strict=True):
                 target[self._key(key)] = self._finished(value)
         elif code in (b"t", b"l", b"d"):
@@ -189,10 +164,10 @@ class _Machine:
             stack.append(_Named(module, name))
         elif code == b"R":
             arguments, what = stack.pop(), stack.pop()
-            stack.append(self._call(_a(_Named, what), _items(arguments)))
+            stack.append(self._call(of_kind(_Named, what), _items(arguments)))
         elif code == b"b":
             state = stack.pop()
-            self._fill(_a((_Type, _Array), stack[-1]), _items(state))
+            self._fill(of_kind((ArrayType, UnfilledArray), stack[-1]), _items(state))
         else:
             self._refuse(self._file.tell() - 1, f"the step {code!r}")
 
@@ -212,76 +187,67 @@ class _Machine:
     def _short(self, span: Any) -> str:
         """The text of a string, without losing the place."""
         at = self._file.tell()
-        found = text_of(self._path, self._file, _a(Span, span))
+        found = text_of(self._path, self._file, of_kind(Span, span))
         self._file.seek(at)
         return found
 
     def _key(self, key: Any) -> Any:
-        return self._short(key) if isinstance(key, Span) else _a((int, str), key)
+        return self._short(key) if isinstance(key, Span) else of_kind((int, str), key)
 
     def _tuple(self, items: list[Any]) -> tuple[Any, ...] | _Arguments:
-        odd = any(isinstance(item, _Type | _Named | _Arguments) for item in items)
+        odd = any(isinstance(item, ArrayType | _Named | _Arguments) for item in items)
         return _Arguments(tuple(items)) if odd else tuple(self._finished(item) for item in items)
 
     def _finished(self, value: Any) -> Any:
         """A value that may stand in a list: an array once it is filled, and nothing that is no data."""
-        if isinstance(value, _Array) and value.content is not None:
+        if isinstance(value, UnfilledArray) and value.content is not None:
             return value.content
-        if isinstance(value, _Mark | _Named | _Arguments | _Type | _Array):
+        if isinstance(value, _Mark | _Named | _Arguments | ArrayType | UnfilledArray):
             raise ValueError("something that is no data")
         return value
 
     def _call(self, what: _Named, arguments: tuple[Any, ...]) -> Any:
         name = (what.module.replace("numpy._core.", "numpy.core."), what.name)
         if name == ("numpy.core.multiarray", "_reconstruct") and arguments[0] == _Named("numpy", "ndarray"):
-            return _Array()
+            return UnfilledArray()
         if name == ("numpy", "dtype"):
-            return _Type(self._short(arguments[0]))
+            return ArrayType(self._short(arguments[0]))
         if name == ("numpy.core.multiarray", "scalar"):
             kind, data = arguments
-            return self._numbers((), _a(_Type, kind), data).item()
+            return array_of((), kind, self._bytes(data)).item()
         if name == ("numpy.core.numeric", "_frombuffer"):
             data, kind, shape, order = arguments
             if self._short(order) == "C":
-                return self._numbers(shape, _a(_Type, kind), data)
+                return array_of(shape, kind, self._bytes(data))
         if what in (_Named("__builtin__", "bytes"), _Named("builtins", "bytes")) and not arguments:
             return b""
         if name == ("_codecs", "encode") and self._short(arguments[1]) == "latin1":
             return self._content(arguments[0]).decode("utf-8").encode("latin-1")
         return self._refuse(self._file.tell() - 1, f"a call of {shortened('.'.join(name), 60)}")
 
-    def _fill(self, made: _Type | _Array, state: tuple[Any, ...]) -> None:
-        if isinstance(made, _Type):
+    def _fill(self, made: ArrayType | UnfilledArray, state: tuple[Any, ...]) -> None:
+        if isinstance(made, ArrayType):
             made.order = self._short(state[1])
             return
         _, shape, kind, by_columns, data = state
         if by_columns not in (False, 0):
             raise ValueError("an array by columns")
-        made.content = self._numbers(shape, _a(_Type, kind), data)
+        made.content = array_of(shape, kind, self._bytes(data))
 
-    def _numbers(self, shape: Any, kind: _Type, data: Any) -> Any:
-        """An array of plain numbers from its bytes."""
-        dtype = kind.dtype()
-        sides = [_a(int, side) for side in _a(tuple, shape)]
-        wanted = math.prod(sides) * dtype.itemsize
-        if min(sides, default=0) < 0 or wanted > _LARGEST_ARRAY:
-            raise ValueError(f"an array of shape {sides}")
-        content = data if isinstance(data, bytes) else self._content(data)
-        if len(content) != wanted:
-            raise ValueError(f"an array of {len(content)} bytes instead of {wanted}")
-        return np.frombuffer(content, dtype).reshape(sides)
+    def _bytes(self, data: Any) -> bytes:
+        return data if isinstance(data, bytes) else self._content(data)
 
     def _content(self, span: Any) -> bytes:
         """The bytes of a string, without losing the place."""
         at = self._file.tell()
-        self._file.seek(_a(Span, span).offset)
+        self._file.seek(of_kind(Span, span).offset)
         found = self._read(span.size)
         self._file.seek(at)
         return found
 
 
 def _items(value: Any) -> tuple[Any, ...]:
-    found: tuple[Any, ...] = value.items if isinstance(value, _Arguments) else _a(tuple, value)
+    found: tuple[Any, ...] = value.items if isinstance(value, _Arguments) else of_kind(tuple, value)
     return found
 
 
@@ -294,9 +260,3 @@ def _written(code: bytes, line: bytes) -> object:
     if len(line) > 20:
         raise ValueError("a number of more than 64 bits")
     return int(line.removesuffix(b"L"))
-
-
-def _a(kind: Any, value: Any) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(f"a {type(value).__name__.strip('_')} in the place of another kind")
-    return value

@@ -6,6 +6,7 @@ Source: Cheng, Zhu and Gong, "Low-Resolution Face Recognition", ACCV 2018, https
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from compat_sdk.datasets.folder import open_identities
@@ -30,19 +31,22 @@ def open_tinyface(root: Path) -> Dataset:
     test = require_folder(root, "Testing_Set")
     probes, matches, others = (require_folder(test, name) for name in ("Probe", "Gallery_Match", "Gallery_Distractor"))
     query, gallery = _named(probes, "query"), _named(matches, "gallery")
-    distractors = find_pictures(others).paths
+    beside = find_pictures(others)
+    distractors = beside.paths
     gallery = Split(
         "gallery",
         (*gallery.images, *distractors),
         (*gallery.labels, *(_DISTRACTOR for _ in distractors)),
         (*gallery.ids, *(f"{others.name}/{path.relative_to(others).as_posix()}" for path in distractors)),
+        left_out=dict(Counter(gallery.left_out) + Counter(beside.left_out)),
     )
     described = "TinyFace: faces of a few pixels, among distractors"
     return Dataset("tinyface", {"train": train, "query": query, "gallery": gallery}, described)
 
 
 def _named(folder: Path, name: str) -> Split:
-    paths = find_pictures(folder).paths
+    found = find_pictures(folder)
+    paths = found.paths
     labels = []
     for path in paths:
         match = _NAME.fullmatch(path.name)
@@ -50,4 +54,4 @@ def _named(folder: Path, name: str) -> Split:
             raise DataError(f"{path} tells no person; expected a name that begins with a number, such as 12_1.jpg")
         labels.append(match[1])
     ids = tuple(f"{folder.name}/{path.relative_to(folder).as_posix()}" for path in paths)
-    return Split(name, paths, tuple(labels), ids)
+    return Split(name, paths, tuple(labels), ids, left_out=found.left_out)

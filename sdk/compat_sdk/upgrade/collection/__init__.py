@@ -2,6 +2,7 @@
 
 places     which collections an upgrade is between, and what the new one notes of it
 following  the new collection follows the old one: what was added, changed and removed
+stretches  the same by many workers at once, for a collection on a server
 steps      run, cutover, rollback, discard
 looking    what it will cost, and how far it is
 checking   what the new collection finds beside the old one

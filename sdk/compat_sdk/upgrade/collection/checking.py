@@ -17,7 +17,7 @@ from compat_sdk.unit import unit_rows
 from compat_sdk.upgrade import quality
 from compat_sdk.upgrade.accuracy import MOST_ROWS, Accuracy, compare
 from compat_sdk.upgrade.collection.following import content, missing, take, transformed
-from compat_sdk.upgrade.collection.places import Places, find
+from compat_sdk.upgrade.collection.places import Places, find, require_old
 from compat_sdk.upgrade.opener import TransformOpener
 from compat_sdk.upgrade.quality import Quality, Verdict
 from compat_sdk.upgrade.verify import SAMPLE_COSINE, shortfalls
@@ -72,12 +72,13 @@ def verify_collection(
         min_cosine: Mean cosine similarity to the new model's vectors that must be reached.
 
     Raises:
-        StateError: No upgrade was begun.
+        StateError: No upgrade was begun, or the old collection is another by now.
         IncompatibleSpaceError: The held-out vectors are in another space than the new one.
         ConfigError: Too few ids to compare.
         StoreError: The store is away or refuses.
     """
     places = find(alias)
+    require_old(places)
     space = str(places.note["space"])
     if held_out is not None and held_out.space not in (None, space):
         raise IncompatibleSpaceError(

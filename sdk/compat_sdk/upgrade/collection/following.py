@@ -9,17 +9,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compat_sdk.errors import DataError
+from compat_sdk.errors import DataError, StateError
 from compat_sdk.files.documents import canonical_json
 from compat_sdk.gallery import Gallery
 from compat_sdk.progress import Progress
+from compat_sdk.shown import shown_value
 from compat_sdk.stores import Rows
 from compat_sdk.stores.qdrant import Collection
 from compat_sdk.upgrade.opener import Transformer
+from compat_sdk.upgrade.shard import transformed_rows
+
+Absent = Literal["refuse", "take", "leave"]
+"""What becomes of rows that may have been added to the old collection, or removed from the new one."""
 
 _SAME = 1 - 1e-5
 """Cosine from which a stored row and the same row transformed now are one: a store may normalise its vectors anew."""
@@ -72,22 +78,85 @@ def follow(
     total, rows, changed = old.count(), 0, 0
     ids, contents = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
     for block in old.scroll():
+        brought = bring(block, new, transform, side, since=since)
+        ids.append(brought.ids)
+        contents.append(brought.contents)
+        rows, changed = rows + len(block), changed + brought.changed
+        if progress is not None:
+            progress("transform", rows, max(total, rows), {})
+    return Followed(rows, changed, remove_gone(old, new), np.concatenate(ids), np.concatenate(contents))
+
+
+def bring(
+    block: Rows, new: Collection, transform: Transformer, side: Gallery | None, *, since: Followed | None = None
+) -> Followed:
+    """Bring the new collection to the state of some rows of the old one; see `follow`. Nothing is removed."""
+    made_of = [_digest(block, row) for row in range(len(block))]
+    ids = np.array([_mark(id) for id in block.ids], np.uint64)
+    contents = np.array([int(digest[:16], 16) for digest in made_of], np.uint64)
+    known = new.sources(block.ids)
+    chosen = [row for row, id in enumerate(block.ids) if known.get(id) != made_of[row]]
+    if since is not None:
+        fresh, seen = ~np.isin(contents, since.contents), np.isin(ids, since.ids)
+        chosen = [row for row in chosen if fresh[row] and (known.get(block.ids[row]) or not seen[row])]
+        chosen = [row for row in chosen if known.get(block.ids[row]) != ""]
+    differing, made = _differing(block, chosen, new, transform, side)
+    if differing:
+        new.upsert(made, [made_of[row] for row in differing])
+    return Followed(len(block), len(differing), 0, ids, contents)
+
+
+def follow_again(
+    old: Collection,
+    new: Collection,
+    transform: Transformer,
+    side: Gallery | None,
+    absent: Absent,
+    progress: Progress | None = None,
+) -> Followed:
+    """The pass after a cutover, where the process that knew the pass before it was killed.
+
+    What writers put into the new collection is left alone. A row of the old one that the new one has not was added
+    before the step and not taken along, or removed since the step; nobody can tell which.
+
+    Args:
+        old: Of the old space.
+        new: Of the new one, which is searched.
+        transform: From the one to the other.
+        side: Side-information of the same ids; None where the transform takes none.
+        absent: What becomes of such rows: refused, taken along, or left where they are.
+        progress: Told how many rows were seen.
+
+    Raises:
+        StateError: There are such rows, and they are refused; all others are taken along.
+        DataError: A row has no side-information.
+        VectorError: A row cannot be transformed.
+        StoreError: The store is away or refuses.
+    """
+    total, rows, changed, lost = old.count(), 0, 0, list[str]()
+    for block in old.scroll():
         made_of = [_digest(block, row) for row in range(len(block))]
-        ids.append(np.array([_mark(id) for id in block.ids], np.uint64))
-        contents.append(np.array([int(digest[:16], 16) for digest in made_of], np.uint64))
         known = new.sources(block.ids)
-        chosen = [row for row, id in enumerate(block.ids) if known.get(id) != made_of[row]]
-        if since is not None:
-            fresh, seen = ~np.isin(contents[-1], since.contents), np.isin(ids[-1], since.ids)
-            chosen = [row for row in chosen if fresh[row] and (known.get(block.ids[row]) or not seen[row])]
-            chosen = [row for row in chosen if known.get(block.ids[row]) != ""]
+        lost += [id for id in block.ids if id not in known]
+        taken = {None} if absent == "take" else set()
+        chosen = [
+            row
+            for row, id in enumerate(block.ids)
+            if (source := known.get(id)) in taken or source not in (None, "", made_of[row])
+        ]
         differing, made = _differing(block, chosen, new, transform, side)
         if differing:
             new.upsert(made, [made_of[row] for row in differing])
         rows, changed = rows + len(block), changed + len(differing)
         if progress is not None:
             progress("transform", rows, max(total, rows), {})
-    return Followed(rows, changed, _remove(old, new), np.concatenate(ids), np.concatenate(contents))
+    if lost and absent == "refuse":
+        raise StateError(
+            f"{len(lost)} rows of {old.address} are not in {new.address}, such as {shown_value(lost[0])}: added before "
+            f"the step that was killed, or removed since; say which (--absent take or leave)"
+        )
+    none = np.zeros(0, np.uint64)
+    return Followed(rows, changed, remove_gone(old, new), none, none)
 
 
 def missing(old: Collection, new: Collection, transform: Transformer, side: Gallery | None) -> int:
@@ -128,7 +197,7 @@ def transformed(rows: Rows, transform: Transformer, side: Gallery | None) -> Row
         VectorError: A row cannot be transformed.
     """
     beside = None if side is None else _side_vectors(side, rows.ids)
-    return Rows(rows.ids, transform.apply(rows.vectors, beside), rows.labels, rows.payload)
+    return Rows(rows.ids, transformed_rows(transform, rows.vectors, beside), rows.labels, rows.payload)
 
 
 def _side_vectors(side: Gallery, ids: Sequence[str]) -> NDArray[np.float32]:
@@ -138,8 +207,8 @@ def _side_vectors(side: Gallery, ids: Sequence[str]) -> NDArray[np.float32]:
         raise DataError(f"{error}, which holds the side-information; embed these images for it first") from error
 
 
-def _remove(old: Collection, new: Collection) -> int:
-    """Delete from the new collection what was made of rows that are gone."""
+def remove_gone(old: Collection, new: Collection) -> int:
+    """Delete from the new collection what was made of rows that are gone, and return how many those were."""
     removed = 0
     for block in new.scroll(vectors=False):
         made_of = new.sources(block.ids)

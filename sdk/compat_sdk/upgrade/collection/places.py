@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compat_sdk.errors import ConfigError, IncompatibleSpaceError, StateError
+from compat_sdk.errors import ConfigError, IncompatibleSpaceError, StateError, StoreError
 from compat_sdk.space import TransformSpaces
 from compat_sdk.stores.points import Shape
 from compat_sdk.stores.qdrant import UPGRADE, Collection, collection_for
@@ -67,7 +67,7 @@ def begin(alias: Collection, spaces: TransformSpaces, transform: Mapping[str, st
         places.write()
         return places
     found = new.shape()
-    before = found.note.get(UPGRADE)
+    before = _told(new, found)
     if (before is None and not found.unfinished) or (before or note)["transform"] != note["transform"]:
         raise StateError(
             f"{new.address} exists, of another upgrade; expected none of that name: upgrade discard {alias.address}"
@@ -87,10 +87,53 @@ def find(alias: Collection) -> Places:
     leads = alias.real_name()
     for name in (*(name for name in _begun(alias) if name != leads), leads):  # one that is not over comes first
         new = alias.named(name)
-        note = new.shape().note.get(UPGRADE) if new.exists() else None
-        if isinstance(note, Mapping) and note.get("alias") == alias.address.collection and leads in (name, note["old"]):
-            return Places(alias, alias.named(str(note["old"])), new, note, leads == name)
+        note = _told(new, new.shape()) if new.exists() else None
+        if note is not None and note["alias"] == alias.address.collection and leads in (name, note["old"]):
+            return Places(alias, alias.named(note["old"]), new, note, leads == name)
     raise StateError(f"no upgrade of {alias.address} was begun; run `compat-sdk upgrade run` first")
+
+
+def require_old(places: Places) -> None:
+    """Refuse to read, lead to or delete what took the name of the old collection.
+
+    Raises:
+        StateError: There is no such collection, it is an alias, or in another space than when the upgrade was begun.
+        StoreError: The store is away.
+    """
+    old, space = places.old, places.note["old_space"]
+    found = old.shape() if old.exists() else None
+    if found is None or found.space != space or found.unfinished or old.real_name() != old.address.collection:
+        said = (
+            "is not there any more"
+            if found is None
+            else f"is now {f'in space {found.space}' if found.space else 'another, or an alias'}"
+        )
+        raise StateError(
+            f"{old.address} {said}; expected the collection in space {space} of which the upgrade was begun: bring it "
+            f"back, or see `upgrade discard`"
+        )
+
+
+def _told(collection: Collection, shape: Shape) -> Mapping[str, Any] | None:
+    """What a collection says of an upgrade that leads to it; None where it says nothing.
+
+    Raises:
+        StoreError: Others wrote there.
+    """
+    note = shape.note.get(UPGRADE)
+    if note is None:
+        return None
+    texts = ("alias", "old", "old_space", "space")
+    if (
+        not isinstance(note, Mapping)
+        or not all(isinstance(note.get(name), str) for name in texts)
+        or not isinstance(note.get("transform"), Mapping)
+    ):
+        raise StoreError(
+            f"the note of an upgrade in the metadata of {collection.address} is damaged; delete that collection, and "
+            f"run the upgrade again"
+        )
+    return note
 
 
 def _begun(alias: Collection) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from compat_sdk.errors import ConfigError, StateError
 from compat_sdk.gallery import Gallery
 from compat_sdk.progress import Progress
 from compat_sdk.shown import shown_value
 from compat_sdk.stores.qdrant import UPGRADE, Collection
-from compat_sdk.upgrade.collection.following import content, follow
-from compat_sdk.upgrade.collection.places import Places, begin, find
+from compat_sdk.upgrade.collection.following import Absent, content, follow, follow_again, remove_gone
+from compat_sdk.upgrade.collection.places import Places, begin, find, require_old
+from compat_sdk.upgrade.collection.stretches import require_server, transform_stretches
 from compat_sdk.upgrade.opener import Transformer, TransformOpener
 
 _MOST_PASSES = 5
@@ -36,7 +38,13 @@ class CollectionStep:
 
 
 def run_collection(
-    alias: Collection, opener: TransformOpener, *, side: Gallery | None = None, progress: Progress | None = None
+    alias: Collection,
+    opener: TransformOpener,
+    *,
+    side: Gallery | None = None,
+    workers: int | None = None,
+    ray: bool = False,
+    progress: Progress | None = None,
 ) -> CollectionStep:
     """Transform every row into the new collection; run again, it takes along what changed since.
 
@@ -44,17 +52,28 @@ def run_collection(
         alias: What devices search.
         opener: The transform.
         side: Side-information of the same ids.
+        workers: Processes of this machine, or tasks on Ray, at a time. None works in this process, or by Ray on as many
+            cores as its cluster has.
+        ray: Map stretches of points with Ray; every node must reach the server, and see the bundle and the
+            side-information under the same paths.
         progress: Told how many rows were seen.
 
     Raises:
-        ConfigError: The collection names no space, or side-information is missing or in excess.
+        ConfigError: The collection names no space, side-information is missing or in excess, or several workers are
+            asked for and the collection is on no server.
+        MissingExtraError: Ray is asked for and not installed.
         IncompatibleSpaceError: It is in another space than the transform takes.
         StateError: An upgrade by another transform was begun.
         DataError: A row has no side-information.
         StoreError: The store is away or refuses.
     """
+    if ray or workers is not None:
+        require_server(alias)
     transform = _opened(opener, side)
     places = begin(alias, transform.spaces, opener.identity)
+    if ray or workers is not None:
+        changed = transform_stretches(places.old, places.new, opener, side, workers=workers, ray=ray, progress=progress)
+        return _step(places, changed, remove_gone(places.old, places.new))
     done = follow(places.old, places.new, transform, side, progress=progress)
     return _step(places, done.changed, done.removed)
 
@@ -66,14 +85,15 @@ def cutover_collection(
     side: Gallery | None = None,
     most_added: int = 1000,
     unverified: bool = False,
+    absent: Absent = "refuse",
     progress: Progress | None = None,
 ) -> CollectionStep:
     """Move the alias to the new collection in one step, and take along what was written meanwhile.
 
     Passes over the old collection go on until one finds nothing, and one more follows the step: writers never wait, and
     what they wrote into the old collection before the step is transformed after it. What is written through the alias
-    later is in the new space. A process that is killed is begun again by the same call; only rows that were removed
-    from the new collection since would come back.
+    later is in the new space. A process that is killed is begun again by the same call. If that was after the step,
+    rows of the old collection that the new one has not were added before it or removed since, see ``absent``.
 
     Args:
         alias: What devices search.
@@ -81,11 +101,13 @@ def cutover_collection(
         side: Side-information of the same ids.
         most_added: Rows that may have changed since the verification.
         unverified: Do without a verification of these very rows.
+        absent: What becomes of such rows: refused, transformed now, or left out. Only after a cutover that was killed.
         progress: Told how many rows were seen.
 
     Raises:
-        StateError: No upgrade was begun, it is over, it was not verified or changed since, or the address is no alias.
-        ConfigError: The transform is another one than that of the run.
+        StateError: No upgrade was begun, it is over, it was not verified or changed since, the address is no alias, or
+            the old collection is another by now.
+        ConfigError: The transform is another one than that of the run, or ``absent`` is out of place.
         StoreError: The store is away or refuses.
     """
     places = find(alias)
@@ -99,7 +121,18 @@ def cutover_collection(
             f"{alias.address} is a collection and no alias, which alone can be moved; make an alias that leads to it, "
             f"let devices search that, and upgrade that"
         )
-    if not unverified and not places.over:
+    require_old(places)
+    if absent not in get_args(Absent) or (absent != "refuse" and not places.over):
+        raise ConfigError(
+            f"absent is {shown_value(absent)}; expected refuse, or after a cutover that was killed take or leave"
+        )
+    space = str(places.note["space"])
+    note = {key: value for key, value in places.note.items() if key != "moving"}
+    if places.over:
+        last = follow_again(places.old, places.new, transform, side, absent, progress)
+        places.new.finish(space, **{UPGRADE: note})
+        return _step(places, last.changed, last.removed)
+    if not unverified:
         _require_verified(places)
     changed = removed = 0
     for _ in range(_MOST_PASSES):
@@ -112,8 +145,6 @@ def cutover_collection(
             )
         if not done.changed and not done.removed:
             break
-    space = str(places.note["space"])
-    note = {key: value for key, value in places.note.items() if key != "moving"}
     places.new.finish(space, **{UPGRADE: {**note, "moving": True}})
     places.new.lead(alias.address.collection)
     last = follow(places.old, places.new, transform, side, since=done, progress=progress)
@@ -129,20 +160,22 @@ def rollback_collection(alias: Collection, *, drop_added: bool = False) -> Colle
         drop_added: Give up rows that were added since the cutover: they have no old vectors.
 
     Raises:
-        StateError: There was no cutover, or rows were added since and may not be given up.
+        StateError: There was no cutover, rows were added since and may not be given up, or the old collection is
+            another by now.
         StoreError: The store is away or refuses.
     """
     places = find(alias)
     if not places.over:
         raise StateError(f"{alias.address} was not cut over; there is nothing to roll back")
+    require_old(places)
     added = [id for block in places.new.scroll(vectors=False) for id in _own(places.new, block.ids)]
     if added and not drop_added:
         raise StateError(
             f"{len(added)} rows were added since the cutover and have no old vectors, such as {shown_value(added[0])}; "
             f"--drop-added gives them up"
         )
+    places.new.delete(added)  # first: after the step, a process that was killed would not know of them
     places.old.lead(alias.address.collection)
-    places.new.delete(added)
     places.write()
     return CollectionStep(places.old.address.collection, str(places.note["old_space"]), places.old.count())
 
@@ -164,6 +197,8 @@ def discard_collection(alias: Collection, *, old: bool = False) -> CollectionSte
     gone, kept = (places.old, places.new) if old else (places.new, places.old)
     space = str(places.note["space" if old else "old_space"])
     if gone.exists():
+        if old:
+            require_old(places)
         gone.drop()
     if old:
         kept.finish(space)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL import __version__ as pillow_version
 
+from compat_sdk.datasets.near_copies import ink_hash, near_copies
 from compat_sdk.datasets.shuffle import shuffled
 from compat_sdk.errors import CompatError, ConfigError, DataError
 from compat_sdk.files.documents import read_json
@@ -33,7 +34,6 @@ from compat_sdk.outputs import Layout, delete_own, require_own
 from compat_sdk.progress import Progress
 from compat_sdk.workers import Workers, usable_cores
 from compat_train.data.clipart.instances import instance
-from compat_train.data.clipart.near_copies import near_copies, picture_hash
 from compat_train.data.clipart.sheets import read_sheet
 
 FORMAT, VERSION = "compat-sdk-clipart", 1
@@ -45,6 +45,8 @@ _INSTANCES = 3
 """Queries of each drawing."""
 SEED = 0
 _LEAST = 8  # drawings
+_NEAR = 0.3
+"""Part of the fainter's ink below which two drawings are one."""
 _PICTURE: Layout = {r"[^/]+\.png": None}
 _LAYOUT: Layout = {
     "train": _PICTURE,
@@ -97,10 +99,11 @@ def build_clipart(
         raise ConfigError(f"processes is {processes}; expected 1 or more")
     out = Path(out)
     _require_replaceable(out)
-    paths = _drawings(source)
+    paths, beside = _drawings(source)
     sheets, left_out = _read(paths, processes or usable_cores(), progress)
+    left_out.update(beside)
     order = shuffled(sheets, SEED)
-    copies = near_copies([picture_hash(sheets[name]) for name in order])
+    copies = near_copies([ink_hash(sheets[name]) for name in order], _NEAR)
     if copies:
         left_out["near copy"] += len(copies)
     kept = [name for row, name in enumerate(order) if row not in copies]
@@ -119,7 +122,9 @@ def build_clipart(
             _save(folder / "train" / f"{name}.png", sheets[name])
         for name in held_out:
             _save(folder / "gallery" / name / "drawing.png", sheets[name])
-            draws = np.random.default_rng(list(hashlib.sha256(f"{SEED}:{name}".encode()).digest()))
+            draws = np.random.default_rng(
+                list(hashlib.sha256(f"{SEED}:{name}".encode("utf-8", "surrogatepass")).digest())
+            )
             for number in range(1, _INSTANCES + 1):
                 _save(folder / "query" / name / f"{number}.png", instance(sheets[name], draws))
         images = {"train": len(train), "query": _INSTANCES * len(held_out), "gallery": len(held_out)}
@@ -142,18 +147,19 @@ def build_clipart(
     return ClipartSet(path=out, images=images, identities=len(held_out), left_out=left_out)
 
 
-def _drawings(source: str | Path | None) -> Sequence[Path]:
-    """Every picture of the folder, as files: what links lead to is read once."""
+def _drawings(source: str | Path | None) -> tuple[Sequence[Path], Mapping[str, int]]:
+    """Every picture of the folder, as files, and what else is there: what links lead to is read once."""
     folder = DEBIAN_FOLDER if source is None else Path(source)
     if source is None and not folder.is_dir():
         raise DataError(
             f"there are no drawings in {folder}; on Debian run: apt install --no-install-recommends {PACKAGE}, or name "
             f"a folder of drawings (--source)"
         )
-    paths = tuple(dict.fromkeys(path.resolve() for path in find_pictures(folder).paths))
+    found = find_pictures(folder)
+    paths = tuple(dict.fromkeys(path.resolve() for path in found.paths))
     if not paths:
         raise DataError(f"{folder} holds no pictures; expected a folder of drawings, such as Debian's {PACKAGE} has")
-    return paths
+    return paths, found.left_out
 
 
 def _read(

@@ -15,7 +15,7 @@ from torch import nn
 from compat_sdk.errors import TrainingError
 from compat_sdk.images import Preprocessing
 from compat_sdk.metrics import Metric
-from compat_train.device import device_of, place, torch_threads
+from compat_train.device import device_of, device_of_worker, place, torch_threads
 from compat_train.embed import embed_images, input_tensor
 from compat_train.methods.centred_output import Cone, write_mean
 from compat_train.models.layers import fold_batch_norms
@@ -67,7 +67,7 @@ class CandidateEvaluator:
         """Loads the weights and the images, and returns the scoring function."""
         state = read_tensors(self.weights.read_bytes(), str(self.weights))
         images = Validation.load(self.validation)
-        device = device_of(self.device)
+        device = device_of_worker(self.device)
         cone = Cone.from_state(state)
         state = {name: value.to(device) for name, value in state.items()}
 

@@ -166,11 +166,16 @@ class CmpConfig:
     )
     augmentation: Augmentation = setting(Augmentation(), "random changes of the training images")
     execution: Execution = setting(Execution(), "where it runs")
-    workers: int = setting(0, "processes that evaluate candidates, one thread each; 0: this process", unit="processes")
+    workers: int = setting(
+        0,
+        "processes that evaluate candidates, one thread each, over all GPUs there are; 0: this process",
+        unit="processes",
+    )
     license: str = setting("unspecified", "licence of the trained weights, for the bundle")
 
     def __post_init__(self) -> None:
         check_choices(self)
+        self.augmentation.refuse_canvas("a search")
         check_range("keep", self.keep, 1)
         check_range("workers", self.workers, 0)
         self._check_budgets()

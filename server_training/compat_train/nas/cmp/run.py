@@ -25,8 +25,7 @@ from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model
 from compat_train.config.query import QueryConfig
-from compat_train.config.settings import changed_settings
-from compat_train.config.training import config_to_json
+from compat_train.config.settings import changed_settings, config_to_json
 from compat_train.data.origin import Origin
 from compat_train.data.training_set import TrainingSet, load_training_set
 from compat_train.device import device_of

@@ -19,8 +19,7 @@ from compat_sdk.files.digests import file_problem, sha256_file
 from compat_sdk.files.documents import read_json
 from compat_sdk.files.seal import sealed_json, unsealed
 from compat_sdk.progress import Progress
-from compat_train.config.settings import changed_settings
-from compat_train.config.training import config_to_json
+from compat_train.config.settings import changed_settings, config_to_json
 from compat_train.data.batches import Batch
 from compat_train.data.origin import Origin
 from compat_train.data.training_set import TrainingSet
@@ -30,6 +29,7 @@ from compat_train.methods.centred_output import Cone
 from compat_train.methods.choose import choose, needs_vectors
 from compat_train.methods.classify import new_classifier
 from compat_train.methods.gallery_vectors import gallery_vectors
+from compat_train.methods.length_statistics import LengthStatistics
 from compat_train.methods.objective import compatibility_objective, gallery_rows
 from compat_train.models.search_space import SCALES, Member
 from compat_train.models.supernet import Supernet
@@ -156,6 +156,9 @@ def train_supernet(
     trained = nn.ModuleDict({"supernet": supernet})
     if query.term_weights["own"] or query.term_weights["kd"]:
         trained["classifier"] = classifier
+    lengths = LengthStatistics.of(query.classification or gallery.classification)
+    if lengths is not None:
+        trained["lengths"] = lengths
     place(trained, device)
     batches = data.batches(optimisation, config.execution, config.augmentation, gallery.preprocessing, device)
     schedule = MemberSchedule(
@@ -173,7 +176,7 @@ def train_supernet(
         return over_processes(lambda rows: supernet(rows, member), inputs)
 
     objective: Callable[[Batch], dict[str, Tensor]] = compatibility_objective(
-        query, gallery, data, embed, classifier, rows, device, vectors=vectors
+        query, gallery, data, embed, classifier, rows, device, vectors=vectors, lengths=lengths
     )
     fit(
         trained,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from compat_sdk.errors import ConfigError
@@ -13,9 +12,10 @@ from compat_train.config.checks import check_choices, check_metric, check_range
 from compat_train.config.fields import about, setting
 from compat_train.config.gallery import GalleryConfig
 from compat_train.config.method_terms import AnyMethod, method_weights
-from compat_train.config.parts import Augmentation, Classification, Execution, Optimisation, Source
+from compat_train.config.parts import Augmentation, Classification, Execution, Source
 from compat_train.config.query import QueryConfig
 from compat_train.models.global_space import Bounds
+from compat_train.nas.global_nas.schedule import Schedule
 
 if TYPE_CHECKING:
     from compat_sdk.metrics import Metric
@@ -50,7 +50,7 @@ SOFTMAX = Classification(loss="norm-softmax", margin=0.0, scale=16.0)
 CUTOUT = Augmentation(cutout=0.5)
 """Section 4.1's augmentation: 16 of CIFAR's 32 pixels."""
 
-_OF_MICRO = ("micro_epochs", "final_width")  # settings of the micro search
+_OF_MICRO = ("micro_epochs", "operations", "final_width")  # settings of the micro search
 _HELD_OUT = 0.1
 _DIM = 128
 _INPUT = Preprocessing(size=32)  # CIFAR's side
@@ -60,31 +60,6 @@ _GALLERYS = "the gallery run's"
 def _alone(value: Any) -> dict[Objective, Any]:
     """What stands for a setting by objective: ``value``, and for r3 what the gallery run has."""
     return {"accuracy": value, "retrieval": value, "r3": _GALLERYS}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How every network of a search is trained; only its epochs are the search's. Cosine decay to 0 (section 4.1)."""
-
-    batch: int = setting(64, "images per step", unit="images")
-    lr: float = setting(0.025, "highest learning rate")
-    momentum: float = setting(0.9, "SGD momentum, or Adam's first beta")
-    weight_decay: float = setting(
-        3e-4, "weight decay, on weights with more than one axis; biases and batch norms have none"
-    )
-    warmup_epochs: float = setting(0.0, "epochs of linear growth of the rate from nothing", unit="epochs")
-    optimiser: Literal["sgd", "adam"] = setting("sgd", "optimiser; Adam decays weights in its gradient")
-    gradient_norm: float = setting(
-        5.0, "gradients that are longer are shortened to it, as in the authors' code; 0: none are"
-    )
-
-    def __post_init__(self) -> None:
-        check_range("warmup_epochs", self.warmup_epochs, 0)
-        _ = self.of(max(1, math.ceil(self.warmup_epochs)))  # refuses what cannot work
-
-    def of(self, epochs: int) -> Optimisation:
-        """The schedule of a training of so many epochs."""
-        return Optimisation(epochs=epochs, **asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +106,9 @@ class GlobalConfig:
     macro_epochs: int = setting(10, "epochs of the first network of the macro search, its E_min", unit="epochs")
     micro_epochs: int = setting(2, "epochs of every network of the micro search, its E_min", unit="epochs")
     micro: bool = setting(True, "search operations and kernels too; on faces the paper searches depth and width only")
+    operations: bool = setting(
+        True, "the micro search tries the other operation for each layer; false is the paper's ablation", added=True
+    )
     gain: float = setting(
         0.10, "percentage points by which a deeper network must be better to be adopted", unit="percentage points"
     )
@@ -172,6 +150,7 @@ class GlobalConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        self.augmentation.refuse_canvas("a search")
         check_range("macro_epochs", self.macro_epochs, 1)
         check_range("micro_epochs", self.micro_epochs, 1)
         check_range("final_epochs", self.final_epochs, 1)
@@ -179,10 +158,9 @@ class GlobalConfig:
         check_range("drop", self.drop, 0, 100)
         check_range("strikes", self.strikes, 1)
         check_range("random", self.random, 0)
-        if self.mmacs is not None:
-            check_range("mmacs", self.mmacs, 0, open_low=True)
-        if self.milliseconds is not None:
-            check_range("milliseconds", self.milliseconds, 0, open_low=True)
+        for name, limit in (("mmacs", self.mmacs), ("milliseconds", self.milliseconds)):
+            if limit is not None:
+                check_range(name, limit, 0, open_low=True)
         if (self.milliseconds is None) != (self.table is None):
             raise ConfigError(
                 "milliseconds need the table of a device's blocks; make one with `compat-sdk profile FOLDER --blocks "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from compat_sdk.errors import TrainingError
 from compat_sdk.outputs import delete_own
 from compat_sdk.progress import Progress
-from compat_train.config.training import GalleryConfig
+from compat_train.config.gallery import GalleryConfig
 from compat_train.data.training_set import TrainingSet
 from compat_train.device import device_of, torch_threads
 from compat_train.embed import embed_images

@@ -14,7 +14,7 @@ from compat_sdk.datasets import Dataset, require_consistent
 from compat_sdk.datasets.content import picture_sha256
 from compat_sdk.errors import ConfigError, DataError
 from compat_sdk.images import Preprocessing
-from compat_train.data.mapped_file import write_mapped
+from compat_train.data.mapped_file import write_mapped, writing_images
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import TrainingSet, split_rows
 from compat_train.device import device_of
@@ -183,5 +183,6 @@ def _picked(pixels: NDArray[np.uint8], rows: NDArray[np.int64], path: Path) -> N
         for start in range(0, len(rows), _BLOCK):
             mapped[start : start + _BLOCK] = pixels[rows[start : start + _BLOCK]]
 
-    write_mapped(path, shape, fill)
+    with writing_images(path.parent):
+        write_mapped(path, shape, fill)
     return np.memmap(path, np.uint8, "r", shape=shape)

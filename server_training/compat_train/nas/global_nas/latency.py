@@ -1,7 +1,7 @@
 """Milliseconds of any network of a global search, from a table of blocks that a device measured.
 
-Layers of three widths are measured, and a layer of another takes what lies between. Of a shortcut, its projection
-counts; the addition does not.
+Layers of every width of the bounds are measured. The micro search also comes to widths between two of them, whose
+layers take what lies between. Of a shortcut, its projection counts; the addition does not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _NETWORKS_SEED = 19
 
 def settings_of(bounds: Bounds, size: int, dim: int, stem_stride: int) -> dict[str, object]:
     """What a table of blocks must be of; the widths that were measured are part of it."""
-    space = f"global:{bounds.kind},stages={bounds.stages},width={bounds.min_width}-{bounds.max_width}"
+    widths = f"{bounds.min_width}-{bounds.max_width},step={bounds.width_step}"
+    space = f"global:{bounds.kind},stages={bounds.stages},width={widths}"
+    if bounds.kernel not in KERNELS:
+        space += f",kernel={bounds.kernel}"
     return {"space": space, "size": size, "dim": dim, "stem_stride": stem_stride}
 
 
@@ -51,12 +54,13 @@ def block_space(bounds: Bounds, size: int, dim: int, stem_stride: int) -> BlockS
         return {member.name: weights_of(member, bounds, size, dim, stem_stride) for member in members}
 
     blocks: list[Block] = []
+    kernels = dict.fromkeys((*KERNELS, bounds.kernel))
     for width in _measured(bounds):
         # As deep as has every kind of layer: the first of a stage, and one that is not.
         member = bounds.member(4 * bounds.stages, width)
         blocks.append(_stem(member, size, stem_stride))
         for shape, side in zip(member.shapes, _sides(member, size, stem_stride), strict=False):
-            blocks += [_layer(Layer(operation, kernel), shape, side) for operation in OPERATIONS for kernel in KERNELS]
+            blocks += [_layer(Layer(operation, kernel), shape, side) for operation in OPERATIONS for kernel in kernels]
             if projects(member, shape):
                 blocks.append(_projection(shape, side))
         blocks.append(_tail(member, size, dim, stem_stride))
@@ -96,8 +100,8 @@ def milliseconds(
 
 
 def _measured(bounds: Bounds) -> list[int]:
-    """Widths that are measured: the least, the greatest and the one between."""
-    return sorted({bounds.min_width, (bounds.min_width + bounds.max_width) // 2, bounds.max_width})
+    """Widths that are measured: every one of the bounds, and the least."""
+    return sorted({bounds.min_width, *bounds.widths})
 
 
 def _names(member: GlobalMember, width: int, size: int, dim: int, stem_stride: int) -> dict[str, float]:

@@ -16,9 +16,11 @@ from compat_sdk.images import Preprocessing
 from compat_sdk.profile.block_table import load_block_table
 from compat_sdk.progress import Progress
 from compat_train.adoption.opening import open_gallery_model
-from compat_train.config.training import GalleryConfig, QueryConfig, config_to_json
+from compat_train.config.gallery import GalleryConfig
+from compat_train.config.query import QueryConfig
+from compat_train.config.settings import config_to_json
 from compat_train.data.pixels import decode_split
-from compat_train.data.training_set import TrainingSet, load_training_set
+from compat_train.data.training_set import TrainingSet, load_training_set, pixels_folder, split_rows
 from compat_train.evaluation.splits import filled_split
 from compat_train.methods.choose import choose
 from compat_train.methods.objective import gallery_rows
@@ -48,7 +50,8 @@ class Prepared:
         dataset: All splits.
         data: All training images.
         images: What candidates are trained and judged on.
-        test: Decoded query split with its labels, for classification; None for the other objectives.
+        test: Decoded query split with its labels, for classification, of the classes that a scenario left; None for
+            the other objectives.
         preprocessing: Of every network.
         dim: Length of the embedding.
         random: Random members that fit the limit.
@@ -110,13 +113,22 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
             f"no query of {dataset.name} has an image of its label in the split 'gallery', so the found network could "
             f"not be measured; expected identities that have images in both splits"
         )
+    if config.source.streamed:
+        raise ConfigError(
+            "streamed is on, and a global search trains many networks on the same pictures, which are decoded once; "
+            "leave it out",
+            setting="source.streamed",
+        )
     data = load_training_set(config.source, preprocessing, cache=folder / "pixels", progress=progress)
     if isinstance(training, QueryConfig) and gallery is not None:
         gallery_rows(choose(training, gallery, data, None)[0], gallery, data)
     if config.objective == "accuracy":
+        if config.source.scenario.of_classes:
+            splits[0] = _of_classes(splits[0], data)
         _check_classes(splits[0], data)
+    cache = pixels_folder(config.source, folder / "pixels")
     # All are read now, so that a damaged one is named before the search and not at its end.
-    pixels = [decode_split(split, preprocessing, cache=folder / "pixels").images for split in splits]
+    pixels = [decode_split(split, preprocessing, cache=cache).images for split in splits]
     test = (pixels[0], splits[0].labels) if config.objective == "accuracy" else None
     images = search_images(config, dataset, data, preprocessing, gallery, folder / "pixels")
     if config.optimisation.batch > len(images.data.labels):
@@ -161,6 +173,12 @@ def _milliseconds(config: GlobalConfig, size: int, dim: int) -> Callable[[Global
     table = load_block_table(config.table)
     table.require(settings_of(bounds, size, dim, stem_stride))
     return lambda member: milliseconds(member, table, bounds, size=size, dim=dim, stem_stride=stem_stride)
+
+
+def _of_classes(queries: Split, data: TrainingSet) -> Split:
+    """The query images of the classes that a scenario left, or all where that would be none."""
+    rows = np.flatnonzero(np.isin(queries.labels, data.classes))
+    return split_rows(queries, rows) if len(rows) else queries
 
 
 def _check_classes(queries: Split, data: TrainingSet) -> None:

@@ -21,7 +21,7 @@ from compat_sdk.errors import ConfigError
 from compat_sdk.files.documents import write_json_atomic
 from compat_sdk.outputs import require_own
 from compat_sdk.progress import Progress
-from compat_train.config.training import config_to_json
+from compat_train.config.settings import config_to_json
 from compat_train.device import device_of
 from compat_train.evaluation.evaluate import evaluate_each
 from compat_train.evaluation.result import Evaluation

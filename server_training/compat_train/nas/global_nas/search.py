@@ -53,7 +53,7 @@ class Found:
     """Where a search ended.
 
     Attributes:
-        macro: The network of the macro search: depth and width, separable 3x3 layers.
+        macro: The network of the macro search: depth and width, all layers as they were at the start.
         member: The network of the whole search, at the width of ``config.final_width``.
         steps: Everything it came to, in order.
     """
@@ -196,14 +196,17 @@ class _Walk:
         return best
 
     def refine(self, macro: GlobalMember) -> GlobalMember:
-        """The micro search: for each layer a convolution, then for each layer a kernel of 5, at equal parameters."""
+        """The micro search: for each layer the other operation, then for each layer a kernel of 5, at equal parameters.
+
+        Where the search started from kernels of 5, the other one is 3.
+        """
         epochs = self._config.micro_epochs
         baseline = self._parameters(macro)
         best, score = macro, self._evaluate(macro, epochs)
         self._decide("baseline", macro, epochs, score, "adopted")
         for stage, place in self._places(macro.depth):
             layer = best.layers[place]
-            changed = replace(layer, operation="conv") if stage == "operation" else replace(layer, kernel=5)
+            changed = _other_operation(layer) if stage == "operation" else _other_kernel(layer)
             wide = replace(best, layers=(*best.layers[:place], changed, *best.layers[place + 1 :]))
             member = self._narrowed(wide, baseline)
             if member is None:
@@ -217,7 +220,7 @@ class _Walk:
 
     def _places(self, depth: int) -> Iterator[tuple[Stage, int]]:
         stages: tuple[Stage, ...] = ("operation", "kernel")
-        for stage in stages:
+        for stage in stages if self._config.operations else stages[1:]:
             for place in range(depth):
                 yield stage, place
 
@@ -242,8 +245,16 @@ class _Walk:
 
 
 def operations_and_kernels(layers: tuple[Layer, ...]) -> tuple[str, str]:
-    """O and K in the paper's words: a letter (s or c) and a digit (3 or 5) per layer."""
+    """O and K in the paper's words: a letter (s or c) and a digit (3, 5 or 7) per layer."""
     return "".join(layer.operation[0] for layer in layers), "".join(str(layer.kernel) for layer in layers)
+
+
+def _other_operation(layer: Layer) -> Layer:
+    return replace(layer, operation="conv" if layer.operation == "separable" else "separable")
+
+
+def _other_kernel(layer: Layer) -> Layer:
+    return replace(layer, kernel=3 if layer.kernel == 5 else 5)
 
 
 def _points(score: float, other: float) -> float:
