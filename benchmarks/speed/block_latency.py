@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +114,7 @@ def write_report(rows: Sequence[Row], page: Path) -> None:
     write_page(page, "benchmarks.speed.block_latency", parts)
 
 
-def _left_out(cost: NDArray[np.float64], took: NDArray[np.float64]) -> NDArray[np.float64]:
+def _left_out(cost: NDArray[np.floating[Any]], took: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Relative error of each network by the line through all others, fitted to relative errors."""
     found = np.empty(len(took))
     for place in range(len(took)):

@@ -32,10 +32,11 @@ def test_a_step_may_move_what_its_member_uses_and_nothing_else(shared: SharedWei
     member = BOUNDS.member(4, 2)
     shared.zero_grad(set_to_none=True)
     shared(torch.rand(4, 3, 16, 16), member).square().sum().backward()
-    parts = dict((id(weight), part) for weight, part in shared.drawn_parts(member))
+    parts = {id(part[0]): part[1] for part in shared.drawn_parts(member)}
     moved = [weight for weight in shared.parameters() if weight.grad is not None]
     assert len(moved) < len([weight for weight in shared.parameters() if weight.requires_grad])
     for weight in moved:
+        assert weight.grad is not None
         outside = torch.ones(weight.shape, dtype=torch.bool)
         outside[parts.get(id(weight), ())] = False
         assert not weight.grad[outside].any() and weight.grad[~outside].any()

@@ -172,7 +172,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float, fl
         rows = generator.integers(len(a), size=len(a))
         if (drawn := rank_correlation(a[rows], b[rows])) is not None:
             sampled.append(drawn)
-    low, high = np.quantile(sampled, [0.025, 0.975])
+    low, high = np.quantile(sampled, [0.025, 0.975]) if sampled else (np.nan, np.nan)  # of scores that are all equal
     value = rank_correlation(a, b)
     return float("nan") if value is None else value, float(low), float(high)
 
