@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -220,7 +219,8 @@ def sign(
     with console.working():
         gallery = Gallery.open(path)
         made = gallery.sign(key, name=name, release=release, expires=expires, allow_older=allow_older)
-    payload = {"gallery": str(path), "rows": len(gallery), "key": str(key), **asdict(made)}
+    signed = {"name": made.name, "release": made.release, "expires": made.expires}
+    payload = {"gallery": str(path), "rows": len(gallery), "key": str(key), **signed}
     line = f"{path}: {len(gallery)} rows signed as release {made.release} of {made.name}"
     console.report(payload, console.lines([line]), as_json=as_json)
 

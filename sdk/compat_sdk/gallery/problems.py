@@ -83,7 +83,7 @@ def index_problems(snapshot: Snapshot) -> list[str]:
         problem = problem_with(snapshot.folder, record.file)
         return [f"{problem}; {REPAIR}"] if problem else []
     try:
-        index = snapshot.load_index(record)
+        index = snapshot.open_index(record)
     except (GalleryError, ConfigError) as error:
         return [str(error)]
     except MissingExtraError as error:

@@ -193,7 +193,7 @@ class Snapshot:
                 self.approximate, _ = indexing.build_again(self.state.index, self.vectors)
             else:
                 try:
-                    self.approximate = self.load_index(self.state.index)
+                    self.approximate = self.open_index(self.state.index)
                 except GalleryError:
                     if not self._superseded(self.state.index):
                         raise
@@ -238,7 +238,7 @@ class Snapshot:
         missing = not (self.folder / record.file.name).exists()
         return missing and read_state(self.folder).identity != self.state.identity
 
-    def load_index(self, record: StoredIndex) -> ApproximateIndex:
+    def open_index(self, record: StoredIndex) -> ApproximateIndex:
         """Open the stored index, whose digest is compared first.
 
         Raises:

@@ -88,14 +88,14 @@ def test_a_gallery_that_is_verified_while_a_writer_merges_it_has_no_problems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery, _ = make(tmp_path)
-    opened, problems = Gallery.open(gallery), opening.Snapshot.problems
+    opened, problems = Gallery.open(gallery), opening.snapshot_problems
 
     def late(snapshot: opening.Snapshot, *rest: object) -> list[str]:
         if len(snapshot) == 65:
             add(gallery, None, names(70, "late"))
         return problems(snapshot, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(opening.Snapshot, "problems", late)
+    monkeypatch.setattr(opening, "snapshot_problems", late)
     assert opened.verify() == []
     victim = max(gallery.glob("vectors-*"))
     victim.write_bytes(victim.read_bytes()[:-1] + b"\x7f")
