@@ -32,6 +32,7 @@ class Claim:
         table: Title of its table, or how it begins.
         columns: Headers of one or two columns of the table with intervals, which the picture shows.
         section: Heading above the table, where several tables have its title.
+        axis: What the columns are, with their unit.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Claim:
     table: str
     columns: tuple[str, ...]
     section: str = ""
+    axis: str = "top-1 in percent"
 
 
 CLAIMS = (
@@ -46,7 +48,13 @@ CLAIMS = (
     Claim("gap", "accuracy/paragon_gap.md", "Top-1 in a gallery with one", ("M(q,g)",)),
     Claim("half-way", "accuracy/half_way.md", "A gallery that meets", ("M(g,g)", "M(q,g)")),
     Claim("cmp-nas", "studies/cmp_nas/cmp_nas.md", "Static networks", ("M(q,q)", "M(q,g)")),
-    Claim("ranking", "studies/cmp_nas/ranking.md", "Scores of the shared weights", ("M(q,g)", "R3")),
+    Claim(
+        "ranking",
+        "studies/cmp_nas/ranking.md",
+        "Scores of the shared weights",
+        ("M(q,g)", "R3"),
+        axis="Spearman correlation",
+    ),
     Claim("global-nas", "studies/global_nas/global_nas.md", "R3 at 1.45 MMACs", ("M(q,q)", "M(q,g)"), "kanji"),
     Claim("combined", "studies/combined/combined.md", "Searches within", ("M(q,q)", "M(q,g)")),
     Claim("upgrades", "studies/upgrades/upgrades.md", "Old gallery, new queries", ("top-1",), "kanji"),
@@ -84,7 +92,7 @@ def page_of(claim: Claim) -> str | None:
     parts = [
         f"# {title}",
         f"**{said[1]}**",
-        f"![{claim.table}]({claim.name}.png)",
+        f"![{title}]({claim.name}.png)",
         found.text,
         f"## What failed\n\n{failed}",
         f"## The commands\n\n{commands}",
@@ -138,7 +146,7 @@ def _draw(claim: Claim, path: Path) -> None:
         axes.errorbar(values[0], heights, xerr=whiskers, fmt="o", color=_COLOURS[number], capsize=2, label=name)
     axes.set_yticks(range(len(lines)), [line[0].split(":")[0].split(" (")[0] for line in lines])
     axes.invert_yaxis()
-    axes.set_xlabel("with 95 % intervals")
+    axes.set_xlabel(f"{claim.axis}, with 95 % intervals")
     axes.grid(axis="x", linewidth=0.5, color="#d0d7de")
     axes.set_axisbelow(True)
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0)
