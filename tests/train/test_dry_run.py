@@ -151,7 +151,7 @@ def test_pixels_that_runs_share_take_their_room_once(tmp_path: Path, monkeypatch
     assert each["gallery"] == each["bct"] > each["old"] > 0  # those of old are fewer, and decoded beside the others
     for room, problems in ((each["gallery"] + each["old"], 0), (each["gallery"], 1)):
         free = SimpleNamespace(free=int(room * 2**30) + 1)
-        monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda _, free=free: free)
+        monkeypatch.setattr("compat_train.dry_run.shutil.disk_usage", lambda _, free=free: free)
         assert len(plan_recipe(recipe, tmp_path).problems) == problems
 
 
