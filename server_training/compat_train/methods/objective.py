@@ -205,6 +205,7 @@ def _stored(
             f"{config.embedded_by} decodes images otherwise than {config.gallery}, and both see the same ones here; "
             f"train psi by itself: train upgrade has the same through"
         )
+    same_blank = first.preprocessing.mean == gallery.preprocessing.mean or not config.augmentation.cutout
     outputs = GalleryOutputs(
         first,
         shown.pixels,
@@ -212,7 +213,7 @@ def _stored(
         device,
         half=autocast_type(config.execution, device),
         kept=shown.kept,
-        sees_batches=shown.shared,
+        sees_batches=shown.shared and same_blank,
         ids=data.ids,
         progress=progress,
     )
