@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import compat_sdk.files.reserve as reserve_module
 from compat_sdk.arrays import new_array, read_array
 from compat_sdk.files.reserve import reserve
-from compat_sdk.files.reserve import reserve as reserve_module
 from compat_sdk.stores import native
 
 
