@@ -142,7 +142,7 @@ def _plot(rows: Sequence[Row], path: Path) -> None:
 
 
 def main() -> None:
-    """Measures the folders that have no row yet, then writes the page."""
+    """Measures the folders, keeps what has no row yet, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folders", type=Path, nargs="+", default=[], help="folders of blocks, of one engine each")
     parser.add_argument("--rounds", type=int, default=5, help="times that all graphs are measured")

@@ -1,9 +1,7 @@
 """The runtime in JavaScript beside Python's, in one run: decode, resize, embed and search, in Node and in Chromium.
 
-    python -m benchmarks.speed.web_runtime --out benchmarks/speed/web_runtime.json
-
-writes web_runtime.md beside the JSON; with ``--page`` it writes that page from the JSON that is there, and measures
-nothing.
+    python -m benchmarks.speed.web_runtime          # writes web_runtime.json, and web_runtime.md beside it
+    python -m benchmarks.speed.web_runtime --page   # writes the page from the JSON that is there
 
 The model is an untrained mobilenet_v2 at 112 pixels, and the picture a JPEG of 12 megapixels. A search is the exact one
 for one query and ten hits in random unit vectors of 128 numbers. Each figure is a median over rounds, in milliseconds.
@@ -49,7 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="galleries' sizes")
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--out", type=Path, required=True, help="the JSON, beside which the page is written")
+    beside = Path(__file__).with_suffix(".json")
+    parser.add_argument("--out", type=Path, default=beside, help="the JSON, beside which the page is written")
     parser.add_argument("--page", action="store_true", help="write the page alone")
     options = parser.parse_args()
     if not options.page:

@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,12 @@ import torch
 from torch import nn
 
 from compat_sdk.errors import CompatError
+from compat_sdk.images import Preprocessing
 from compat_train.config.gallery import GalleryConfig
 from compat_train.config.parts import Augmentation, Execution, Optimisation, Source
 from compat_train.config.query import QueryConfig
 from compat_train.config.upgrade import SideInfoConfig, UpgradeConfig
+from compat_train.data.canvas import decoding
 from compat_train.data.training_set import training_split
 from compat_train.device import device_of, place, torch_threads
 from compat_train.models.build import build_model
@@ -41,12 +43,21 @@ _GIB = 2.0**30
 
 @dataclass(frozen=True)
 class _Desk:
-    """Where networks are timed and projected, and what was found wrong meanwhile, each problem once."""
+    """Where networks are timed and projected, what was found wrong meanwhile, and the pixels, all of them once.
+
+    Attributes:
+        device: Where networks are timed.
+        machine: GPUs for which they are projected too; None for none.
+        half: Whether arithmetic has 16 bits there.
+        problems: What would end the recipe, as keys.
+        gib: Decoded pixels that runs share, in GiB, by their images and how they are decoded.
+    """
 
     device: torch.device
     machine: Machine | None
     half: bool
-    problems: dict[str, None]
+    problems: dict[str, None] = field(default_factory=dict)
+    gib: dict[tuple[Source, Preprocessing], float] = field(default_factory=dict)
 
 
 def plan_recipe(recipe: Recipe, out: str | Path, *, device: str | None = None, machine: str | None = None) -> Plan:
@@ -63,7 +74,7 @@ def plan_recipe(recipe: Recipe, out: str | Path, *, device: str | None = None, m
     """
     asked = _execution(recipe)
     elsewhere = None if machine is None else Machine.named(machine)
-    desk = _Desk(device_of(device or asked.device), elsewhere, in_half(asked.precision), {})
+    desk = _Desk(device_of(device or asked.device), elsewhere, in_half(asked.precision))
     with torch_threads(asked.threads or None):
         runs = tuple(_runs(recipe, desk))
     notes = []
@@ -78,7 +89,7 @@ def plan_recipe(recipe: Recipe, out: str | Path, *, device: str | None = None, m
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / _GIB
-    needed = math.fsum(run.gib or 0.0 for run in runs)
+    needed = math.fsum(desk.gib.values())
     if needed > free:
         desk.problems[f"decoded pixels of all runs take {needed:.3g} GiB, and {free:.3g} GiB are free at {folder}"] = (
             None
@@ -100,20 +111,20 @@ def _runs(recipe: Recipe, desk: _Desk) -> Iterator[PlannedRun]:
         models["gallery"] = recipe.gallery
     models |= {**recipe.models, **recipe.queries, **recipe.sides}
     dims: dict[str, int] = {}
-    sizes: dict[str, int] = {}
+    seen: dict[str, Preprocessing] = {}
     for name, config in models.items():
         against = Path(config.gallery).name if isinstance(config, QueryConfig) else name
         dims[name] = dims.get(against, 128) if isinstance(config, QueryConfig) else config.dim
-        own = config.preprocessing
-        sizes[name] = sizes.get(against, 112) if own is None else own.size
+        seen[name] = config.preprocessing or seen.get(against, Preprocessing(size=112))
         shape = (config.arch, dims[name], config.width, config.stem_stride)
         views = config.random_views if isinstance(config, SideInfoConfig) else config.augmentation
-        training = _Training(name, config.arch, config.source, config.optimisation, views, sizes[name])
-        yield _planned(training, functools.partial(_built, *shape), _layers(*shape, sizes[name]), desk)
+        training = _Training(name, config.arch, config.source, config.optimisation, views, seen[name])
+        yield _planned(training, functools.partial(_built, *shape), _layers(*shape, seen[name].size), desk)
     for name, upgrade in recipe.upgrades.items():
         yield _of_transform(name, upgrade, dims, desk)
     if recipe.cmp is not None:
-        yield from _of_search(recipe.cmp, sizes.get("gallery", 112), dims.get("gallery", 128), desk)
+        as_seen = seen.get("gallery", Preprocessing(size=112))
+        yield from _of_search(recipe.cmp, as_seen, dims.get("gallery", 128), desk)
 
 
 @dataclass(frozen=True)
@@ -125,13 +136,13 @@ class _Training:
     source: Source
     optimisation: Optimisation
     augmentation: Augmentation
-    size: int
+    preprocessing: Preprocessing
 
 
-def _of_search(config: CmpConfig, size: int, dim: int, desk: _Desk) -> Iterator[PlannedRun]:
+def _of_search(config: CmpConfig, preprocessing: Preprocessing, dim: int, desk: _Desk) -> Iterator[PlannedRun]:
     """The supernet, by a member in the middle of what it trains, and of each tier one retrained network."""
     try:
-        costs = costs_of(config, size=size, dim=dim)
+        costs = costs_of(config, size=preprocessing.size, dim=dim)
     except CompatError as error:
         desk.problems[str(error)] = None
         return
@@ -147,8 +158,8 @@ def _of_search(config: CmpConfig, size: int, dim: int, desk: _Desk) -> Iterator[
             continue
         build = functools.partial(MemberNetwork, member, dim=dim, stem_stride=config.stem_stride)
         with torch.device("meta"):
-            layers = per_layer(build(), size)
-        training = _Training(name, member.name, config.source, optimisation, config.augmentation, size)
+            layers = per_layer(build(), preprocessing.size)
+        training = _Training(name, member.name, config.source, optimisation, config.augmentation, preprocessing)
         yield _planned(training, build, layers, desk)
 
 
@@ -166,7 +177,7 @@ def _layers(arch: str, dim: int, width: float, stem_stride: int, size: int) -> t
 def _planned(
     training: _Training, build: Callable[[], nn.Module], layers: Sequence[LayerCost], desk: _Desk
 ) -> PlannedRun:
-    optimisation, size = training.optimisation, training.size
+    optimisation, size = training.optimisation, training.preprocessing.size
     images, classes = _count(training.source, training.name, optimisation.batch, desk)
     steps = None if images is None else _steps(images, optimisation)
     mmacs = math.fsum(layer.mmacs for layer in layers)
@@ -175,14 +186,17 @@ def _planned(
         return found
     shown = min(_IMAGES, optimisation.batch)
     seconds = _seconds(build, [(3, size, size)], shown, desk.device)
-    side = max(size, training.augmentation.canvas)
+    gib = 0.0
+    if not training.source.streamed:
+        decoded = replace(decoding(training.preprocessing), size=max(size, training.augmentation.canvas))
+        gib = desk.gib[training.source, decoded] = images * 3 * decoded.size**2 / _GIB
     there = None if desk.machine is None else desk.machine.seconds(layers, half=desk.half)
-    embedded = steps * optimisation.batch / 3600
+    shown_in_all = steps * optimisation.batch
     return replace(
         found,
-        hours=embedded * seconds,
-        gib=0.0 if training.source.streamed else images * 3 * side**2 / _GIB,
-        projected_hours=None if there is None else embedded * there,
+        hours=shown_in_all * seconds / 3600,
+        gib=gib,
+        projected_hours=None if there is None else shown_in_all * there / 3600,
     )
 
 

@@ -128,11 +128,7 @@ def read_recipe(
     source = config_from_mapping(Source, found["source"], "source.")
     execution = config_from_mapping(Execution, found.get("execution", {}), "execution.")
     shared = {
-        "source": replace(
-            source,
-            root=source.root if root is None else root,
-            pixels=source.pixels if source.pixels or source.streamed else str(Path(out) / "pixels"),
-        ),
+        "source": source if root is None else replace(source, root=root),
         "execution": replace(
             execution,
             seed=execution.seed if seed is None else seed,
@@ -157,6 +153,8 @@ def read_recipe(
         if kind is QueryConfig and isinstance(values.get("preprocessing"), Mapping) and against in seen:
             laid["preprocessing"] = seen[against]
         config = config_from_mapping(kind, values, at, defaults=laid)
+        if config.source is not None and config.source.pixels is None and not config.source.streamed:
+            config = replace(config, source=replace(config.source, pixels=str(folder / "pixels")))
         if (own := getattr(config, "preprocessing", None) or seen.get(against)) is not None:
             seen[name] = own
         if (loss := config.classification or losses.get(against)) is not None:
@@ -202,9 +200,8 @@ def read_recipe(
         cmp=None if search is None else cmp_search(search),
         global_search=global_search(found["global"]) if "global" in found else None,
     )
-    names = [
-        name.casefold() for name in (*recipe.names, "cmp", "global", "pixels")
-    ]  # many systems do not tell a from A
+    # Many systems do not tell a from A.
+    names = [name.casefold() for name in (*recipe.names, "cmp", "global", "pixels")]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
             f"{path} gives the name {', '.join(twice)} to two runs, which would share a folder; rename one"

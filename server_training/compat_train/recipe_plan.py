@@ -25,8 +25,8 @@ class PlannedRun:
         steps: Steps of the whole training; None with ``images``.
         hours: Time of the network's own steps on this device; None where it was not timed. What a gallery model embeds
             meanwhile, decoding and evaluation come on top.
-        gib: Decoded pixels, kept in memory or on the disk, in GiB; None with ``images``, and for a transform, which
-            reads those of its models.
+        gib: Decoded pixels, kept on the disk, in GiB, which runs share that decode the same images alike; None with
+            ``images``, and for a transform, which reads those of its models.
         projected_hours: The least time of the same steps on `Plan.machine`; None with ``images``, without a machine,
             and for a transform.
     """

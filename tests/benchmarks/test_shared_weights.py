@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("torch")
 
 import torch
 
+from benchmarks.studies.combined.shared_search import kept_epochs
 from benchmarks.studies.combined.shared_weights import Schedule, SharedWeights, take
 from compat_train.models.global_space import Bounds
 
@@ -49,3 +52,9 @@ def test_steps_begin_with_the_largest_and_repeat_themselves() -> None:
     assert drawn[0] == BOUNDS.member(7, 4)
     assert {(member.depth, member.width) for member in drawn[40:]} == {(3, 6), (3, 4), (7, 4), (7, 2)}
     assert drawn == [Schedule(widths, 100, 0, BOUNDS.member).member(step) for step in range(100)]
+
+
+def test_how_long_to_train_is_measured_once(tmp_path: Path) -> None:
+    measured = [7, 9]
+    path = tmp_path / "search" / "epochs.json"
+    assert [kept_epochs(path, lambda: measured.pop(0)) for _ in range(2)] == [7, 7] and measured == [9]

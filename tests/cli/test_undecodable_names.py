@@ -78,10 +78,14 @@ def test_a_training_is_refused_before_it_begins(tmp_path: Path, capsys: pytest.C
 def test_settings_that_no_record_holds_are_refused() -> None:
     pytest.importorskip("torch")
     from compat_train.config.parts import Source
+    from compat_train.config.query import QueryConfig
     from compat_train.config.settings import config_to_json
 
     with pytest.raises(ConfigError, match=r"data is .*no valid UTF-8"):
         config_to_json(Source(data=ODD))
+    chain = QueryConfig(source=Source(data="x"), gallery="g", method="dmu", through=("h", ODD), embedded_by="g")
+    with pytest.raises(ConfigError, match=r"through is .*no valid UTF-8"):
+        config_to_json(chain)
 
 
 def test_undecodable_ids_are_drawn_like_others() -> None:

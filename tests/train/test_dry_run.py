@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -142,6 +143,16 @@ def test_pixels_are_those_of_the_canvas_that_crops_are_taken_from(tmp_path: Path
     text = RECIPE.replace("optimisation = {epochs = 1, batch = 50}", crops)
     runs = {run.name: run for run in plan_recipe(read_recipe(write(tmp_path, text), tmp_path), tmp_path).runs}
     assert runs["bct"].images and runs["bct"].gib == pytest.approx(runs["bct"].images * 3 * 40**2 / 2**30)
+
+
+def test_pixels_that_runs_share_take_their_room_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = read_recipe(write(tmp_path, RECIPE), tmp_path)
+    each = {run.name: run.gib or 0.0 for run in plan_recipe(recipe, tmp_path).runs}
+    assert each["gallery"] == each["bct"] > each["old"] > 0  # those of old are fewer, and decoded beside the others
+    for room, problems in ((each["gallery"] + each["old"], 0), (each["gallery"], 1)):
+        free = SimpleNamespace(free=int(room * 2**30) + 1)
+        monkeypatch.setattr("compat_train.dry_run.shutil.disk_usage", lambda _, free=free: free)
+        assert len(plan_recipe(recipe, tmp_path).problems) == problems
 
 
 def test_hours_on_a_named_machine_are_arithmetic_and_traffic_by_its_peaks(tmp_path: Path) -> None:

@@ -253,6 +253,19 @@ def test_a_recipe_runs_and_a_finished_one_is_kept(clothes: Path, tmp_path: Path)
     assert not stages
 
 
+def test_runs_share_a_folder_of_decoded_pictures_unless_they_stream_or_name_one(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(
+        "[source]\ndata = 'x'\n[gallery]\n[model.streamed.source]\nstreamed = true\n"
+        "[model.elsewhere.source]\npixels = 'kept'\n"
+    )
+    recipe = read_recipe(path, tmp_path / "out", root="there")
+    assert recipe.gallery is not None and recipe.gallery.source.root == "there"
+    assert recipe.gallery.source.pixels == str(tmp_path / "out" / "pixels")
+    streamed, elsewhere = (recipe.models[name].source for name in ("streamed", "elsewhere"))
+    assert (streamed.streamed, streamed.pixels, elsewhere.pixels) == (True, None, "kept")
+
+
 def test_a_recipe_that_extends_another_lies_over_it_setting_by_setting(tmp_path: Path) -> None:
     (tmp_path / "base.toml").write_text(
         "description = 'base'\n[source]\ndata = 'x'\n[gallery]\ndim = 32\n[gallery.optimisation]\nepochs = 3\n"

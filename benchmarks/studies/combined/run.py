@@ -13,6 +13,7 @@ kanji-hard's training images, and asked in its hard gallery. Random members of t
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from benchmarks.accuracy.kanji_hard import query_config, row_of
 from benchmarks.pages import difference_cell, mean_cell, table, write_page
 from benchmarks.rows import Row, Rows
 from benchmarks.studies.cmp_nas.search import SEARCH, SPACE
-from benchmarks.studies.combined.shared_search import Combined
+from benchmarks.studies.combined.shared_search import Combined, kept_epochs
 from compat_train.config.parts import Execution, Optimisation, Source
 from compat_train.config.scenario import Scenario
 from compat_train.methods.query import train_query
@@ -70,13 +71,15 @@ class Searches:
         """What a row found: architecture name, stem stride, and hours of searching."""
         if name == "global":
             return self._global()
-        hours = (self._found("global") or {"search_hours": 0.0})["search_hours"]
+        searched = self._found("global")
+        assert searched is not None  # it is the first of a seed
+        seconds = 3600 * searched["search_hours"]
         if name == "cmp":
-            return self._cmp(3600 * hours)
+            return self._cmp(seconds)
         combined = Combined(self._config(), self._folder / "shared")
         if name == "combined":
             before = time.process_time()
-            member = combined.search(3600 * hours)
+            member = combined.search(seconds)
             return member.name, 2, (time.process_time() - before) / 3600
         return combined.random(RANDOM)[int(name.rpartition(" ")[2]) - 1].name, 2, 0.0
 
@@ -119,10 +122,16 @@ class Searches:
         )
         folder = self._folder / "cmp"
         prepared = prepare_cmp(config, folder)
-        before = time.process_time()
-        train_supernet(config, prepared.gallery, prepared.data, self._folder / "cmp-an-epoch")
-        an_epoch = time.process_time() - before
-        epochs = max(2, round(0.8 * seconds / an_epoch))  # about a fifth is the candidates'
+
+        def measured() -> int:
+            tried = self._folder / "cmp-an-epoch"
+            shutil.rmtree(tried, ignore_errors=True)  # a part of an epoch would look like a fast one
+            before = time.process_time()
+            train_supernet(config, prepared.gallery, prepared.data, tried)
+            an_epoch = time.process_time() - before
+            return max(2, round(0.8 * seconds / an_epoch))  # about a fifth is the candidates'
+
+        epochs = kept_epochs(self._folder / "cmp-epochs.json", measured)
         config = replace(config, supernet=replace(config.supernet, optimisation=replace(schedule, epochs=epochs)))
         before = time.process_time()
         weights = train_supernet(config, prepared.gallery, prepared.data, folder / "supernet")

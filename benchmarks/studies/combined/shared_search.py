@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.studies.combined.shared_weights import Schedule, SharedWeights, take
+from compat_sdk.files.documents import write_json_atomic
 from compat_train.config.query import QueryConfig
 from compat_train.config.settings import config_to_json
 from compat_train.data.batches import Batch
@@ -54,13 +58,17 @@ class Combined:
         Args:
             seconds: CPU time of the whole; an epoch is trained beforehand to know what one takes.
         """
-        before = time.process_time()
-        shared = self.trained(1, "an-epoch")
-        an_epoch = time.process_time() - before
-        before = time.process_time()
-        self.score(shared, self._config.bounds.member(max(self._widths), self._widths[max(self._widths)][0]))
-        moves = _CANDIDATES * (time.process_time() - before)
-        shared = self.trained(max(2, round((seconds - moves) / an_epoch)), "weights")
+
+        def measured() -> int:
+            shutil.rmtree(self._folder / "an-epoch", ignore_errors=True)  # a part of it would look like a fast one
+            start = time.process_time()
+            shared = self.trained(1, "an-epoch")
+            between = time.process_time()
+            self.score(shared, self._config.bounds.member(max(self._widths), self._widths[max(self._widths)][0]))
+            moves = _CANDIDATES * (time.process_time() - between)
+            return max(2, round((seconds - moves) / (between - start)))
+
+        shared = self.trained(kept_epochs(self._folder / "epochs.json", measured), "weights")
         scores: dict[GlobalMember, float] = {}
 
         def evaluate(member: GlobalMember, _: int) -> float:
@@ -128,3 +136,12 @@ class Combined:
         generator = np.random.default_rng((self._config.execution.seed, _RANDOM_SEED))
         depths = generator.permutation(sorted(self._widths))[:count]
         return [replace(self._config.bounds.member(int(depth), self._widths[int(depth)][0])) for depth in depths]
+
+
+def kept_epochs(path: Path, measure: Callable[[], int]) -> int:
+    """How long to train, measured once: a training that goes on after a stop must be as long as it was begun."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(path, measure())
+    found: int = json.loads(path.read_text())
+    return found

@@ -45,8 +45,8 @@ WEIGHTS: Mapping[QueryMethod, Mapping[str, float]] = {
 CENTRED: tuple[QueryMethod, ...] = ("regression-centred", "csd", "infonce", "aml")
 """Methods whose targets are the gallery model's vectors without their mean."""
 TERMS = (
-    *("own", "gallery", "kd", "focal", "regression", "alignment", "boundary", "adaptation", "csd", "infonce", "aml"),
-)
+    "own", "gallery", "kd", "focal", "regression", "alignment", "boundary", "adaptation", "csd", "infonce", "aml",
+)  # fmt: skip
 OF_LABELS = ("own", "gallery", "kd", "focal", "alignment", "boundary", "adaptation")
 """Terms that look at labels, besides ``aml``, which takes them where there are some."""
 COMPATIBLE = ("gallery", "focal", "regression", "alignment", "boundary", "csd", "infonce", "aml")

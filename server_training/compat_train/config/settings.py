@@ -170,13 +170,14 @@ def _convert(hint: Any, value: Any, where: str, default: Any = MISSING, *, told:
 
 
 def _require_unicode(name: str, value: object) -> None:
-    """Refuse, before anything is trained, a path that no record of a run could hold."""
-    if isinstance(value, str) and as_unicode(value) != value:
-        raise ConfigError(
-            f"{name} is {shown_value(value)}, which is no valid UTF-8, so that no record could hold it; rename it, or "
-            f"make a link with another name",
-            setting=name,
-        )
+    """Refuse, before anything is trained, a path that no record of a run could hold; of a tuple, any of them."""
+    for text in value if isinstance(value, tuple) else (value,):
+        if isinstance(text, str) and as_unicode(text) != text:
+            raise ConfigError(
+                f"{name} is {shown_value(text)}, which is no valid UTF-8, so that no record could hold it; rename it, "
+                f"or make a link with another name",
+                setting=name,
+            )
 
 
 def _changes(saved: Any, wanted: Any, where: str = "") -> list[str]:

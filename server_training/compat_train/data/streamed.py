@@ -34,7 +34,7 @@ class StreamedImages:
             threads: Threads that decode, at least 1; None for one per usable core.
         """
         self.shape = (len(split), preprocessing.size, preprocessing.size, 3)
-        self._split, self._preprocessing = split, preprocessing
+        self._split, self._preprocessing, self._rows = split, preprocessing, np.arange(len(split))
         self._pool = ThreadPoolExecutor(threads or usable_cores(), "decode")
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class StreamedImages:
             DataError: A picture cannot be read; the message names it.
             IndexError: There is no such row.
         """
-        wanted = np.arange(len(self))[rows]
+        wanted = self._rows[rows]
         if wanted.ndim == 0:
             return self._decoded(int(wanted))
         if not wanted.size:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from compat_sdk.datasets import Split
 from compat_sdk.errors import ConfigError
 from compat_train.config.upgrade import UpgradeConfig
+from compat_train.data.canvas import decoding
 from compat_train.data.pairs import divide
 from compat_train.data.pixels import decode_split
 from compat_train.data.training_set import split_rows, training_split
@@ -85,14 +86,17 @@ def held_out_vectors(
     """
     parts = divide(split.labels, 1.0, seed)
     split = split_rows(split, np.union1d(parts.stop, parts.judge))
-    split = split_rows(split, decode_split(split, models["new"].preprocessing, skip_budget=len(split) - 1).kept)
+    decoded = decode_split(split, decoding(models["new"].preprocessing), skip_budget=len(split) - 1)
+    split, pixels = split_rows(split, decoded.kept), {decoding(models["new"].preprocessing): decoded.images}
     parts = divide(split.labels, 1.0, seed)
     if not len(parts.stop) or not len(parts.judge):
         return None
 
     def embedded(name: str) -> Tensor:
-        pixels = decode_split(split, models[name].preprocessing).images
-        return training_embeddings(models[name], pixels, device, ids=split.ids)
+        as_seen = decoding(models[name].preprocessing)
+        if as_seen not in pixels:
+            pixels[as_seen] = decode_split(split, as_seen).images
+        return training_embeddings(models[name], pixels[as_seen], device, ids=split.ids)
 
     inputs, new = earlier(embedded("old"), embedded("side") if "side" in models else None), embedded("new")
 
@@ -100,5 +104,4 @@ def held_out_vectors(
         picked = torch.from_numpy(chosen).to(device)
         return StoredRows(tuple(one[picked] for one in inputs), new[picked])
 
-    labels: Sequence[str] = split.labels
-    return HeldOutImages(rows(parts.stop), rows(parts.judge), tuple(labels[row] for row in parts.judge))
+    return HeldOutImages(rows(parts.stop), rows(parts.judge), tuple(split.labels[row] for row in parts.judge))

@@ -205,6 +205,7 @@ def _stored(
             f"{config.embedded_by} decodes images otherwise than {config.gallery}, and both see the same ones here; "
             f"train psi by itself: train upgrade has the same through"
         )
+    same_blank = first.preprocessing.mean == gallery.preprocessing.mean or not config.augmentation.cutout
     outputs = GalleryOutputs(
         first,
         shown.pixels,
@@ -212,7 +213,7 @@ def _stored(
         device,
         half=autocast_type(config.execution, device),
         kept=shown.kept,
-        sees_batches=shown.shared,
+        sees_batches=shown.shared and same_blank,
         ids=data.ids,
         progress=progress,
     )
@@ -253,9 +254,10 @@ def gallery_rows(config: QueryConfig, gallery: Checkpoint, data: TrainingSet) ->
     selects = config.selecting != "uniform" and not config.of_prototypes
     itself = weights["kd"] or weights["focal"] or config.method == "finetune"
     if (under_it or selects or itself) and gallery.classifier is None:
+        means = "" if itself else "set unseen to all-prototypes, "
         raise TrainingError(
             f"{gallery.path} has no classifier, which method {config.method!r} needs; train the gallery model with a "
-            f"classification loss, set unseen to all-prototypes, or use method 'regression'"
+            f"classification loss, {means}or use method 'regression'"
         )
     position = {name: row for row, name in enumerate(gallery.classes)}
     rows = torch.tensor([position.get(name, -1) for name in data.classes], dtype=torch.int64)

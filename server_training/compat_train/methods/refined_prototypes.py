@@ -12,14 +12,13 @@ defaults here are ours. The public code of AdvBCT has plain class means under th
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
 def refined_prototypes(
     embeddings: Tensor, labels: Tensor, classes: int, *, damping: float = 0.5, temperature: float = 0.1
 ) -> Tensor:
-    """Unit-norm mean of each class's embeddings after the walk, all steps of it in closed form.
+    """Mean of each class's embeddings after the walk, all steps of it in closed form.
 
     Args:
         embeddings: ``[n, dim]`` of the old model on the new training images, unit norm.
@@ -29,24 +28,19 @@ def refined_prototypes(
         temperature: Of the softmax over cosines to the class's other images, above 0.
 
     Returns:
-        ``[classes, dim]``, unit norm; zero for a class without images. The largest class takes the square of its
+        ``[classes, dim]``, not normalised; zero for a class without images. The largest class takes the square of its
         images in memory, twice.
     """
     order = torch.argsort(labels, stable=True)
     groups = torch.split(embeddings[order].float(), torch.bincount(labels, minlength=classes).tolist())
-    rows = [
-        F.normalize(_shares(group, damping, temperature) @ group, dim=0) if len(group) else embeddings.new_zeros(dim)
-        for dim in [embeddings.shape[1]]
-        for group in groups
-    ]
-    return torch.stack(rows)
+    return torch.stack([_shares(group, damping, temperature) @ group for group in groups])
 
 
 def _shares(group: Tensor, damping: float, temperature: float) -> Tensor:
-    """How much each image of a class counts in its mean: ``[n]``, sum 1."""
+    """How much each image of a class counts in its mean: ``[n]``, sum 1 unless there are none."""
     count = len(group)
-    start = torch.full((count,), 1.0 / count, device=group.device)
-    if count == 1:
+    start = torch.full((count,), 1.0 / max(1, count), device=group.device)
+    if count <= 1:
         return start
     near = (group @ group.T / temperature).fill_diagonal_(-torch.inf)
     # mean of (1 - damping) * (I - damping * walk)^-1 * group, by its weights: one system in place of dim.

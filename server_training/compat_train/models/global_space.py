@@ -148,7 +148,9 @@ class Bounds:
 
     def __post_init__(self) -> None:
         _check_stages(self.kind, self.stages)
-        _ = self.start  # refuses what is no layer
+        check_choice("operation", self.operation, OPERATIONS)
+        if self.kernel not in _START_KERNELS:
+            raise ConfigError(f"kernel is {self.kernel!r}; expected 3, 5 or 7", setting="kernel")
         group = _layers_per_step(self.kind)
         check_range("min_depth", self.min_depth, group * self.stages)
         check_range("max_depth", self.max_depth, self.min_depth)

@@ -165,6 +165,8 @@ def test_an_unknown_architecture_names_this_space_too() -> None:
         ({"max_width": 8}, "max_width is 8; expected at least 16"),
         ({"max_width": 5000}, "max_width is 5000; expected at least 16 and at most 4096"),
         ({"width_step": 0}, "width_step"),
+        ({"kernel": 4}, "^kernel is 4; expected 3, 5 or 7"),
+        ({"operation": "pool"}, "^operation is 'pool'"),
         ({"kind": "dense"}, "kind"),
         ({"stages": 0}, "stages"),
         ({"kind": "residual", "min_depth": 11}, "even number"),

@@ -151,6 +151,12 @@ class GlobalConfig:
     def __post_init__(self) -> None:
         check_choices(self)
         self.augmentation.refuse_canvas("a search")
+        if self.source.streamed:
+            raise ConfigError(
+                "streamed is on, and a global search trains many networks on the same pictures, which are decoded "
+                "once; leave it out",
+                setting="source.streamed",
+            )
         check_range("macro_epochs", self.macro_epochs, 1)
         check_range("micro_epochs", self.micro_epochs, 1)
         check_range("final_epochs", self.final_epochs, 1)

@@ -113,12 +113,6 @@ def prepare(config: GlobalConfig, folder: Path, progress: Progress | None = None
             f"no query of {dataset.name} has an image of its label in the split 'gallery', so the found network could "
             f"not be measured; expected identities that have images in both splits"
         )
-    if config.source.streamed:
-        raise ConfigError(
-            "streamed is on, and a global search trains many networks on the same pictures, which are decoded once; "
-            "leave it out",
-            setting="source.streamed",
-        )
     data = load_training_set(config.source, preprocessing, cache=folder / "pixels", progress=progress)
     if isinstance(training, QueryConfig) and gallery is not None:
         gallery_rows(choose(training, gallery, data, None)[0], gallery, data)
