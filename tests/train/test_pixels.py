@@ -113,7 +113,10 @@ def test_a_failed_decoding_leaves_no_cache_behind(tmp_path: Path) -> None:
 def test_two_trainings_that_share_a_folder_decode_once(tmp_path: Path) -> None:
     split, cache, steps = files(tmp_path, 3), tmp_path / "cache", []
     cache.mkdir()
-    with ThreadPoolExecutor(2) as pool:
+    with (
+        ThreadPoolExecutor(2) as pool,
+        pytest.warns(UserWarning, match="is writing images in .*waiting until it is done"),
+    ):
         with open_locked(cache / "pixels.lock"):
 
             def decoded() -> Pixels:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ def alone(lock: Path, work: str, *, waits: bool = False) -> Iterator[None]:
     Args:
         lock: File to hold, made if need be with its folder.
         work: What is done, for the error, such as ``training in RUN``.
-        waits: Wait until another process that holds the lock has ended, in place of the error.
+        waits: Wait until another process lets the lock go, and warn of it once, in place of the error.
 
     Raises:
         TrainingError: Another process holds the lock, or it is no file.
@@ -65,7 +66,11 @@ def alone(lock: Path, work: str, *, waits: bool = False) -> Iterator[None]:
     """
     make_folder(lock.parent)
     try:
+        told = False
         while (file := _held(lock, waits)) is None:
+            if not told:
+                warnings.warn(f"another process is {work}; waiting until it is done", stacklevel=3)
+                told = True
             time.sleep(_POLL_S)
     except BlockingIOError as error:
         raise TrainingError(f"another process is {work}; wait until it is done, or write to another folder") from error
