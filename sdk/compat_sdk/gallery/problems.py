@@ -58,11 +58,7 @@ def snapshot_problems(
 
 def _repeated_ids(snapshot: Snapshot) -> list[str]:
     """Ids of more than one row, found by eight bytes of each; those alone of which these are equal are compared."""
-    marks = np.empty(len(snapshot), np.int64)
-    done = 0
-    for ids, _ in snapshot.each_names():
-        marks[done : done + len(ids)] = [hash(id) for id in ids]
-        done += len(ids)
+    marks = np.fromiter((hash(id) for ids, _ in snapshot.each_names() for id in ids), np.int64)
     marks.sort()
     suspect = set(marks[1:][marks[1:] == marks[:-1]].tolist())
     if not suspect:
