@@ -156,14 +156,14 @@ async function inWorker(parts, dim) {
   const waiting = []; // the worker answers in order
   const settle = ({ problem, found }) => {
     const { resolve, reject } = waiting.shift();
-    if (problem) reject(new GalleryError(`${problem}; ${RESTORE}`));
+    if (problem) reject(new GalleryError(problem));
     else resolve(found);
   };
   const end = (problem) => {
     while (waiting.length) settle({ problem });
   };
-  worker.onmessage = ({ data }) => settle(data);
-  worker.onerror = ({ message }) => end(message || "the worker could not be loaded");
+  worker.onmessage = ({ data: { problem, found } }) => settle({ problem: problem && `${problem}; ${RESTORE}`, found });
+  worker.onerror = ({ message }) => end(`${message || "the worker could not be loaded"}; worker.js belongs beside the runtime's other files`);
   const ask = (question, handed = []) =>
     new Promise((resolve, reject) => {
       waiting.push({ resolve, reject });
@@ -172,7 +172,7 @@ async function inWorker(parts, dim) {
   const scoring = await ask({ open: { parts, dim } }, [...new Set(parts.map((part) => part.buffer))]);
   const close = () => {
     worker.terminate();
-    end("it was closed");
+    end("the gallery was closed meanwhile; open it again");
   };
   return { scoring, find: (query, k) => ask({ query, k }), close };
 }
