@@ -13,7 +13,7 @@ from compat_sdk.gallery.snapshot import REPAIR, Snapshot
 from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.index.recall import Questions
 from compat_sdk.progress import Progress
-from compat_sdk.shown import shortened
+from compat_sdk.shown import shown_names
 from compat_sdk.spread import spread
 
 _SAMPLED_ROWS, _SAMPLED_K, _LOWEST_RECALL = 256, 10, 0.9
@@ -46,7 +46,7 @@ def snapshot_problems(
         return found
     try:
         if repeated := _repeated_ids(snapshot):
-            return [f"{len(repeated)} ids occur more than once: {shortened(', '.join(repeated[:10]))}"]
+            return [f"{len(repeated)} ids occur more than once: {shown_names(repeated)}"]
     except GalleryError as error:
         return [str(error)]
     try:
