@@ -215,8 +215,10 @@ def test_few_identities_are_divided_by_picture_and_very_many_pictures_tested_in_
 
 
 def test_few_pictures_are_learnt_from_in_small_batches() -> None:
-    assert planned("d", 12, SPEED, 10).gallery["batch"] == planned("d", 12, SPEED, 10).query["batch"] == 6
-    assert planned("d", 3_000, SPEED, 10).gallery["batch"] == 32
+    few = plan_module.with_batches_of(planned("d", 12, SPEED, 10), ["a"] * 12)
+    assert few.gallery["batch"] == few.query["batch"] == 12
+    many = plan_module.with_batches_of(planned("d", 3_000, SPEED, 10), ["a"] * 3_000)
+    assert many.gallery["batch"] == 32
 
 
 def test_a_quickstart_of_other_pictures_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_the_commands_write_measure_and_say_the_error(
     )
     assert code == 0 and out.startswith("7 graphs; measure them on the device"), err
     ((space, more),) = told
-    assert space.settings["space"] == "global:plain,stages=3,width=16-64" and space.size == 32
+    assert space.settings["space"] == "global:plain,stages=3,width=16-64,step=2" and space.size == 32
     assert more["networks"] == 2 and more["target"] == "onnx"
     code, _, err = run(capsys, "nas", "blocks", "global:huge", "--out", tmp_path / "b")
     assert code == ConfigError.exit_code and "expected global: and one of tiny, mobile" in err

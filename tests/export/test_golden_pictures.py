@@ -156,7 +156,7 @@ def test_the_pictures_are_of_all_kinds_small_and_what_the_script_draws() -> None
 def test_a_converter_that_swaps_channels_is_refused(
     tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def swapped(module: Any, ports: Any, target: str, options: Options) -> Converted:
+    def swapped(module: Any, ports: Any, target: str, options: Options, *_: Any) -> Converted:
         return convert(module, ports, target, Options(options.precision, pixels=replace(OWN, channels="rgb")))
 
     monkeypatch.setattr(packing, "convert", swapped)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from compat_sdk.errors import ConfigError
@@ -8,6 +10,7 @@ from compat_train.config.parts import Augmentation, Classification, Optimisation
 from compat_train.config.query import QueryConfig
 from compat_train.config.scenario import Scenario
 from compat_train.config.settings import config_from_mapping, config_to_json
+from compat_train.config.toml import read_toml
 
 
 @pytest.mark.parametrize(
@@ -134,3 +137,8 @@ def test_a_new_setting_is_kept_where_it_is_not_its_default() -> None:
     assert (found["selection"], found["unseen"], found["role"]) == ("least-confidence", "prototypes", "gallery")
     assert found["source"]["scenario"]["fraction"] == 0.3 and found["augmentation"]["cutout"] == 0.5
     assert config_from_mapping(QueryConfig, found) == config
+
+
+def test_a_file_of_settings_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf[source]\ndata = 'x'\n")
+    assert read_toml(tmp_path / "a.toml") == {"source": {"data": "x"}}

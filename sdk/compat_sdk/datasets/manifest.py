@@ -93,7 +93,8 @@ def _rows(manifest: Path, root: Path | None, absent: Sequence[set[str]]) -> list
                     if split == "val":
                         first_side = side if first_side is None else first_side
                         _check_side(side, first_side)
-                    found.append((split, folder / path, identity_name(label, f"line {line}"), path, side))
+                    named = identity_name(label, f"line {line}") if label else ""  # of a manifest without labels
+                    found.append((split, folder / path, named, path, side))
                 line = reader.line_num + 1
     except DataError as error:
         if line == 1:
