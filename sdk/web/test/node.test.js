@@ -74,7 +74,7 @@ test("a search that is under way while its gallery is closed says so", async (t)
   const gallery = await sdk.openGallery(filesOf(first("galleries")), { worker: true });
   const found = gallery.search(new sdk.Embeddings(Float32Array.of(1, 0, 0, 0, 0, 0, 0, 0), 8, gallery.space), 3);
   gallery.close();
-  await assert.rejects(found, { name: "GalleryError", message: "the gallery was closed meanwhile; open it again" });
+  await assert.rejects(found, { name: "GalleryError", message: "the gallery was closed; open it again" });
 });
 
 test("a bundle and a gallery open from URLs, each file compared before it is used", async (t) => {
