@@ -94,16 +94,25 @@ class _StoreOrigins:
 
 
 class _PartsOrigins:
-    """The same of a gallery in parts, whose last part takes what is added."""
+    """The same of a gallery in parts, whose last part takes what is added.
 
-    def __init__(self, parts: Sequence[Origins | _StoreOrigins | _PartsOrigins]) -> None:
-        self._parts = parts
+    A part is asked about its own rows alone: it may still know the origin of one that has moved to the last part.
+    """
+
+    def __init__(self, parts: Sequence[Gallery]) -> None:
+        self._parts = [(part, origins_of(part)) for part in parts]
 
     def others(self, ids: Sequence[str], images: Sequence[Any]) -> list[int]:
-        return sorted({row for part in self._parts for row in part.others(ids, images)})
+        found = list[int]()
+        for part, origins in self._parts:
+            held = part.held(ids)
+            rows = [row for row, id in enumerate(ids) if id in held]
+            others = origins.others([ids[row] for row in rows], [images[row] for row in rows])
+            found += [rows[place] for place in others]
+        return sorted(found)
 
     def record(self, ids: Sequence[str], images: Sequence[Any]) -> None:
-        self._parts[-1].record(ids, images)
+        self._parts[-1][1].record(ids, images)
 
 
 def origins_of(gallery: Gallery) -> Origins | _StoreOrigins | _PartsOrigins:
@@ -117,7 +126,7 @@ def origins_of(gallery: Gallery) -> Origins | _StoreOrigins | _PartsOrigins:
     from compat_sdk.gallery.remote import RemoteGallery
 
     if isinstance(gallery, PartsGallery):
-        return _PartsOrigins([origins_of(part) for part in gallery.parts])
+        return _PartsOrigins(gallery.parts)
     return _StoreOrigins(gallery) if isinstance(gallery, RemoteGallery) else Origins(gallery.path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # Control codes, line and paragraph separators, what turns the direction of text, and halves of surrogate pairs.
 _UNSAFE = re.compile(
@@ -65,6 +66,18 @@ def shortened(text: str, most: int = 80) -> str:
         return line
     tail = (most - 3) // 3
     return f"{line[: most - 3 - tail]}...{line[-tail:]}"
+
+
+def shown_names(names: Sequence[str], count: int | None = None) -> str:
+    """Return how an error names some of many: the first ten, shortened, and dots where there are more.
+
+    Args:
+        names: Ids of rows, or what else there is; all of them or the first.
+        count: How many there are in all, where these are the first.
+    """
+    some = names[:10]
+    more = (len(names) if count is None else count) > len(some)
+    return shortened(", ".join(some)) + (", ..." if more else "")
 
 
 def shown_value(value: object) -> str:

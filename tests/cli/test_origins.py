@@ -154,3 +154,4 @@ def test_a_gallery_in_parts_knows_it_too(gallery: Gallery, tmp_path: Path) -> No
         filled(whole, camera(tmp_path / "ben", "rbgr"))
     assert filled(whole, camera(tmp_path / "ben", "rbgb"), replace=True) == 3
     assert Gallery.open(tmp_path / "new").ids == ("IMG_1.png", "IMG_2.png", "IMG_3.png")
+    assert filled(whole, camera(tmp_path / "ben", "rbgb")) == 0  # what the first part knows of two of them is past

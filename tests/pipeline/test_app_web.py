@@ -126,12 +126,14 @@ def test_a_row_without_a_picture_is_told_and_no_id_leads_out_of_the_folder(run: 
         (("--precision", "int4"), "has no onnx int4 graph"),
         (("--bundle", "bundles/h.bundle"), "is a transform"),
         (("--gallery", "galleries/side"), "is in space"),
+        (("--gallery", "one.parts"), "lists the parts of a gallery"),
     ],
     ids=lambda value: value[0].strip("-") if isinstance(value, tuple) else "",
 )
 def test_what_no_site_can_be_made_of_is_refused_before_anything_is_written(
     run: Run, root: Path, more: tuple[str, ...], said: str
 ) -> None:
+    (root / "one.parts").write_text("galleries/plain\n")
     code, out, err = run(*MADE, *more)
     assert code in (1, 2) and said in err and out == "" and not (root / "site").exists(), err
 

@@ -108,6 +108,13 @@ def test_a_line_with_too_few_rows_is_one_sentence(folder: Path, monkeypatch: pyt
         gallery.search(Embeddings(unit(1), SPACE), 1)
 
 
+def test_a_table_of_too_many_rows_is_a_problem_and_no_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = tables._parsed
+    monkeypatch.setattr(tables, "_parsed", lambda line: tuple(9 * names for names in parse(line)))
+    (problem,) = Gallery.open(folder).verify()
+    assert "does not list" in problem and "\n" not in problem
+
+
 @pytest.mark.parametrize("read", [False, True], ids=["on the disk", "in memory"])
 def test_some_ids_and_rows_are_found_without_holding_all(folder: Path, read: bool) -> None:
     from compat_sdk.gallery.opening import load_snapshot

@@ -13,7 +13,7 @@ from compat_sdk.errors import ConfigError, CorruptFileError
 from compat_sdk.files.documents import parse_json, read_json
 from compat_sdk.files.plain import read_plain
 from compat_sdk.names import check_name
-from compat_sdk.shown import escaped, escaped_json, shortened
+from compat_sdk.shown import escaped, escaped_json, shortened, shown_names
 
 
 @pytest.mark.parametrize("name", ["a", "resnet18", "bct-2", "_x", "0.9.1", "-", "a" * 120])
@@ -53,6 +53,12 @@ def test_an_escaped_json_document_is_the_same_document() -> None:
 def test_a_long_text_loses_its_middle() -> None:
     assert shortened("a" * 50 + "\n" + "b" * 50, 20) == "aaaaaaaaaaaa...bbbbb"
     assert shortened("short\n", 20) == r"short\n"
+
+
+def test_of_many_names_the_first_are_shown_and_dots_tell_that_there_are_more() -> None:
+    assert shown_names(["a", "b"]) == "a, b" and shown_names(["a", "b"], 3) == "a, b, ..."
+    assert shown_names([str(number) for number in range(11)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..."
+    assert len(shown_names(["x" * 5000] * 3)) == 80
 
 
 @pytest.mark.parametrize(

@@ -30,15 +30,16 @@ def test_a_full_disk_is_told_with_what_is_needed(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(reserve_module, "_allocated", full)
     with pytest.raises(OSError, match=r"No space left on device, 8,128 bytes are needed") as caught:
         new_array(tmp_path / "a.npy", (1000, 2))
-    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
 
 
 def test_without_the_systems_help_zeros_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reserve_module, "_allocated", lambda *_: False)
     reserve(tmp_path / "z", (1 << 20) + 5)
     assert (tmp_path / "z").read_bytes() == bytes((1 << 20) + 5)
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError) as caught:
         reserve(tmp_path / "z", 1)
+    assert "needed" not in str(caught.value) and (tmp_path / "z").stat().st_size > 1 << 20
 
 
 def test_what_hnswlib_could_not_write_is_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

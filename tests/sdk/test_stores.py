@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from compat_sdk.errors import (
     ConfigError,
     CorruptFileError,
     DataError,
+    GalleryLockedError,
     IncompatibleSpaceError,
     StoreError,
     VectorError,
@@ -27,6 +29,7 @@ from compat_sdk.errors import (
 from compat_sdk.exchange import Reading, export_gallery, import_gallery, open_source, read_table
 from compat_sdk.exchange import incoming as incoming_module
 from compat_sdk.gallery import Gallery, Where
+from compat_sdk.gallery.lock import write_lock
 from compat_sdk.space import Embeddings
 from compat_sdk.stores import Columns
 from compat_sdk.stores.addresses import QdrantAddress, parse_address
@@ -477,6 +480,19 @@ def test_an_import_that_fails_on_the_way_leaves_nothing_and_one_that_was_killed_
     assert made.ids == tuple(NAMES) and len(made.info()["model"]["imported"]) == 4  # type: ignore[index]
     assert made.info()["segments"] == 3 and len(left(tmp_path / "g")) == 3 * 2 + 2
     np.testing.assert_array_equal(made.vectors, UNIT)
+
+
+def test_an_import_that_comes_second_takes_nobodys_lock_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with ExitStack() as other:
+
+        def made_by_another(folder: Path) -> None:  # between the look whether it is there and the making
+            folder.mkdir()
+            other.enter_context(write_lock(folder))
+
+        monkeypatch.setattr("compat_sdk.gallery.filling.make_folder", made_by_another)
+        with pytest.raises(GalleryLockedError):
+            import_gallery(npz(tmp_path / "t.npz"), tmp_path / "g", space=SPACE)
+        assert left(tmp_path / "g") == ["gallery.lock"]
 
 
 @pytest.mark.parametrize("name", ["gallery.json", "gallery.json and all rows"])

@@ -83,7 +83,6 @@ def quickstart(
 
 
 _MINUTES = 10.0
-_MEASURING = "measuring this machine on some of the pictures"
 
 
 def _plan(data: str, root: Path | None, out: Path, minutes: float, seed: int, threads: int | None) -> Plan:
@@ -96,10 +95,8 @@ def _plan(data: str, root: Path | None, out: Path, minutes: float, seed: int, th
     from compat_sdk.files.seal import sealed_json, unsealed
     from compat_train.runs.data_record import require_same_data, write_data_record
 
-    place, below = (
-        (data if data in NAMES else str(Path(data).absolute())),
-        None if root is None else str(root.absolute()),
-    )
+    place = data if data in NAMES else str(Path(data).absolute())
+    below = None if root is None else str(root.absolute())
     asked = {"data": place, "root": below, "minutes": minutes, "seed": seed}
     whole = _whole_dataset(data, root)
     first = None if whole is not None else first_division(data, root, seed)
@@ -112,7 +109,7 @@ def _plan(data: str, root: Path | None, out: Path, minutes: float, seed: int, th
             raise CompatError(f"{out} holds a quickstart with other settings; choose another --out or delete it")
         require_same_data(out, origin)
         return Plan.from_json(stored["plan"])
-    console.note(_MEASURING)
+    console.note("measuring this machine on some of the pictures")
     speed = measured(given, threads)
     if first is not None:
         place, command = divided(data, root, out / "data", first, speed, minutes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,9 +15,6 @@ from compat_cli.commands.upgrade_shown import accuracy_lines
 from compat_cli.grouped import grouped
 from compat_cli.groups import Group
 from compat_sdk.kinds import is_address
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Bring a gallery into a new model's space, without its images and while it is used.",

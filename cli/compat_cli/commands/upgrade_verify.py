@@ -101,7 +101,7 @@ def _embed(
     from compat_sdk.gallery import Gallery
     from compat_sdk.spread import spread
 
-    held = set(Gallery.open(gallery, verify=False).ids)
+    held = Gallery.open(gallery, verify=False).held(wanted.ids)
     shared = [row for row, name in enumerate(wanted.ids) if name in held]
     chosen = wanted.take([shared[place] for place in spread(len(shared), sample)])
     if len(chosen) < 2:

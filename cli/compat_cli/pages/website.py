@@ -122,6 +122,7 @@ def write_site(
     ort = _find_onnxruntime_web(onnxruntime_web, webgpu)
     signed = trust is not None and (trust.galleries or Gallery.is_signed(gallery_folder))
     gallery = Gallery.open(gallery_folder, trust=trust if signed else None)
+    state = read_state_bytes(gallery_folder)  # which a collection, or a list of parts, has not
     manifest = bundle.manifest
     if manifest.preprocessing is None:
         raise ConfigError(f"{bundle.path} is a transform of embeddings and takes no images; give a query model")
@@ -145,7 +146,7 @@ def write_site(
     for path in sorted(_runtime().glob("*.js")):
         written.put(f"compat-sdk/{path.name}", _COMMENTS.sub("", path.read_text("utf-8")).encode())
     _put_bundle(written, bundle, graph)
-    _put_gallery(written, gallery_folder)
+    _put_gallery(written, gallery_folder, state)
     without = _put_pictures(out, found, len(gallery), side, progress)
     about = {"title": title, "k": k, "precision": graph.precision, "pictures": bool(found), "without": without}
     about["webgpu"] = webgpu
@@ -222,11 +223,10 @@ def _put_bundle(written: _Written, bundle: Bundle, graph: Graph) -> None:
             written.put(f"bundle/{name}", bundle.read(name))
 
 
-def _put_gallery(written: _Written, folder: Path) -> None:
+def _put_gallery(written: _Written, folder: Path, state: bytes) -> None:
     """The state as it is, and of what it names the vectors and the tables."""
-    data = read_state_bytes(folder)
-    written.put(f"gallery/{STATE_FILE}", data)
-    for segment in parse_state(folder, data).segments:
+    written.put(f"gallery/{STATE_FILE}", state)
+    for segment in parse_state(folder, state).segments:
         for file in (segment.vectors, segment.table):
             written.put(f"gallery/{file.name}", read_checked(folder, file))
 

@@ -127,6 +127,11 @@ def open_graph(bundle: Bundle, graph: Graph, threads: int | None = None, engine:
         MissingExtraError: The engine is not installed.
         BundleError: The bundle has no such graph, the graph is of a target without an engine, or cannot be loaded.
     """
+    device = engine.partition(":")[2]
+    if device and graph.target != "onnx":
+        raise ConfigError(
+            f"engine is {engine}, which runs ONNX graphs, and {graph.file} is {graph.target}; leave it out"
+        )
     match graph.target:
         case "onnx":
             return OnnxRuntimeEngine(
@@ -135,7 +140,7 @@ def open_graph(bundle: Bundle, graph: Graph, threads: int | None = None, engine:
                 output=graph.output,
                 batch=graph.batch,
                 threads=threads,
-                device=engine.partition(":")[2] or "cpu",
+                device=device or "cpu",
             )
         case "tflite":
             return LiteRTEngine(

@@ -17,14 +17,16 @@ def reserve(path: Path, size: int) -> None:
     """Makes a new file of so many zeros, each with its place on the disk.
 
     Raises:
-        OSError: There is such a file, the folder cannot be written, or the disk is full.
+        OSError: There is such a file, the folder cannot be written, or the disk is full; then no file is left.
     """
+    file = path.open("xb")
     try:
-        with path.open("xb") as file:
+        with file:
             if not _allocated(file, size):
                 for start in range(0, size, _BLOCK):
                     file.write(bytes(min(_BLOCK, size - start)))
     except OSError as error:
+        path.unlink(missing_ok=True)
         raise OSError(error.errno, f"{error.strerror}, {size:,} bytes are needed", str(path)) from error
 
 

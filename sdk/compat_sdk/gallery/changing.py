@@ -18,7 +18,7 @@ from compat_sdk.gallery.payload import append_payload, check_payload, has_payloa
 from compat_sdk.gallery.reading import Reader
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.writer import append, check_names, replace_rows, select, writing
-from compat_sdk.shown import shortened
+from compat_sdk.shown import shown_names
 from compat_sdk.space import Embeddings
 
 WAIT_S = 60.0
@@ -65,8 +65,7 @@ class Changing(Reader):
             vectors = _own(embeddings, snapshot)  # it may have been cut over to another space since
             known = [name for name in names if name in snapshot.row_of]
             if known:
-                shown = shortened(", ".join(known[:10]))
-                raise DataError(f"{len(known)} ids are in the gallery already: {shown}; remove them first")
+                raise DataError(f"{len(known)} ids are in the gallery already: {shown_names(known)}; remove them first")
             if payload is not None or has_payload(self.path):  # or a removed row of this id would lend it its own
                 append_payload(self.path, beside)
             return append(snapshot, vectors, names, tags)
@@ -123,9 +122,7 @@ class Changing(Reader):
             vectors = _own(embeddings, snapshot)
             unknown = [name for name in names if name not in snapshot.row_of]
             if unknown:
-                raise DataError(
-                    f"{len(unknown)} ids are not in the gallery: {shortened(', '.join(unknown[:10]))}; add them instead"
-                )
+                raise DataError(f"{len(unknown)} ids are not in the gallery: {shown_names(unknown)}; add them instead")
             rows = np.array([snapshot.row_of[name] for name in names], np.int64)
             order = np.argsort(rows)
             return replace_rows(snapshot, vectors[order], rows[order])

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from compat_sdk.errors import CompatError, ConfigError
+from compat_sdk.errors import CompatError, ConfigError, GalleryLockedError
 from compat_sdk.files.atomic import make_folder, replacing
 from compat_sdk.gallery.files import Dtype, Segment, new_files
 from compat_sdk.gallery.lock import LOCK_FILE, write_lock
@@ -117,7 +117,7 @@ def filling(
                         path.unlink(missing_ok=True)
                 raise
     except BaseException as error:
-        if new:
+        if new and not isinstance(error, GalleryLockedError):  # whoever holds the lock needs the file
             with suppress(OSError):
                 (folder / LOCK_FILE).unlink(missing_ok=True)
                 folder.rmdir()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from compat_sdk.bundle.trust import Trust
 from compat_sdk.errors import ConfigError, DataError, GalleryError
+from compat_sdk.gallery.changing import WAIT_S
 from compat_sdk.gallery.gallery import Gallery
 from compat_sdk.gallery.given import checked
 from compat_sdk.gallery.reading import Hit
@@ -27,11 +28,9 @@ from compat_sdk.gallery.together import check_together, facts_of, shared_ids
 from compat_sdk.gallery.where import Where
 from compat_sdk.gallery.writer import check_names
 from compat_sdk.index import check_k
-from compat_sdk.shown import shortened, shown_value
+from compat_sdk.shown import shown_names, shown_value
 from compat_sdk.space import Embeddings
 from compat_sdk.stores import Rows
-
-_WAIT_S = 60.0
 
 
 def open_parts(
@@ -161,7 +160,7 @@ class PartsGallery(Gallery):
         labels: Sequence[str] | None = None,
         *,
         payload: Sequence[Mapping[str, object]] | None = None,
-        timeout: float = _WAIT_S,
+        timeout: float = WAIT_S,
     ) -> None:
         """Append vectors to the last part; see `Gallery.add`.
 
@@ -172,18 +171,17 @@ class PartsGallery(Gallery):
         self.reload()
         names = ids if isinstance(ids, str) else list(ids)
         if known := sorted(self.held(name for name in names if isinstance(name, str))):
-            shown = shortened(", ".join(known[:10]))
-            raise DataError(f"{len(known)} ids are in the gallery already: {shown}; remove them first")
+            raise DataError(f"{len(known)} ids are in the gallery already: {shown_names(known)}; remove them first")
         self._parts[-1].add(embeddings, names, labels, payload=payload, timeout=timeout)
 
-    def remove(self, ids: Iterable[str], *, timeout: float = _WAIT_S) -> int:
+    def remove(self, ids: Iterable[str], *, timeout: float = WAIT_S) -> int:
         """Delete rows by id, whichever part they are in; ids that are in none are passed over."""
         if isinstance(ids, str):
             raise DataError(f"ids is the string {ids!r}, expected a list of ids")
         wanted = set(ids)
         return sum(part.remove(wanted, timeout=timeout) for part in self._parts)
 
-    def replace(self, embeddings: Embeddings, ids: Sequence[str], *, timeout: float = _WAIT_S) -> None:
+    def replace(self, embeddings: Embeddings, ids: Sequence[str], *, timeout: float = WAIT_S) -> None:
         """Put other vectors in the place of rows, whichever part they are in; one step in each part.
 
         Raises:
@@ -248,12 +246,12 @@ class PartsGallery(Gallery):
         """Refused: each part has a signature of its own."""
         raise ConfigError(f"{self.path} is a gallery of {len(self._parts)} parts, each of which is signed by itself")
 
-    def compact(self, *, timeout: float = _WAIT_S) -> None:
+    def compact(self, *, timeout: float = WAIT_S) -> None:
         """Compact every part."""
         self._each(lambda part: part.compact(timeout=timeout))
 
     def build_index(
-        self, kind: str = "usearch", *, recall: float | None = None, timeout: float = _WAIT_S, **options: int
+        self, kind: str = "usearch", *, recall: float | None = None, timeout: float = WAIT_S, **options: int
     ) -> None:
         """Build an index of every part; see `Gallery.build_index`."""
         self._each(lambda part: part.build_index(kind, recall=recall, timeout=timeout, **options))

@@ -13,7 +13,7 @@ from compat_sdk.gallery.snapshot import REPAIR, Snapshot
 from compat_sdk.index.equal_rows import EqualRows
 from compat_sdk.index.recall import Questions
 from compat_sdk.progress import Progress
-from compat_sdk.shown import shortened
+from compat_sdk.shown import shown_names
 from compat_sdk.spread import spread
 
 _SAMPLED_ROWS, _SAMPLED_K, _LOWEST_RECALL = 256, 10, 0.9
@@ -46,7 +46,7 @@ def snapshot_problems(
         return found
     try:
         if repeated := _repeated_ids(snapshot):
-            return [f"{len(repeated)} ids occur more than once: {shortened(', '.join(repeated[:10]))}"]
+            return [f"{len(repeated)} ids occur more than once: {shown_names(repeated)}"]
     except GalleryError as error:
         return [str(error)]
     try:
@@ -58,11 +58,7 @@ def snapshot_problems(
 
 def _repeated_ids(snapshot: Snapshot) -> list[str]:
     """Ids of more than one row, found by eight bytes of each; those alone of which these are equal are compared."""
-    marks = np.empty(len(snapshot), np.int64)
-    done = 0
-    for ids, _ in snapshot.each_names():
-        marks[done : done + len(ids)] = [hash(id) for id in ids]
-        done += len(ids)
+    marks = np.fromiter((hash(id) for ids, _ in snapshot.each_names() for id in ids), np.int64)
     marks.sort()
     suspect = set(marks[1:][marks[1:] == marks[:-1]].tolist())
     if not suspect:

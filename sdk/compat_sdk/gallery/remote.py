@@ -21,7 +21,7 @@ from compat_sdk.gallery.given import own_vectors
 from compat_sdk.gallery.payload import check_payload
 from compat_sdk.gallery.remote_reading import RemoteReader
 from compat_sdk.gallery.writer import check_names
-from compat_sdk.shown import shortened
+from compat_sdk.shown import shown_names
 from compat_sdk.space import Embeddings
 from compat_sdk.stores import Rows
 from compat_sdk.stores.addresses import QdrantAddress, parse_address
@@ -88,9 +88,7 @@ class RemoteGallery(RemoteReader):
         check_payload(payload, names)
         known = self._collection.retrieve(names, vectors=False).ids
         if known:
-            raise DataError(
-                f"{len(known)} ids are in the gallery already: {shortened(', '.join(known[:10]))}; remove them first"
-            )
+            raise DataError(f"{len(known)} ids are in the gallery already: {shown_names(known)}; remove them first")
         try:
             self._collection.upsert(Rows.of(names, vectors, tags, payload))
         except StoreError:

@@ -29,7 +29,7 @@ from compat_sdk.gallery.vectors import as_stored, blocks, open_vectors
 from compat_sdk.index import ApproximateIndex, built_here
 from compat_sdk.index.measured import check_recall
 from compat_sdk.index.options import check_kind, options_of
-from compat_sdk.shown import shortened
+from compat_sdk.shown import shown_names
 
 _Written = tuple[Segment, NDArray[Any]]
 
@@ -101,7 +101,7 @@ def check_names(
     names = _strings("ids", ids, count)
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated or "" in names:
-        found = f"repeated ids {shortened(', '.join(repeated[:10]))}" if repeated else "an empty id"
+        found = f"repeated ids {shown_names(repeated)}" if repeated else "an empty id"
         raise DataError(f"found {found}; give every vector an id of its own")
     return names, ("",) * count if labels is None else _strings("labels", labels, count)
 

@@ -97,8 +97,8 @@ def _chosen(
         rows = [row for row, name in enumerate(zip(ids, labels, strict=True)) if here[row] and taken(*name)]
         if rows:
             vectors = as_unit(np.ascontiguousarray(shard_rows(folder, manifest, shard, record)[rows]))
-            kept = [ids[row] for row in rows]
-            yield Rows.of(kept, vectors, [labels[row] for row in rows], [payload.get(id, {}) for id in kept])
+            chosen = [ids[row] for row in rows]
+            yield Rows.of(chosen, vectors, [labels[row] for row in rows], [payload.get(id, {}) for id in chosen])
 
 
 def _gathered(pieces: Iterator[Rows]) -> Iterator[Rows]:

@@ -12,7 +12,7 @@ from compat_sdk.files.atomic import sync_folder
 from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.state import STATE_FILE
 from compat_sdk.gallery.store import read_state
-from compat_sdk.shown import shortened
+from compat_sdk.shown import shown_names
 from compat_sdk.upgrade.manifest import AFTER, BEFORE, FOLDER, forget_manifest, read_manifest, require_manifest
 from compat_sdk.upgrade.prepare import upgrading
 from compat_sdk.upgrade.rows import all_rows, selected_ids
@@ -52,7 +52,7 @@ def discard(path: str | Path, *, old: bool = False, drop_added: bool = False) ->
             raise ConfigError(f"{gallery} has not been cut over, its vectors are the old ones; leave out --old")
         alone = [] if drop_added else _in_old_alone(gallery, folder)
         if alone:
-            shown = shortened(", ".join(alone[:10])) + (", ..." if len(alone) > 10 else "")
+            shown = shown_names(alone)
             raise StateError(
                 f"{len(alone)} rows were added to the old gallery alone: {shown}; bring them along with `compat-sdk "
                 f"upgrade follow {gallery}`, or give them up with drop_added (--drop-added)"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from compat_sdk.errors import DataError
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.missing_side import MissingSide
-from compat_sdk.shown import shortened, shown_value
+from compat_sdk.shown import shown_names, shown_value
 
 
 class Pairing:
@@ -69,13 +69,13 @@ class Pairing:
             DataError: Some of the ids that were asked for have none, or another label; the message names them.
         """
         if self._missing and missing == "refuse":
-            shown = shortened(", ".join(self._examples[:10])) + (", ..." if self._missing > 10 else "")
+            shown = shown_names(self._examples, self._missing)
             raise DataError(
                 f"{self._missing} of {self._asked} rows have no side-information in {self._side.folder}: {shown}; "
                 f"embed those images into that gallery, remove the rows, or give them zeros (--missing-side zeros)"
             )
         if self._otherwise:
-            shown = shortened(", ".join(self._other_examples)) + (", ..." if self._otherwise > 3 else "")
+            shown = shown_names(self._other_examples, self._otherwise)
             raise DataError(
                 f"{self._otherwise} of {self._asked} rows have another label in {self._side.folder}: {shown}; its "
                 f"vectors are perhaps those of other images: build it again from the same images, or without labels"

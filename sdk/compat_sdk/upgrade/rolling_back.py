@@ -18,7 +18,7 @@ from compat_sdk.gallery.opening import load_snapshot
 from compat_sdk.gallery.snapshot import Snapshot
 from compat_sdk.gallery.store import read_state, write_state
 from compat_sdk.gallery.writer import select, writing
-from compat_sdk.shown import shortened
+from compat_sdk.shown import shown_names
 from compat_sdk.upgrade.assembly import kept
 from compat_sdk.upgrade.embedding_again import embedded_again
 from compat_sdk.upgrade.manifest import AFTER, BACKFILLED, BEFORE, FOLDER, require_manifest
@@ -77,7 +77,7 @@ def rollback(path: str | Path, *, drop_added: bool = False, timeout: float = WAI
                 if not same:
                     added, keep = _with_additions(before, after, added, keep)
                 if added and not drop_added:
-                    shown = shortened(", ".join(added[:10])) + (", ..." if len(added) > 10 else "")
+                    shown = shown_names(added)
                     raise StateError(
                         f"{len(added)} rows were added since the cutover and have no old vectors: {shown}; remove "
                         f"them, or give them up with drop_added (--drop-added)"

@@ -17,7 +17,7 @@ from compat_sdk.gallery.store import read_state
 from compat_sdk.gallery.tables import NameCursor, StoredTable
 from compat_sdk.missing_side import MissingSide
 from compat_sdk.progress import Progress
-from compat_sdk.shown import shortened
+from compat_sdk.shown import shown_names
 from compat_sdk.upgrade.manifest import FOLDER, SHARDS, SIDE, SOURCES, Manifest
 from compat_sdk.upgrade.mapping import Engine, map_local, map_ray
 from compat_sdk.upgrade.opener import TransformOpener, facing
@@ -225,6 +225,6 @@ def failure(folder: Path, manifest: Manifest, outcome: Outcome) -> CompatError:
     names = NameCursor(StoredTable(folder / SOURCES, manifest.sources[shard.source].segment))
     ids = [id for part, _ in names.between(shard.start, shard.stop) for id in part]
     named = [ids[row - shard.start] for row in outcome.bad_rows]
-    shown = shortened(", ".join(named[:10])) + (", ..." if len(named) > 10 else "")
+    shown = shown_names(named)
     rows = [shard.first - shard.start + row for row in outcome.bad_rows]
     return VectorError(f"{where} failed at ids {shown}: {outcome.message}; {stays}", rows)

@@ -154,16 +154,12 @@ function here(parts, dim) {
 async function inWorker(parts, dim) {
   const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   const waiting = []; // the worker answers in order
-  const settle = ({ problem, found }) => {
-    const { resolve, reject } = waiting.shift();
-    if (problem) reject(new GalleryError(`${problem}; ${RESTORE}`));
-    else resolve(found);
-  };
+  const refuse = (problem) => waiting.shift().reject(new GalleryError(problem));
   const end = (problem) => {
-    while (waiting.length) settle({ problem });
+    while (waiting.length) refuse(problem);
   };
-  worker.onmessage = ({ data }) => settle(data);
-  worker.onerror = ({ message }) => end(message || "the worker could not be loaded");
+  worker.onmessage = ({ data: { problem, found } }) => (problem ? refuse(`${problem}; ${RESTORE}`) : waiting.shift().resolve(found));
+  worker.onerror = ({ message }) => end(message || "worker.js could not be loaded; put it beside this file");
   const ask = (question, handed = []) =>
     new Promise((resolve, reject) => {
       waiting.push({ resolve, reject });
@@ -172,7 +168,7 @@ async function inWorker(parts, dim) {
   const scoring = await ask({ open: { parts, dim } }, [...new Set(parts.map((part) => part.buffer))]);
   const close = () => {
     worker.terminate();
-    end("it was closed");
+    end("the gallery was closed; open it again");
   };
   return { scoring, find: (query, k) => ask({ query, k }), close };
 }

@@ -34,7 +34,7 @@ export function decoded(data, dim, start, count) {
 export function scorer(dim) {
   try {
     if (dim <= MOST_OF_KERNEL) return { name: "simd", of: kernel(dim) };
-  } catch (error) {
+  } catch {
     // No WebAssembly, none with SIMD, or a page's policy allows none: `name` says so.
   }
   return { name: "plain", of: (query, data) => (start, count) => products(query, decoded(data, dim, start, count), dim) };

@@ -62,6 +62,21 @@ test("a gallery is searched here, though the engine left a Worker of Node's own 
   await assert.rejects(() => gallery.search(query, 3), { name: "GalleryError", message: /was closed/ });
 });
 
+test("a search that is under way while its gallery is closed says so", async (t) => {
+  const { Worker } = globalThis;
+  t.after(() => (globalThis.Worker = Worker));
+  globalThis.Worker = class {
+    postMessage({ open }) {
+      if (open) queueMicrotask(() => this.onmessage({ data: { found: "plain" } }));
+    }
+    terminate() {}
+  };
+  const gallery = await sdk.openGallery(filesOf(first("galleries")), { worker: true });
+  const found = gallery.search(new sdk.Embeddings(Float32Array.of(1, 0, 0, 0, 0, 0, 0, 0), 8, gallery.space), 3);
+  gallery.close();
+  await assert.rejects(found, { name: "GalleryError", message: "the gallery was closed; open it again" });
+});
+
 test("a bundle and a gallery open from URLs, each file compared before it is used", async (t) => {
   const host = await serve(fileURLToPath(ROOT));
   t.after(host.close);

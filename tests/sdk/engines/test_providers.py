@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from compat_sdk.embedder import Embedder
-from compat_sdk.engines import choose_graph, open_engine
+from compat_sdk.engines import choose_graph, open_engine, open_graph
 from compat_sdk.errors import CheckFailedError, ConfigError
 from compat_sdk.transform import Transform
 from tests.sdk.engines.test_choice import graph, tiny_bundle
@@ -111,3 +111,5 @@ def test_a_device_is_named_beside_onnxruntime_alone(tmp_path: Path) -> None:
     for wrong in ("onnxruntime:tpu", "onnxruntime:", "litert:cuda", "cuda", "onnxruntime:cpu"):
         with pytest.raises(ConfigError, match=r"expected one of auto, onnxruntime, .*onnxruntime:cuda"):
             choose_graph(bundle, wrong)
+    with pytest.raises(ConfigError, match=r"engine is onnxruntime:cuda, which runs ONNX graphs, .* is tflite"):
+        open_graph(bundle, graph("tflite"), engine="onnxruntime:cuda")

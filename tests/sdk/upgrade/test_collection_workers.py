@@ -138,16 +138,29 @@ def test_a_second_run_takes_along_what_changed_and_a_cutover_follows(photos: Col
 def test_side_information_is_opened_by_each_worker(photos: Collection, ray: list[Any], tmp_path: Path) -> None:
     side = Gallery.create(tmp_path / "side", space=SIDE, dim=8)
     side.add(Embeddings(vectors(COUNT - 1, 8, 6), SIDE), IDS[1:])
-    stretches._side.cache_clear()
     with pytest.raises(DataError, match="holds the side-information") as told:  # of the task, in its own words
         run_collection(photos, Toy(), side=side, ray=True)
     assert "task failed" not in str(told.value)
-    side.add(Embeddings(vectors(1, 8, 7), SIDE), IDS[:1])
-    stretches._side.cache_clear()
+    side.add(Embeddings(vectors(1, 8, 7), SIDE), IDS[:1])  # which a worker that opened it before sees too
     assert run_collection(photos, Toy(), side=side, ray=True).rows == COUNT
     found = new_of(photos).retrieve(IDS)
     wanted = Toy()().apply(vectors(COUNT, 16, 0), side.get(IDS).vectors)
     np.testing.assert_allclose(found.vectors, wanted[[IDS.index(id) for id in found.ids]], atol=1e-6)
+
+
+def test_side_information_on_a_server_reaches_the_workers_by_its_address(
+    photos: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[stretches.Stretch] = []
+
+    def mapped(_: object, jobs: list[stretches.Stretch], __: object) -> list[stretches.Moved]:
+        told.extend(jobs)
+        return []
+
+    monkeypatch.setattr(stretches, "map_ray", mapped)
+    side: Any = SimpleNamespace(path=Path("qdrant://stand-in:6333/side"))
+    stretches.transform_stretches(photos, new_of(photos), TOY, side, ray=True)
+    assert told and {str(parse_address(str(job.side))) for job in told} == {"qdrant://stand-in:6333/side"}
 
 
 def test_a_worker_that_dies_on_ray_is_told_and_the_run_goes_on(

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from compat_sdk.errors import ConfigError
 from compat_sdk.gallery import Gallery
+from compat_sdk.kinds import is_address
 from compat_sdk.progress import Progress
 from compat_sdk.stores.addresses import QdrantAddress
 from compat_sdk.stores.ordered import PointId
@@ -36,7 +36,7 @@ class Stretch:
         first: The first point; None for the beginning.
         end: The point before which it ends; None for the end.
         opener: The transform.
-        side: Folder of the side-information.
+        side: Folder or address of the side-information.
     """
 
     old: QdrantAddress
@@ -65,6 +65,8 @@ def transform_stretch(stretch: Stretch) -> Moved:
     """
     old, new = _connected(stretch.old), _connected(stretch.new)
     transform, side = opened(stretch.opener), None if stretch.side is None else _side(stretch.side)
+    if side is not None:
+        side.reload()
     rows = changed = 0
     for block in old.scroll(first=stretch.first, end=stretch.end):
         rows += len(block)
@@ -88,7 +90,7 @@ def transform_stretches(
         old: Of the old space.
         new: Of the new one.
         opener: The transform.
-        side: Side-information of the same ids, in a folder that every worker sees under the same path.
+        side: Side-information of the same ids, in a folder that every worker sees under the same path, or on a server.
         workers: At a time; one per core of the machine, or of Ray's cluster, if None.
         ray: By Ray, rather than by processes of this machine.
         progress: Told how many rows were seen.
@@ -101,8 +103,8 @@ def transform_stretches(
         MissingExtraError: Ray is asked for and not installed.
         CompatError: A worker died, or what `transform_stretch` raises.
     """
-    folder = None if side is None else str(Path(side.path).absolute())
-    stretches = [Stretch(old.address, new.address, first, end, opener, folder) for first, end in _bounds(old)]
+    place = None if side is None else str(side.path if is_address(side.path) else side.path.absolute())
+    stretches = [Stretch(old.address, new.address, first, end, opener, place) for first, end in _bounds(old)]
     rows = changed = 0
     for moved in (map_ray if ray else map_local)(transform_stretch, stretches, workers):
         rows, changed = rows + moved.rows, changed + moved.changed
@@ -140,5 +142,6 @@ def _connected(address: QdrantAddress) -> Collection:
 
 
 @lru_cache(maxsize=1)
-def _side(folder: str) -> Gallery:
-    return Gallery.open(folder, verify=False)
+def _side(place: str) -> Gallery:
+    """Open once per process; what changed since is read by a stretch, which reloads it."""
+    return Gallery.open(place, verify=False)
