@@ -126,6 +126,10 @@ def test_an_index_is_built_and_repaired_in_every_part(folder: Path) -> None:
     assert len(parts.repair()) == 1
     parts.compact()
     assert parts.verify() == [] and parts.info()["segments"] == 2
+    for name, connectivity in (("a", 8), ("c", 12)):
+        Gallery.open(folder / name).build_index("usearch", connectivity=connectivity, expansion_add=64)
+    facts = Gallery.open([folder / "a", folder / "c"]).info()["index"]
+    assert isinstance(facts, dict) and facts["expansion_add"] == 64 and "connectivity" not in facts
 
 
 def test_replaced_rows_are_all_there_or_none_is_touched(folder: Path) -> None:

@@ -79,13 +79,14 @@ def facts_of(parts: Sequence[Mapping[str, object]]) -> dict[str, object]:
 
 
 def _common_index(indexes: Sequence[object]) -> dict[str, object] | None:
-    """The index of all parts, if each has one of the same kind."""
+    """The index of all parts, if each has one of the same kind; with the options that are the same in all."""
     records = [index for index in indexes if isinstance(index, dict)]
     kinds = Counter(record["kind"] for record in records)
     if len(records) != len(indexes) or len(kinds) != 1:
         return None
+    shared = {name: value for name, value in records[0].items() if all(one.get(name) == value for one in records)}
     return {
-        **records[0],
+        **shared,
         "fresh": all(record["fresh"] for record in records),
         "bytes": sum(record["bytes"] for record in records),
     }
