@@ -172,6 +172,13 @@ def reduce_sum(x: Tensor, axes: Tensor | None = None, keep_dims: Tensor | None =
     return x.sum(integers(axes, range(x.dim())), _kept(keep_dims))
 
 
+def reduce_prod(x: Tensor, axes: Tensor | None = None, keep_dims: Tensor | None = None) -> Tensor:
+    """Product over axes, over all by default."""
+    for axis in sorted((axis % x.dim() for axis in integers(axes, range(x.dim()))), reverse=True):
+        x = x.prod(axis, keepdim=_kept(keep_dims))
+    return x
+
+
 def reduce_max(x: Tensor, axes: Tensor | None = None, keep_dims: Tensor | None = None) -> Tensor:
     """Largest value over axes, over all by default."""
     return x.amax(integers(axes, range(x.dim())), _kept(keep_dims))
@@ -197,6 +204,7 @@ OPERATIONS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "equal": lambda x, y: x == y,
     "exp": lambda x: x.exp(),
     "expand_dims": shapes.expand_dims,
+    "fill": shapes.fill,
     "gather": shapes.gather,
     "gelu": gelu,
     "identity": lambda x: x,
@@ -208,11 +216,13 @@ OPERATIONS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "maximum": lambda x, y: torch.maximum(x, y),
     "minimum": lambda x, y: torch.minimum(x, y),
     "mul": lambda x, y: x * y,
+    "pad": shapes.pad,
     "pow": lambda x, y: x**y,
     "real_div": real_div,
     "reduce_l2_norm": reduce_l2_norm,
     "reduce_max": reduce_max,
     "reduce_mean": reduce_mean,
+    "reduce_prod": reduce_prod,
     "reduce_sum": reduce_sum,
     "relu": lambda x: x.relu(),
     "relu6": lambda x: x.clamp(0, 6),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from compat_export.mil.values import Value
 from compat_sdk.errors import BundleError, CheckFailedError
@@ -100,6 +101,25 @@ def transpose(x: Tensor, perm: Tensor) -> Tensor:
 def tile(x: Tensor, reps: Tensor) -> Tensor:
     """Copies along every axis."""
     return x.tile(integers(reps))
+
+
+def fill(shape: Tensor, value: Tensor | None = None) -> Tensor:
+    """One value in every place, 0 by default."""
+    given = torch.zeros(()) if value is None else value
+    return given.reshape(()).expand(integers(shape)).clone()
+
+
+def pad(x: Tensor, pad: Tensor, mode: str = "constant", constant_val: Tensor | None = None) -> Tensor:
+    """Places before and after each of the last axes, two numbers an axis, the first axis first.
+
+    Raises:
+        CheckFailedError: They are filled with something else than one value.
+    """
+    if mode != "constant":
+        raise CheckFailedError(f"pad by {mode} is not computed here; known is constant")
+    sides = integers(pad)
+    last_first = [side for place in range(len(sides) - 2, -1, -2) for side in sides[place : place + 2]]
+    return functional.pad(x, last_first, value=0.0 if constant_val is None else float(constant_val))
 
 
 def shape_of(x: Tensor) -> Tensor:

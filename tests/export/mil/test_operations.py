@@ -75,6 +75,12 @@ CASES: dict[str, tuple[Build, Expected]] = {
     "identity": (lambda mb, x: mb.identity(x=x), lambda x: x),
     "reduce_mean": (lambda mb, x: mb.reduce_mean(x=x, axes=[2, 3], keep_dims=False), lambda x: x.mean((2, 3))),
     "reduce_sum": (lambda mb, x: mb.reduce_sum(x=x, axes=[-1], keep_dims=True), lambda x: x.sum(-1, True)),
+    "reduce_prod": (lambda mb, x: mb.reduce_prod(x=x, axes=[1, -1], keep_dims=False), lambda x: x.prod(3).prod(1)),
+    "fill": (lambda mb, x: mb.add(x=x, y=mb.fill(shape=[7, 5], value=0.5)), lambda x: x + 0.5),
+    "pad": (
+        lambda mb, x: mb.pad(x=x, pad=[1, 2, 0, 3], mode="constant", constant_val=0.25),
+        lambda x: functional.pad(x, (0, 3, 1, 2), value=0.25),
+    ),
     "reduce_max": (lambda mb, x: mb.reduce_max(x=x, axes=[1], keep_dims=True), lambda x: x.amax(1, True)),
     "reduce_l2_norm": (
         lambda mb, x: mb.reduce_l2_norm(x=x, axes=[1], keep_dims=True),
