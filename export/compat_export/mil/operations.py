@@ -172,6 +172,19 @@ def reduce_sum(x: Tensor, axes: Tensor | None = None, keep_dims: Tensor | None =
     return x.sum(integers(axes, range(x.dim())), _kept(keep_dims))
 
 
+def cumsum(
+    x: Tensor, axis: Tensor | None = None, exclusive: Tensor | None = None, reverse: Tensor | None = None
+) -> Tensor:
+    """Sum of all up to each place along an axis, the first by default.
+
+    Raises:
+        CheckFailedError: The place itself does not count, or the sum begins at the end.
+    """
+    if (exclusive is not None and bool(exclusive)) or (reverse is not None and bool(reverse)):
+        raise CheckFailedError("cumsum that is exclusive or reversed is not computed here")
+    return x.cumsum(0 if axis is None else int(axis))
+
+
 def reduce_prod(x: Tensor, axes: Tensor | None = None, keep_dims: Tensor | None = None) -> Tensor:
     """Product over axes, over all by default."""
     for axis in sorted((axis % x.dim() for axis in integers(axes, range(x.dim()))), reverse=True):
@@ -201,6 +214,8 @@ OPERATIONS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "constexpr_blockwise_shift_scale": constants.blockwise_shift_scale,
     "constexpr_lut_to_dense": constants.lut_to_dense,
     "conv": conv,
+    "cos": lambda x: x.cos(),
+    "cumsum": cumsum,
     "equal": lambda x, y: x == y,
     "exp": lambda x: x.exp(),
     "expand_dims": shapes.expand_dims,
@@ -211,6 +226,7 @@ OPERATIONS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "layer_norm": layer_norm,
     "leaky_relu": leaky_relu,
     "linear": linear,
+    "logical_not": lambda x: x.logical_not(),
     "matmul": matmul,
     "max_pool": max_pool,
     "maximum": lambda x, y: torch.maximum(x, y),
@@ -218,6 +234,7 @@ OPERATIONS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "mul": lambda x, y: x * y,
     "pad": shapes.pad,
     "pow": lambda x, y: x**y,
+    "range_1d": lambda end, start, step: torch.arange(start.item(), end.item(), step.item(), dtype=end.dtype),
     "real_div": real_div,
     "reduce_l2_norm": reduce_l2_norm,
     "reduce_max": reduce_max,
@@ -232,6 +249,7 @@ OPERATIONS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "shape": shapes.shape_of,
     "sigmoid": lambda x: x.sigmoid(),
     "sigmoid_hard": sigmoid_hard,
+    "sin": lambda x: x.sin(),
     "silu": lambda x: functional.silu(x),
     "slice_by_index": shapes.slice_by_index,
     "softmax": softmax,

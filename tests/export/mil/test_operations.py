@@ -75,6 +75,17 @@ CASES: dict[str, tuple[Build, Expected]] = {
     "identity": (lambda mb, x: mb.identity(x=x), lambda x: x),
     "reduce_mean": (lambda mb, x: mb.reduce_mean(x=x, axes=[2, 3], keep_dims=False), lambda x: x.mean((2, 3))),
     "reduce_sum": (lambda mb, x: mb.reduce_sum(x=x, axes=[-1], keep_dims=True), lambda x: x.sum(-1, True)),
+    "logical_not": (
+        lambda mb, x: mb.cast(x=mb.logical_not(x=mb.equal(x=mb.relu(x=x), y=0.0)), dtype="fp32"),
+        lambda x: (x > 0).float(),
+    ),
+    "cumsum": (lambda mb, x: mb.cumsum(x=x, axis=2), lambda x: x.cumsum(2)),
+    "sin": (lambda mb, x: mb.sin(x=x), lambda x: x.sin()),
+    "cos": (lambda mb, x: mb.cos(x=x), lambda x: x.cos()),
+    "range_1d": (
+        lambda mb, x: mb.add(x=x, y=mb.cast(x=mb.range_1d(end=5, start=0, step=1), dtype="fp32")),
+        lambda x: x + torch.arange(5),
+    ),
     "reduce_prod": (lambda mb, x: mb.reduce_prod(x=x, axes=[1, -1], keep_dims=False), lambda x: x.prod(3).prod(1)),
     "fill": (lambda mb, x: mb.add(x=x, y=mb.fill(shape=[7, 5], value=0.5)), lambda x: x + 0.5),
     "pad": (
