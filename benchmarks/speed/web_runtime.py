@@ -49,14 +49,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     beside = Path(__file__).with_suffix(".json")
     parser.add_argument("--out", type=Path, default=beside, help="the JSON, beside which the page is written")
-    parser.add_argument("--page", action="store_true", help="write the page alone")
+    parser.add_argument("--report", action="store_true", help="write the page alone")
     options = parser.parse_args()
-    if not options.page:
+    if not options.report:
         with tempfile.TemporaryDirectory() as folder:
             figures = measure(Path(folder), options.rows, options.rounds)
         options.out.write_text(json.dumps(figures, indent=2) + "\n")
     found = json.loads(options.out.read_text())
-    write_page(options.out.with_suffix(".md"), "`python -m benchmarks.speed.web_runtime`", _tables(found))
+    write_page(options.out.with_suffix(".md"), "benchmarks.speed.web_runtime", _tables(found))
 
 
 def _tables(found: dict[str, Any]) -> list[str]:

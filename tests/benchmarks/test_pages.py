@@ -25,6 +25,7 @@ PAGES = {
     "accuracy/timm_networks": "accuracy.timm_networks",
     "speed/block_latency": "speed.block_latency",
     "speed/engine_latency": "speed.engine_latency",
+    "speed/web_runtime": "speed.web_runtime",
     "studies/cmp_nas/cmp_nas": "studies.cmp_nas.run",
     "studies/cmp_nas/ranking": "studies.cmp_nas.ranking",
     "studies/cmp_nas/without_classifier": "studies.cmp_nas.without_classifier",
