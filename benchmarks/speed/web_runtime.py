@@ -1,7 +1,7 @@
 """The runtime in JavaScript beside Python's, in one run: decode, resize, embed and search, in Node and in Chromium.
 
     python -m benchmarks.speed.web_runtime          # writes web_runtime.json, and web_runtime.md beside it
-    python -m benchmarks.speed.web_runtime --page   # writes the page from the JSON that is there
+    python -m benchmarks.speed.web_runtime --report   # writes the page from the JSON that is there
 
 The model is an untrained mobilenet_v2 at 112 pixels, and the picture a JPEG of 12 megapixels. A search is the exact one
 for one query and ten hits in random unit vectors of 128 numbers. Each figure is a median over rounds, in milliseconds.
