@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.accuracy.hard_galleries import GALLERIES, UnseenImages, scores_of, values_of
+from benchmarks.accuracy.hard_galleries import GALLERIES, UnseenImages, hard_options, scores_of, values_of
 from benchmarks.accuracy.kanji_hard import query_config
 from benchmarks.pages import Hits, difference_cell, mean_cell, table, write_page
 from benchmarks.rows import Row, Rows
@@ -228,14 +228,9 @@ def _of(rows: Sequence[Row], pair: str) -> Hits:
 
 def main() -> None:
     """Runs every way and seed that has no row yet, then writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", default="data/kanji", help="folder of the built kanji set")
-    parser.add_argument("--runs", type=Path, default=Path("runs/kanji-hard"), help="folder of kanji_hard's RUN folders")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser = hard_options(__doc__, HERE / "half_way.json")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--epochs", type=int, default=2, help="of the ways in which both models are trained")
-    parser.add_argument("--out", type=Path, default=HERE / "half_way.json")
-    parser.add_argument("--report", action="store_true", help="only write the page from the rows")
     options = parser.parse_args()
     if not options.report:
         run_all(options)

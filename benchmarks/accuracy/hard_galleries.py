@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -157,3 +158,19 @@ def _one_of_each(split: Split, draw: int) -> NDArray[np.int64]:
     for name in shuffled(split.ids, draw):
         first.setdefault(split.labels[place[name]], place[name])
     return np.array(sorted(first.values()))
+
+
+def hard_options(text: str | None, out: Path) -> argparse.ArgumentParser:
+    """The command line of an experiment on kanji-hard: its data, the RUN folders it shares, its seeds and its rows.
+
+    Args:
+        text: What the script measures.
+        out: File of its rows, beside its page.
+    """
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default="data/kanji", help="folder of the built kanji set")
+    parser.add_argument("--runs", type=Path, default=Path("runs/kanji-hard"), help="folder of kanji_hard's RUN folders")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--report", action="store_true", help="only write the page from the rows")
+    return parser

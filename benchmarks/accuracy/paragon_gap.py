@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from benchmarks.accuracy.gap_report import write_report
-from benchmarks.accuracy.hard_galleries import GALLERIES, UnseenImages
+from benchmarks.accuracy.hard_galleries import GALLERIES, UnseenImages, hard_options
 from benchmarks.accuracy.kanji_hard import query_config, row_of
 from benchmarks.rows import Rows
 from compat_sdk.datasets import open_dataset
@@ -133,13 +133,8 @@ def _of_kanji_hard() -> list[dict[str, Any]]:
 
 def main() -> None:
     """Runs every change and seed that has no row yet, then writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", default="data/kanji", help="folder of the built kanji set")
-    parser.add_argument("--runs", type=Path, default=Path("runs/kanji-hard"), help="folder of kanji_hard's RUN folders")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser = hard_options(__doc__, HERE / "paragon_gap.json")
     parser.add_argument("--changes", nargs="+", choices=CHANGES, default=list(CHANGES))
-    parser.add_argument("--out", type=Path, default=HERE / "paragon_gap.json")
-    parser.add_argument("--report", action="store_true", help="only write the page from the rows")
     options = parser.parse_args()
     if not options.report:
         run_all(options)

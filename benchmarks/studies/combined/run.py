@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.accuracy.hard_galleries import GALLERIES, UnseenImages, values_of
+from benchmarks.accuracy.hard_galleries import GALLERIES, UnseenImages, hard_options, values_of
 from benchmarks.accuracy.kanji_hard import query_config, row_of
 from benchmarks.pages import difference_cell, mean_cell, table, write_page
 from benchmarks.rows import Row, Rows
@@ -189,13 +189,8 @@ def write_report(rows: Sequence[Row], page: Path) -> None:
 
 def main() -> None:
     """Runs what has no row yet, then writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", default="data/kanji", help="folder of the built kanji set")
-    parser.add_argument("--runs", type=Path, default=Path("runs/kanji-hard"), help="folder of kanji_hard's RUN folders")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser = hard_options(__doc__, HERE / "combined.json")
     parser.add_argument("--epochs", type=int, default=4, help="of every network that was found")
-    parser.add_argument("--out", type=Path, default=HERE / "combined.json")
-    parser.add_argument("--report", action="store_true", help="only write the page from the rows")
     options = parser.parse_args()
     if not options.report:
         run_all(options)

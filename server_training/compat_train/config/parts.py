@@ -261,7 +261,6 @@ class Source:
         added=True,
         decides=False,
     )
-
     streamed: bool = setting(
         False,
         "decode pictures in every step in place of once before the first, for sets that the disk cannot hold decoded",
